@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-long bench bench-short lint clean
+
+# -rs says why what is skipped is
+PYTEST := .venv/bin/pytest -n 2 -rs tests
+
+help: ## list the targets (default)
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install runc and busybox (apt), and the package into .venv
+	@sh tests/setup.sh run
+
+run: setup ## start a real container with simulated GPUs, or real ones, and show what went in
+	@.venv/bin/python tests/demo.py $(if $(FULL),--full)
+
+test: ## run the tests, with real engines (apt: docker, containerd, podman, crun ...)
+	@sh tests/setup.sh test
+	@$(PYTEST)
+
+test-long: ## run the tests that take minutes, too
+	@sh tests/setup.sh test
+	@$(PYTEST) --long
+
+bench: ## time the runtime against its budgets
+	@sh tests/setup.sh python
+	@.venv/bin/python tests/benchmarks/bench.py
+
+bench-short: ## the same in fewer rounds, with a quarter more allowed
+	@sh tests/setup.sh python
+	@.venv/bin/python tests/benchmarks/bench.py --short
+
+lint: ## check style and types
+	@sh tests/setup.sh test
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy --strict nvidia_runtime tests
+	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run
+
+clean: ## remove .venv, caches and what was built; apt's packages stay
+	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@find nvidia_runtime tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wheel: what is in it, and that it works where it is installed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime import __version__
+
+TREE = Path(__file__).resolve().parents[1]
+RUNTIMES = (
+    "nvidia-container-runtime",
+    "nvidia-container-runtime.cdi",
+    "nvidia-container-runtime.legacy",
+)
+HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+LAUNCHERS = RUNTIMES + HOOKS
+DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
+INFO = f"nvidia_container_runtime-{__version__}.dist-info"
+
+pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel as a packager does: without a network, with what is installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(TREE)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    (found,) = folder.iterdir()
+    return found
+
+
+def names(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return sorted(archive.namelist())
+
+
+def test_name(wheel: Path) -> None:
+    assert wheel.name == f"nvidia_container_runtime-{__version__}-py3-none-any.whl"
+
+
+def test_files(wheel: Path) -> None:
+    modules = [str(path.relative_to(TREE)) for path in (TREE / "nvidia_runtime").rglob("*.py")]
+
+    assert names(wheel) == sorted(
+        [
+            *modules,
+            "nvidia_runtime/_schemas/cdi.schema.json",
+            "nvidia_runtime/_schemas/config.schema.json",
+            "nvidia_runtime/_schemas/oci-config.schema.json",
+            "nvidia_runtime/_schemas/state.schema.json",
+            *[f"{DATA}/{name}" for name in LAUNCHERS],
+            f"{INFO}/METADATA",
+            f"{INFO}/RECORD",
+            f"{INFO}/WHEEL",
+            f"{INFO}/entry_points.txt",
+            f"{INFO}/licenses/LICENSE",
+        ]
+    )
+
+
+def test_schemas_are_those_of_the_tree(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for path in (TREE / "schemas").iterdir():
+            assert archive.read(f"nvidia_runtime/_schemas/{path.name}") == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_launchers(name: str, wheel: Path) -> None:
+    """pip keeps the mode of the archive: with 0644 nothing could be started."""
+    with zipfile.ZipFile(wheel) as archive:
+        info = archive.getinfo(f"{DATA}/{name}")
+
+        assert stat.S_IMODE(info.external_attr >> 16) == 0o755
+        assert archive.read(info) == (TREE / "packaging/bin" / LAUNCHERS[0]).read_bytes()
+
+
+def test_programs_of_python(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        found = archive.read(f"{INFO}/entry_points.txt").decode()
+
+    assert found == "[console_scripts]\nnvidia-ctk = nvidia_runtime.cli:main\n"
+
+
+@pytest.fixture(scope="module")
+def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel alone into a fresh virtual environment."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python3"), "--quiet"]
+    words = [*pip, "--disable-pip-version-check", "install", "--no-index", "--no-deps", str(wheel)]
+    subprocess.run(words, check=True)
+    return folder / "bin"
+
+
+def call(launcher: Path, folder: Path, *words: str) -> str:
+    """Call an installed launcher whose low-level runtime prints its words."""
+    runtime = folder / "runc"
+    runtime.write_text('#!/bin/sh\necho "runc $*"\n')
+    runtime.chmod(0o755)
+    config = folder / "config.toml"
+    config.write_text(f'[nvidia-container-runtime]\nruntimes = ["{runtime}"]\n')
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "NVIDIA_CTK_CONFIG_FILE_PATH": str(config),
+    }
+    run = subprocess.run(
+        [str(launcher), *words], check=True, capture_output=True, text=True, env=environment
+    )
+    assert run.stderr == ""
+    return run.stdout
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_installed_launcher(name: str, bin_folder: Path, tmp_path: Path) -> None:
+    assert call(bin_folder / name, tmp_path, "state", "c1") == "runc state c1\n"
+    assert call(bin_folder / name, tmp_path, "--version") == (
+        f"NVIDIA Container Runtime version {__version__}\nspec: 1.3.0\n\nrunc --version\n"
+    )
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_installed_hook(name: str, bin_folder: Path, tmp_path: Path) -> None:
+    expected = f"NVIDIA Container Runtime Hook version {__version__}\n"
+
+    assert call(bin_folder / name, tmp_path, "-version") == expected
+
+
+def test_installed_package_has_its_schemas(bin_folder: Path) -> None:
+    code = "from nvidia_runtime import schemas; print(schemas.schema('cdi')['title'])"
+
+    run = subprocess.run(
+        [str(bin_folder / "python3"), "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=bin_folder,
+    )
+
+    assert run.stdout == "CDI specification file\n"
+
+
+def test_source_archive(tmp_path: Path) -> None:
+    """Today's pip, uv and build refuse links that lead out of an archive."""
+    words = ["-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(TREE)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as found:
+        members = {member.name: member for member in found}
+
+    top = archive.name.removesuffix(".tar.gz")
+    for name in (".ci/run", "Makefile", "packaging/bin/nvidia-container-runtime", "tests/shim.py"):
+        assert f"{top}/{name}" in members
+    for name, member in members.items():
+        target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
+        assert not member.issym() or target.startswith(f"{top}/"), name
