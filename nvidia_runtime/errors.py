@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one exception for what a user can act on.  Ring: pass-through."""
+
+
+class NvidiaRuntimeError(Exception):
+    """What is wrong, where (a file and the path in it), and what to do next.
+
+    ``exit_code`` is what the program ends with: 1, or 127 when no low-level runtime is found.
+    """
+
+    def __init__(self, what: str, where: str = "", hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        """Give the sentence without the hint, the place in front as compilers do."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+def os_reason(error: OSError) -> str:
+    """Say why a system call failed, in the C library's words, lower case."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime-spec's nouns; nothing here knows CDI or NVIDIA."""

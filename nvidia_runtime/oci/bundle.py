@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's config.json on the disk: read once, replaced whole or not at all.  Ring: create."""
+
+import posix
+
+from nvidia_runtime import document
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
+
+# The largest message that containerd and dockerd can pass around is 16 MiB.
+LARGEST = 32 << 20
+NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
+
+
+class Bundle:
+    """config.json as it was found: its path, its bytes' document, its mode and owner."""
+
+    __slots__ = ("gid", "mode", "path", "spec", "uid")
+
+    def __init__(self, path: str, spec: "Document", stat: posix.stat_result) -> None:
+        self.path = path
+        self.spec = spec
+        self.mode = stat.st_mode & 0o7777
+        self.uid = stat.st_uid
+        self.gid = stat.st_gid
+
+
+def read(folder: str, name: str = "config.json") -> Bundle:
+    """Read the configuration in ``folder``; an empty folder name is the working directory."""
+    path = f"{folder.rstrip('/')}/{name}" if folder and name[:1] != "/" else name
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)  # no waiting on a FIFO
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    try:
+        stat = posix.fstat(descriptor)
+        if stat.st_mode & 0o170000 != 0o100000:
+            raise NvidiaRuntimeError("is no regular file", where=path, hint=HINT)
+        data = _read_all(descriptor, stat.st_size, path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        posix.close(descriptor)
+    spec = document.loads(data, path, HINT)
+    if not isinstance(spec, dict):
+        raise NvidiaRuntimeError(
+            f"must be a JSON object, not {document.kind(spec)}", where=path, hint=HINT
+        )
+    return Bundle(path, spec, stat)
+
+
+HINT = "the engine or 'runc spec' writes this file; see the OCI runtime-spec, config.md"
+
+
+def _read_all(descriptor: int, size: int, path: str) -> bytes:
+    if size > LARGEST:
+        raise NvidiaRuntimeError(
+            f"is too large: {size} bytes, the limit is {LARGEST}", where=path, hint=HINT
+        )
+    data = posix.read(descriptor, size + 1)
+    while part := posix.read(descriptor, 1 << 20):
+        data += part
+        if len(data) > LARGEST:
+            raise NvidiaRuntimeError(
+                f"is too large: the limit is {LARGEST} bytes", where=path, hint=HINT
+            )
+    return data
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
+    reason = os_reason(error) if isinstance(error, OSError) else str(error)
+    return NvidiaRuntimeError(
+        f"cannot read the container's configuration: {reason}",
+        where=path,
+        hint="--bundle must name a folder with a config.json; the default is the working directory",
+    )
+
+
+def write(bundle: Bundle) -> None:
+    """Replace config.json by the edited document: mode and owner stay, a reader sees old or new."""
+    try:
+        data = document.dumps(bundle.spec)
+    except (ValueError, RecursionError):
+        what = "has a number out of range, or is nested too deeply, to be written again"
+        raise NvidiaRuntimeError(what, where=bundle.path, hint=HINT) from None
+    temporary = f"{bundle.path}.nvidia-{posix.getpid()}"
+    try:
+        try:
+            descriptor = posix.open(temporary, NEW_FILE, 0o600)
+        except FileExistsError:  # of a process that was killed here
+            posix.unlink(temporary)
+            descriptor = posix.open(temporary, NEW_FILE, 0o600)
+    except OSError as error:
+        raise _unwritable(bundle.path, error) from None
+    try:
+        try:
+            _fill(descriptor, data, bundle)
+        finally:
+            posix.close(descriptor)
+        posix.rename(temporary, bundle.path)
+    except OSError as error:
+        posix.unlink(temporary)
+        raise _unwritable(bundle.path, error) from None
+
+
+def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[posix.write(descriptor, rest) :]
+    made = posix.fstat(descriptor)
+    if made.st_uid != bundle.uid or made.st_gid != bundle.gid:
+        posix.fchown(descriptor, bundle.uid, bundle.gid)
+    posix.fchmod(descriptor, bundle.mode)  # after the owner: a change of owner clears set-id bits
+
+
+def _unwritable(path: str, error: OSError) -> NvidiaRuntimeError:
+    return NvidiaRuntimeError(
+        f"cannot write the container's configuration: {os_reason(error)}; it is as it was",
+        where=path,
+        hint="the bundle's folder must be writable and have room for a copy of config.json",
+    )

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Document of an OCI runtime-spec document, in place.  The only module that changes one.
+
+Everything that is not edited stays as it is, unknown fields too; a field of a wrong type is an
+error with its path only where it has to be edited.  Ring: create.
+"""
+
+from nvidia_runtime.document import kind as kind_of
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nvidia_runtime.document import Document
+STAGES = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
+
+
+def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
+    """Apply edits in order.  ``path`` is the document's, for messages.
+
+    An edit is a dict of ``env`` (list of NAME=VALUE), ``devices`` (OCI devices, each with
+    ``permissions``), ``mounts``, ``hooks`` (by stage), ``additionalGids``, ``intelRdt`` and
+    ``netDevices``; the items are in the runtime-spec's own form.
+    """
+    sort = False
+    for edit in edits:
+        for name, value in edit.items():
+            if value:
+                _APPLY[name](spec, value, path)
+                sort = sort or name == "mounts"
+    if sort:
+        mounts: "list[Document]" = spec["mounts"]
+        mounts.sort(key=_depth)
+
+
+def remove_hooks(spec: "Document", names: tuple[str, ...], path: str) -> bool:
+    """Take prestart hooks whose program has one of these names out; say whether there were any."""
+    if not spec.get("hooks"):
+        return False
+    hooks = _object(spec, "hooks", path)
+    found = _list(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
+    kept = [hook for hook in found if program_of(hook) not in names]
+    if len(kept) == len(found):
+        return False
+    if kept:
+        hooks["prestart"] = kept
+    else:
+        del hooks["prestart"]
+    return True
+
+
+def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
+    """Whether a prestart hook runs a program of one of these names."""
+    hooks = spec.get("hooks")
+    if hooks is None:
+        return False
+    if type(hooks) is not dict:
+        raise _wrong_type(f"{path}: hooks", "an object", hooks)
+    found = _list(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
+    return any(program_of(hook) in names for hook in found)
+
+
+def program_of(hook: object) -> str:
+    """Give the name of the program that a hook runs, "" for what is no hook."""
+    path = hook.get("path") if type(hook) is dict else None
+    return path.rstrip("/").rpartition("/")[2] if type(path) is str else ""
+
+
+def _apply_env(spec: "Document", env: list[str], path: str) -> None:
+    """Set variables; one of the same name goes, since libc reads the first and others the last."""
+    process = _object(spec, "process", path)
+    entries = _list(process, "env", f"{path}: process")
+    added = {entry.partition("=")[0]: entry for entry in env}
+    kept = []
+    for entry in entries:
+        name, equals, _ = entry.partition("=") if type(entry) is str else ("", "", "")
+        if equals and name in added:
+            continue
+        kept.append(entry)
+    process["env"] = kept + list(added.values())
+
+
+def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None:
+    """Add nodes, in place of those with the same path, and allow them in the device cgroup."""
+    linux = _object(spec, "linux", path)
+    devices = _list(linux, "devices", f"{path}: linux")
+    resources = _object(linux, "resources", f"{path}: linux")
+    rules = _list(resources, "devices", f"{path}: linux.resources")
+    owner = _owner(spec, path)
+    added = {node["path"]: {**owner, **node} for node in nodes}
+    devices[:] = [
+        device for device in devices if type(device) is not dict or device.get("path") not in added
+    ]
+    allowed = _allowed_last(rules)
+    for device in added.values():
+        access = device.pop("permissions", "rwm")
+        devices.append(device)
+        if device["type"] in ("b", "c"):
+            rule = {
+                "allow": True,
+                "type": device["type"],
+                "major": device["major"],
+                "minor": device["minor"],
+                "access": access,
+            }
+            if rule not in allowed:
+                rules.append(rule)
+                allowed.append(rule)
+
+
+def _allowed_last(rules: list[object]) -> list[object]:
+    """Give the rules after the last one that denies: only these are sure to hold."""
+    for index in range(len(rules) - 1, -1, -1):
+        rule = rules[index]
+        if type(rule) is not dict or not rule.get("allow"):
+            return rules[index + 1 :]
+    return rules[:]
+
+
+def _owner(spec: "Document", path: str) -> "Document":
+    """Give the ids of the container's user, who owns its nodes unless it is root."""
+    process = spec.get("process")
+    user = process.get("user") if type(process) is dict else None
+    if user is None:
+        return {}
+    if type(user) is not dict:
+        raise _wrong_type(f"{path}: process.user", "an object", user)
+    owner: "Document" = {}
+    for name in ("uid", "gid"):
+        value = user.get(name)
+        if value is None:
+            continue
+        if type(value) is not int:
+            raise _wrong_type(f"{path}: process.user.{name}", "a whole number", value)
+        if value > 0:
+            owner[name] = value
+    return owner
+
+
+def _apply_mounts(spec: "Document", mounts: "list[Document]", path: str) -> None:
+    """Add mounts; each takes the place of the first with the same destination."""
+    present = _list(spec, "mounts", path)
+    first: dict[object, int] = {}
+    for index, mount in enumerate(present):
+        if type(mount) is not dict:
+            raise _wrong_type(f"{path}: mounts[{index}]", "an object", mount)
+        first.setdefault(_clean(mount.get("destination")), index)
+    for mount in mounts:
+        target = _clean(mount["destination"])
+        at = first.get(target)
+        if at is not None:
+            present[at] = None
+        first[target] = len(present)
+        present.append(mount)
+    present[:] = [mount for mount in present if mount is not None]
+
+
+def _apply_hooks(spec: "Document", hooks: "dict[str, list[Document]]", path: str) -> None:
+    present = _object(spec, "hooks", path)
+    for stage, added in hooks.items():
+        _list(present, stage, f"{path}: hooks").extend(added)
+
+
+def _apply_gids(spec: "Document", gids: list[int], path: str) -> None:
+    user = _object(_object(spec, "process", path), "user", f"{path}: process")
+    present = _list(user, "additionalGids", f"{path}: process.user")
+    present += [gid for gid in dict.fromkeys(gids) if gid and gid not in present]
+
+
+def _apply_intel_rdt(spec: "Document", rdt: "Document", path: str) -> None:
+    _object(spec, "linux", path)["intelRdt"] = rdt
+
+
+def _apply_net_devices(spec: "Document", devices: "Document", path: str) -> None:
+    _object(_object(spec, "linux", path), "netDevices", f"{path}: linux").update(devices)
+
+
+_APPLY: "dict[str, Callable[..., None]]" = {
+    "env": _apply_env,
+    "devices": _apply_devices,
+    "mounts": _apply_mounts,
+    "hooks": _apply_hooks,
+    "additionalGids": _apply_gids,
+    "intelRdt": _apply_intel_rdt,
+    "netDevices": _apply_net_devices,
+}
+
+
+def _depth(mount: "Document") -> int:
+    """Order mounts so that none covers an earlier one: by the components of the destination."""
+    target = _clean(mount.get("destination"))
+    return target.count("/") if type(target) is str and target != "/" else 0
+
+
+def _clean(path: object) -> object:
+    """Clean a destination as the engines do before they compare."""
+    if type(path) is not str:
+        return path
+    if "//" not in path and "/." not in path and path[-1:] != "/" and path[:1] == "/":
+        return path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", ".") and not (part == ".." and path[:1] == "/"):
+            parts.append(part)
+    return ("/" if path[:1] == "/" else "") + "/".join(parts)
+
+
+def _object(parent: "Document", key: str, path: str) -> "Document":
+    """Give the object at ``key``, made where it is missing or null."""
+    value = parent.get(key)
+    if value is None:
+        value = parent[key] = {}
+    if type(value) is not dict:
+        raise _wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "an object", value)
+    return value
+
+
+def _list(parent: "Document", key: str, path: str) -> list[object]:
+    """Give the list at ``key``, made where it is missing or null."""
+    value = parent.get(key)
+    if value is None:
+        value = parent[key] = []
+    if type(value) is not list:
+        raise _wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "a list", value)
+    return value
+
+
+def _wrong_type(where: str, wanted: str, value: object) -> NvidiaRuntimeError:
+    hint = "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file"
+    return NvidiaRuntimeError(f"must be {wanted}, not {kind_of(value)}", where=where, hint=hint)
