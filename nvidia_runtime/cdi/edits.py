@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Container edits: from the form of a CDI spec to that of the runtime-spec.
+
+The result is what `oci.edit.apply` takes, but for the device nodes, which `resolve.fill_nodes`
+completes from the host at every create.  Ring: elsewhere; the snapshot keeps the result.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Edits = dict[str, Any]
+
+
+def prepare(edits: Edits) -> Edits:
+    """Give the edits of a valid CDI spec in the runtime-spec's form; what is empty is left out."""
+    hooks: dict[str, list[Edits]] = {}
+    for hook in edits.get("hooks") or ():
+        hooks.setdefault(hook["hookName"], []).append(_hook(hook))
+    prepared = {
+        "env": list(edits.get("env") or ()),
+        "devices": [_pick(node, NODE) for node in edits.get("deviceNodes") or ()],
+        "mounts": [_mount(mount) for mount in edits.get("mounts") or ()],
+        "hooks": hooks,
+        "additionalGids": [gid for gid in edits.get("additionalGids") or () if gid],
+        "intelRdt": _pick(edits.get("intelRdt") or {}, RDT),
+        "netDevices": {
+            device["hostInterfaceName"]: {"name": device["name"]}
+            for device in edits.get("netDevices") or ()
+        },
+    }
+    return {name: value for name, value in prepared.items() if value}
+
+
+TOOLKIT_HOOKS = ("nvidia-cdi-hook", "nvidia-ctk", "nvidia-container-toolkit-cdi-hook")
+HOOK = ("path", "args", "env", "timeout")
+NODE = ("path", "hostPath", "type", "major", "minor", "fileMode", "permissions", "uid", "gid")
+RDT = (
+    "closID",
+    "l3CacheSchema",
+    "memBwSchema",
+    "schemata",
+    "enableMonitoring",
+    "enableCMT",
+    "enableMBM",
+)
+
+
+def _pick(source: Edits, keys: tuple[str, ...]) -> Edits:
+    """Take the fields that are set; Go's decoder knows no difference between empty and absent."""
+    unset: tuple[object, ...] = (None, "", [])
+    return {key: source[key] for key in keys if key in source and source[key] not in unset}
+
+
+def _hook(hook: Edits) -> Edits:
+    """Give a hook; one of the toolkit's never goes without an environment of its own.
+
+    runc before 1.3 would hand it the container's, LD_PRELOAD and all (CVE-2025-23266): specs from
+    before that was known are still about.
+    """
+    picked = _pick(hook, HOOK)
+    if "env" not in picked and hook["path"].rpartition("/")[2] in TOOLKIT_HOOKS:
+        picked["env"] = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    return picked
+
+
+def _mount(mount: Edits) -> Edits:
+    result: Edits = {"destination": mount["containerPath"], "source": mount["hostPath"]}
+    if mount.get("type"):
+        result["type"] = mount["type"]
+    if mount.get("options"):
+        result["options"] = mount["options"]
+    return result

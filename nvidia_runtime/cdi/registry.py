@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CDI registry: which file supplies which device (CDI SPEC.md, "CDI JSON Specification").
+
+Spec files lie in spec dirs, not deeper; a later dir has the higher priority.  A broken file harms
+no other; a device that two files of one dir describe belongs to neither.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.snapshot import stamp
+
+Stamps = list[list[Any]]
+Progress = Callable[[int, int], None]
+
+
+class SpecFile:
+    """A spec that could be read: its path, its dir's priority, its document and its digest."""
+
+    __slots__ = ("path", "priority", "sha256", "spec")
+
+    def __init__(self, path: str, priority: int, spec: dict[str, Any], sha256: str) -> None:
+        self.path = path
+        self.priority = priority
+        self.spec = spec
+        self.sha256 = sha256
+
+
+class Registry:
+    """The devices by qualified name, each with its file; errors; stamps of all that was read."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, tuple[SpecFile, dict[str, Any]]] = {}
+        self.errors: list[NvidiaRuntimeError] = []
+        self.stamps: Stamps = []
+
+
+def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:
+    """Read every spec file of the spec dirs; ``progress`` is told how many of how many are read."""
+    registry = Registry()
+    conflicts: dict[str, tuple[int, set[str]]] = {}
+    files = [
+        (path, priority)
+        for priority, folder in enumerate(spec_dirs)
+        for path in _files(folder, registry)
+    ]
+    for number, (path, priority) in enumerate(files):
+        if progress:
+            progress(number, len(files))
+        if found := _read_file(path, priority, registry):
+            _add(found, registry, conflicts)
+    for name, (priority, paths) in conflicts.items():
+        holder = registry.devices.get(name)
+        if holder and holder[0].priority == priority:
+            del registry.devices[name]
+            what = f"device {name} is described by two files of one spec dir, so by none"
+            registry.errors.append(NvidiaRuntimeError(what, " and ".join(sorted(paths))))
+    return registry
+
+
+def _add(found: SpecFile, registry: Registry, conflicts: dict[str, tuple[int, set[str]]]) -> None:
+    """Enter a file's devices; the later dir wins, two files of one dir are a conflict."""
+    for device in found.spec["devices"]:
+        name = f"{found.spec['kind']}={device['name']}"
+        holder = registry.devices.get(name)
+        if holder and holder[0].priority == found.priority and holder[0].path != found.path:
+            paths = conflicts.setdefault(name, (found.priority, set()))[1]
+            paths.update((holder[0].path, found.path))
+        elif name not in conflicts or conflicts[name][0] < found.priority:
+            conflicts.pop(name, None)
+        registry.devices[name] = (found, device)
+
+
+def _files(folder: str, registry: Registry) -> list[str]:
+    """List the spec files of a dir; a spec dir may also be one spec file."""
+    registry.stamps.append(_stamp(folder))
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return [folder] if _is_spec(folder) else []
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        registry.errors.append(NvidiaRuntimeError(f"cannot read the spec dir: {reason}", folder))
+        return []
+    paths = [os.path.join(folder, name) for name in names if _is_spec(name)]
+    return [path for path in paths if not os.path.isdir(path)]
+
+
+def _is_spec(name: str) -> bool:
+    return name.endswith((".json", ".yaml"))
+
+
+def _read_file(path: str, priority: int, registry: Registry) -> SpecFile | None:
+    registry.stamps.append(_stamp(path))
+    try:
+        data = _contents(path)
+        spec = cdi_spec.parse(data, path)
+    except NvidiaRuntimeError as error:
+        registry.errors.append(error)
+        return None
+    return SpecFile(path, priority, spec, hashlib.sha256(data).hexdigest())
+
+
+def _contents(path: str) -> bytes:
+    """Read a regular file, without waiting for a FIFO's other end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not os.path.isfile(path):
+                raise NvidiaRuntimeError("is no regular file", path)
+            return file.read(cdi_spec.LARGEST + 1)
+    except OSError as error:
+        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
+
+
+def _stamp(path: str) -> list[Any]:
+    return [path, *(stamp(path) or ())]
