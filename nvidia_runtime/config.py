@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config.toml: every setting's name, type and default, and the reading of a file.
+
+``schemas/config.schema.json`` says the same in words for people; a test holds both together.
+Ring: elsewhere; a create reads the settings from the snapshot.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import os
+import stat
+import tomllib
+from typing import Any
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+Settings = dict[str, Any]
+
+CAPABILITIES = "compat32,compute,display,graphics,ngx,utility,video"
+
+_RUNTIME = "nvidia-container-runtime"
+_CLI = "nvidia-container-cli"
+
+# Full name -> default; the default's type is the setting's type.
+DEFAULTS: Settings = {
+    "disable-require": False,
+    "swarm-resource": "",
+    "accept-nvidia-visible-devices-envvar-when-unprivileged": True,
+    "accept-nvidia-visible-devices-as-volume-mounts": False,
+    "supported-driver-capabilities": CAPABILITIES,
+    f"{_CLI}.root": "",
+    f"{_CLI}.path": "",
+    f"{_CLI}.environment": [],
+    f"{_CLI}.debug": "",
+    f"{_CLI}.ldcache": "",
+    f"{_CLI}.load-kmods": True,
+    f"{_CLI}.no-pivot": False,
+    f"{_CLI}.no-cgroups": False,
+    f"{_CLI}.user": "",
+    f"{_CLI}.ldconfig": "@/sbin/ldconfig",
+    "nvidia-ctk.path": "nvidia-ctk",
+    f"{_RUNTIME}.debug": "/dev/null",
+    f"{_RUNTIME}.log-level": "info",
+    f"{_RUNTIME}.runtimes": ["runc", "crun"],
+    f"{_RUNTIME}.mode": "auto",
+    f"{_RUNTIME}.requirements": "warn",
+    f"{_RUNTIME}.image-requests": "allow",
+    f"{_RUNTIME}.image-devices": [],
+    f"{_RUNTIME}.in-container-hooks": "auto",
+    f"{_RUNTIME}.modes.csv.mount-spec-path": (
+        "/etc/nvidia-container-runtime/host-files-for-container.d"
+    ),
+    f"{_RUNTIME}.modes.csv.compat-container-root": "",
+    f"{_RUNTIME}.modes.cdi.spec-dirs": ["/etc/cdi", "/var/run/cdi"],
+    f"{_RUNTIME}.modes.cdi.default-kind": "nvidia.com/gpu",
+    f"{_RUNTIME}.modes.cdi.annotation-prefixes": ["cdi.k8s.io/"],
+    f"{_RUNTIME}.modes.jit-cdi.nvcdi-feature-flags": [],
+    f"{_RUNTIME}.modes.jit-cdi.nvcdi-disable-hooks": [],
+    f"{_RUNTIME}.modes.jit-cdi.driver-capabilities": "all",
+    f"{_RUNTIME}.modes.legacy.cuda-compat-mode": "ldconfig",
+    f"{_RUNTIME}-hook.path": "nvidia-container-runtime-hook",
+    f"{_RUNTIME}-hook.skip-mode-detection": False,
+    f"{_RUNTIME}-hook.timeout": 0,
+    "features.allow-cuda-compat-libs-from-container": False,
+    "features.allow-ldconfig-from-container": False,
+    "features.allow-unknown-oci-spec-fields": False,
+    "features.disable-cuda-compat-lib-hook": False,
+    "features.disable-imex-channel-creation": False,
+    "features.ignore-imex-channel-requests": False,
+    "features.no-additional-gids-for-device-nodes": False,
+}
+# Ours beyond the toolkit's; an unlisted value is an error, since it may be a safety choice.
+CHOICES = {
+    f"{_RUNTIME}.requirements": ("warn", "enforce", "ignore"),
+    f"{_RUNTIME}.image-requests": ("allow", "deny", "listed"),
+    f"{_RUNTIME}.in-container-hooks": ("auto", "always", "never", "toolkit"),
+    f"{_RUNTIME}.modes.jit-cdi.driver-capabilities": ("all", "requested"),
+}
+# For what is a number of seconds: a day.
+MOST_SECONDS = 86400
+TABLES = frozenset(
+    key.rsplit(".", count)[0] for key in DEFAULTS for count in range(1, key.count(".") + 1)
+)
+OS_RELEASE = "/etc/os-release"
+LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
+HINT = "correct the file; without one, the defaults hold"
+
+
+def defaults() -> Settings:
+    """Give the settings of a host without config.toml."""
+    return copy.deepcopy(DEFAULTS)
+
+
+def load(path: str) -> tuple[Settings, list[str]]:
+    """Read a config.toml; give its settings and warnings.  A missing file means the defaults.
+
+    Raises `NvidiaRuntimeError` that names every setting of a wrong type at once.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting on a FIFO
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise NvidiaRuntimeError("is no regular file", where=path)
+            text = file.read().decode()
+        return check(tomllib.loads(text), path)
+    except FileNotFoundError:
+        return _host_rules(_host_defaults()), []
+    except OSError as error:
+        what = f"cannot read the configuration: {os_reason(error)}"
+        raise NvidiaRuntimeError(what, where=path) from None
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
+    except tomllib.TOMLDecodeError as error:
+        raise NvidiaRuntimeError(f"is not TOML: {error}", where=path, hint=HINT) from None
+    except RecursionError:
+        raise NvidiaRuntimeError("is nested too deeply", where=path, hint=HINT) from None
+    except ValueError as error:  # a NUL in the path
+        raise NvidiaRuntimeError(str(error), where=path) from None
+
+
+def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
+    """Give the settings of a decoded config.toml, and a warning for each key that is none."""
+    settings = _host_defaults()
+    wrong: list[str] = []
+    warnings: list[str] = []
+    for key, value in _flatten(document):
+        if key in DEFAULTS:
+            if complaint := _complaint(key, value):
+                wrong.append(f"{key} {complaint}")
+            settings[key] = value
+        elif key in TABLES:
+            wrong.append(f"{key} must be a table, not {_kind(value)}")
+        else:
+            near = difflib.get_close_matches(key, DEFAULTS, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            warnings.append(f"{path}: unknown setting {key} is ignored{meant}")
+    if wrong:
+        raise NvidiaRuntimeError("; ".join(wrong), where=path, hint=HINT)
+    if settings[f"{_RUNTIME}.log-level"].lower() not in LEVELS:
+        level = settings[f"{_RUNTIME}.log-level"]
+        warnings.append(f"{path}: {_RUNTIME}.log-level {level!r} is no level; taking 'info'")
+    return _host_rules(settings), warnings
+
+
+def _host_defaults() -> Settings:
+    """Give the defaults; on SUSE the nodes of GPUs belong to the group video."""
+    settings = defaults()
+    try:
+        with open(OS_RELEASE, encoding="utf-8", errors="replace") as file:
+            likes = [line for line in file if line.startswith("ID_LIKE=") and "suse" in line]
+    except OSError:
+        likes = []
+    if likes:
+        settings[f"{_CLI}.user"] = "root:video"
+    return settings
+
+
+def _host_rules(settings: Settings) -> Settings:
+    """Apply the default of ldconfig that depends on the host."""
+    if settings[f"{_CLI}.ldconfig"] == "@/sbin/ldconfig" and os.path.exists("/sbin/ldconfig.real"):
+        settings[f"{_CLI}.ldconfig"] = "@/sbin/ldconfig.real"
+    return settings
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """List the values with their full names; a table stays whole where a value is expected."""
+    found: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        key = prefix + (f'"{name}"' if "." in name else name)
+        if isinstance(value, dict) and key not in DEFAULTS and value:
+            found += _flatten(value, f"{key}.")
+        elif not (isinstance(value, dict) and key in TABLES):
+            found.append((key, value))
+    return found
+
+
+def _complaint(key: str, value: Any) -> str:
+    """Say what is wrong with the value of a setting, "" if nothing."""
+    default = DEFAULTS[key]
+    if type(default) is int and (type(value) is not int or not 0 <= value <= MOST_SECONDS):
+        found = value if type(value) in (int, float) else _kind(value)
+        return f"must be a whole number of seconds from 0 to {MOST_SECONDS}, not {found}"
+    if type(value) is not type(default):
+        return f"must be {_kind(default)}, not {_kind(value)}"
+    if isinstance(value, list):
+        for item in value:
+            if not isinstance(item, str):
+                return f"must be a list of strings, not with {_kind(item)} in it"
+    if key in CHOICES and value not in CHOICES[key]:
+        return f"must be one of {', '.join(CHOICES[key])}, not {value!r}"
+    return ""
+
+
+def check_ldconfig(settings: Settings, path: str) -> None:
+    """Refuse an ldconfig of the container's (CVE-2024-0136, CVE-2024-0137) unless it is allowed."""
+    value = settings[f"{_CLI}.ldconfig"]
+    if value[:1] == "@" or settings["features.allow-ldconfig-from-container"]:
+        return
+    what = f"{_CLI}.ldconfig {value!r} is not a path on the host: it must begin with '@'"
+    raise NvidiaRuntimeError(what, where=path, hint=f'write {_CLI}.ldconfig = "@/sbin/ldconfig"')
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a table", list: "a list of strings", str: "a string", bool: "true or false"}
+    return names.get(type(value), "a number" if isinstance(value, (int, float)) else "a date")

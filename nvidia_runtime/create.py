@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The create command: from what the container asks for to the spec that the runtime is given.
+
+Read `inject` from top to bottom: each line takes the value of the one before it.  Ring: create.
+"""
+
+from nvidia_runtime import policy, request, resolve, snapshot, start
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.oci import bundle, edit, lowlevel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.log import Log
+    from nvidia_runtime.oci.argv import Invocation
+    from nvidia_runtime.runtime import Launch
+    from nvidia_runtime.snapshot import Settings, Snapshot
+
+SECTION = "nvidia-container-runtime"
+MODES = ("legacy", "csv", "cdi", "jit-cdi")
+HOOK_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+AUTOMATIC = "runtime.nvidia.com/gpu="
+IMAGE_REQUESTS = f"{SECTION}.image-requests"
+REQUIREMENTS = f"{SECTION}.requirements"
+
+
+def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
+    """Give the container its devices, then become the low-level runtime."""
+    if invocation.complaint:
+        raise NvidiaRuntimeError(invocation.complaint, hint="--bundle names the bundle's folder")
+    config = snapshot.config_path()
+    known = snapshot.load(config)
+    if known is None:
+        from nvidia_runtime import compile  # heavy: TOML
+
+        known = compile.settings(config)
+    settings = known.settings
+    log = _open_log(settings, invocation, log)
+    if log:
+        for warning in known.warnings:
+            log.write("warning", warning)
+    path = snapshot.environment(b"PATH")
+    runtimes: list[str] = settings[f"{SECTION}.runtimes"]
+    runtime = lowlevel.find(runtimes, path, launch.launcher)
+    # With a debug file every call is logged, which the shortcut would not do.
+    if settings[f"{SECTION}.debug"] in ("", "/dev/null") and not launch.knows(runtime, known.stamp):
+        from nvidia_runtime import shortcut  # now and then
+
+        shortcut.remember(launch, config, runtime)
+    inject(invocation, launch.program(), runtime, known, log)
+    lowlevel.become(runtime, invocation.words, launch.ignored)
+
+
+def inject(
+    invocation: "Invocation", program: str, runtime: str, known: "Snapshot", log: "Log | None"
+) -> None:
+    """Rewrite config.json by what the container asks for and may have.
+
+    With nothing to change it stays as it was, byte for byte.
+    """
+    settings = known.settings
+    found = bundle.read(invocation.bundle, invocation.config)
+    asked = request.read(found.spec, settings, found.path)
+    if settings[IMAGE_REQUESTS] != "allow":
+        asked = _limit(asked, found, invocation, settings)
+    mode, admitted = _resolve_mode(asked, known, program)
+    if admitted.devices and mode in ("cdi", "jit-cdi"):  # the prestart hook does so itself
+        admitted.warnings = _compare(asked.environment, settings)
+    if log:
+        _tell(log, mode, admitted)
+    sources = _sources(found, asked, admitted, mode, known)
+    removed = mode != "legacy" and edit.remove_hooks(found.spec, HOOK_PROGRAMS, found.path)
+    if sources or removed:
+        for source in sources:
+            resolve.fill_nodes(source.edits, source.origin)
+        edits = [source.edits for source in sources]
+        if any("netDevices" in one for one in edits):
+            from nvidia_runtime import net_devices  # few containers get network interfaces
+
+            edits.append(net_devices.prepare(found.spec, sources, runtime, found.path))
+        edit.apply(found.spec, edits, found.path)
+        bundle.write(found)
+    if admitted.devices or admitted.refusals or admitted.warnings:
+        from nvidia_runtime import record  # a create that asks for nothing leaves none
+
+        record.write(invocation, mode, admitted, sources)
+
+
+def _limit(
+    asked: request.Request, found: bundle.Bundle, invocation: "Invocation", settings: "Settings"
+) -> request.Request:
+    """Take out what the image asks for and may not have."""
+    if not (asked.by_env or asked.by_annotation or asked.imex_by_env or asked.gates):
+        return asked
+    from nvidia_runtime import image_env, image_policy  # only where images are not trusted
+
+    image = image_env.read(found.spec, invocation.container)
+    return image_policy.limit(asked, settings, image)
+
+
+def _compare(environment: dict[str, str], settings: "Settings") -> list[str]:
+    """Say what a container asks of CUDA and the driver in vain.
+
+    Raises `NvidiaRuntimeError` instead where the settings enforce what images require.
+    """
+    said: list[str] = []
+    rule = "ignore" if settings["disable-require"] else settings[REQUIREMENTS]
+    if rule != "ignore" and any(
+        name[:15] == "NVIDIA_REQUIRE_" or name == "CUDA_VERSION" for name in environment
+    ):
+        start.preload("requirements", "host.facts")  # only for images that are based on CUDA's
+        from nvidia_runtime import requirements
+        from nvidia_runtime.host import facts
+
+        said += requirements.judge(environment, facts.read(), rule)
+    wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
+    supported: str = settings["supported-driver-capabilities"]
+    if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
+        from nvidia_runtime import capabilities  # seldom: every CUDA image asks for usual ones
+
+        unsupported = capabilities.choose(wanted, supported, legacy_image=False).unsupported
+        if unsupported:
+            said.append(capabilities.warning(unsupported, supported))
+    return said
+
+
+def _resolve_mode(
+    asked: request.Request, known: "Snapshot", program: str
+) -> "tuple[str, policy.Admitted]":
+    """Give the mode of this container and what it may have there.
+
+    ``auto`` is cdi if all devices are asked for by qualified names; annotations count in cdi only.
+    """
+    settings = known.settings
+    mode: str = settings[f"{SECTION}.mode"]
+    for forced in ("cdi", "legacy"):
+        if program == f"{SECTION}.{forced}":
+            mode = forced
+    if mode == "auto":
+        admitted = policy.admit(asked, settings, annotations=True)
+        qualified = resolve.qualify(admitted.devices, "")
+        if admitted.devices and not any(name[:1] == "=" for name in qualified):
+            return "cdi", admitted
+        admitted = policy.admit(asked, settings, annotations=False)
+        if not admitted.devices:
+            return "jit-cdi", admitted
+        from nvidia_runtime.host import platform  # looks at the machine
+
+        return platform.mode(), admitted
+    if mode not in MODES:
+        what = f"invalid mode {mode!r}" if mode else "no mode is set"
+        hint = f"set {SECTION}.mode to one of auto, {', '.join(MODES)}"
+        raise NvidiaRuntimeError(what, where=f"{known.config}: {SECTION}.mode", hint=hint)
+    return mode, policy.admit(asked, settings, annotations=mode == "cdi")
+
+
+def _sources(
+    found: bundle.Bundle,
+    asked: request.Request,
+    admitted: policy.Admitted,
+    mode: str,
+    known: "Snapshot",
+) -> list[resolve.Source]:
+    """Find what is to be injected, and who says so."""
+    settings = known.settings
+    if mode == "legacy":
+        start.preload("legacy", "legacy_extras")  # other modes do without
+        from nvidia_runtime import legacy
+
+        injected = legacy.sources(found.spec, asked, admitted, settings, found.path)
+        if asked.overrides:
+            from nvidia_runtime import image_policy  # only where images are not trusted
+
+            injected.append(image_policy.override(asked.overrides))
+        return injected
+    if not admitted.devices:
+        return []
+    if mode == "cdi":
+        kind: str = settings[resolve.DEFAULT_KIND]
+        names = resolve.qualify(admitted.devices, kind)
+        automatic = [name for name in names if name.startswith(AUTOMATIC)]
+        if not automatic:
+            return _resolve(names, known)
+        if len(automatic) != len(names):
+            what = f"cannot inject {automatic[0]} together with devices of other CDI kinds"
+            raise NvidiaRuntimeError(what, hint=f"ask for devices below {AUTOMATIC}, or for others")
+    raise NvidiaRuntimeError(
+        f"mode {mode} cannot yet give a container its GPUs: {', '.join(admitted.devices)}",
+        where=f"{known.config}: {SECTION}.mode",
+        hint='set it to "cdi" and put a CDI spec into /etc/cdi or /var/run/cdi, or to "legacy"',
+    )
+
+
+def _resolve(names: tuple[str, ...], known: "Snapshot") -> list[resolve.Source]:
+    """Look devices up in the snapshot, or in the specs if these have changed or it is damaged."""
+    try:
+        if known.has_fresh_devices():
+            return resolve.sources(names, known)
+    except (ValueError, LookupError, TypeError):
+        pass
+    except NvidiaRuntimeError as error:
+        if error.where != "snapshot":
+            raise
+    from nvidia_runtime import compile  # heavy: YAML
+
+    return resolve.sources(names, compile.registry(known))
+
+
+def _open_log(settings: "Settings", invocation: "Invocation", log: "Log | None") -> "Log | None":
+    debug: str = settings[f"{SECTION}.debug"]
+    level: str = settings[f"{SECTION}.log-level"]
+    if debug not in ("", "/dev/null"):
+        from nvidia_runtime.log import Log  # only where somebody asks for one
+
+        log = log or Log(invocation.log_json)
+        log.open(debug)
+    if log and not invocation.debug:
+        log.set_level(level)
+    return log
+
+
+def _tell(log: "Log", mode: str, admitted: policy.Admitted) -> None:
+    for sentence in admitted.refusals + admitted.warnings:
+        log.write("warning", sentence)
+    asked = (
+        f", devices {','.join(admitted.devices)} by {admitted.source}" if admitted.devices else ""
+    )
+    log.write("info", f"mode {mode}{asked}")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of an injection: what a container got, why, and from which file.  Ring: create.
+
+One JSON file a container, ``containers/ID.json`` in the state folder, for people;
+nothing decides by it, so a failure to write one is no failure of the container.
+"""
+
+import posix
+
+from nvidia_runtime import document, snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.oci.argv import Invocation
+    from nvidia_runtime.policy import Admitted
+    from nvidia_runtime.resolve import Source
+
+MOST = 1000
+# The ids that runc accepts; anything else names no file.
+ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
+
+
+def write(
+    invocation: "Invocation", mode: str, admitted: "Admitted", sources: "list[Source]"
+) -> None:
+    """Write the record of one create, in place of an older one of the same id."""
+    container = invocation.container
+    folder = snapshot.state_folder(make=True)
+    if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
+        return
+    folder += "/containers"
+    data = _text(invocation, mode, admitted, sources)
+    temporary = f"{folder}/.{posix.getpid()}"
+    try:
+        try:
+            descriptor = posix.open(temporary, NEW_FILE, 0o600)
+        except FileNotFoundError:
+            posix.mkdir(folder, 0o700)
+            descriptor = posix.open(temporary, NEW_FILE, 0o600)
+        except FileExistsError:  # of a process that was killed here
+            posix.unlink(temporary)
+            return
+        try:
+            posix.write(descriptor, data)
+        finally:
+            posix.close(descriptor)
+        try:
+            posix.rename(temporary, f"{folder}/{container}.json")
+        except OSError:  # an id of 255 letters leaves no room for the ending
+            posix.unlink(temporary)
+            return
+        if posix.getpid() % 64 == 0:
+            prune(folder)
+    except OSError:
+        return
+
+
+def _text(
+    invocation: "Invocation", mode: str, admitted: "Admitted", sources: "list[Source]"
+) -> bytes:
+    head = {
+        "container": invocation.container,
+        "bundle": invocation.bundle or posix.getcwd(),
+        "mode": mode,
+        "requested": list(admitted.devices),
+        "by": admitted.source,
+        "refused": admitted.refusals,
+        "warnings": admitted.warnings,
+    }
+    # The edits are in the snapshot as JSON text: repeated, not encoded again.
+    parts = [
+        f'{{"device":"{source.name}","from":{source.origin},"edits":{source.text}}}'
+        for source in sources
+    ]
+    return document.dumps(head)[:-1] + f',"injected":[{",".join(parts)}]}}\n'.encode()
+
+
+def prune(folder: str) -> None:
+    """Keep the youngest records; engines make ids for ever."""
+    import os  # one create in many
+
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
+    for entry in entries[:-MOST]:
+        os.unlink(entry.path)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From names to edits: the registry's devices, and the device nodes as they are on this host now.
+
+Ring: create.
+"""
+
+import posix
+
+from nvidia_runtime import document
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
+    from nvidia_runtime.snapshot import Snapshot
+
+KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
+MOST_DEVICES = 4096
+DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
+
+
+class Source:
+    """A part of an injection: the edits and whose they are.
+
+    ``name`` is the device's, "" for what belongs to all devices of a spec.  ``origin`` (the file,
+    or what else says so) and ``text`` (the edits) are JSON, which the record repeats.
+    """
+
+    __slots__ = ("edits", "name", "origin", "text")
+
+    def __init__(self, name: str, origin: str, text: str) -> None:
+        self.name = name
+        self.origin = origin
+        self.text = text
+        self.edits: Document = document.loads(text.encode(), "snapshot")
+
+
+def qualify(devices: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """Give qualified names: a name that is none is a device of the default kind, "" is its none.
+
+    Raises `NvidiaRuntimeError` for more devices than any machine has.
+    """
+    if len(devices) > MOST_DEVICES:
+        what = f"the container asks for {len(devices)} devices, the limit is {MOST_DEVICES}"
+        raise NvidiaRuntimeError(what, hint="name fewer, or ask for all")
+    found: dict[str, None] = {}
+    for name in devices:
+        if "=" in name and "/" in name:
+            from nvidia_runtime.cdi import names  # only for what looks like a qualified name
+
+            if names.is_qualified(name):
+                found[name] = None
+                continue
+        found[f"{kind}={name or 'none'}"] = None
+    return tuple(found)
+
+
+def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
+    """Look every device up; a spec's own edits come before its first device's.
+
+    Raises one `NvidiaRuntimeError` for all devices that cannot be resolved.
+    """
+    found: list[Source] = []
+    origins: dict[bytes, str] = {}
+    missing: list[str] = []
+    for name in devices:
+        fields = registry.line(name)
+        if fields is None:
+            missing.append(name)
+            continue
+        number, text = fields
+        if number not in origins:
+            header = registry.line("@" + number.decode())
+            if header is None:
+                raise NvidiaRuntimeError("the snapshot lacks a spec", hint="remove the snapshot")
+            origins[number] = header[0].decode()
+            found.append(Source("", origins[number], header[1].decode()))
+        found.append(Source(name, origins[number], text.decode()))
+    if missing:
+        from nvidia_runtime import unresolvable  # the way to a helpful error may be slow
+
+        raise unresolvable.explain(missing, registry)
+    return found
+
+
+def fill_nodes(edits: "Document", origin: str = "null") -> None:
+    """Complete device nodes in place, with type, numbers and mode as they are on the host now.
+
+    ``origin`` is a `Source`'s, for messages.
+
+    Whatever a file says of majors may be of yesterday's driver.  A link is resolved.  A node that
+    the host lacks is an error, unless the spec describes it fully.
+    """
+    nodes: "list[Document]" = edits.get("devices", ())
+    for node in nodes:
+        path: str = node.pop("hostPath", node["path"])
+        try:
+            found = posix.stat(path)
+        except (OSError, ValueError) as error:
+            # Numbers of NVIDIA's drivers are handed out anew at each boot: these may be another's.
+            if not _is_complete(node) or path.startswith("/dev/nvidia"):
+                raise _no_node(path, error, origin) from None
+            node.setdefault("minor", 0)
+            continue
+        kind = KINDS.get(found.st_mode & 0o170000)
+        if kind is None:
+            if not _is_complete(node):
+                raise NvidiaRuntimeError("is no device node", where=path, hint=NODE_HINT)
+            node.setdefault("minor", 0)
+            continue
+        said = node.setdefault("type", kind)
+        if said != kind and not (said == "u" and kind == "c"):
+            what = f"is a device node of type {kind}, not {said} as its CDI spec says"
+            raise NvidiaRuntimeError(what, where=path, hint=NODE_HINT)
+        if kind != "p":
+            node["major"] = posix.major(found.st_rdev)
+            node["minor"] = posix.minor(found.st_rdev)
+        node.setdefault("fileMode", found.st_mode & 0o777)
+
+
+NODE_HINT = "generate the CDI spec anew, or load the driver that makes the node"
+
+
+def _is_complete(node: "Document") -> bool:
+    """Whether a spec describes a node so fully that the host need not have it (CDI SPEC.md)."""
+    kind = node.get("type")
+    return kind == "p" or (kind is not None and bool(node.get("major")))
+
+
+def _no_node(path: str, error: OSError | ValueError, origin: str) -> NvidiaRuntimeError:
+    """Say that the host lacks a node, not in the C library's words.
+
+    podman takes an error with "no such file or directory" in it for its own, and shows no more.
+    """
+    what = f"cannot be looked up: {error}"
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        what = "does not exist on this host"
+    elif isinstance(error, OSError):
+        what = f"cannot be looked up on this host (error {error.errno})"
+    said = document.loads(origin.encode(), "snapshot")
+    if said and "file" in said:
+        what += f", but {said['file']} asks for it"
+    return NvidiaRuntimeError(what, path, NODE_HINT)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the interpreter to the program, past most of the import machinery.  Ring: pass-through.
+
+A create needs a dozen modules of ours, of which each costs CPython 0.1 ms to find, lock, open and
+describe; reading the compiled file and executing it takes half.  So the modules of the hot path
+are put into ``sys.modules`` here.  In any doubt (no compiled file, one that is not of this source
+or this interpreter) the rest is left to ``import``, which every module still says and which then
+finds them there.
+"""
+
+import _signal
+import gc
+import marshal
+import posix
+import sys
+from _frozen_importlib_external import MAGIC_NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+
+PACKAGE = "nvidia_runtime"
+# In the order of their imports, so that none is imported the long way from another.
+ALWAYS = ("errors", "oci.argv", "oci.lowlevel", "runtime", "document", "snapshot")
+CREATE = ("request", "policy", "resolve", "oci.bundle", "oci.edit", "create", "record")
+# The names of the launcher that make it the prestart hook.
+HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+HOOK = (
+    *("errors", "document", "snapshot", "request", "policy", "oci.lowlevel", "oci.bundle"),
+    *("oci.state", "capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),
+)
+
+
+def begin() -> "ModuleType":
+    """Prepare the process, and load what the call probably needs; give the program's module."""
+    gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # end as runc would, without a traceback
+    is_hook = sys.argv[4].rpartition("/")[2] in HOOKS  # the launcher's name
+    preload(*(HOOK if is_hook else ALWAYS + CREATE if "create" in sys.argv else ALWAYS))
+    program = f"{PACKAGE}.{HOOK[-1] if is_hook else 'runtime'}"
+    __import__(program)
+    return sys.modules[program]
+
+
+def preload(*names: str) -> None:
+    """Load modules of ours that are about to be imported; stop at the first doubt."""
+    folder = __file__.rpartition("/")[0]
+    for name in names:
+        if not load(folder, name):
+            return
+
+
+def load(folder: str, name: str) -> bool:
+    """Load one module of the package in ``folder``; say whether it worked."""
+    if f"{PACKAGE}.{name}" in sys.modules:
+        return True
+    package, _, leaf = name.rpartition(".")
+    parent = f"{PACKAGE}.{package}" if package else PACKAGE
+    if parent not in sys.modules:
+        __import__(parent)
+    place = f"{folder}/{package}" if package else folder
+    code = _compiled(f"{place}/{leaf}.py", f"{place}/__pycache__/{leaf}.{TAG}.pyc")
+    if code is None:
+        return False
+    module = type(sys)(f"{PACKAGE}.{name}")
+    module.__file__ = f"{place}/{leaf}.py"
+    module.__package__ = parent
+    sys.modules[module.__name__] = module
+    try:
+        exec(code, module.__dict__)  # noqa: S102 (what an import does)
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    setattr(sys.modules[parent], leaf, module)
+    return True
+
+
+TAG = sys.implementation.cache_tag
+
+
+def _compiled(source: str, compiled: str) -> "CodeType | None":
+    """Read a compiled file if it is of this very source (PEP 552, by time and size)."""
+    try:
+        found = posix.stat(source)
+        descriptor = posix.open(compiled, posix.O_RDONLY)
+        try:
+            data = posix.read(descriptor, 1 << 20)
+        finally:
+            posix.close(descriptor)
+    except (OSError, ValueError):
+        return None
+    time, size = int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF
+    stamp = time.to_bytes(4, "little") + size.to_bytes(4, "little")
+    if data[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
+        return None
+    try:
+        code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 (as trusted as the source)
+    except (EOFError, ValueError, TypeError):
+        return None
+    return code

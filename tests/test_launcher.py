@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher: every word reaches the low-level runtime, and its shortcut is taken in no doubt."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import builders
+import pytest
+import shim
+from shim import NAME, SECOND, Site, needs_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Words = list[bytes]
+Shell = tuple[str, str]
+
+ODD = [
+    *(b"", b" ", b"  two  blanks ", b"\t", b"\n", b"a\nb", b"newline at the end\n", b"\r\n"),
+    *(b"*", b"?", b"/*", b"[a-z]*", b"{a,b}", b"~", b"~root", b"!", b"!!", b"(", b")", b"[", b"]"),
+    *(b"'", b'"', b"'\"'", b"`touch x`", b"$(touch x)", b"$HOME", b"${x:?}", b"$$", b"$@", b"$1"),
+    *(b"\\", b"\\\\", b"\\n", b"a\\", b"\\0", b"%s%n", b"#", b"#!/bin/sh", b"&", b";", b"|", b"<>"),
+    *(b"\xff", b"\xff\xfe", b"\xc3", b"\xc3\xa9", b"\xed\xa0\x80", b"\x01", b"\x7f", b"\x1b[0m"),
+    *(b"-", b"--", b"---", b"-n", b"-e", b"-c", b"-x", b"-s", b"+x", b"=", b"a=b", b"--a=b"),
+    *(b"nvcr_ask=", b"PATH=/", b"IFS=/", b"done", b"esac", b"}", b"x" * 5000, b"\xff" * 5000),
+    *(b"create", b"create\n", b" create", b"Create", b"creates", b"--bundle=create", b"create=x"),
+    *(b"version", b"-version", b"--version", b"-v", b"-V", b"--versions", b"-vv", b"--no-version"),
+    *(b"state", b"--root", b"--log-format", b"json", b"--systemd-cgroup", b"--debug=false"),
+]
+
+
+def cases() -> list[Words]:
+    """List command lines: every odd word alone, within a call, and mixtures of them."""
+    chance = random.Random(1)
+    found: list[Words] = [[]]
+    found += [[word] for word in ODD]
+    found += [[b"--root", b"/run/x", b"state", word, b"c1"] for word in ODD]
+    found += [chance.choices(ODD, k=chance.randint(2, 8)) for _ in range(120)]
+    found += [[b"x"] * 4000]
+    return found
+
+
+CASES = cases()
+# Found in the words of one of these, the launcher must ask Python.
+DOUBTS = [
+    ["create"],
+    ["--root", "create", "state", "c1"],
+    ["start", "create"],
+    ["--", "create"],
+    ["--version"],
+    ["-version"],
+    ["-v"],
+    ["-V"],
+    ["exec", "c1", "nvcc", "--version"],
+]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as made:
+        made.write_bundle(builders.spec())
+        yield made
+
+
+@pytest.fixture(params=shim.shells())
+def shell(request: pytest.FixtureRequest) -> Shell:
+    found: Shell = request.param
+    return found
+
+
+def learn(site: Site) -> Path:
+    """Let Python write the shortcut; then make it name another program than config.toml does."""
+    assert site.run("state", "c1").runtime == "runc"
+    file = site.shortcut()
+    assert file is not None
+    other = site.write_runtime("shortcut")
+    rewrite(site, file, file.read_text().replace(str(site.runtime), str(other)))
+    assert site.run("state", "c1").runtime == "shortcut"
+    return file
+
+
+def rewrite(site: Site, file: Path, text: str) -> None:
+    """Write a shortcut that looks current: its mtime is that of config.toml."""
+    file.write_text(text)
+    shutil.copystat(site.config, file)
+
+
+def wrong(site: Site, shell: Shell, runtimes: set[str]) -> list[tuple[Words, shim.Ended]]:
+    """List the command lines that did not reach the low-level runtime as they were given."""
+
+    def call(words: Words) -> shim.Ended:
+        return site.run(*words, shell=shell, cwd=site.bundle)
+
+    def is_right(words: Words, got: shim.Ended) -> bool:
+        # runc's own flag --version is answered by both.
+        got = shim.Ended(got.code, got.out.rpartition(b"\n\n/")[2] or got.out, got.err)
+        return (got.code, got.err, got.words[1:]) == (0, "", words) and got.runtime in runtimes
+
+    with ThreadPoolExecutor(3) as pool:
+        ended = zip(CASES, pool.map(call, CASES), strict=True)
+        return [(words, got) for words, got in ended if not is_right(words, got)]
+
+
+def test_every_word_reaches_the_runtime_by_the_shortcut(site: Site, shell: Shell) -> None:
+    learn(site)
+
+    assert wrong(site, shell, {"shortcut", "runc"}) == []
+
+
+def test_every_word_reaches_the_runtime_through_python(site: Site, shell: Shell) -> None:
+    site.date_config(1)
+
+    assert wrong(site, shell, {"runc"}) == []
+    assert site.shortcut() is None
+
+
+def test_no_word_is_executed(site: Site) -> None:
+    for words in CASES:
+        site.run(*words, cwd=site.bundle)
+
+    assert [path.name for path in site.bundle.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("words", DOUBTS, ids=" ".join)
+def test_python_is_asked(words: list[str], site: Site, shell: Shell) -> None:
+    learn(site)
+
+    assert site.run(*words, shell=shell, cwd=site.bundle).runtime != "shortcut"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def age(site: Site, file: Path, seconds: int) -> None:
+    mtime = site.config.stat().st_mtime_ns + seconds * SECOND
+    os.utime(file, ns=(mtime, mtime))
+
+
+def edit(site: Site, file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    rewrite(site, file, text.replace(old, new))
+
+
+def name_ourselves(site: Site, file: Path) -> None:
+    """Make the shortcut name the launcher: the loop that must not be."""
+    edit(site, file, f"{site.folder}/runtimes/shortcut", str(site.launcher))
+
+
+def name_a_link_to_us(site: Site, file: Path) -> None:
+    (site.folder / "link").symlink_to(site.launcher)
+    edit(site, file, f"{site.folder}/runtimes/shortcut", f"{site.folder}/link")
+
+
+def make_a_folder(_site: Site, file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+# What may have happened since Python wrote the shortcut; none of it leaves it trustworthy.
+DAMAGES: dict[str, Callable[[Site, Path], object]] = {
+    "the file is missing": lambda _site, file: remove(file),
+    "the file is empty": lambda site, file: rewrite(site, file, ""),
+    "no newline at the end": lambda site, file: edit(site, file, "\n", ""),
+    "only a newline": lambda site, file: rewrite(site, file, "\n"),
+    "only the key": lambda site, file: edit(site, file, f"{site.folder}/runtimes/shortcut", ""),
+    "another config in the key": lambda site, file: edit(site, file, "config.toml", "CONFIG.toml"),
+    "another PATH in the key": lambda site, file: edit(site, file, "/usr/sbin", "/usr/SBIN"),
+    "a pattern in place of the key": lambda site, file: rewrite(
+        site, file, f"*:{site.folder}/runtimes/shortcut\n"
+    ),
+    "a blank in front": lambda site, file: rewrite(site, file, f" {file.read_text()}"),
+    "the file is older than config.toml": lambda site, file: age(site, file, -2),
+    "the file is newer than config.toml": lambda site, file: age(site, file, 2),
+    "config.toml was edited": lambda site, _file: site.date_config(time.time_ns()),
+    "an older config.toml was restored": lambda site, _file: site.date_config(SECOND * 10**9),
+    "config.toml is gone": lambda site, _file: remove(site.config),
+    "the runtime vanished": lambda site, _file: remove(site.folder / "runtimes" / "shortcut"),
+    "the runtime is no program": lambda site, _file: os.chmod(
+        f"{site.folder}/runtimes/shortcut", 0o644
+    ),
+    "the runtime is this program": name_ourselves,
+    "the runtime is a link to this program": name_a_link_to_us,
+    "the file is a folder": make_a_folder,
+}
+FOREIGN: dict[str, Callable[[Site, Path], object]] = {
+    "the file is another user's": lambda _site, file: os.chown(file, shim.NOBODY, 0),
+    "the folder is another user's": lambda site, _file: os.chown(site.state, shim.NOBODY, 0),
+}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(function, id=name) for name, function in DAMAGES.items()]
+    + [pytest.param(function, id=name, marks=needs_root) for name, function in FOREIGN.items()],
+)
+def test_shortcut_is_not_taken_if(
+    damage: Callable[[Site, Path], object], site: Site, shell: Shell
+) -> None:
+    file = learn(site)
+
+    damage(site, file)
+
+    got = site.run("state", "c1", shell=shell)
+    # Without config.toml the default runtimes are looked up, which this machine may have or not.
+    assert got.runtime == "runc" if site.config.exists() else got.runtime != "shortcut"
+
+
+@pytest.mark.parametrize("extra", ["NVIDIA_VISIBLE_DEVICES=x", "IFS=/", "ENV=/x", "nvcr_ask=yes"])
+def test_shortcut_is_taken_whatever_the_environment(extra: str, site: Site, shell: Shell) -> None:
+    learn(site)
+    name, _, value = extra.partition("=")
+
+    assert site.run("state", "c1", shell=shell, env={name: value}).runtime == "shortcut"
+
+
+def test_shortcut_is_not_taken_for_another_path(site: Site, shell: Shell) -> None:
+    learn(site)
+    path = site.environment["PATH"]
+
+    for other in (f"{path}:/x", path.replace("/usr/sbin", "/usr/SBIN"), path[1:]):
+        assert site.run("state", "c1", shell=shell, env={"PATH": other}).runtime == "runc"
+
+
+def test_shortcut_is_not_taken_for_another_config(site: Site, shell: Shell) -> None:
+    learn(site)
+    other = site.folder / "CONFIG.toml"
+    shutil.copy2(site.config, other)
+
+    env = {"NVIDIA_CTK_CONFIG_FILE_PATH": str(other)}
+
+    assert site.run("state", "c1", shell=shell, env=env).runtime == "runc"
+
+
+def test_config_may_come_from_xdg_config_home(site: Site, shell: Shell) -> None:
+    folder = site.folder / "xdg" / NAME
+    folder.mkdir(parents=True)
+    site.config = site.config.rename(folder / "config.toml")
+    site.environment["NVIDIA_CTK_CONFIG_FILE_PATH"] = ""
+    site.environment["XDG_CONFIG_HOME"] = str(folder.parent)
+    learn(site)
+
+    assert site.run("state", "c1", shell=shell).runtime == "shortcut"
+
+
+def test_config_that_appears_is_read(site: Site, shell: Shell) -> None:
+    """Whatever was learnt without a config.toml says nothing about one that comes, of any age."""
+    saved = site.folder / "saved.toml"
+    site.config.rename(saved)
+    defaults = site.write_runtime("default")
+    site.environment["PATH"] = f"{site.folder}/runtimes:{site.environment['PATH']}"
+    defaults.rename(site.folder / "bin" / "runc")
+    for _ in range(2):
+        assert site.run("state", "c1", shell=shell).code == 0
+
+    saved.rename(site.config)
+    site.write_config(runtimes=[str(site.write_runtime("configured"))])
+    site.date_config(SECOND * 10**9)
+
+    assert site.run("state", "c1", shell=shell).runtime == "configured"
+
+
+def test_call_without_a_path_finds_everything(site: Site, shell: Shell) -> None:
+    """podman calls `kill` and `delete` so; shells then search where they were built to."""
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    (site.launcher.parent / "python3").symlink_to(site.python)
+    del site.environment["PATH"]
+
+    assert site.run("kill", "c1", shell=shell).runtime == "runc"
+
+    file = site.shortcut()
+    assert file is not None
+    other = site.write_runtime("shortcut")
+    edit(site, file, str(site.runtime), str(other))
+
+    assert site.run("kill", "c1", shell=shell).runtime == "shortcut"
+
+
+def test_relative_xdg_runtime_dir_is_ignored(site: Site) -> None:
+    """The working directory is the bundle: nothing of ours belongs there, nor may come from there
+    (XDG Base Directory Specification: "All paths set in these variables must be absolute").
+    """
+    options = site.unprivileged()
+    site.bundle.chmod(0o777)
+
+    for _ in range(2):
+        got = site.run(
+            "state", "c1", **{**options, "env": {"XDG_RUNTIME_DIR": "."}}, cwd=site.bundle
+        )
+        assert got.runtime == "runc"
+
+    assert os.listdir(site.bundle) == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "prevent",
+    [
+        pytest.param(lambda site: site.date_config(time.time_ns()), id="config.toml is too young"),
+        pytest.param(lambda site: site.date_config(0), id="config.toml has an mtime of a store"),
+        pytest.param(
+            lambda site: (
+                site.config.rename(site.folder / "real.toml"),
+                site.config.symlink_to("real.toml"),
+                site.date_config(time.time_ns() - 5 * SECOND),
+            ),
+            id="config.toml is a link",
+        ),
+        pytest.param(
+            lambda site: site.write_config(debug=str(site.folder / "log")),
+            id="each call is to be logged",
+        ),
+    ],
+)
+def test_shortcut_is_not_made_if(prevent: Callable[[Site], object], site: Site) -> None:
+    file = learn(site)
+    before = file.read_bytes()
+
+    prevent(site)
+
+    for _ in range(2):
+        assert site.run("state", "c1").runtime == "runc"
+    assert not file.exists() or file.read_bytes() == before
+
+
+def test_shortcut_follows_the_configuration(site: Site) -> None:
+    learn(site)
+    site.write_config(runtimes=[str(site.write_runtime("crun"))])
+    site.date_config(time.time_ns() - 5 * SECOND)
+    site.settle()
+
+    assert site.run("state", "c1").runtime == "crun"
+
+    file = site.shortcut()
+    assert file is not None
+    assert file.read_text().endswith(f":{site.folder}/runtimes/crun\n")
+    assert file.stat().st_mtime_ns == site.config.stat().st_mtime_ns
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_only_a_few_shortcuts_are_kept(site: Site) -> None:
+    for count in range(20):
+        site.run("state", "c1", env={"PATH": site.environment["PATH"] + ":/x" * count})
+
+    assert len(list(site.state.glob("low-level-runtime.*"))) == 8
+
+
+@needs_root
+def test_root_takes_the_folder_in_run_before_that_of_the_user(site: Site, shell: Shell) -> None:
+    learn(site)
+    user = site.folder / "user" / NAME
+    shutil.copytree(site.state, user)
+    for file in user.glob("low-level-runtime.*"):
+        edit(site, file, "/shortcut", "/absent")
+    env = {"XDG_RUNTIME_DIR": str(user.parent)}
+
+    assert site.run("state", "c1", shell=shell, env=env).runtime == "shortcut"
+
+
+@needs_root
+def test_folder_in_run_of_another_user_leaves_that_of_the_user(site: Site, shell: Shell) -> None:
+    learn(site)
+    user = site.folder / "user" / NAME
+    shutil.copytree(site.state, user)
+    os.chown(site.state, shim.NOBODY, shim.NOBODY)
+    env = {"XDG_RUNTIME_DIR": str(user.parent)}
+
+    assert site.run("state", "c1", shell=shell, env=env).runtime == "shortcut"
+    assert site.run("state", "c1", shell=shell).runtime == "runc"
+
+
+@needs_root
+def test_root_trusts_nothing_of_a_user_whose_environment_it_got(site: Site, shell: Shell) -> None:
+    learn(site)
+    user = site.folder / "user" / NAME
+    shutil.copytree(site.state, user)
+    for path in (user, *user.iterdir()):
+        os.chown(path, shim.NOBODY, shim.NOBODY)
+    shutil.rmtree(site.state)
+    env = {"XDG_RUNTIME_DIR": str(user.parent)}
+
+    assert site.run("state", "c1", shell=shell, env=env).runtime == "runc"
+
+
+@needs_root
+def test_user_has_a_shortcut_of_his_own(site: Site, shell: Shell) -> None:
+    options = site.unprivileged()
+
+    assert site.run("state", "c1", shell=shell, **options).runtime == "runc"
+
+    (file,) = (site.folder / "user" / NAME).glob("low-level-runtime.*")
+    other = site.write_runtime("shortcut")
+    edit(site, file, str(site.runtime), str(other))
+
+    assert site.run("state", "c1", shell=shell, **options).runtime == "shortcut"
+
+
+def by_absolute_path(site: Site) -> shim.Ended:
+    return site.create()
+
+
+def by_relative_path(site: Site) -> shim.Ended:
+    folder = site.launcher.parent
+    return site.create(launcher=f"./{NAME}", cwd=folder)
+
+
+def by_path(site: Site) -> shim.Ended:
+    path = f"{site.launcher.parent}:{site.environment['PATH']}"
+    return site.create(launcher=NAME, env={"PATH": path})
+
+
+def by_link(site: Site) -> shim.Ended:
+    link = site.folder / "link to the launcher"
+    link.symlink_to(site.launcher)
+    return site.create(launcher=link)
+
+
+def by_link_to_a_link(site: Site) -> shim.Ended:
+    by_link(site)
+    link = site.folder / NAME
+    link.symlink_to("link to the launcher")
+    return site.create(launcher=link)
+
+
+def by_the_shell(site: Site) -> shim.Ended:
+    return site.create(launcher=NAME, shell=("sh", "/bin/sh"), cwd=site.launcher.parent)
+
+
+CALLS = [by_absolute_path, by_relative_path, by_path, by_link, by_link_to_a_link, by_the_shell]
+
+
+def check_that_it_injects(site: Site, call: Callable[[Site], shim.Ended]) -> None:
+    site.write_bundle(builders.asking())
+    site.write_specs(nvidia=builders.cdi_spec())
+
+    got = call(site)
+
+    assert (got.err, got.code, got.runtime) == ("", 0, "runc")
+    assert builders.environment(site.read_bundle())[-1] == "GPU=0"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_package_is_found_from_the_tree(call: Callable[[Site], shim.Ended], site: Site) -> None:
+    check_that_it_injects(site, call)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_package_is_found_in_a_folder_with_blanks(
+    call: Callable[[Site], shim.Ended], site: Site
+) -> None:
+    site.launcher = shim.copy_tree(site.folder / " a folder*with [blanks] ")
+
+    check_that_it_injects(site, call)
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into a virtual environment; give the environment's bin."""
+    pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
+    pytest.importorskip("pip", reason="needs pip to install the wheel")
+    folder = tmp_path_factory.mktemp("venv with blanks ")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    alone = ["--no-deps", "--no-index"]
+    for words in (
+        [*pip, "wheel", *alone, "--no-build-isolation", "-w", str(folder), str(shim.TREE)],
+        [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")],
+    ):
+        subprocess.run(words, check=True)
+    (wheel,) = folder.glob("*.whl")
+    python = folder / "venv" / "bin" / "python3"
+    subprocess.run([*pip, "--python", str(python), "install", *alone, str(wheel)], check=True)
+    return python.parent
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_package_is_found_in_a_virtual_environment(
+    call: Callable[[Site], shim.Ended], site: Site, venv: Path
+) -> None:
+    site.launcher = venv / NAME
+    site.python.unlink()  # there is one beside the launcher
+
+    check_that_it_injects(site, call)
+
+
+def test_wheel_has_the_launcher_of_the_tree(venv: Path) -> None:
+    for name in (NAME, f"{NAME}.cdi", f"{NAME}.legacy"):
+        assert (venv / name).read_bytes() == (shim.TREE / "packaging/bin" / NAME).read_bytes()
+        assert os.access(venv / name, os.X_OK)
