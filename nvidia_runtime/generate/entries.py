@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries of container edits in the form of a CDI spec: mounts, device nodes, groups.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.host.nodes import Node
+
+    Edits = dict[str, Any]
+
+OPTIONS = ("ro", "nosuid", "nodev", "rbind", "rprivate")
+# Who is in no group of a node may use it nevertheless.
+OTHERS_READ_WRITE = 0o006
+
+
+def mount(host_path: str, container_path: str) -> Edits:
+    """Give a read-only bind mount of a file or folder of the driver's."""
+    return {"hostPath": host_path, "containerPath": container_path, "options": list(OPTIONS)}
+
+
+def of_nodes(nodes: list[Node], with_gids: bool) -> Edits:
+    """Give the edits for device nodes: themselves, and with ``with_gids`` the groups they need."""
+    edits: Edits = {}
+    if nodes:
+        edits["deviceNodes"] = [_device_node(node) for node in nodes]
+    gids = {node.gid for node in nodes if node.gid and not _is_open(node)} if with_gids else ()
+    if gids:
+        edits["additionalGids"] = sorted(gids)
+    return edits
+
+
+def by_depth(path: str) -> tuple[int, str]:
+    """Order paths as the entries of a spec are: what is less deep first."""
+    return path.count("/"), path
+
+
+def _device_node(node: Node) -> Edits:
+    entry: Edits = {"path": node.path}
+    if node.host_path != node.path:
+        entry["hostPath"] = node.host_path
+    entry |= {"major": node.major, "minor": node.minor, "fileMode": node.mode, "permissions": "rwm"}
+    if node.gid:
+        entry["gid"] = node.gid
+    return entry
+
+
+def _is_open(node: Node) -> bool:
+    return node.mode & OTHERS_READ_WRITE == OTHERS_READ_WRITE

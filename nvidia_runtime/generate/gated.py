@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container gets only where it asks for it: GDS, MOFED, GDRCopy, NVSwitch.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.generate import entries
+from nvidia_runtime.host import nodes
+from nvidia_runtime.host import root as driver_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Edits = dict[str, Any]
+
+NODES = {
+    "gds": ("/dev/nvidia-fs*",),
+    "mofed": ("/dev/infiniband/uverbs*", "/dev/infiniband/rdma_cm"),
+    "gdrcopy": ("/dev/gdrdrv",),
+    "nvswitch": ("/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch*"),
+}
+# cuFile reads its settings, and asks udev which disks are behind a file.
+GDS_FILE = "/etc/cufile.json"
+GDS_FOLDER = "/run/udev"
+
+
+def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:
+    """Give the edits of a gate, empty where the machine has no node of it.
+
+    ``root`` is where the driver's files lie, ``dev_root`` where its nodes are.
+    """
+    found = {node.path: node for name in NODES[gate] for node in nodes.find(dev_root, name)}
+    ordered = [found[path] for path in sorted(found, key=entries.by_depth)]
+    result = entries.of_nodes(ordered, with_gids)
+    if gate == "gds" and found:
+        mounts = _gds_mounts(root)
+        if mounts:
+            result["mounts"] = mounts
+    return result
+
+
+def _gds_mounts(root: str) -> list[Edits]:
+    file = driver_root.join(root, GDS_FILE)
+    folder = driver_root.join(root, GDS_FOLDER)
+    mounts = []
+    if os.path.exists(file) and not os.path.isdir(file):
+        mounts.append(entries.mount(file, GDS_FILE))
+    if os.path.isdir(folder):
+        mounts.append(entries.mount(folder, GDS_FOLDER))
+    return mounts

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What OpenGL, EGL, Vulkan and X.org need beyond the driver's libraries, and the DRM devices.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.generate import entries, hooks
+from nvidia_runtime.host import driver, drm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.host.driver import Driver
+
+    Edits = dict[str, Any]
+
+# These have versions of their own; that of the driver is in the names of all others.
+PLATFORM_LIBRARIES = (
+    "libnvidia-egl-gbm.so.*.*",
+    "libnvidia-egl-wayland.so.*.*",
+    "libnvidia-egl-wayland2.so.*.*",
+    "libnvidia-egl-xcb.so.*.*",
+    "libnvidia-egl-xlib.so.*.*",
+)
+ALLOCATOR = "libnvidia-allocator.so"
+VULKAN_PRODUCER = "libnvidia-vulkan-producer.so"
+GLX_SERVER = "libglxserver_nvidia.so"
+X_DRIVER = "nvidia_drv.so"
+X_MODULES = ("drivers", "extensions", "updates/drivers", "updates/extensions")
+X_FOLDERS = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
+# Mounted below /usr/share, wherever the host has them.
+SHARED_CONFIGS = (
+    "glvnd/egl_vendor.d/10_nvidia.json",
+    "egl/egl_external_platform.d/15_nvidia_gbm.json",
+    "egl/egl_external_platform.d/10_nvidia_wayland.json",
+    "egl/egl_external_platform.d/09_nvidia_wayland2.json",
+    "egl/egl_external_platform.d/20_nvidia_xcb.json",
+    "egl/egl_external_platform.d/20_nvidia_xlib.json",
+    "nvidia/nvoptix.bin",
+    "X11/xorg.conf.d/10-nvidia.conf",
+    "X11/xorg.conf.d/nvidia-drm-outputclass.conf",
+)
+# Mounted below /etc.
+OPENCL_CONFIG = "OpenCL/vendors/nvidia.icd"
+VULKAN_CONFIGS = (
+    "vulkan/icd.d/nvidia_icd.json",
+    "vulkan/icd.d/nvidia_layers.json",
+    "vulkan/implicit_layer.d/nvidia_layers.json",
+)
+# The name in packages of RPM-based distributions.
+VULKAN_CONFIG_OF_MACHINE = "vulkan/icd.d/nvidia_icd.{}.json"
+MACHINES = ("x86_64", "aarch64")
+X_CONFIGURATOR = "nvidia-xconfig"
+
+
+def edits(installed: Driver, version: str, program: str) -> Edits:
+    """Give the mounts of libraries, X.org modules and configuration, and the hook for links.
+
+    ``version`` is the driver's, ``program`` the hook's; what the host lacks is left out.
+    """
+    libraries = find_libraries(installed, version)
+    modules = find_x_modules(installed, version)
+    mounts = [entries.mount(path, installed.strip(path)) for path in libraries]
+    mounts += config_mounts(installed)
+    mounts += [entries.mount(path, installed.strip(path)) for path in modules]
+    if configurator := installed.executable(X_CONFIGURATOR):
+        mounts.append(entries.mount(configurator, installed.strip(configurator)))
+    allocators = installed.libraries(f"{ALLOCATOR}.{version}")
+    linked = [installed.strip(path) for path in (*allocators, *libraries, *modules)]
+    links = [link for path in linked for link in _links(path, version)]
+    result = {"hooks": hooks.create_symlinks(program, links), "mounts": mounts}
+    return {name: value for name, value in result.items() if value}
+
+
+def find_libraries(installed: Driver, version: str) -> list[str]:
+    """Find the libraries to mount; the allocator is among those that every container gets."""
+    patterns = (*PLATFORM_LIBRARIES, f"{VULKAN_PRODUCER}.{version}")
+    return [path for pattern in patterns for path in installed.libraries(pattern)]
+
+
+def find_x_modules(installed: Driver, version: str) -> list[str]:
+    """Find the X.org driver and its GLX module."""
+    folders: list[str] = []
+    for folder in driver.library_folders(installed, version):
+        folders.append(f"{folder}/nvidia/xorg")
+        folders += [f"{folder}/xorg/modules/{each}" for each in X_MODULES]
+    folders += [f"{folder}/modules/{each}" for folder in X_FOLDERS for each in X_MODULES]
+    found = [installed.file(tuple(folders), name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
+    return [path for path in found if path]
+
+
+def config_mounts(installed: Driver) -> list[Edits]:
+    """Give the mounts of what tells loaders of EGL, OpenCL, Vulkan and X.org about the driver."""
+    mounts = [
+        _config_mount(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS
+    ]
+    mounts.append(_config_mount(installed.config(OPENCL_CONFIG), f"/etc/{OPENCL_CONFIG}"))
+    machine = os.uname().machine
+    names = [*VULKAN_CONFIGS, *[VULKAN_CONFIG_OF_MACHINE.format(machine)] * (machine in MACHINES)]
+    for name in names:
+        path = installed.config(name) or installed.file(("/",), name)
+        mounts.append(_config_mount(path, f"/etc/{name}"))
+    return [entry for entry in mounts if entry]
+
+
+def drm_edits(
+    bus_ids: list[str], sysfs: str, dev_root: str, program: str, with_gids: bool = True
+) -> Edits:
+    """Give the DRM nodes of GPUs, and the hook for the links to them in /dev/dri/by-path.
+
+    ``sysfs`` is where the kernel's own /sys lies, ``dev_root`` where the nodes are.
+    """
+    found = []
+    links: list[tuple[str, str]] = []
+    for bus_id in bus_ids:
+        nodes = drm.find(bus_id, sysfs, dev_root)
+        found += nodes
+        links += drm.links(bus_id, nodes, dev_root)
+    result = entries.of_nodes(found, with_gids)
+    if links:
+        result["hooks"] = hooks.create_symlinks(program, links)
+    return result
+
+
+def _config_mount(path: str, container_path: str) -> Edits:
+    return entries.mount(path, container_path) if path else {}
+
+
+def _links(path: str, version: str) -> list[tuple[str, str]]:
+    """Give the links that a library or module needs beside it, each with its target."""
+    folder, _, name = path.rpartition("/")
+    if name == f"{ALLOCATOR}.{version}":
+        return [(f"{folder}/gbm/nvidia-drm_gbm.so", f"../{ALLOCATOR}.1")]
+    for base in (VULKAN_PRODUCER, GLX_SERVER):
+        if name == f"{base}.{version}":
+            return [(f"{folder}/{base}", name)]
+    return []

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver as it is installed below a root: libraries, version, executables, configuration.
+
+Only the file system is asked; the files alone say the version.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.host import ldcache
+from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.oci.lowlevel import DEFAULT_PATH
+
+LIBRARY_FOLDERS = (
+    "/",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu/nvidia/current",
+    "/usr/lib/aarch64-linux-gnu/nvidia/current",
+    "/lib64",
+    "/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/lib/x86_64-linux-gnu/nvidia/current",
+    "/lib/aarch64-linux-gnu/nvidia/current",
+)
+# XDG Base Directory Specification.
+DATA_FOLDERS = ("/usr/local/share", "/usr/share")
+# The libraries whose file names tell the driver's version.
+VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
+
+
+class Driver:
+    """A driver root, and the folders below it where the driver's files are looked for.
+
+    ``path`` and ``data_dirs`` are lists as in PATH and XDG_DATA_DIRS.  ``library_folders`` are the
+    host's, taken in place of all others.  A folder is listed when it is first needed.
+    """
+
+    __slots__ = (
+        "_cached",
+        "_listings",
+        "config_folders",
+        "executable_folders",
+        "library_folders",
+        "root",
+    )
+
+    def __init__(
+        self,
+        root: str = "/",
+        path: str = "",
+        data_dirs: str = "",
+        library_folders: tuple[str, ...] = (),
+    ) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.library_folders = library_folders
+        self.executable_folders = (*_folders(path), *DEFAULT_PATH)
+        self.config_folders = ("/etc", *(_folders(data_dirs) or DATA_FOLDERS))
+        self._listings: list[tuple[str, list[str]]] | None = None
+        self._cached: list[str] | None = None
+
+    def libraries(self, pattern: str) -> list[str]:
+        """Find libraries by name: host paths with all links resolved, in the folders' order.
+
+        Where the folders have none, ld.so.cache is asked.
+        """
+        found: dict[str, None] = {}
+        for folder, names in self._list_libraries():
+            for name in names:
+                if driver_root.is_match(name, pattern):
+                    found[self._resolve(driver_root.join(folder, f"/{name}"))] = None
+        if not found and not self.library_folders:
+            found = dict.fromkeys(self._search_cache(pattern))
+        found.pop("", None)
+        return list(found)
+
+    def executable(self, name: str) -> str:
+        """Give the host path of the first executable of this name, "" if there is none."""
+        for path in self._places(self.executable_folders, name):
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+        return ""
+
+    def config(self, name: str) -> str:
+        """Give the host path of the first configuration file of this name, "" if none."""
+        return self.file(self.config_folders, name)
+
+    def file(self, folders: tuple[str, ...], name: str) -> str:
+        """Give the host path of a file in the first of the folders that has it, "" if none."""
+        for path in self._places(folders, name):
+            if _is_file(path):
+                return path
+        return ""
+
+    def strip(self, path: str) -> str:
+        """Give the path that a host's path has in a container."""
+        return driver_root.strip(path, self.root)
+
+    def _places(self, folders: tuple[str, ...], name: str) -> list[str]:
+        return [
+            driver_root.join(self.root, f"{'' if folder == '/' else folder}/{name}")
+            for folder in folders
+        ]
+
+    def _list_libraries(self) -> list[tuple[str, list[str]]]:
+        if self._listings is None:
+            folders = self.library_folders or [
+                driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS
+            ]
+            self._listings = [(folder, driver_root.names(folder)) for folder in folders]
+        return self._listings
+
+    def _search_cache(self, pattern: str) -> list[str]:
+        """Search the cache, which knows a library by its link: libcuda.so.1 for libcuda.so.*.*.
+
+        Link and library differ in what follows ``.so``; only links that can match are resolved.
+        """
+        if self._cached is None:
+            self._cached = ldcache.paths(self.root)
+        stem = pattern.partition(".so")[0]
+        found = []
+        for path in self._cached:
+            name = os.path.basename(path)
+            if not driver_root.is_match(name.partition(".so")[0], stem):
+                continue
+            file = self._resolve(driver_root.join(self.root, path))
+            if any(driver_root.is_match(each, pattern) for each in (name, os.path.basename(file))):
+                found.append(file)
+        return found
+
+    def _resolve(self, path: str) -> str:
+        """Resolve the links of a library, "" if they lead to no file."""
+        try:
+            file = driver_root.resolve(path, self.root)
+        except OSError:
+            return ""
+        return file if _is_file(file) else ""
+
+
+def version(driver: Driver) -> str:
+    """Give the driver's version by the names of its libraries, "" if there are none.
+
+    The first library counts, in the order of folders and names.
+    """
+    for prefix in VERSIONED:
+        for library in driver.libraries(f"{prefix}*.*"):
+            name = os.path.basename(library)
+            found = name[len(prefix) :]
+            if name.startswith(prefix) and all(part.isdigit() for part in found.split(".")):
+                return found
+    return ""
+
+
+def library_folders(driver: Driver, version: str) -> tuple[str, ...]:
+    """Give the folders, as a container sees them, of the libraries of a version."""
+    libraries = driver.libraries(f"lib*.so.{version}")
+    return tuple(dict.fromkeys(os.path.dirname(driver.strip(library)) for library in libraries))
+
+
+def _folders(text: str) -> tuple[str, ...]:
+    """Split a list of folders; a relative one means nothing below a root."""
+    return tuple(folder.rstrip("/") or "/" for folder in text.split(":") if folder[:1] == "/")
+
+
+def _is_file(path: str) -> bool:
+    """Whether this is a file of any type but a folder."""
+    return os.path.exists(path) and not os.path.isdir(path)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths below the driver root: where one lies on this host, what lies there, where links lead.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+# As many as the kernel follows, path_resolution(7).
+MOST_LINKS = 40
+
+
+def join(root: str, path: str) -> str:
+    """Give the host's path of what is ``path`` to a program whose ``/`` is the root."""
+    return root.rstrip("/") + path
+
+
+def strip(path: str, root: str) -> str:
+    """Give the path as the driver's own files say it; what is not below the root stays as it is."""
+    root = root.rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
+def resolve(path: str, root: str) -> str:
+    """Follow all links of a host's path as a program does whose ``/`` is the root.
+
+    An absolute link of a driver in a folder of its own means a file in that folder, not the
+    host's.  Raises `OSError` for what is missing, or is a loop.
+    """
+    root = root.rstrip("/") if path.startswith(f"{root.rstrip('/')}/") else ""
+    pending = path[len(root) :].split("/")[::-1]
+    resolved = ""
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name == "..":
+            resolved = resolved.rpartition("/")[0]
+        if name in ("", ".", ".."):
+            continue
+        target = _read_link(f"{root}{resolved}/{name}")
+        if target is None:
+            resolved = f"{resolved}/{name}"
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target[:1] == "/":
+            resolved = ""
+        pending += target.split("/")[::-1]
+    return root + (resolved or "/")
+
+
+def _read_link(path: str) -> str | None:
+    """Give a link's target, ``None`` for what exists and is no link."""
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return None
+        raise
+
+
+def names(folder: str) -> list[str]:
+    """List a folder in the order of names; one that cannot be read is empty."""
+    try:
+        return sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return []
+
+
+def is_match(name: str, pattern: str) -> bool:
+    """Whether a name matches a pattern in which ``*`` stands for any text (`fnmatch` loads re)."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == pattern
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for part in rest[:-1]:
+        found = name.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return name.endswith(rest[-1]) and len(name) - len(rest[-1]) >= at

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths below the driver root."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime.host import root
+
+from . import trees
+
+
+@pytest.mark.parametrize(
+    ("path", "below", "expected"),
+    [
+        ("/etc/x", "/", "/etc/x"),
+        ("/etc/x", "", "/etc/x"),
+        ("/r/etc/x", "/r", "/etc/x"),
+        ("/r/etc/x", "/r/", "/etc/x"),
+        ("/rr/etc/x", "/r", "/rr/etc/x"),
+    ],
+)
+def test_strip(path: str, below: str, expected: str) -> None:
+    assert root.strip(path, below) == expected
+
+
+@pytest.mark.parametrize("below", ["/", "/r", "/r/"])
+def test_join_is_the_inverse_of_strip(below: str) -> None:
+    assert root.strip(root.join(below, "/etc/x"), below) == "/etc/x"
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        pytest.param("a/file", "/a/file", id="no link"),
+        pytest.param("relative", "/a/file", id="relative"),
+        pytest.param("absolute", "/a/file", id="absolute: below the root, not the host's"),
+        pytest.param("up", "/a/file", id="more .. than there are folders"),
+        pytest.param("folder/file", "/a/file", id="a folder on the way"),
+        pytest.param("chain", "/a/file", id="a link to a link"),
+        pytest.param("a/../a/./file", "/a/file", id="dots"),
+    ],
+)
+def test_resolve_stays_below_the_root(link: str, expected: str, tmp_path: Path) -> None:
+    below = trees.make(
+        tmp_path,
+        {
+            "a/file": "",
+            "relative": "-> a/file",
+            "absolute": "-> /a/file",
+            "up": "-> ../../../../../../../../../a/file",
+            "folder": "-> /a",
+            "chain": "-> folder/../absolute",
+        },
+    )
+
+    assert root.resolve(f"{below}/{link}", below) == below + expected
+
+
+def test_resolve_outside_the_root_is_the_hosts(tmp_path: Path) -> None:
+    outside = trees.make(tmp_path / "outside", {"file": "", "link": f"-> {tmp_path}/outside/file"})
+
+    assert root.resolve(f"{outside}/link", f"{tmp_path}/root") == f"{outside}/file"
+
+
+@pytest.mark.parametrize(
+    ("target", "code"), [("-> nothing", errno.ENOENT), ("-> loop", errno.ELOOP)]
+)
+def test_resolve_fails(target: str, code: int, tmp_path: Path) -> None:
+    below = trees.make(tmp_path, {"loop": target})
+
+    with pytest.raises(OSError) as error:
+        root.resolve(f"{below}/loop", below)
+
+    assert error.value.errno == code
+
+
+def test_names_of_an_unreadable_folder() -> None:
+    assert root.names("/nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "expected"),
+    [
+        ("libcuda.so.1", "libcuda.so.1", True),
+        ("libcuda.so.1", "libcuda.so", False),
+        ("libcuda.so.1", "libcuda.so.*.*", False),
+        ("libcuda.so.535.104", "libcuda.so.*.*", True),
+        ("libcuda.so.535.104.05", "libcuda.so.*.*", True),
+        ("libGLX.so.550.54", "lib*.so.550.54", True),
+        ("libGLX.so.550.54.15", "lib*.so.550.54", False),
+        ("nvidia-fs", "nvidia-fs*", True),
+        ("nvidia-f", "nvidia-fs*", False),
+        ("aba", "ab*ba", False),
+        ("a.b", "*", True),
+    ],
+)
+def test_is_match(name: str, pattern: str, expected: bool) -> None:
+    assert root.is_match(name, pattern) is expected
