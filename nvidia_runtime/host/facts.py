@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel says of the driver, without NVML: its version, and with it the CUDA version.
+
+Architecture and brand of a GPU are NVML's to say.  Ring: create.
+"""
+
+import posix
+
+MODULE = "/sys/module/nvidia/version"
+# Says it in a sentence; the only one of both in some sandboxes and virtual machines.
+PROC = "/proc/driver/nvidia/version"
+MOST_BYTES = 4096
+# The CUDA version of a driver branch, in the order of branches: "CUDA Toolkit and Corresponding
+# Driver Versions" in the release notes of the CUDA Toolkit, Linux.  A branch that is not in it is
+# unknown: 430 told 10.1 or 10.2, by its releases.
+BRANCHES = {
+    352: "7.5",
+    367: "8.0",
+    375: "8.0",
+    384: "9.0",
+    387: "9.1",
+    390: "9.1",
+    396: "9.2",
+    410: "10.0",
+    418: "10.1",
+    440: "10.2",
+    450: "11.0",
+    455: "11.1",
+    460: "11.2",
+    465: "11.3",
+    470: "11.4",
+    495: "11.5",
+    510: "11.6",
+    515: "11.7",
+    520: "11.8",
+    525: "12.0",
+    530: "12.1",
+    535: "12.2",
+    545: "12.3",
+    550: "12.4",
+    555: "12.5",
+    560: "12.6",
+    565: "12.7",
+    570: "12.8",
+    575: "12.9",
+    580: "13.0",
+    590: "13.1",
+    595: "13.2",
+    610: "13.3",
+}
+
+
+def read(root: str = "") -> dict[str, str]:
+    """Give driver and cuda, each only if it is known; ``root`` is where /sys and /proc are."""
+    version = driver_version(root)
+    if not version:
+        return {}
+    cuda = BRANCHES.get(int(version.partition(".")[0]))
+    return {"driver": version, "cuda": cuda} if cuda else {"driver": version}
+
+
+def driver_version(root: str = "") -> str:
+    """Give the version of the loaded kernel module, "" if there is none."""
+    for path in (MODULE, PROC):
+        for word in _first_line(root.rstrip("/") + path).split():
+            if _is_version(word):
+                return word
+    return ""
+
+
+def branch_with(cuda: str) -> int:
+    """Give the oldest driver branch with at least a CUDA version, 0 if none is known."""
+    try:
+        wanted = [int(part) for part in cuda.split(".")[:2]]
+    except ValueError:
+        return 0
+    for branch, version in BRANCHES.items():
+        if [int(part) for part in version.split(".")] >= wanted:
+            return branch
+    return 0
+
+
+def _first_line(path: str) -> str:
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
+    except (OSError, ValueError):
+        return ""
+    try:
+        return posix.read(descriptor, MOST_BYTES).decode("utf-8", "replace").partition("\n")[0]
+    except OSError:
+        return ""
+    finally:
+        posix.close(descriptor)
+
+
+def _is_version(word: str) -> bool:
+    """Whether a word is numbers with dots: 535.104.05, not x86_64 nor 2023."""
+    parts = word.split(".")
+    return len(parts) > 1 and len(word) < 32 and all(p.isascii() and p.isdigit() for p in parts)
