@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nvidia-container-cli`` of libnvidia-container: where it is, its words, how we become it.
+
+Ring: hook.
+"""
+
+import posix
+
+from nvidia_runtime import snapshot
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.oci import lowlevel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from nvidia_runtime.snapshot import Settings, Snapshot
+
+NAME = "nvidia-container-cli"
+COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
+COMPAT_MODES = {
+    "ldconfig": "ldconfig",
+    "mount": "mount",
+    "disabled": "disabled",
+    "hook": "disabled",
+}
+CONTAINERS_COMPAT = "features.allow-cuda-compat-libs-from-container"
+NO_IMEX_CREATION = "features.disable-imex-channel-creation"
+TIMEOUT = "nvidia-container-runtime-hook.timeout"
+
+
+class Request:
+    """What a container gets: the ids as written, capabilities, requirements, its process and root.
+
+    A list is joined as ``--device``, ``--mig-config``, ``--mig-monitor`` and ``--imex-channel``
+    want it; "" leaves the flag out.
+    """
+
+    __slots__ = (
+        "capabilities",
+        "devices",
+        "imex",
+        "mig_config",
+        "mig_monitor",
+        "pid",
+        "requirements",
+        "root",
+    )
+
+    def __init__(self, devices: str, pid: int, root: str) -> None:
+        self.devices = devices
+        self.pid = pid
+        self.root = root
+        self.mig_config = ""
+        self.mig_monitor = ""
+        self.imex = ""
+        self.capabilities: tuple[str, ...] = ()
+        self.requirements: tuple[str, ...] = ()
+
+
+def words(request: Request, settings: "Settings", *, debug: bool) -> list[str]:
+    """Give the words of the call: ``configure`` with all its flags, without the program."""
+    debug_file = "/dev/stderr" if debug else settings[f"{NAME}.debug"]
+    found = [
+        _flag("root", settings[f"{NAME}.root"]),
+        _switch("load-kmods", settings[f"{NAME}.load-kmods"]),
+        _switch("no-create-imex-channels", settings[NO_IMEX_CREATION]),
+        _switch("no-pivot", settings[f"{NAME}.no-pivot"]),
+        _flag("debug", debug_file),
+        _flag("ldcache", settings[f"{NAME}.ldcache"]),
+        _flag("user", settings[f"{NAME}.user"]),
+        "configure",
+        _flag("cuda-compat-mode", _compat_mode(settings)),
+        _flag("ldconfig", _ldconfig(settings[f"{NAME}.ldconfig"])),
+        _switch("no-cgroups", settings[f"{NAME}.no-cgroups"]),
+        _flag("device", request.devices),
+        _flag("mig-config", request.mig_config),
+        _flag("mig-monitor", request.mig_monitor),
+        _flag("imex-channel", request.imex),
+        *[f"--{name}" for name in sorted(request.capabilities)],
+        *[f"--require={expression}" for expression in request.requirements],
+        f"--pid={request.pid}",
+        request.root,
+    ]
+    return [word for word in found if word]
+
+
+def _flag(name: str, value: str) -> str:
+    return f"--{name}={value}" if value else ""
+
+
+def _switch(name: str, on: bool) -> str:
+    return f"--{name}" if on else ""
+
+
+def _compat_mode(settings: "Settings") -> str:
+    """Give the mode that the program knows; for an unknown one its own choice may be allowed."""
+    unknown = "" if settings[CONTAINERS_COMPAT] else "disabled"
+    return COMPAT_MODES.get(settings[COMPAT_MODE], unknown)
+
+
+def _ldconfig(setting: str) -> str:
+    """Give ldconfig as this host has it: Debian's and Ubuntu's is a script beside the real one."""
+    if setting[:1] != "@":
+        return setting  # the container's own, where the settings allow it
+    plain = setting.removesuffix(".real")
+    try:
+        posix.stat(f"{plain[1:]}.real")
+    except (OSError, ValueError):
+        return plain
+    return f"{plain}.real"
+
+
+def run(words: list[str], known: "Snapshot", ignored: str) -> "NoReturn":
+    """Become the program; where the settings limit its time, in a child.
+
+    ``ignored`` is as in `lowlevel.undo_start`.
+    """
+    settings = known.settings
+    path: str = settings[f"{NAME}.path"]
+    search = "" if path else _search_path(settings[f"{NAME}.root"])
+    program = path or _find(search)
+    environment = [_entry(entry, known.config) for entry in settings[f"{NAME}.environment"]]
+    if search:
+        environment.insert(0, ("PATH", search))
+    seconds: int = settings[TIMEOUT]
+    if seconds:
+        from nvidia_runtime.hooks import supervisor  # 5 ms more, for ctypes
+
+        supervisor.fork(program, seconds, TIMEOUT)
+    _become(program, words, environment, ignored)
+
+
+def _search_path(root: str) -> str:
+    """Give PATH with the default folders, all of it below the driver root first."""
+    folders = [folder for folder in snapshot.environment(b"PATH").split(":") if folder]
+    folders += [folder for folder in lowlevel.DEFAULT_PATH if folder not in folders]
+    if root:
+        below = [f"{root.rstrip('/')}/{folder.lstrip('/')}" for folder in folders]
+        folders = below + folders
+    return ":".join(folders)
+
+
+def _find(search: str) -> str:
+    for folder in search.split(":"):
+        program = f"{folder}/{NAME}"
+        if folder[:1] == "/" and lowlevel.is_executable(program):
+            return program
+    hint = f"install libnvidia-container-tools, or set {NAME}.path to where it is"
+    raise NvidiaRuntimeError(f"cannot find {NAME} in {search}", hint=hint)
+
+
+def _entry(text: str, config: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals or "\0" in text:
+        what = f"must be a list of NAME=VALUE, not with {text!r} in it"
+        hint = "correct the file, or take the entry out"
+        raise NvidiaRuntimeError(what, where=f"{config}: {NAME}.environment", hint=hint)
+    return name, value
+
+
+def _become(
+    program: str, words: list[str], environment: list[tuple[str, str]], ignored: str
+) -> "NoReturn":
+    lowlevel.undo_start(ignored)
+    for name, value in environment:
+        posix.putenv(_encode(name), _encode(value))
+    try:
+        # Without an environment argument: order, duplicates and invalid entries stay as they are.
+        posix.execv(_encode(program), [_encode(word) for word in (program, *words)])
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        hint = f"reinstall libnvidia-container-tools, or correct {NAME}.path"
+        raise NvidiaRuntimeError(f"cannot be executed: {reason}", program, hint) from None
+
+
+def _encode(text: str) -> bytes:
+    """Encode as the documents are encoded, whatever the locale."""
+    return text.encode("utf-8", "surrogateescape")

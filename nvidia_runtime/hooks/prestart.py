@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-container-runtime-hook: let ``nvidia-container-cli`` give a container its GPUs.
+
+runc calls it at prestart, in legacy mode or for docker's ``--gpus``; podman and CRI-O do by a file
+in hooks.d.  What a container may have is decided as in the runtime; annotations do not count, and
+there is no other mode.  Ring: hook; with a warm snapshot it imports what create does.
+"""
+
+import posix
+import sys
+
+from nvidia_runtime import capabilities, policy, request, snapshot, start
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.hooks import command_line, container_cli
+from nvidia_runtime.oci import bundle, state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.document import Document
+    from nvidia_runtime.hooks.command_line import Call
+    from nvidia_runtime.oci.bundle import Bundle
+    from nvidia_runtime.oci.state import State
+    from nvidia_runtime.policy import Admitted
+    from nvidia_runtime.snapshot import Settings, Snapshot
+
+HOOK = "nvidia-container-runtime-hook"
+MODE = "nvidia-container-runtime.mode"
+SKIP_MODE = f"{HOOK}.skip-mode-detection"
+IMAGE_REQUESTS = "nvidia-container-runtime.image-requests"
+MOUNTS = "accept-nvidia-visible-devices-as-volume-mounts"
+MIG_CONFIG = "NVIDIA_MIG_CONFIG_DEVICES"
+MIG_MONITOR = "NVIDIA_MIG_MONITOR_DEVICES"
+
+
+def main() -> None:
+    """Do what ``sys.argv`` says; return never."""
+    ignored, launcher, words = sys.argv[3], sys.argv[4], sys.argv[5:]
+    call = command_line.parse(words)
+    if call.version and not (call.complaint or call.help):
+        from nvidia_runtime import __version__
+
+        posix.write(1, f"NVIDIA Container Runtime Hook version {__version__}\n".encode())
+        _exit(0)
+    if call.command in command_line.NO_OPERATIONS:
+        _exit(0)
+    if call.command != "prestart":
+        from nvidia_runtime import log
+
+        log.warn(f"{call.complaint}\n{command_line.USAGE}".lstrip())
+        _exit(0 if call.help else 2)
+    program = launcher.rpartition("/")[2]
+    try:
+        configure(call, program, ignored)
+    except NvidiaRuntimeError as error:
+        _end(error, program)
+    except Exception as error:  # a bug: still one line for the engine
+        if call.debug:
+            raise
+        what = f"internal error: {type(error).__name__}: {error}"
+        _end(NvidiaRuntimeError(what, hint="run it with -debug and report it"), program)
+    _exit(0)
+
+
+def configure(call: "Call", program: str, ignored: str) -> None:
+    """Become ``nvidia-container-cli`` if the container asks for devices and may have some."""
+    container = state.read()
+    found = bundle.read(container.bundle)
+    try:
+        known = _load(call.config)
+    except NvidiaRuntimeError:
+        if _asks_perhaps(found):
+            raise
+        return
+    asked = _read_request(found, container, known.settings)
+    admitted = policy.admit(asked, known.settings, annotations=False, any_channel=True)
+    if admitted.refusals:
+        from nvidia_runtime import log
+
+        for sentence in admitted.refusals:
+            log.warn(log.shown(f"{program}: {sentence}") + "\n")
+    if admitted.devices:
+        wanted = _want(found, container, asked, admitted, known)
+        _check_mode(admitted.devices, known)
+        words = container_cli.words(wanted, known.settings, debug=call.debug)
+        container_cli.run(words, known, ignored)
+
+
+def _load(file: str) -> "Snapshot":
+    """Give the settings with their file, which must be there if somebody names it."""
+    config = file or snapshot.config_path()
+    known = snapshot.load(config)
+    if known is None:
+        from nvidia_runtime import compile  # heavy: TOML
+
+        known = compile.settings(config)
+    by = "-config" if file else "NVIDIA_CTK_CONFIG_FILE_PATH"
+    if known.stamp is None and (file or snapshot.environment(by.encode())):
+        hint = f"correct {by}, or leave it out: without a file the defaults hold"
+        raise NvidiaRuntimeError("there is no such configuration file", where=config, hint=hint)
+    return known
+
+
+def _asks_perhaps(found: "Bundle") -> bool:
+    """Whether a container may be one that asks for devices, as far as broken settings can tell."""
+    from nvidia_runtime import compile  # it has been loaded: it found them broken
+
+    asked = request.read(found.spec, {**compile.defaults(), MOUNTS: True}, found.path)
+    return bool(asked.by_env or asked.by_mount)
+
+
+def _read_request(found: "Bundle", container: "State", settings: "Settings") -> request.Request:
+    asked = request.read(found.spec, {**settings, request.ANNOTATION_PREFIXES: []}, found.path)
+    if settings[IMAGE_REQUESTS] == "allow" or not (asked.by_env or asked.imex_by_env):
+        return asked
+    from nvidia_runtime import image_env, image_policy  # only where images are not trusted
+
+    image = image_env.read(found.spec, container.container)
+    return image_policy.limit(asked, settings, image)
+
+
+def _want(
+    found: "Bundle",
+    container: "State",
+    asked: request.Request,
+    admitted: "Admitted",
+    known: "Snapshot",
+) -> container_cli.Request:
+    """Say in the program's terms what the container gets."""
+    if not container.pid:
+        raise NvidiaRuntimeError("has no pid", where=state.WHERE, hint=state.HINT)
+    root = _root(_required(found, "root", dict), container.bundle, found.path)
+    devices = () if admitted.devices == ("none",) else admitted.devices
+    wanted = container_cli.Request(",".join(devices), container.pid, root)
+    is_privileged = _is_privileged(found)
+    wanted.mig_config = _mig(MIG_CONFIG, asked.environment, is_privileged)
+    wanted.mig_monitor = _mig(MIG_MONITOR, asked.environment, is_privileged)
+    wanted.imex = ",".join(admitted.imex)
+    wanted.capabilities = _capabilities(asked.environment, known)
+    wanted.requirements = _requirements(asked.environment, known.settings)
+    return wanted
+
+
+def _required(found: "Bundle", name: str, kind: type) -> "Any":
+    value = found.spec.get(name)
+    if not value:
+        raise NvidiaRuntimeError(f"has no {name}", where=found.path, hint=bundle.HINT)
+    if type(value) is not kind:
+        wanted = "an object" if kind is dict else "a string"
+        raise request.wrong_type(f"{found.path}: {name}", wanted, value)
+    return value
+
+
+def _root(root: "Document", folder: str, path: str) -> str:
+    """Give the absolute path of the container's root; a relative one is relative to the bundle."""
+    name = root.get("path")
+    if type(name) is not str or not name:
+        raise request.wrong_type(f"{path}: root.path", "a path", name)
+    if name[:1] != "/":
+        name = f"{folder}/{name}" if folder else name
+    if name[:1] != "/":
+        name = f"{posix.getcwd()}/{name}"
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def _is_privileged(found: "Bundle") -> bool:
+    """Whether CAP_SYS_ADMIN is in the bounding set, which must have the form of its version."""
+    version = _required(found, "ociVersion", str)
+    process = _required(found, "process", dict)
+    where = f"{found.path}: process.capabilities"
+    given = process.get("capabilities")
+    if has_listed_capabilities(version):
+        if given is not None and type(given) is not list:
+            raise request.wrong_type(where, f"a list in version {version}", given)
+    elif type(given) is list:
+        raise request.wrong_type(where, f"an object in version {version}", given)
+    return request.is_privileged(process, found.path)
+
+
+def has_listed_capabilities(version: str) -> bool:
+    """Whether capabilities are one list: from 1.0.0-rc1 up to, but without, 1.0.0-rc5.
+
+    Semantic versioning compares pre-releases as texts: rc10 comes before rc5.
+    """
+    release, _, pre = version.removeprefix("v").partition("+")[0].partition("-")
+    return release == "1.0.0" and "rc1" <= pre < "rc5"
+
+
+def _mig(name: str, environment: dict[str, str], is_privileged: bool) -> str:
+    devices = environment.get(name, "")
+    if devices and not is_privileged:
+        what = f"cannot set {name} in a container that is not privileged"
+        raise NvidiaRuntimeError(what, hint=f"add CAP_SYS_ADMIN, or take {name} out")
+    return devices
+
+
+def _capabilities(environment: dict[str, str], known: "Snapshot") -> tuple[str, ...]:
+    setting: str = known.settings[capabilities.SETTING]
+    if unknown := set(capabilities.supported(setting)).difference(capabilities.KNOWN):
+        what = f"has unknown driver capabilities: {', '.join(sorted(unknown))}"
+        hint = f"there are {', '.join(capabilities.KNOWN)}"
+        where = f"{known.config}: {capabilities.SETTING}"
+        raise NvidiaRuntimeError(what, where=where, hint=hint)
+    value = environment.get(capabilities.VARIABLE)
+    is_legacy = request.is_legacy_image(environment)
+    chosen = capabilities.choose(value, setting, legacy_image=is_legacy)
+    if chosen.unsupported:
+        hint = f"take them out of {capabilities.VARIABLE}, or add them to {capabilities.SETTING}"
+        raise NvidiaRuntimeError(capabilities.warning(chosen.unsupported, setting), hint=hint)
+    return chosen.granted
+
+
+def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[str, ...]:
+    """Give what the image requires, for the program to judge."""
+    if settings["disable-require"] or not any(
+        name[:15] == "NVIDIA_REQUIRE_" or name == "CUDA_VERSION" for name in environment
+    ):
+        return ()
+    start.preload("requirements")  # only for images that are based on CUDA's
+    from nvidia_runtime import requirements
+
+    found = requirements.read(environment)
+    version = environment.get("CUDA_VERSION", "")
+    if "CUDA_VERSION" in found and not requirements.is_version(version):
+        what = f"cannot understand the image's CUDA_VERSION: {version!r} is no version"
+        raise NvidiaRuntimeError(what, hint=f"correct it or set {requirements.DISABLE}=true")
+    return tuple(found.values())
+
+
+def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
+    """Refuse where the runtime injects the devices in another way."""
+    mode: str = known.settings[MODE]
+    if known.settings[SKIP_MODE] or mode == "legacy":
+        return
+    if mode == "auto":
+        from nvidia_runtime import resolve
+
+        mode = "cdi"
+        if any(name[:1] == "=" for name in resolve.qualify(devices, "")):
+            from nvidia_runtime.host import platform  # looks at the machine
+
+            if platform.mode() != "csv":
+                return
+            mode = "csv"
+    raise NvidiaRuntimeError(
+        "invoking the NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus "
+        "flag) is not supported. Please use the NVIDIA Container Runtime (e.g. specify the "
+        "--runtime=nvidia flag) instead",
+        hint=f"the mode for these devices is {mode!r}, and the hook is legacy mode's; "
+        f"{MODE} and {SKIP_MODE} in {known.config} decide",
+    )
+
+
+def _end(error: NvidiaRuntimeError, program: str) -> None:
+    from nvidia_runtime.log import Log, report
+
+    report(error, program, Log())
+    _exit(error.exit_code)
+
+
+def _exit(code: int) -> None:
+    posix._exit(code)  # noqa: SLF001 (no finalization: nothing is left to flush)
