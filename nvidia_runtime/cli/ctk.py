@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk itself: its options and the tree of its commands, each in a module of its own.
+
+A command is named here as text, so that only the one that runs is loaded.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from plumbum import cli
+
+from nvidia_runtime.cli.command import Group, boolean
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+ROOM = "nvidia_runtime.cli"
+DEBUG = "NVIDIA_CTK_DEBUG"
+QUIET = "NVIDIA_CTK_QUIET"
+
+
+class Ctk(Group):
+    """Tools for containers with NVIDIA GPUs."""
+
+    PROGNAME = "nvidia-ctk"
+
+    debugging = cli.Flag(["-d", "--debug"], help=f"say more on stderr [${DEBUG}]")
+    quiet = cli.Flag(["--quiet"], help=f"say only errors on stderr, even with --debug [${QUIET}]")
+    config = cli.SwitchAttr(
+        ["--config"], str, "", envname="NVIDIA_CTK_CONFIG", help="the config.toml of the commands"
+    )
+
+    def main(self) -> int:
+        """Take from the environment what the command line does not say."""
+        self.debugging = self.debugging or self._asks("debug", DEBUG)
+        self.quiet = self.quiet or self._asks("quiet", QUIET)
+        return super().main()
+
+    def _asks(self, flag: str, variable: str) -> bool:
+        value = os.environ.get(variable, "")
+        return boolean(value, f"${variable}") and flag not in self.switched_off
+
+
+class Cdi(Group):
+    """Look at Container Device Interface specifications."""
+
+
+class Transform(Group):
+    """Rewrite a CDI spec for another place."""
+
+
+class Runtime(Group):
+    """Tell engines of the programs that give containers their GPUs."""
+
+
+class Snapshots(Group):
+    """Show, rebuild or drop what the runtime remembers of config.toml and the CDI specs."""
+
+
+class Spec(Group):
+    """Look at a container's config.json."""
+
+
+Ctk.subcommand("cdi", Cdi)
+Cdi.subcommand("inject", f"{ROOM}.cdi_inject.Inject")
+Cdi.subcommand("list", f"{ROOM}.cdi_list.List")
+Cdi.subcommand("transform", Transform)
+Transform.subcommand("root", f"{ROOM}.cdi_transform.Root")
+Cdi.subcommand("validate", f"{ROOM}.cdi_validate.Validate")
+Ctk.subcommand("runtime", Runtime)
+Runtime.subcommand("configure", f"{ROOM}.runtime_configure.Configure")
+Ctk.subcommand("snapshot", Snapshots)
+Snapshots.subcommand("drop", f"{ROOM}.snapshot.Drop")
+Snapshots.subcommand("rebuild", f"{ROOM}.snapshot.Rebuild")
+Snapshots.subcommand("show", f"{ROOM}.snapshot.Show")
+Ctk.subcommand("spec", Spec)
+Spec.subcommand("validate", f"{ROOM}.spec_validate.Validate")
+
+
+def main() -> None:
+    """Run nvidia-ctk; whatever goes wrong is a sentence on stderr and an exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+    try:
+        _give_links_back()
+        code = Ctk.run(exit=False)[1]
+        sys.stdout.flush()
+    except NvidiaRuntimeError as error:
+        code = _report(error)
+    except BrokenPipeError:  # `nvidia-ctk … | head`
+        code = 1
+    except OSError as error:  # of stdout: every other one has been given a name
+        code = _report(NvidiaRuntimeError(f"cannot write to stdout: {os_reason(error)}"))
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # a bug
+        if "--debug" in sys.argv or "-d" in sys.argv:
+            raise
+        what = f"internal error: {type(error).__name__}: {error}"
+        code = _report(NvidiaRuntimeError(what, hint="run it with --debug and report it"))
+    _end(code)
+
+
+def _give_links_back() -> None:
+    """Return network interfaces that a killed container still holds, if there may be any."""
+    from nvidia_runtime import snapshot  # where our state is
+
+    folder = f"{snapshot.state_folder()}/netns"
+    try:
+        if not os.listdir(folder):
+            return
+    except OSError:
+        return
+    from nvidia_runtime import net_devices  # seldom
+
+    for line in net_devices.recover():
+        print(line, file=sys.stderr)
+
+
+def _report(error: NvidiaRuntimeError) -> int:
+    print(f"nvidia-ctk: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def _end(code: int) -> None:
+    """End without the interpreter's own complaint about a stdout that nobody reads."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk as people call it: a process, its words, its output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nvidia_runtime
+
+PROGRAM = "from nvidia_runtime.cli import main; main()"
+# Whatever the machine has in /etc is none of a test's business.
+NOWHERE = "/nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def lines(self) -> list[str]:
+        """Give the lines of stdout."""
+        return self.out.splitlines()
+
+
+def run(*words: str | Path, stdin: str = "", cwd: str | Path = "/", **environment: str) -> Ended:
+    """Run nvidia-ctk; a traceback is never right."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(nvidia_runtime.__file__).parents[1]),
+        "XDG_CONFIG_HOME": NOWHERE,
+        **environment,
+    }
+    argv = [sys.executable, "-c", PROGRAM, *words]
+    got = subprocess.run(
+        argv, input=stdin, capture_output=True, text=True, check=False, cwd=cwd, env=env
+    )
+    assert "Traceback" not in got.stderr
+    return Ended(got.returncode, got.stdout, got.stderr)
+
+
+def write(path: Path, document: Any) -> Path:
+    """Write a document as JSON, or a text as it is, making folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
