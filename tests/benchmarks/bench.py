@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time the shim against a bare interpreter and a bare runtime, as whole processes.
+
+All figures are medians of interleaved runs, since these machines drift: only ratios of one run
+mean anything.  ``python tests/benchmarks/bench.py`` prints the table and fails beyond a budget;
+``--short`` takes fewer rounds and fails beyond budget x 1.25.  Needs nothing but the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[2]
+NAME = "nvidia-container-runtime"
+# An x86-64 program that only exits: the cheapest low-level runtime there can be.
+EMPTY_ELF = bytes.fromhex(
+    "7f454c4602010100000000000000000002003e0001000000780040000000000040000000000000000000000000000000"
+    "000000004000380001004000000000000100000005000000000000000000000000004000000000000000400000000000"
+    "7f000000000000007f0000000000000000100000000000006a3c5831ff0f05"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A command to time; ``budget`` bounds its ratio to the bare interpreter, 0 does not.
+
+    ``over`` names the case whose median is subtracted first.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    program: str = ""
+    budget: float = 0.0
+    over: str = ""
+    stdin: str = "/dev/null"
+    before: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A case's median in milliseconds and its ratio to the bare interpreter."""
+
+    case: Case
+    median: float
+    ratio: float
+
+
+class Site:
+    """A scratch machine: device nodes are plain character devices of every Linux, so no root."""
+
+    def __init__(self, folder: Path, launcher: Path) -> None:
+        self.folder = folder
+        self.launcher = launcher
+        self.bundle = folder / "bundle"
+        self.bundle.mkdir()
+        self.runtime = folder / "runc"
+        self.runtime.write_bytes(empty_program())
+        self.runtime.chmod(0o755)
+        self.spec = json.dumps(container(), indent=1)
+        self.state = folder / "state.json"
+        state = {"ociVersion": "1.1.0", "id": "c1", "status": "creating", "pid": 1}
+        self.state.write_text(json.dumps({**state, "bundle": str(self.bundle)}))
+
+    def environment(self) -> dict[str, str]:
+        """Give what an engine leaves of an environment."""
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(self.folder),
+        }
+
+    def config(self, name: str, specs: int = 0, mode: str = "cdi") -> dict[str, str]:
+        """Write a config.toml with its own spec dir; give the environment that selects it."""
+        specs_dir = self.folder / f"cdi-{name}"
+        specs_dir.mkdir()
+        (specs_dir / "nvidia.json").write_text(json.dumps(gpus(8)))
+        for number in range(specs):
+            path = specs_dir / f"vendor{number}.json"
+            path.write_text(json.dumps(other_spec(number)))
+        path = self.folder / f"{name}.toml"
+        path.write_text(
+            f'nvidia-container-cli.path = "{self.runtime}"\n'
+            f'[{NAME}]\nmode = "{mode}"\nruntimes = ["{self.runtime}"]\n'
+            f'[{NAME}.modes.cdi]\nspec-dirs = ["{specs_dir}"]\n'
+        )
+        long_ago = time.time_ns() - 10**10
+        os.utime(path, ns=(long_ago, long_ago))
+        return {**self.environment(), "NVIDIA_CTK_CONFIG_FILE_PATH": str(path)}
+
+    def touch(self, number: int) -> None:
+        """Change a spec of the cold configuration, so that everything is compiled again."""
+        spec = json.dumps(other_spec(number), indent=number)
+        (self.folder / "cdi-cold" / "vendor1.json").write_text(spec)
+
+    def restore(self) -> None:
+        """Put config.json back as an engine writes it."""
+        (self.bundle / "config.json").write_text(self.spec)
+
+
+def empty_program() -> bytes:
+    """Give a program that exits at once."""
+    if os.uname().machine == "x86_64":
+        return EMPTY_ELF
+    return Path(shutil.which("true") or "/bin/true").read_bytes()
+
+
+def gpus(count: int) -> dict[str, object]:
+    """Make a CDI spec as large as a real one of ``count`` GPUs, without hooks."""
+    names = [f"nvidia{number}" for number in range(count)]
+    names += [f"dri/card{number}" for number in range(count)]
+    names += [f"dri/renderD{128 + number}" for number in range(count)]
+
+    def node(name: str) -> dict[str, object]:
+        return {"path": f"/dev/{name}", "hostPath": "/dev/null", "permissions": "rw"}
+
+    def edits(wanted: list[str]) -> dict[str, object]:
+        return {"deviceNodes": [node(name) for name in wanted]}
+
+    devices = [
+        {"name": str(number), "containerEdits": edits(names[number::count])}
+        for number in range(count)
+    ]
+    devices.append({"name": "all", "containerEdits": edits(names)})
+    common = edits(["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"])
+    common["env"] = ["NVIDIA_VISIBLE_DEVICES=void", "NVIDIA_CTK_LIBCUDA_DIR=/usr/lib64"]
+    common["mounts"] = [
+        {
+            "hostPath": f"/usr/lib/x86_64-linux-gnu/libnvidia-part{number}.so.570.133.20",
+            "containerPath": f"/usr/lib/x86_64-linux-gnu/libnvidia-part{number}.so.570.133.20",
+            "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
+        }
+        for number in range(45)
+    ]
+    return {
+        "cdiVersion": "0.5.0",
+        "kind": "nvidia.com/gpu",
+        "devices": devices,
+        "containerEdits": common,
+    }
+
+
+def other_spec(number: int) -> dict[str, object]:
+    """Make the small spec of another vendor."""
+    device = {"name": "0", "containerEdits": {"env": [f"VENDOR{number}=1"]}}
+    return {"cdiVersion": "0.5.0", "kind": f"vendor{number}.com/device", "devices": [device]}
+
+
+def container() -> dict[str, object]:
+    """Make a config.json as large as docker's, 20 KB, that asks for all GPUs."""
+    names = [f"syscall_number_{number}" for number in range(340)]
+    capabilities = [f"CAP_NUMBER_{number}" for number in range(14)]
+    return {
+        "ociVersion": "1.1.0",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "NVIDIA_VISIBLE_DEVICES=all"]
+            + [f"VARIABLE_{number}=a value of this container" for number in range(20)],
+            "cwd": "/",
+            "capabilities": {"bounding": capabilities, "effective": capabilities},
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {
+                "destination": f"/mount/{number}",
+                "type": "bind",
+                "source": f"/source/{number}",
+                "options": ["rbind", "ro"],
+            }
+            for number in range(12)
+        ],
+        "linux": {
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
+            "seccomp": {
+                "defaultAction": "SCMP_ACT_ERRNO",
+                "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+            },
+        },
+    }
+
+
+def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
+    """List what is timed, with the environment of each."""
+    launcher = str(site.launcher)
+    warm, many = site.config("warm"), site.config("with-500", 500)
+    thousand, legacy = site.config("with-1000", 1000), site.config("legacy", 0, "legacy")
+    state = ("--root", "/run/runc", "--log-format", "json", "state", "c1")
+    create = ("create", "--bundle", str(site.bundle), "--pid-file", "/dev/null", "c1")
+    plain = site.environment()
+    found: list[tuple[Case, dict[str, str]]] = [
+        (Case(name="bare interpreter", words=(python, "-I", "-S", "-c", "pass")), plain),
+        (Case(name="bare runtime", words=(str(site.runtime), *state)), plain),
+    ]
+    shells = (
+        ("dash", ("dash",), 0.2),
+        ("busybox", ("busybox", "sh"), 0.2),
+        ("bash", ("sh",), 0.25),
+    )
+    for name, words, budget in shells:
+        if program := shutil.which(name):
+            case = Case(
+                name=f"pass-through, {name}",
+                words=(*words, launcher, *state),
+                program=program,
+                budget=budget,
+                over="bare runtime",
+            )
+            found.append((case, warm))
+    for name, environment, budget in (
+        ("create, 8 GPUs", warm, 1.45),
+        ("create, 8 GPUs, 500 more specs", many, 1.7),
+        ("create, 8 GPUs, 1000 more specs", thousand, 2.0),
+        ("create, legacy mode", legacy, 1.45),
+    ):
+        case = Case(name=name, words=(launcher, *create), budget=budget, before=site.restore)
+        found.append((case, environment))
+    for mode, environment in (("legacy", legacy), ("auto", site.config("auto", 0, "auto"))):
+        case = Case(
+            name=f"prestart hook, {mode} mode",
+            words=(f"{launcher}-hook", "prestart"),
+            budget=1.6,
+            stdin=str(site.state),
+            before=site.restore,
+        )
+        found.append((case, environment))
+    return found
+
+
+def run(case: Case, environment: dict[str, str]) -> float:
+    """Run a command once; give its wall time in milliseconds."""
+    if case.before:
+        case.before()
+    quiet = [
+        (os.POSIX_SPAWN_OPEN, 0, case.stdin, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+    ]
+    began = time.perf_counter_ns()
+    pid = os.posix_spawn(case.program or case.words[0], case.words, environment, file_actions=quiet)
+    _, status = os.waitpid(pid, 0)
+    took = time.perf_counter_ns() - began
+    if status:
+        raise SystemExit(f"{case.name}: {' '.join(case.words)} ended with status {status}")
+    return took / 1e6
+
+
+def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]]) -> list[Figure]:
+    """Run all cases in turn, so that a drift of the machine meets all of them."""
+    for case, environment in wanted:
+        for _ in range(3):  # compiles bytecode and the snapshot, and lets its stamps settle
+            run(case, environment)
+            time.sleep(0.06)
+    times: dict[str, list[float]] = {case.name: [] for case, _ in wanted}
+    for _ in range(rounds):
+        for case, environment in wanted:
+            times[case.name].append(run(case, environment))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    bare = medians["bare interpreter"]
+    return [
+        Figure(case, medians[case.name], (medians[case.name] - medians.get(case.over, 0.0)) / bare)
+        for case, _ in wanted
+    ]
+
+
+def compile_time(site: Site) -> float:
+    """Give the seconds of a create that compiles 1,000 specs of one device each, half of them YAML
+    (JSON is YAML, but the parser of JSON takes no comment).
+    """
+    environment = site.config("cold", 1000)
+    for number in range(0, 1000, 2):
+        path = site.folder / "cdi-cold" / f"vendor{number}.json"
+        path.write_text("# YAML\n" + path.read_text())
+        path.rename(path.with_suffix(".yaml"))
+    case = Case(
+        name="cold",
+        words=(str(site.launcher), "create", "--bundle", str(site.bundle), "c1"),
+        before=site.restore,
+    )
+    times = []
+    for number in range(5):
+        site.touch(number)
+        times.append(run(case, environment))
+    return statistics.median(times) / 1000
+
+
+def peak_memory(case: Case, environment: dict[str, str], python: str) -> float:
+    """Give the largest resident size of a create, in MB, as its parent is told (a small parent:
+    a child begins with its parent's pages, which count).
+    """
+    if case.before:
+        case.before()
+    script = (
+        "import posix, sys\n"
+        "pid = posix.posix_spawn(sys.argv[1], sys.argv[1:], posix.environ)\n"
+        "print(posix.wait4(pid, 0)[2].ru_maxrss)\n"
+    )
+    words = [python, "-I", "-S", "-c", script, *case.words]
+    done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    return int(done.stdout) / 1024
+
+
+def find_launcher(bin_dir: str) -> Path:
+    """Give the launcher: of ``bin_dir``, else of this environment, else of the tree."""
+    for folder in (bin_dir, sysconfig.get_path("scripts"), str(TREE / "packaging" / "bin")):
+        if folder and (Path(folder) / NAME).exists():
+            return Path(folder) / NAME
+    raise SystemExit(f"no {NAME} found")
+
+
+def enter_tmpfs() -> None:
+    """Run again with a tmpfs of our own on /run: where engines keep bundles, and we our state.
+
+    Root only; others have $XDG_RUNTIME_DIR.  It also keeps the host's state out of the figures.
+    """
+    if os.geteuid() or os.environ.get("NVCR_BENCH_RUN"):
+        return
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c"]
+    words += ['mount -t tmpfs tmpfs /run && exec "$@"', "sh", sys.executable, *sys.argv]
+    os.execvpe(words[0], words, {**os.environ, "NVCR_BENCH_RUN": "1"})
+
+
+def main() -> None:
+    """Print the table; exit with 1 if a budget is exceeded."""
+    enter_tmpfs()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="fewer rounds, budgets x 1.25")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--bin", default="", help="folder of the executables")
+    options = parser.parse_args()
+    rounds = options.rounds or (25 if options.short else 100)
+    slack = 1.25 if options.short else 1.0
+    launcher = find_launcher(options.bin)
+    python = str(launcher.parent / "python3")
+    if not os.path.exists(python):
+        python = sys.executable
+    place = "/run" if os.environ.get("NVCR_BENCH_RUN") else None
+    with tempfile.TemporaryDirectory(prefix="nvcr-bench-", dir=place) as folder:
+        site = Site(Path(folder), launcher)
+        wanted = cases(site, python)
+        figures = measure(rounds, wanted)
+        cold = compile_time(site)
+        create = next(pair for pair in wanted if pair[0].name == "create, 8 GPUs")
+        memory = peak_memory(*create, python)
+    failed = memory > 15 * slack or cold > 1.0 * slack
+    print(f"{launcher}, {python}, medians of {rounds}\n")
+    print("| | ms | interpreter starts | budget |\n|---|---|---|---|")
+    for figure in figures:
+        case = figure.case
+        over = f" (over the {case.over})" if case.over else ""
+        print(
+            f"| {case.name}{over} | {figure.median:.2f} | {figure.ratio:.2f} | {case.budget or ''} |"
+        )
+        failed = failed or (bool(case.budget) and figure.ratio > case.budget * slack)
+    print(f"| create that compiles 1000 specs, half of them YAML, s | {cold:.2f} | | 1.0 |")
+    print(f"| peak memory of a create, MB | {memory:.1f} | | 15 |")
+    if failed:
+        raise SystemExit("a budget is exceeded")
+
+
+if __name__ == "__main__":
+    main()
