@@ -191,15 +191,15 @@ def _sources(
 
 
 def _resolve(names: tuple[str, ...], known: "Snapshot") -> list[resolve.Source]:
-    """Look devices up in the snapshot, or in the specs if these have changed or it is damaged."""
+    """Look devices up in the snapshot, or in the specs if these have changed.
+
+    What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word.
+    """
     try:
         if known.has_fresh_devices():
             return resolve.sources(names, known)
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
         pass
-    except NvidiaRuntimeError as error:
-        if error.where != "snapshot":
-            raise
     from nvidia_runtime import compile  # heavy: YAML
 
     return resolve.sources(names, compile.registry(known))
