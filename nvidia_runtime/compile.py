@@ -42,7 +42,7 @@ def settings(path: str) -> Snapshot:
     stamp = snapshot.stamp(path)
     values, warnings = config.load(path)
     config.check_ldconfig(values, path)
-    return _publish(Source(path, stamp, values, warnings), None, began)
+    return _publish(ConfigFile(path, stamp, values, warnings), None, began)
 
 
 def registry(known: Snapshot) -> Snapshot:
@@ -51,7 +51,7 @@ def registry(known: Snapshot) -> Snapshot:
 
     began = time.time_ns()
     found = cdi_registry.read(known.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
-    source = Source(known.config, known.stamp, known.settings, known.warnings)
+    source = ConfigFile(known.config, known.stamp, known.settings, known.warnings)
     return _publish(source, found, began)
 
 
@@ -69,7 +69,7 @@ def _progress() -> Callable[[int, int], None]:
     return tell
 
 
-class Source:
+class ConfigFile:
     """What a config.toml says: its path and stamp, the settings, and what is odd about it."""
 
     __slots__ = ("path", "settings", "stamp", "warnings")
@@ -83,7 +83,7 @@ class Source:
         self.warnings = warnings
 
 
-def _publish(source: Source, found: Registry | None, began: int) -> Snapshot:
+def _publish(source: ConfigFile, found: Registry | None, began: int) -> Snapshot:
     """Give the snapshot, and keep it for the next create if nothing is in flux."""
     data = _text(source, found)
     stamps = [[source.path, *(source.stamp or ())], *(found.stamps if found else ())]
@@ -104,7 +104,7 @@ def _is_settled(stamps: list[list[Any]], began: int) -> bool:
     return True
 
 
-def _text(source: Source, found: Registry | None) -> bytes:
+def _text(source: ConfigFile, found: Registry | None) -> bytes:
     lines: list[str] = []
     if found:
         lines.append(_dump(found.stamps))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
-HOOK_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 AUTOMATIC = "runtime.nvidia.com/gpu="
 IMAGE_REQUESTS = f"{SECTION}.image-requests"
 REQUIREMENTS = f"{SECTION}.requirements"
@@ -68,7 +67,7 @@ def inject(
     if log:
         _tell(log, mode, admitted)
     sources = _sources(found, asked, admitted, mode, known)
-    removed = mode != "legacy" and edit.remove_hooks(found.spec, HOOK_PROGRAMS, found.path)
+    removed = mode != "legacy" and edit.remove_hooks(found.spec, start.HOOKS, found.path)
     if sources or removed:
         for source in sources:
             resolve.fill_nodes(source.edits, source.origin)
@@ -104,9 +103,7 @@ def _compare(environment: dict[str, str], settings: "Settings") -> list[str]:
     """
     said: list[str] = []
     rule = "ignore" if settings["disable-require"] else settings[REQUIREMENTS]
-    if rule != "ignore" and any(
-        name[:15] == "NVIDIA_REQUIRE_" or name == "CUDA_VERSION" for name in environment
-    ):
+    if rule != "ignore" and request.has_requirements(environment):
         start.preload("requirements", "host.facts")  # only for images that are based on CUDA's
         from nvidia_runtime import requirements
         from nvidia_runtime.host import facts

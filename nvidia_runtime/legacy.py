@@ -4,7 +4,7 @@
 Ring: create; legacy mode only.
 """
 
-from nvidia_runtime import document, snapshot
+from nvidia_runtime import document, snapshot, start
 from nvidia_runtime.oci import edit, lowlevel
 from nvidia_runtime.resolve import Source
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.snapshot import Settings
 
 HOOK = "nvidia-container-runtime-hook"
-HOOK_NAMES = (HOOK, "nvidia-container-toolkit")
 
 
 def sources(
@@ -32,7 +31,7 @@ def sources(
         from nvidia_runtime import legacy_extras  # only with devices
 
         found += legacy_extras.sources(asked, admitted, settings)
-    if not edit.has_hook(spec, HOOK_NAMES, path):
+    if not edit.has_hook(spec, start.HOOKS, path):
         found.append(_hook(str(settings[f"{HOOK}.path"])))
     return found
 

@@ -55,7 +55,7 @@ class Log:
 
 def line_of(level: str, message: str, json: bool) -> str:
     """Give a message as one line, as logrus writes it."""
-    # `time` loads this for the zone's offset anyway; UTC needs no tables.
+    # In UTC, which needs no table of zones; logrus' readers take any zone.
     now = "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime()[:6]  # noqa: UP031 (no faster way)
     if json:
         return f'{{"level":"{level}","msg":{_quote(message)},"time":"{now}"}}\n'

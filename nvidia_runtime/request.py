@@ -128,6 +128,11 @@ def is_legacy_image(environment: dict[str, str]) -> bool:
     return bool(environment.get("CUDA_VERSION")) and not environment.get("NVIDIA_REQUIRE_CUDA")
 
 
+def has_requirements(environment: dict[str, str]) -> bool:
+    """Whether a container may require something of CUDA or the driver; `requirements` says what."""
+    return any(name[:15] == "NVIDIA_REQUIRE_" or name == "CUDA_VERSION" for name in environment)
+
+
 def visible(value: str) -> tuple[str, ...]:
     """Read a list of device ids: ``void`` anywhere asks for none, the first all or none decides."""
     names = [name for part in value.split(",") if (name := part.strip())]

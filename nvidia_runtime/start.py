@@ -23,7 +23,7 @@ PACKAGE = "nvidia_runtime"
 # In the order of their imports, so that none is imported the long way from another.
 ALWAYS = ("errors", "oci.argv", "oci.lowlevel", "runtime", "document", "snapshot")
 CREATE = ("request", "policy", "resolve", "oci.bundle", "oci.edit", "create", "record")
-# The names of the launcher that make it the prestart hook.
+# The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 HOOK = (
     *("errors", "document", "snapshot", "request", "policy", "oci.lowlevel", "oci.bundle"),

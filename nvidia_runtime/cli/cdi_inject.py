@@ -15,7 +15,7 @@ import sys
 
 from plumbum import cli
 
-from nvidia_runtime import compile, config, create, document, resolve
+from nvidia_runtime import compile, config, document, resolve, start
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.cdi_dirs import WithSpecDirs
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -87,7 +87,7 @@ def _inject(devices: tuple[str, ...], spec: Document, known: Snapshot, path: str
     edited = copy.deepcopy(spec)
     names = resolve.qualify(devices, known.settings[resolve.DEFAULT_KIND])
     sources = resolve.sources(names, known)
-    edit.remove_hooks(edited, create.HOOK_PROGRAMS, path)
+    edit.remove_hooks(edited, start.HOOKS, path)
     for source in sources:
         resolve.fill_nodes(source.edits, source.origin)
     edit.apply(edited, [source.edits for source in sources], path)

@@ -219,9 +219,7 @@ def _capabilities(environment: dict[str, str], known: "Snapshot") -> tuple[str, 
 
 def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[str, ...]:
     """Give what the image requires, for the program to judge."""
-    if settings["disable-require"] or not any(
-        name[:15] == "NVIDIA_REQUIRE_" or name == "CUDA_VERSION" for name in environment
-    ):
+    if settings["disable-require"] or not request.has_requirements(environment):
         return ()
     start.preload("requirements")  # only for images that are based on CUDA's
     from nvidia_runtime import requirements
