@@ -20,7 +20,8 @@ def cache(libraries: list[tuple[int, str]]) -> bytes:
     start = 48 + 24 * len(libraries)
     entries, strings = b"", b""
     for flags, path in libraries:
-        entries += struct.pack("=iIIIQ", flags, 0, start + len(strings), 0, 0)
+        at = start + len(strings)
+        entries += struct.pack("=iIIIQ", flags, at, at, 0, 0)
         strings += path.encode() + b"\0"
     head = b"glibc-ld.so.cache1.1" + struct.pack("=II", len(libraries), len(strings))
     return head.ljust(48, b"\0") + entries + strings

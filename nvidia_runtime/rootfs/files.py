@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files in a folder of a container: read if they are regular, replaced whole, never written into.
+
+What exists is never opened for writing: a link, a hard link, a FIFO or a device in a file's place
+is replaced, and what it stood for keeps its content.  Ring: create.
+"""
+
+import errno
+import posix
+
+from nvidia_runtime.rootfs import resolver
+
+_NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
+_TYPE, _REGULAR = 0o170000, 0o100000
+# "." and a random part in front of what fits into a name of 255 bytes.
+_LONGEST_NAME = 200
+
+
+def open_regular(folder: resolver.Place, name: str) -> int:
+    """Open a file to read; a FIFO or a device is never opened, a link never followed.
+
+    Raises `FileNotFoundError`, or an `OSError` for what is no regular file.
+    """
+    flags = posix.O_PATH | posix.O_NOFOLLOW
+    found = posix.open(resolver.encode(name), flags, dir_fd=folder.descriptor)
+    try:
+        if posix.fstat(found).st_mode & _TYPE != _REGULAR:
+            raise OSError(errno.EINVAL, "is no regular file", name)
+        return posix.open(f"/proc/self/fd/{found}", posix.O_RDONLY | posix.O_NOCTTY)
+    finally:
+        posix.close(found)
+
+
+def read(folder: resolver.Place, name: str, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; raises like `open_regular`, and EFBIG."""
+    return _read_all(open_regular(folder, name), name, limit)
+
+
+def read_place(place: resolver.Place, limit: int) -> bytes:
+    """Read what a path leads to, under the same conditions."""
+    if place.status().st_mode & _TYPE != _REGULAR:
+        raise OSError(errno.EINVAL, "is no regular file", place.path)
+    flags = posix.O_RDONLY | posix.O_NOCTTY
+    return _read_all(posix.open(place.by_descriptor(), flags), place.path, limit)
+
+
+def _read_all(descriptor: int, name: str, limit: int) -> bytes:
+    try:
+        data = b""
+        while len(data) <= limit:  # the size that the kernel gave may be another's by now
+            part = posix.read(descriptor, limit + 1 - len(data))
+            if not part:
+                return data
+            data += part
+    finally:
+        posix.close(descriptor)
+    raise OSError(errno.EFBIG, posix.strerror(errno.EFBIG), name)
+
+
+def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -> bool:
+    """Put a file in the place of whatever has the name; say whether there was anything to do.
+
+    Its owner is the folder's, its mode is exact, and nobody sees half of it.
+    """
+    if _has(folder, name, data, mode):
+        return False
+    into = folder.descriptor
+    temporary = _temporary(name)
+    made: list[int] = []
+    resolver.as_owner(into, lambda: made.append(posix.open(temporary, _NEW, 0o600, dir_fd=into)))
+    descriptor = made[0]
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[posix.write(descriptor, rest) :]
+            status, above = posix.fstat(descriptor), folder.status()
+            if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
+                posix.fchown(descriptor, above.st_uid, above.st_gid)
+            resolver.as_owner(into, lambda: posix.fchmod(descriptor, mode))
+        finally:
+            posix.close(descriptor)
+        _rename(folder, temporary, name)
+    except BaseException:
+        _remove(folder, temporary)
+        raise
+    return True
+
+
+def link(folder: resolver.Place, name: str, target: str) -> bool:
+    """Put a symbolic link in the place of whatever has the name, but for a folder.
+
+    Says whether there was anything to do; the target's text is written as it is.
+    """
+    wanted, final = resolver.encode(target), resolver.encode(name)
+    try:
+        _symlink(folder, wanted, final)
+    except FileExistsError:
+        if read_link(folder, name) == wanted:
+            return False
+        temporary = _temporary(name)
+        _symlink(folder, wanted, temporary)
+        try:
+            _rename(folder, temporary, name)
+        except BaseException:
+            _remove(folder, temporary)
+            raise
+    return True
+
+
+def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
+    """Make a link that belongs to whom the folder does."""
+    into = folder.descriptor
+    resolver.as_owner(into, lambda: posix.symlink(target, name, dir_fd=into))
+    above = folder.status()
+    if (above.st_uid, above.st_gid) == (posix.geteuid(), posix.getegid()):
+        return
+    status = posix.stat(name, dir_fd=into, follow_symlinks=False)
+    if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
+        posix.chown(name, above.st_uid, above.st_gid, dir_fd=into, follow_symlinks=False)
+
+
+def read_link(folder: resolver.Place, name: str) -> bytes | None:
+    """Give a link's target, ``None`` for what is missing or no link."""
+    try:
+        return posix.readlink(resolver.encode(name), dir_fd=folder.descriptor)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise
+
+
+def is_free(folder: resolver.Place, name: str) -> bool:
+    """Whether a link of the loader's may take a name: what is there is a link, empty, or nothing.
+
+    Empty files are left in an image where a runtime mounted others.
+    """
+    try:
+        encoded = resolver.encode(name)
+        status = posix.stat(encoded, dir_fd=folder.descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    kind = status.st_mode & _TYPE
+    return kind == 0o120000 or (kind == _REGULAR and not status.st_size)
+
+
+def _has(folder: resolver.Place, name: str, data: bytes, mode: int) -> bool:
+    """Whether a file is already what it is to be: then nothing is written, nor any layer grown."""
+    try:
+        descriptor = open_regular(folder, name)
+    except OSError:
+        return False
+    try:
+        status = posix.fstat(descriptor)
+        return (
+            status.st_size == len(data)
+            and status.st_mode & 0o7777 == mode
+            and status.st_nlink == 1
+            and posix.read(descriptor, len(data) + 1) == data
+        )
+    except OSError:
+        return False
+    finally:
+        posix.close(descriptor)
+
+
+def _temporary(name: str) -> bytes:
+    return b".%s.%s" % (resolver.encode(name)[:_LONGEST_NAME], posix.urandom(6).hex().encode())
+
+
+def _rename(folder: resolver.Place, temporary: bytes, name: str) -> None:
+    into, final = folder.descriptor, resolver.encode(name)
+    resolver.as_owner(
+        into, lambda: posix.rename(temporary, final, src_dir_fd=into, dst_dir_fd=into)
+    )
+
+
+def _remove(folder: resolver.Place, temporary: bytes) -> None:
+    try:
+        posix.unlink(temporary, dir_fd=folder.descriptor)
+    except OSError:  # the first error matters
+        pass

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Symbolic links in a container, as CDI specs and the driver want them.  Ring: create."""
+
+import posix
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.rootfs import files, resolver
+
+SEPARATOR = "::"
+
+
+def parse(specification: str) -> tuple[str, str]:
+    """Split ``TARGET::LINK``; raises `NvidiaRuntimeError` for anything else."""
+    parts = specification.split(SEPARATOR)
+    if len(parts) != 2:
+        what = f"invalid symlink specification {specification!r}"
+        raise NvidiaRuntimeError(what, where="--link", hint=f"write TARGET{SEPARATOR}LINK")
+    return parts[0], parts[1]
+
+
+def make(root: resolver.Place, path: str, target: str) -> bool:
+    """Make a link, with the folders that lead to it; say whether there was anything to do.
+
+    What has the name is replaced, but for a folder.  The target is text: it is never followed here.
+    """
+    try:
+        folder, name = resolver.walk_to(root, path, make=True)
+        with folder:
+            return files.link(folder, name, target)
+    except (OSError, ValueError) as error:
+        raise _failure(path, target, error) from None
+
+
+def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
+    """Make links, each a path and a target; say how many were not there.
+
+    Links beside each other are made in one folder, which is looked up once.
+    """
+    made = 0
+    opened: dict[str, resolver.Place] = {}
+    try:
+        for path, target in wanted:
+            folder, _, name = path.rpartition("/")
+            try:
+                if folder not in opened:
+                    opened[folder] = resolver.walk_to(root, path, make=True)[0]
+                elif name in ("", ".", "..") or "\0" in name:
+                    raise ValueError(f"{path!r} names no file")
+                made += files.link(opened[folder], name, target)
+            except (OSError, ValueError) as error:
+                raise _failure(path, target, error) from None
+    finally:
+        for place in opened.values():
+            posix.close(place.descriptor)
+    return made
+
+
+def _failure(path: str, target: str, error: OSError | ValueError) -> NvidiaRuntimeError:
+    reason = os_reason(error) if isinstance(error, OSError) else str(error)
+    return NvidiaRuntimeError(f"cannot be linked to {target!r}: {reason}", where=path)

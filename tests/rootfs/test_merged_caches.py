@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Merged caches are remembered by what they were made from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime.rootfs import loader_cache, resolver
+from nvidia_runtime.rootfs.merged_caches import FOLDER, MOST, Memory
+
+ROWS = [(b"libcuda.so.1", 0x0303, b"/usr/lib64/libcuda.so.1")]
+
+
+def image(folder: Path) -> resolver.Place:
+    """Give the root of an image with a cache of one row of its own."""
+    (folder / "etc").mkdir(parents=True)
+    root = resolver.open_root(str(folder))
+    own = [(b"libc.so.6", 0x0303, b"/lib64/libc.so.6")]
+    loader_cache.add(root, loader_cache.read(root), own)
+    return root
+
+
+def start(root: resolver.Place, state: Path) -> bool:
+    """Start a container: say whether the cache had to be written."""
+    return loader_cache.add(root, loader_cache.read(root), ROWS, (), str(state))
+
+
+def test_second_container_gets_what_the_first_got(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    one, other = image(tmp_path / "one"), image(tmp_path / "other")
+
+    assert start(one, state)
+    (result,) = (each for each in (state / FOLDER).iterdir() if each.stat().st_size)
+    assert start(other, state)
+
+    data = (tmp_path / "one/etc/ld.so.cache").read_bytes()
+    assert (tmp_path / "other/etc/ld.so.cache").read_bytes() == data == result.read_bytes()
+    assert not start(one, state)
+    assert not start(one, state)  # by the note that nothing changes
+
+
+def test_other_rows_are_another_result(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    root = image(tmp_path / "one")
+    start(root, state)
+    more = [*ROWS, (b"libnvidia-ml.so.1", 0x0303, b"/usr/lib64/libnvidia-ml.so.1")]
+
+    assert loader_cache.add(root, loader_cache.read(root), more, (), str(state))
+
+    names = [name for name, _, _, _ in loader_cache.read(root).cache.rows()]
+    assert b"libnvidia-ml.so.1" in names
+
+
+def test_folder_does_not_grow(tmp_path: Path) -> None:
+    for number in range(MOST + 8):
+        Memory(str(tmp_path), b"data", number).write(b"result")
+
+    assert 0 < len(os.listdir(tmp_path / FOLDER)) <= MOST
+
+
+@pytest.mark.parametrize("state", ["", "/nowhere"])
+def test_no_state_folder_is_no_error(state: str, tmp_path: Path) -> None:
+    root = image(tmp_path / "one")
+
+    assert loader_cache.add(root, loader_cache.read(root), ROWS, (), state)
+    assert not loader_cache.add(root, loader_cache.read(root), ROWS, (), state)
+
+
+def test_result_is_nobody_elses(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path), b"data", "rest")
+    memory.write(b"result")
+
+    (file,) = (tmp_path / FOLDER).iterdir()
+    assert (file.stat().st_mode & 0o777, (tmp_path / FOLDER).stat().st_mode & 0o777) == (
+        0o600,
+        0o700,
+    )
+    assert Memory(str(tmp_path), b"data", "rest").read() == b"result"
+    assert Memory(str(tmp_path), b"other", "rest").read() is None
