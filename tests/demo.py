@@ -8,23 +8,28 @@ It does what an engine does: writes a bundle, calls ``nvidia-container-runtime c
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import demo_container
 import screen
-import simulated
-import yaml
 from demo_container import Container, fail
 
-Json = dict[str, Any]
-SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import catalogue, faults, namespace, nvml
+
+HAS_GPU = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
+MACHINE = "a100x8"
+# A container's own /proc shows the drivers that the kernel has, and this one it has not.
+SETTINGS = """\
+[nvidia-container-runtime.modes.jit-cdi]
+nvcdi-disable-hooks = ["disable-device-node-modification"]
+"""
 LOOK = r"""
 echo "$ ls -l /dev"; ls -l /dev | grep -v ^total
 echo "$ awk '{ print \$5, \$6 }' /proc/self/mountinfo"; awk '{ print $5, $6 }' /proc/self/mountinfo
@@ -36,65 +41,48 @@ echo "$ env"; env
 class Host:
     """The machine whose GPUs the container gets.
 
-    ``short`` are names for long paths.  ``nvidia_smi`` is its path in the container, ``programs``
-    are the files on the host that need a C library there.
+    ``programs`` are files on the host that need a C library in the container: nvidia-smi, if it is
+    there.  ``settings`` go into config.toml.
     """
 
     says: tuple[str, ...]
     gpus: str
-    spec_dir: str = ""
-    short: tuple[tuple[str, str], ...] = ()
-    nvidia_smi: str = ""
     programs: tuple[str, ...] = ()
+    settings: str = ""
 
 
-@contextmanager
-def machine() -> Iterator[Host]:
-    """Take this machine's GPUs; where it has none, simulate two and say so."""
-    has_gpu = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
-    file, spec = find_spec()
-    if has_gpu and file:
-        yield real_host(file, spec)
-        return
-    lacks = "a GPU but no CDI spec of it" if has_gpu else "no GPU"
-    with ExitStack() as stack:
-        try:
-            made = stack.enter_context(simulated.machine(gpus=2))
-        except PermissionError:
-            fail("the right to make device nodes is missing: CAP_MKNOD")
-        yield Host(
-            says=(
-                f"SIMULATED, since this machine has {lacks}: two GPUs, made of device nodes",
-                "by mknod, driver libraries without code, and a CDI spec; so no nvidia-smi -L.",
-            ),
-            gpus="0,1",
-            spec_dir=os.fspath(made.spec_dir),
-            short=((os.fspath(made.root), "$SIM"),),
-        )
-
-
-def find_spec() -> tuple[str, Json]:
-    """Find the CDI spec of this machine's GPUs, and its file; "" if there is none."""
-    files = [file for folder in SPEC_DIRS for file in sorted(Path(folder).glob("*"))]
-    for file in files:
-        with suppress(OSError, ValueError, yaml.YAMLError):  # a broken one is the runtime's to name
-            spec = yaml.safe_load(file.read_text())  # JSON too
-            if isinstance(spec, dict) and spec.get("kind") == simulated.KIND:
-                return os.fspath(file), spec
-    return "", {}
-
-
-def real_host(file: str, spec: Json) -> Host:
-    """Describe this machine; nvidia-smi is where its spec says."""
-    mounts = spec.get("containerEdits", {}).get("mounts") or []
-    paths = {mount["containerPath"]: mount["hostPath"] for mount in mounts}
-    programs = [path for path in paths if path.endswith("/nvidia-smi")]
-    libraries = [path for path in paths if "/libnvidia-ml.so" in path]
+def real_host() -> Host:
+    """Describe this machine."""
+    program = shutil.which("nvidia-smi")
+    tool = demo_container.find("nvidia-ctk", demo_container.SCRIPTS)
     return Host(
-        says=(f"The GPUs of this machine, as {file} describes them.",),
+        says=("The GPUs of this machine, as its driver describes them.",),
         gpus="all",
-        nvidia_smi=programs[0] if programs else "",
-        programs=tuple(paths[path] for path in programs + libraries),
+        programs=(program,) if program else (),
+        settings=f"[nvidia-ctk]\npath = {json.dumps(tool)}\n",
+    )
+
+
+def simulated_host() -> Host:
+    """Go to a simulated machine: with its NVML, if that can be compiled, else without."""
+    if sys.prefix != sys.base_prefix:  # what is compiled stays in .venv, not in the user's home
+        os.environ["XDG_CACHE_HOME"] = os.path.join(sys.prefix, "cache")
+    machine = catalogue.find(MACHINE)
+    try:
+        nvml.library(machine.faults)
+    except NvidiaRuntimeError:
+        machine = faults.apply(machine, without_code=True)
+    try:
+        namespace.enter(machine, real=[tempfile.gettempdir()])
+    except NvidiaRuntimeError as error:
+        fail(f"{error}: {error.hint}")
+    return Host(
+        says=(
+            "SIMULATED, since this machine has no GPU: what follows runs as by",
+            f"'nvidia-ctk simulate {MACHINE}', {machine.description}.",
+        ),
+        gpus="0,1",
+        settings=SETTINGS,
     )
 
 
@@ -105,9 +93,7 @@ def show(page: screen.Screen, host: Host, new: Container) -> None:
         page.line(f"  {line}")
     for path, name in page.short:
         print(f"  {name} is {path}, until the end")
-    page.title(
-        f"\nA container asks for NVIDIA_VISIBLE_DEVICES={host.gpus}; the runtime is in cdi mode"
-    )
+    page.title(f"\nA container asks for NVIDIA_VISIBLE_DEVICES={host.gpus}")
     before = new.spec()
     page.line(f"  $ {command(new, 'create')}")
     new.call("create")
@@ -132,18 +118,18 @@ def command(new: Container, name: str) -> str:
 def run(*, full: bool) -> None:
     """Show one container, from request to removal."""
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    with machine() as host:
-        script = LOOK + (f"echo '$ nvidia-smi -L'; {host.nvidia_smi} -L" if host.nvidia_smi else "")
-        with demo_container.prepared(
-            script, gpus=host.gpus, spec_dir=host.spec_dir, programs=host.programs
-        ) as new:
-            short = (*host.short, (os.fspath(new.folder), "$BUNDLE"), (new.folder.name, "$ID"))
-            page = screen.Screen(colours=colours, full=full, short=short)
-            show(page, host, new)
-            delete = command(new, "delete")
-        page.line(f"\n  $ {delete}")
-        page.line("  Nothing is left of it.")
-        sys.stdout.flush()
+    host = real_host() if HAS_GPU else simulated_host()
+    script = LOOK + ("echo '$ nvidia-smi -L'; nvidia-smi -L" if host.programs else "")
+    with demo_container.prepared(
+        script, gpus=host.gpus, settings=host.settings, programs=host.programs
+    ) as new:
+        short = ((os.fspath(new.folder), "$BUNDLE"), (new.folder.name, "$ID"))
+        page = screen.Screen(colours=colours, full=full, short=short)
+        show(page, host, new)
+        delete = command(new, "delete")
+    page.line(f"\n  $ {delete}")
+    page.line("  Nothing is left of it.")
+    sys.stdout.flush()
 
 
 def main() -> None:

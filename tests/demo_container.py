@@ -26,6 +26,7 @@ Json = dict[str, Any]
 NAME = "nvidia-container-runtime"
 STATE = Path("/run") / NAME
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SCRIPTS = f"{sysconfig.get_path('scripts')}:{Path(__file__).resolve().parents[1]}/packaging/bin"
 APPLETS = ("awk", "env", "grep", "ls", "sh")
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
@@ -103,17 +104,15 @@ def find(program: str, path: str = SYSTEM_PATH) -> str:
 
 @contextmanager
 def prepared(
-    script: str, *, gpus: str, spec_dir: str, programs: tuple[str, ...]
+    script: str, *, gpus: str, settings: str, programs: tuple[str, ...]
 ) -> Iterator[Container]:
     """Prepare a container that asks for GPUs and runs a script; remove all traces afterwards.
 
-    ``programs`` are files on the host whose C library it needs; an empty ``spec_dir`` means the
-    default ones.
+    ``programs`` are files on the host whose C library it needs, ``settings`` is the config.toml.
     """
     find("runc")
-    scripts = f"{sysconfig.get_path('scripts')}:{Path(__file__).resolve().parents[1]}/packaging/bin"
     folder = Path(tempfile.mkdtemp(prefix="nvcr-demo-"))
-    new = Container(folder=folder, shim=find(NAME, scripts))
+    new = Container(folder=folder, shim=find(NAME, SCRIPTS))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         for path in (STATE, STATE / "containers"):
@@ -122,7 +121,7 @@ def prepared(
         stack.callback(forget, folder.name)
         build_rootfs(folder / "rootfs", (find("busybox"), *programs))
         (folder / "config.json").write_text(json.dumps(spec(script, gpus, folder.name)))
-        (folder / "config.toml").write_text(config(spec_dir))
+        (folder / "config.toml").write_text(settings)
         stack.callback(new.call, "delete")
         # First of all: a SIGTERM in the midst of the cleaning would end that, too.
         stack.callback(signal.pthread_sigmask, signal.SIG_BLOCK, ENDINGS)
@@ -165,14 +164,6 @@ def libraries(program: str) -> list[str]:
     return [word for word in words if word.startswith("/") and done.returncode == 0]
 
 
-def config(spec_dir: str) -> str:
-    """Write a config.toml of cdi mode; the default spec dirs are the real machine's."""
-    lines = [f"[{NAME}]", 'mode = "cdi"']
-    if spec_dir:
-        lines += [f"[{NAME}.modes.cdi]", f"spec-dirs = [{json.dumps(spec_dir)}]"]
-    return "\n".join([*lines, ""])
-
-
 def spec(script: str, gpus: str, name: str) -> Json:
     """Write the config.json of an engine whose user asks for GPUs by the variable."""
     tmpfs = ["nosuid", "strictatime", "mode=755", "size=65536k"]
@@ -183,7 +174,7 @@ def spec(script: str, gpus: str, name: str) -> Json:
             "user": {"uid": 0, "gid": 0},
             "args": ["sh", "-c", script],
             "cwd": "/",
-            "env": ["PATH=/bin", f"NVIDIA_VISIBLE_DEVICES={gpus}"],
+            "env": ["PATH=/bin:/usr/bin", f"NVIDIA_VISIBLE_DEVICES={gpus}"],
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs"},

@@ -17,7 +17,7 @@ NAMES = {"devices": "device", "mounts": "mount", "env": "variable"}
 
 
 class Row(NamedTuple):
-    """One thing that went into a container: what, for which CDI device, from which file."""
+    """One thing that went into a container: what, for which CDI device, from which file, if any."""
 
     kind: str
     thing: str
@@ -82,7 +82,7 @@ def reasons(record: Json, after: Json) -> list[Row]:
             kind=NAMES.get(kind, kind),
             thing=describe(kind, value, nodes),
             device=part["device"] or "any device",
-            file=part["from"].get("file", ""),
+            file=part["from"].get("file") or f"({part['from']['generator']})",
         )
         for part in record["injected"]
         for kind, values in part["edits"].items()

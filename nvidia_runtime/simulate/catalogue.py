@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machines that can be simulated.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterable
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import models
+from nvidia_runtime.simulate.machine import Gpu, Machine, MigDevice
+
+# Numbers that never change, so that what is generated on a machine is the same each time.
+SPACE = uuid.NAMESPACE_URL
+FIRST_SERIAL = 1320000000000
+
+DGX_A100_BUSES = (
+    *("0000:07:00.0", "0000:0f:00.0", "0000:47:00.0", "0000:4e:00.0"),
+    *("0000:87:00.0", "0000:90:00.0", "0000:b7:00.0", "0000:bd:00.0"),
+)
+DGX_A100_MINORS = (2, 3, 0, 1, 6, 7, 4, 5)  # NVML's index and the minor differ on this machine
+HGX_H100_BUSES = (
+    *("0000:18:00.0", "0000:2a:00.0", "0000:3a:00.0", "0000:5d:00.0"),
+    *("0000:9a:00.0", "0000:ab:00.0", "0000:ba:00.0", "0000:db:00.0"),
+)
+GB200_BUSES = ("0008:01:00.0", "0009:01:00.0", "0018:01:00.0", "0019:01:00.0")
+
+# A MIG device: GPU instance, compute instance, profile, slices of compute, start and size.
+Place = tuple[int, int, str, int, int, int]
+SEVEN: tuple[Place, ...] = tuple((7 + n, 0, "1g.5gb", 1, n, 1) for n in range(7))
+MIXED: tuple[Place, ...] = (
+    (1, 0, "4g.20gb", 4, 0, 4),
+    (5, 0, "2g.10gb", 2, 4, 2),
+    (13, 0, "1g.5gb", 1, 6, 1),
+)
+SHARED: tuple[Place, ...] = ((2, 0, "3g.20gb", 1, 0, 4), (2, 1, "3g.20gb", 2, 0, 4))
+GRAPHICS: tuple[Place, ...] = (
+    (3, 0, "1g.24gb+gfx", 1, 0, 1),
+    (4, 0, "1g.24gb", 1, 1, 1),
+    (1, 0, "2g.48gb+gfx", 2, 2, 2),
+)
+
+
+def find(name: str) -> Machine:
+    """Give the machine of a name."""
+    for machine in machines():
+        if machine.name == name:
+            return machine
+    hint = f"there are {', '.join(machine.name for machine in machines())}"
+    raise NvidiaRuntimeError(f"there is no simulated machine {name!r}", hint=hint)
+
+
+def machines() -> tuple[Machine, ...]:
+    """Give all machines."""
+    return (
+        Machine(
+            name="t4x1",
+            description="one Tesla T4 with DRM nodes, as in a cloud instance",
+            gpus=_gpus(models.T4, "t4", ["0000:00:1e.0"], drm=(1, 128)),
+        ),
+        dataclasses.replace(
+            _dgx_a100("a100x8", "DGX A100, whose minors are not in the order of indices"),
+            has_mofed=True,
+        ),
+        _dgx_a100(
+            "a100x8mig",
+            "the same with MIG: seven small devices, three mixed, two that share, none; four off",
+            [SEVEN, MIXED, SHARED, ()],
+        ),
+        _dgx_a100("a100x8mig56", "the same, all of it in 56 MIG devices", [SEVEN] * 8),
+        Machine(
+            name="h100x8",
+            description="HGX H100 with NVSwitch, IMEX, GPUDirect Storage, GDRCopy and InfiniBand",
+            gpus=_gpus(models.H100, "h100", HGX_H100_BUSES),
+            nvswitches=4,
+            imex_channels=(0, 1, 2047),
+            gds_nodes=16,
+            has_gdrcopy=True,
+            has_mofed=True,
+            has_fabric_manager=True,
+            has_persistenced=True,
+        ),
+        Machine(
+            name="gb200x4",
+            description="a GB200 tray: aarch64, PCI domains above 0, memory coherent with the CPU",
+            architecture="aarch64",
+            gpus=_gpus(models.GB200, "gb200", GB200_BUSES, drm=(1, 128)),
+            imex_channels=(0,),
+            has_persistenced=True,
+        ),
+        _rtx_pro(),
+        _orin(),
+        _thor(),
+        Machine(
+            name="wsl2",
+            description="Windows Subsystem for Linux: /dev/dxg and a driver store of Windows",
+            driver="581.42",
+            kind="wsl",
+            gpus=_gpus(models.T4, "wsl", ["0000:01:00.0"]),
+        ),
+        Machine(
+            name="nogpu",
+            description="a driver that is installed but finds no GPU",
+            gpus=(),
+            loaded=False,
+        ),
+    )
+
+
+def _dgx_a100(name: str, description: str, layouts: Iterable[tuple[Place, ...]] = ()) -> Machine:
+    gpus = list(_gpus(models.A100, "a100", DGX_A100_BUSES, DGX_A100_MINORS))
+    for index, layout in enumerate(layouts):
+        gpus[index] = divided(gpus[index], layout)
+    return Machine(
+        name=name,
+        description=description,
+        gpus=tuple(gpus),
+        nvswitches=6,
+        has_fabric_manager=True,
+    )
+
+
+def _rtx_pro() -> Machine:
+    gpus = _gpus(models.RTX_PRO, "rtxpro", ["0000:21:00.0", "0000:c1:00.0"], drm=(1, 128))
+    return Machine(
+        name="rtxpro_miggfx",
+        description="two RTX PRO 6000, one in MIG devices that can do graphics",
+        gpus=(divided(gpus[0], GRAPHICS), gpus[1]),
+    )
+
+
+def _orin() -> Machine:
+    return Machine(
+        name="orin",
+        description="Jetson AGX Orin, whose GPU is not on a PCI bus",
+        driver="540.4.0",
+        cuda=12060,
+        architecture="aarch64",
+        kind="tegra",
+        gpus=(Gpu(uuid="54d0709b-558d-5a59-9c65-0c5fc14a21a4", minor=0, **models.ORIN),),
+    )
+
+
+def _thor() -> Machine:
+    """Make a Thor; its own GPU is on domain 0, bus 1, as the toolkit expects it."""
+    integrated = _gpus(models.THOR, "thor", ["0000:01:00.0"])
+    discrete = _gpus(models.RTX_PRO, "thor-dgpu", ["0005:01:00.0"], [1], drm=(1, 129))
+    return Machine(
+        name="thor_dgpu",
+        description="Jetson AGX Thor with a discrete GPU beside its own",
+        driver="580.00",
+        architecture="aarch64",
+        kind="tegra",
+        gpus=integrated + discrete,
+    )
+
+
+def _gpus(
+    model: models.Model,
+    tag: str,
+    buses: Iterable[str],
+    minors: Iterable[int] = (),
+    drm: tuple[int, int] | None = None,
+) -> tuple[Gpu, ...]:
+    """Make one GPU a bus; ``drm`` are the numbers of the first one's card and render node."""
+    buses = list(buses)
+    numbers = list(minors) or list(range(len(buses)))
+    return tuple(
+        Gpu(
+            uuid=f"GPU-{_uuid(f'{tag}-{index}')}",
+            bus_id=bus,
+            minor=numbers[index],
+            serial=str(FIRST_SERIAL + index),
+            card=drm[0] + index if drm else -1,
+            render=drm[1] + index if drm else -1,
+            **model,
+        )
+        for index, bus in enumerate(buses)
+    )
+
+
+def divided(gpu: Gpu, layout: tuple[Place, ...]) -> Gpu:
+    """Give a GPU in MIG mode, with MIG devices; none is a layout too."""
+    profiles = {profile.name: profile.enum for profile in gpu.gpu_profiles}
+    sizes = {profile.slices: profile.enum for profile in gpu.compute_profiles}
+    devices = [
+        MigDevice(
+            uuid=f"MIG-{_uuid(f'a-mig-{gpu.uuid}-{index}')}",
+            gpu_instance=instance,
+            compute_instance=compute,
+            gpu_profile=profiles[profile],
+            compute_profile=sizes[slices],
+            start=start,
+            size=size,
+        )
+        for index, (instance, compute, profile, slices, start, size) in enumerate(layout)
+    ]
+    return dataclasses.replace(gpu, mig="enabled", mig_devices=tuple(devices))
+
+
+def _uuid(tag: str) -> str:
+    # The names in the recorded specs of tests/simulated begin like this.
+    return str(uuid.uuid5(SPACE, f"simgpu/{tag}"))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Libraries that are compiled from a source of ours, when they are first used.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import cache
+
+FOLDER = os.path.dirname(__file__)
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O2", "-g0", "-shared", "-fPIC", "-fvisibility=hidden", "-w")
+LIBRARIES = ("-lpthread", "-ldl")
+
+
+def library(source: str, *flags: str) -> bytes:
+    """Give the library that a file of this folder makes; NvidiaRuntimeError if it cannot be."""
+    path = os.path.join(FOLDER, source)
+    words = (*FLAGS, *flags, path, *LIBRARIES)
+    name = _name(path, words)
+    return cache.read(name) or _compiled(path, words, name)
+
+
+def _name(path: str, words: tuple[str, ...]) -> str:
+    """Give the name by which it is kept: another source, or other flags, have another one."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read() + "\0".join(words).encode()).hexdigest()[:16]
+    return f"{os.path.basename(path)}-{platform.machine()}-{digest}.so"
+
+
+def _compiled(source: str, flags: tuple[str, ...], name: str) -> bytes:
+    compiler = _compiler()
+    with cache.new(name) as path:
+        words = [*compiler, "-o", path, *flags]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
+            what = f"{compiler[0]} cannot compile what answers on a simulated machine: {said}"
+            hint = "it needs the C library's headers: 'apt-get install gcc libc6-dev'"
+            raise NvidiaRuntimeError(what, source, hint=hint)
+    return cache.read(name)
+
+
+def _compiler() -> list[str]:
+    for words in _candidates():
+        if shutil.which(words[0]):
+            return words
+    missing = _candidates()[0][0]
+    what = "what answers on a simulated machine has to be compiled, once"
+    what += f", and there is no compiler {missing!r}"
+    hint = "'apt-get install gcc libc6-dev' or 'dnf install gcc'; $CC names another one"
+    raise NvidiaRuntimeError(what, hint=hint)
+
+
+def _candidates() -> list[list[str]]:
+    given = shlex.split(os.environ.get("CC", ""))
+    return [given] if given else [[name] for name in COMPILERS]

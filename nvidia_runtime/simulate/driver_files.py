@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the driver's packages, and the sockets of its daemons.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import platform
+import posixpath
+
+from nvidia_runtime.simulate import elf
+from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.tree import File, Folder, Link, Tree, text
+
+# Library, SONAME ("" is the file's own name), and whether an unversioned link comes with it.
+LIBRARIES = (
+    ("libcuda.so", "libcuda.so.1", True),
+    ("libcudadebugger.so", "libcudadebugger.so.1", False),
+    ("libnvcuvid.so", "libnvcuvid.so.1", True),
+    ("libnvidia-allocator.so", "libnvidia-allocator.so.1", True),
+    ("libnvidia-cfg.so", "libnvidia-cfg.so.1", True),
+    ("libnvidia-eglcore.so", "", False),
+    ("libnvidia-encode.so", "libnvidia-encode.so.1", True),
+    ("libnvidia-fbc.so", "libnvidia-fbc.so.1", True),
+    ("libnvidia-glcore.so", "", False),
+    ("libnvidia-glsi.so", "", False),
+    ("libnvidia-glvkspirv.so", "", False),
+    ("libnvidia-gpucomp.so", "", False),
+    ("libnvidia-ngx.so", "libnvidia-ngx.so.1", False),
+    ("libnvidia-nvvm.so", "libnvidia-nvvm.so.4", True),
+    ("libnvidia-opencl.so", "libnvidia-opencl.so.1", False),
+    ("libnvidia-opticalflow.so", "libnvidia-opticalflow.so.1", True),
+    ("libnvidia-pkcs11.so", "", False),
+    ("libnvidia-pkcs11-openssl3.so", "", False),
+    ("libnvidia-present.so", "", False),
+    ("libnvidia-ptxjitcompiler.so", "libnvidia-ptxjitcompiler.so.1", True),
+    ("libnvidia-rtcore.so", "", False),
+    ("libnvidia-tls.so", "", False),
+    ("libnvidia-vksc-core.so", "libnvidia-vksc-core.so.1", False),
+    ("libnvidia-wayland-client.so", "", False),
+    ("libnvoptix.so", "libnvoptix.so.1", False),
+    ("libEGL_nvidia.so", "libEGL_nvidia.so.0", False),
+    ("libGLESv1_CM_nvidia.so", "libGLESv1_CM_nvidia.so.1", False),
+    ("libGLESv2_nvidia.so", "libGLESv2_nvidia.so.2", False),
+    ("libGLX_nvidia.so", "libGLX_nvidia.so.0", False),
+    ("vdpau/libvdpau_nvidia.so", "libvdpau_nvidia.so.1", True),
+)
+# Those with a version of their own.
+OTHER_LIBRARIES = (
+    ("libnvidia-egl-gbm.so.1.1.2", "libnvidia-egl-gbm.so.1"),
+    ("libnvidia-egl-wayland.so.1.1.19", "libnvidia-egl-wayland.so.1"),
+    ("libnvidia-egl-xcb.so.1.0.3", "libnvidia-egl-xcb.so.1"),
+    ("libnvidia-egl-xlib.so.1.0.3", "libnvidia-egl-xlib.so.1"),
+    ("libnvidia-nvvm70.so.4", "libnvidia-nvvm70.so.4"),
+    ("libnvidia-api.so.1", "libnvidia-api.so.1"),
+)
+PROGRAMS = (
+    *("nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nvidia-cuda-mps-control"),
+    *("nvidia-cuda-mps-server", "nvidia-xconfig", "nvidia-settings", "nvidia-modprobe"),
+)
+IMEX_PROGRAMS = ("nvidia-imex", "nvidia-imex-ctl")
+SETTINGS = (
+    "/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
+    "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json",
+    "/usr/share/egl/egl_external_platform.d/10_nvidia_wayland.json",
+    "/usr/share/egl/egl_external_platform.d/20_nvidia_xcb.json",
+    "/usr/share/egl/egl_external_platform.d/20_nvidia_xlib.json",
+    "/usr/share/nvidia/nvoptix.bin",
+    "/usr/share/X11/xorg.conf.d/nvidia-drm-outputclass.conf",
+    "/usr/share/vulkan/icd.d/nvidia_icd.json",
+    "/usr/share/vulkan/implicit_layer.d/nvidia_layers.json",
+    "/etc/OpenCL/vendors/nvidia.icd",
+)
+FIRMWARE = ("gsp_ga10x.bin", "gsp_tu10x.bin")
+XORG = "/usr/lib/xorg/modules"
+
+
+def tree(machine: Machine, nvml: bytes) -> Tree:
+    """List the files of a driver from NVIDIA's packages; ``nvml`` is the library that answers."""
+    folder, version = machine.library_folder, machine.driver
+    found: Tree = {
+        f"{folder}/libnvidia-ml.so.{version}": File(nvml),
+        f"{folder}/libnvidia-ml.so.1": Link(f"libnvidia-ml.so.{version}"),
+        f"{folder}/libnvidia-ml.so": Link("libnvidia-ml.so.1"),
+        **_libraries(machine),
+        f"{folder}/gbm/nvidia-drm_gbm.so": Link("../libnvidia-allocator.so.1"),
+        **_xorg(machine),
+    }
+    programs = PROGRAMS + (IMEX_PROGRAMS if machine.imex_channels else ())
+    found |= {f"/usr/bin/{name}": text("#!/bin/sh\nexit 0\n", 0o755) for name in programs}
+    found |= {path: text("{}\n") for path in SETTINGS}
+    found |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
+    if machine.architecture != platform.machine():
+        # As where Debian has libraries of another architecture installed.
+        found["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")
+    if machine.gds_nodes:
+        found["/etc/cufile.json"] = text("{}\n")
+        found["/run/udev"] = Folder()  # cuFile asks udev which disks are behind a file
+    # A regular file stands for a socket: nobody listens.
+    if machine.has_fabric_manager:
+        found["/run/nvidia-fabricmanager/socket"] = File()
+    if machine.has_persistenced:
+        found["/run/nvidia-persistenced/socket"] = File()
+    return found
+
+
+def _libraries(machine: Machine) -> Tree:
+    folder, version = machine.library_folder, machine.driver
+    found: Tree = {}
+    for name, soname, has_link in LIBRARIES:
+        inner, file = posixpath.split(f"{folder}/{name}.{version}")
+        found[f"{inner}/{file}"] = File(elf.shared_object(soname or file, machine.architecture))
+        if soname:
+            found[f"{inner}/{soname}"] = Link(file)
+        if has_link:
+            found[f"{folder}/{name}"] = Link(soname)
+    for file, soname in OTHER_LIBRARIES:
+        found[f"{folder}/{file}"] = File(elf.shared_object(soname, machine.architecture))
+        if file != soname:
+            found[f"{folder}/{soname}"] = Link(file)
+    return found
+
+
+def _xorg(machine: Machine) -> Tree:
+    file = f"libglxserver_nvidia.so.{machine.driver}"
+    driver = elf.shared_object("", machine.architecture)
+    server = elf.shared_object("libglxserver_nvidia.so", machine.architecture)
+    return {
+        f"{XORG}/drivers/nvidia_drv.so": File(driver),
+        f"{XORG}/extensions/{file}": File(server),
+        f"{XORG}/extensions/libglxserver_nvidia.so": Link(file),
+    }

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be made to go wrong on a simulated machine.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate.machine import Faults, Gpu, Machine
+
+FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?")
+FUNCTION = re.compile(r"nvml\w+(@\d+)?")
+OTHER_MODULE = "575.57.08"
+
+
+def apply(
+    machine: Machine,
+    *,
+    fail: Sequence[str] = (),
+    hang: Sequence[str] = (),
+    crash: Sequence[str] = (),
+    without: Sequence[str] = (),
+    lose: Sequence[int] = (),
+    remove: Sequence[int] = (),
+    mismatch: bool = False,
+    without_code: bool = False,
+    init_us: int = 0,
+    attach_us: int = 0,
+    call_us: int = 0,
+) -> Machine:
+    """Give the machine with faults; NvidiaRuntimeError if it lacks what they are about."""
+    for flag, words, form, shape in (
+        ("--fail", fail, FAILURE, "FUNCTION:RESULT[@GPU], such as nvmlDeviceGetUUID:15@3"),
+        ("--hang", hang, FUNCTION, "FUNCTION[@GPU], such as nvmlDeviceGetUUID@3"),
+        ("--crash", crash, FUNCTION, "FUNCTION[@GPU], such as nvmlInit"),
+    ):
+        for word in words:
+            if not form.fullmatch(word):
+                raise NvidiaRuntimeError(f"{flag} takes {shape}, not {word!r}")
+            if "@" in word:
+                _check_gpu(machine, int(word.partition("@")[2]), flag)
+    for index in (*lose, *remove):
+        _check_gpu(machine, index, "--lose" if index in lose else "--remove")
+    return dataclasses.replace(
+        machine,
+        gpus=_gpus(machine.gpus, lose, remove),
+        module=OTHER_MODULE if mismatch else machine.module,
+        faults=Faults(
+            fail=tuple(fail),
+            hang=tuple(hang),
+            crash=tuple(crash),
+            without=tuple(without),
+            without_code=without_code,
+            init_us=init_us,
+            attach_us=attach_us,
+            call_us=call_us,
+        ),
+    )
+
+
+def _gpus(gpus: tuple[Gpu, ...], lose: Sequence[int], remove: Sequence[int]) -> tuple[Gpu, ...]:
+    return tuple(
+        dataclasses.replace(gpu, lost=gpu.lost or index in lose)
+        for index, gpu in enumerate(gpus)
+        if index not in remove
+    )
+
+
+def _check_gpu(machine: Machine, index: int, flag: str) -> None:
+    if not 0 <= index < len(machine.gpus):
+        have = f"{machine.name} has {len(machine.gpus)}" + (", from 0" if machine.gpus else "")
+        raise NvidiaRuntimeError(f"{flag}: there is no GPU {index}", hint=have)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel tells of its driver and the GPUs, in /proc and /sys.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+from nvidia_runtime.simulate import capabilities
+from nvidia_runtime.simulate.machine import Gpu, Machine
+from nvidia_runtime.simulate.tree import File, Folder, Link, Tree, text
+
+DRIVER = "/proc/driver/nvidia"
+DEVICES = "/proc/devices"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+PCI = "/sys/bus/pci/devices"
+MODULE = "/sys/module"
+FAMILY = "/sys/devices/soc0/family"
+# The kernel has them below one folder each; what of it is not simulated must not be seen.
+FOLDERS = ("/proc/driver", PCI, MODULE)
+FILES = (DEVICES, BOOT_ID)
+BLOCK = "\nBlock devices:"
+PARAMETERS = (
+    "ResmanDebugLevel: 4294967295\n"
+    "ModifyDeviceFiles: 1\n"
+    "DeviceFileUID: 0\n"
+    "DeviceFileGID: 0\n"
+    "DeviceFileMode: 438\n"
+)
+
+
+def tree(machine: Machine, devices: str, boot_id: str) -> Tree:
+    """List the files below /proc and /sys; /proc/devices and the boot id begin as the host's."""
+    found: Tree = {folder: Folder() for folder in FOLDERS}
+    found[BOOT_ID] = text(boot_id)
+    found[DEVICES] = text(devices)
+    if machine.kind == "tegra":
+        found[FAMILY] = text("Tegra\n")
+    if not machine.loaded or machine.kind == "wsl":
+        return found
+    for index, gpu in enumerate(machine.gpus):
+        if gpu.bus_id:
+            found |= _pci(gpu, numa=index * 2 // len(machine.gpus))
+    if not any(gpu.bus_id for gpu in machine.gpus):
+        return found  # the driver of an SoC alone is another module
+    found[DEVICES] = text(_with_majors(devices, _majors(machine)))
+    return found | _driver(machine) | _modules(machine) | capabilities.tree(machine)
+
+
+def _driver(machine: Machine) -> Tree:
+    found: Tree = {
+        f"{DRIVER}/version": text(
+            f"NVRM version: NVIDIA UNIX Open Kernel Module for {machine.architecture}  "
+            f"{machine.module_version}  Release Build  (builder@simulated)  "
+            "Tue Sep 23 10:11:16 UTC 2025\nGCC version:  gcc version 12.3.0\n"
+        ),
+        f"{DRIVER}/params": text(PARAMETERS),
+    }
+    for gpu in machine.gpus:
+        if gpu.bus_id:
+            found[f"{DRIVER}/gpus/{gpu.bus_id}/information"] = _information(gpu, machine)
+    return found
+
+
+def _information(gpu: Gpu, machine: Machine) -> File:
+    return text(
+        f"Model: \t\t {gpu.name}\n"
+        "IRQ:   \t\t 100\n"
+        f"GPU UUID: \t {gpu.uuid}\n"
+        "Video BIOS: \t 92.00.45.00.03\n"
+        "Bus Type: \t PCIe\n"
+        "DMA Size: \t 47 bits\n"
+        "DMA Mask: \t 0x7fffffffffff\n"
+        f"Bus Location: \t {gpu.bus_id}\n"
+        f"Device Minor: \t {gpu.minor}\n"
+        f"GPU Firmware: \t {machine.module_version}\n"
+        "GPU Excluded:\t No\n"
+    )
+
+
+def _modules(machine: Machine) -> Tree:
+    version = text(f"{machine.module_version}\n")
+    return {
+        f"{MODULE}/nvidia/version": version,
+        f"{MODULE}/nvidia/srcversion": text("0123456789ABCDEF\n"),
+        f"{MODULE}/nvidia_uvm/version": version,
+        f"{MODULE}/firmware_class/parameters/path": text("\n"),
+    }
+
+
+def _pci(gpu: Gpu, numa: int) -> Tree:
+    folder = f"{PCI}/{gpu.bus_id}"
+    device, vendor = f"{gpu.pci_device_id:08x}"[:4], f"{gpu.pci_device_id:08x}"[4:]
+    found: Tree = {
+        f"{folder}/vendor": text(f"0x{vendor}\n"),
+        f"{folder}/device": text(f"0x{device}\n"),
+        f"{folder}/class": text("0x030200\n"),
+        f"{folder}/numa_node": text(f"{numa}\n"),
+        f"{folder}/driver": Link("/sys/bus/pci/drivers/nvidia"),
+    }
+    if gpu.card >= 0:
+        found[f"{folder}/drm/card{gpu.card}/dev"] = text(f"226:{gpu.card}\n")
+        found[f"{folder}/drm/renderD{gpu.render}/dev"] = text(f"226:{gpu.render}\n")
+    return found
+
+
+def _majors(machine: Machine) -> dict[str, int]:
+    majors = machine.majors
+    found = {
+        "nvidia": majors.nvidia,
+        "nvidia-modeset": majors.nvidia,
+        "nvidiactl": majors.nvidia,
+        "nvidia-uvm": majors.uvm,
+    }
+    if capabilities.has(machine):
+        found |= {"nvidia-caps": majors.caps, "nvidia-caps-imex-channels": majors.imex}
+    if machine.nvswitches:
+        found["nvidia-nvswitch"] = majors.nvswitch
+    return found
+
+
+def _with_majors(devices: str, majors: dict[str, int]) -> str:
+    """Add character devices to the text of /proc/devices."""
+    characters, block, rest = devices.partition(BLOCK)
+    rows = [
+        f"{major:3d} {name}\n" for name, major in sorted(majors.items(), key=lambda row: row[1])
+    ]
+    return characters.rstrip("\n") + "\n" + "".join(rows) + block + rest

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loader's cache of a simulated machine, as its own ldconfig writes it.  Ring: elsewhere.
+
+ldconfig reads every library of the host, so what it wrote is kept for as long as the host's own
+cache and the machine's libraries are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import cache
+from nvidia_runtime.simulate.tree import File, Tree
+
+PATH = "/etc/ld.so.cache"
+FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def name(files: Tree) -> str:
+    """Give the name by which the cache of a machine with these files is kept."""
+    digest = hashlib.sha256()
+    for path, entry in files.items():
+        digest.update(f"{path}\0{len(entry.data) if isinstance(entry, File) else ''}\0".encode())
+    with suppress(FileNotFoundError):
+        found = os.stat(PATH)
+        digest.update(f"{found.st_dev} {found.st_ino} {found.st_mtime_ns} {found.st_size}".encode())
+    return f"ld.so.cache-{digest.hexdigest()[:16]}"
+
+
+def kept(kept_as: str) -> Tree:
+    """Give the cache as a file of the machine, or nothing if it has to be written yet."""
+    data = cache.read(kept_as)
+    return {PATH: File(data)} if data else {}
+
+
+def write(kept_as: str) -> None:
+    """Write it, on the machine; where there is no ldconfig, the loader has no cache."""
+    program = shutil.which("ldconfig", path=FOLDERS)
+    if not program:
+        return
+    subprocess.run([program, "-X"], capture_output=True, check=False)
+    with suppress(OSError, NvidiaRuntimeError):  # it is made again the next time
+        with open(PATH, "rb") as file:
+            data = file.read()
+        with cache.new(kept_as) as path, open(path, "wb") as file:
+            file.write(data)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulated machine has, as plain values: all that is written is made from them.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProfile:
+    """A size that a GPU instance may have; ``enum`` is NVML's constant, ``id`` nvidia-smi's."""
+
+    enum: int
+    id: int
+    slices: int
+    instances: int
+    multiprocessors: int
+    memory_mib: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeProfile:
+    """A size that a compute instance may have."""
+
+    enum: int
+    id: int
+    slices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigDevice:
+    """A compute instance in a GPU instance: their ids, profiles (NVML's constants) and place."""
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    gpu_profile: int
+    compute_profile: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU, in NVML's order of indices; ``minor`` is the N of /dev/nvidiaN.
+
+    One that is part of an SoC may have no place on the PCI bus.  ``card`` and ``render`` are the
+    numbers of its DRM nodes, -1 if it has none.
+    """
+
+    uuid: str
+    name: str
+    minor: int
+    memory_mib: int
+    architecture: int
+    brand: int
+    compute_capability: str
+    bus_id: str = ""
+    pci_device_id: int = 0
+    pci_subsystem_id: int = 0
+    serial: str = ""
+    mig: str = "unsupported"
+    gpu_profiles: tuple[GpuProfile, ...] = ()
+    compute_profiles: tuple[ComputeProfile, ...] = ()
+    mig_devices: tuple[MigDevice, ...] = ()
+    most_mig_devices: int = 7
+    addressing: str = "unsupported"
+    fabric_state: int = -1
+    card: int = -1
+    render: int = -1
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong in NVML, and how long it takes.
+
+    ``fail`` are words such as ``nvmlDeviceGetUUID:15@3`` (function, result, index of the GPU), in
+    ``hang`` and ``crash`` without the result; ``without`` are functions that the library lacks.
+    Without code, it has none of them, and no compiler is needed.
+    """
+
+    fail: tuple[str, ...] = ()
+    hang: tuple[str, ...] = ()
+    crash: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    without_code: bool = False
+    init_us: int = 0
+    attach_us: int = 0
+    call_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Majors:
+    """The major numbers of the device nodes; but for nvidia and drm, a kernel hands them out."""
+
+    nvidia: int = 195
+    uvm: int = 511
+    caps: int = 237
+    imex: int = 234
+    nvswitch: int = 236
+    gds: int = 508
+    gdrcopy: int = 507
+    drm: int = 226
+    infiniband: int = 231
+    tegra: int = 505
+    dxg: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A machine: its GPUs, its driver, and what else a driver or an administrator put there."""
+
+    name: str
+    description: str
+    gpus: tuple[Gpu, ...]
+    driver: str = "580.95.05"
+    module: str = ""  # the kernel module's version, where it is not the libraries'
+    cuda: int = 13000
+    architecture: str = "x86_64"
+    kind: str = "pci"  # or tegra, or wsl
+    loaded: bool = True
+    nvswitches: int = 0
+    imex_channels: tuple[int, ...] = ()
+    gds_nodes: int = 0
+    has_gdrcopy: bool = False
+    has_mofed: bool = False
+    has_fabric_manager: bool = False
+    has_persistenced: bool = False
+    majors: Majors = Majors()
+    faults: Faults = Faults()
+
+    @property
+    def library_folder(self) -> str:
+        """Give the folder of the driver's libraries."""
+        if self.kind == "wsl":
+            return "/usr/lib/wsl/lib"
+        folder = f"/usr/lib/{self.architecture}-linux-gnu"
+        return f"{folder}/nvidia" if self.kind == "tegra" else folder
+
+    @property
+    def nvml_settings(self) -> str:
+        """Give the path of the file from which the simulated NVML has its answers."""
+        return f"{self.library_folder}/mock-nvml.conf"
+
+    @property
+    def module_version(self) -> str:
+        """Give the version that the kernel module has."""
+        return self.module or self.driver

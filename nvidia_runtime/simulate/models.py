@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvidia_runtime.simulate.machine import ComputeProfile, GpuProfile
+
+# NVML_GPU_INSTANCE_PROFILE_… of nvml.h
+SLICE_1, SLICE_2, SLICE_3, SLICE_4, SLICE_7 = 0, 1, 2, 3, 4
+SLICE_1_REV1, SLICE_1_REV2 = 7, 9
+SLICE_1_GFX, SLICE_2_GFX, SLICE_4_GFX = 10, 11, 12
+SLICE_1_NO_ME = 13
+
+COMPUTE_PROFILES = (
+    ComputeProfile(0, 0, 1),
+    ComputeProfile(1, 1, 2),
+    ComputeProfile(2, 2, 3),
+    ComputeProfile(3, 3, 4),
+    ComputeProfile(4, 4, 7),
+)
+
+A100_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 14, 4864, "1g.5gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 14, 4864, "1g.5gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 14, 9856, "1g.10gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 28, 9856, "2g.10gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 42, 19968, "3g.20gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 56, 19968, "4g.20gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 98, 40192, "7g.40gb"),
+)
+H100_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 16, 9984, "1g.10gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 16, 9984, "1g.10gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 26, 20096, "1g.20gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 32, 20096, "2g.20gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 60, 40448, "3g.40gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 64, 40448, "4g.40gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 132, 81152, "7g.80gb"),
+)
+GB200_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 18, 23552, "1g.23gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 18, 23552, "1g.23gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 30, 47104, "1g.47gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 36, 47104, "2g.47gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 70, 95232, "3g.95gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 74, 95232, "4g.95gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 148, 189696, "7g.189gb"),
+)
+RTX_PRO_PROFILES = (
+    GpuProfile(SLICE_1, 14, 1, 4, 46, 24192, "1g.24gb"),
+    GpuProfile(SLICE_1_REV1, 21, 1, 1, 46, 24192, "1g.24gb+me"),
+    GpuProfile(SLICE_1_GFX, 47, 1, 4, 46, 24192, "1g.24gb+gfx"),
+    GpuProfile(SLICE_1_NO_ME, 67, 1, 4, 46, 24192, "1g.24gb-me"),
+    GpuProfile(SLICE_2, 5, 2, 2, 94, 48512, "2g.48gb"),
+    GpuProfile(SLICE_2_GFX, 35, 2, 2, 94, 48512, "2g.48gb+gfx"),
+    GpuProfile(SLICE_4, 0, 4, 1, 188, 97280, "4g.96gb"),
+    GpuProfile(SLICE_4_GFX, 32, 4, 1, 188, 97280, "4g.96gb+gfx"),
+)
+
+# What the GPUs of a model have in common: keywords of machine.Gpu.  Architecture and brand are
+# NVML's constants.
+Model = dict[str, Any]
+
+T4: Model = {
+    "name": "Tesla T4",
+    "memory_mib": 15360,
+    "architecture": 6,
+    "brand": 2,
+    "compute_capability": "7.5",
+    "pci_device_id": 0x1EB810DE,
+    "pci_subsystem_id": 0x12A210DE,
+}
+A100: Model = {
+    "name": "NVIDIA A100-SXM4-40GB",
+    "memory_mib": 40960,
+    "architecture": 7,
+    "brand": 14,
+    "compute_capability": "8.0",
+    "pci_device_id": 0x20B010DE,
+    "pci_subsystem_id": 0x134F10DE,
+    "gpu_profiles": A100_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+}
+H100: Model = {
+    "name": "NVIDIA H100 80GB HBM3",
+    "memory_mib": 81559,
+    "architecture": 9,
+    "brand": 14,
+    "compute_capability": "9.0",
+    "pci_device_id": 0x233010DE,
+    "pci_subsystem_id": 0x16C110DE,
+    "gpu_profiles": H100_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "fabric_state": 3,
+}
+GB200: Model = {
+    "name": "NVIDIA GB200",
+    "memory_mib": 189471,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "10.0",
+    "pci_device_id": 0x294110DE,
+    "pci_subsystem_id": 0x204610DE,
+    "gpu_profiles": GB200_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "fabric_state": 3,
+    "addressing": "ats",
+}
+RTX_PRO: Model = {
+    "name": "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+    "memory_mib": 97887,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "12.0",
+    "pci_device_id": 0x2BB510DE,
+    "pci_subsystem_id": 0x204E10DE,
+    "gpu_profiles": RTX_PRO_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "most_mig_devices": 4,
+}
+ORIN: Model = {
+    "name": "Orin (nvgpu)",
+    "memory_mib": 62841,
+    "architecture": 7,
+    "brand": 14,
+    "compute_capability": "8.7",
+}
+THOR: Model = {
+    "name": "NVIDIA Thor",
+    "memory_mib": 125772,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "11.0",
+    "pci_device_id": 0x2B0010DE,
+}

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mount namespace in which this process is on a simulated machine.  Ring: elsewhere.
+
+Nothing outside changes: all that is made is on a tmpfs that goes with the namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.linux import mount
+from nvidia_runtime.simulate import build, cache, kernel_files, ldcache, overlay
+from nvidia_runtime.simulate import tree as trees
+from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.tree import Tree
+
+# Folders that stay the host's own.  Those in /run have sockets, which an overlay cannot pass on.
+REAL = ("/tmp", "/var/tmp", "/home", "/root", "/run/dbus", "/run/systemd", "/run/user")
+# All that is made is on a tmpfs that is mounted here while the root is being built: in a place that
+# exists everywhere and that the machine has its own of.
+STAGE = "/dev"
+ROOT = f"{STAGE}/root"
+# What the machine's /dev has of the host's.
+NODES = tuple(
+    f"/dev/{name}"
+    for name in (
+        *("null", "zero", "full", "random", "urandom", "tty", "console", "kmsg"),
+        *("fuse", "net/tun", "loop-control"),
+    )
+)
+SHARED = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/hugepages")
+LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+LINKS |= {"ptmx": "pts/ptmx", "core": "/proc/kcore"}
+
+
+def enter(machine: Machine, real: Iterable[str] = ()) -> None:
+    """Move this process to the machine; ``real`` are more folders that stay the host's."""
+    files, kernel = _prepared(machine)
+    files |= build.marks(machine)
+    try:
+        _enter(files, kernel, tuple(map(os.path.realpath, real)))
+    except OSError as error:
+        raise _failed(error) from error
+
+
+def enter_kernel(machine: Machine, folder: str) -> None:
+    """Write the machine's driver into a folder, and move this process to its /proc and /sys."""
+    files, kernel = _prepared(machine)
+    trees.create(files, folder)
+    try:
+        _unshare()
+        mount.mount("tmpfs", STAGE, "mode=755")
+        _bind_kernel_files(kernel, "")
+        mount.detach(STAGE)
+    except OSError as error:
+        raise _failed(error) from error
+
+
+def _prepared(machine: Machine) -> tuple[Tree, Tree]:
+    if os.geteuid() != 0:
+        what = "root is missing: the mounts and device nodes of a simulated machine need it"
+        raise NvidiaRuntimeError(what, hint="try it with sudo")
+    return build.driver_root(machine), build.kernel(machine)
+
+
+def _failed(error: OSError) -> NvidiaRuntimeError:
+    what = f"the simulated machine cannot be set up: {os_reason(error)}"
+    hint = "it needs CAP_SYS_ADMIN and CAP_MKNOD, which a container has when it is privileged"
+    if (
+        error.filename
+        and error.filename.startswith(ROOT)
+        and not isinstance(error, PermissionError)
+    ):
+        what = f"an overlay over {error.filename[len(ROOT) :] or '/'} cannot be mounted"
+        what += f": {os_reason(error)}"
+        hint = "overlayfs is missing, or this is an overlay over another one already; "
+        hint += "--write DIR makes the machine without one, for --driver-root=DIR"
+    return NvidiaRuntimeError(what, hint=hint)
+
+
+def _unshare() -> None:
+    mount.unshare(mount.CLONE_NEWNS)
+    mount.make_private("/")
+
+
+def _enter(files: Tree, kernel: Tree, real: tuple[str, ...]) -> None:
+    here = os.getcwd()
+    files = overlay.resolved(files)
+    kept_as = ldcache.name(files)
+    loader = ldcache.kept(kept_as)
+    _unshare()
+    points = overlay.mount_points()
+    usual = _usual_nodes()
+    usually = map(os.path.realpath, (*REAL, cache.folder()))
+    kept = _kept_real([*usually, here], files) + _admitted(real, files)
+    doors = overlay.Doors({*points, *kept, *SHARED})
+    mount.mount("tmpfs", STAGE, "mode=755")
+    os.mkdir(ROOT)
+    layers = overlay.make(trees.outside(files, "/dev") | loader, build.PRIVATE, points, STAGE)
+    overlay.bind_rest({*points, *kept} - {*layers}, doors, ROOT)
+    _make_dev(usual | trees.below(files, "/dev"), doors)
+    mount.bind("/proc", f"{ROOT}/proc")
+    mount.bind("/sys", f"{ROOT}/sys")
+    _bind_kernel_files(kernel, ROOT)
+    mount.become_root(ROOT)
+    if not loader:
+        ldcache.write(kept_as)
+    overlay.settle(files)
+    with suppress(OSError):
+        os.chdir(here)
+
+
+def _kept_real(folders: Iterable[str], files: Tree) -> list[str]:
+    """Leave out the folders that hold something of the machine, such as / and /usr."""
+    return [folder for folder in folders if not _holds(folder, files)]
+
+
+def _admitted(folders: tuple[str, ...], files: Tree) -> list[str]:
+    for folder in folders:
+        if not os.path.isdir(folder) or _holds(folder, files):
+            what = "is no folder" if not os.path.isdir(folder) else "holds a part of the machine"
+            raise NvidiaRuntimeError(f"--real {folder}: {what}")
+    return list(folders)
+
+
+def _holds(folder: str, files: Tree) -> bool:
+    machine = (*overlay.KERNEL, *build.PRIVATE)
+    return overlay.is_in(folder, machine) or any(
+        overlay.is_in(path, [folder]) for path in (*files, *machine)
+    )
+
+
+def _usual_nodes() -> Tree:
+    """List the nodes that any program needs, as the host has them."""
+    found: Tree = {f"/dev/{name}": trees.Link(target) for name, target in LINKS.items()}
+    for path in NODES:
+        with suppress(FileNotFoundError):
+            seen = os.stat(path)
+            number, mode = seen.st_rdev, stat.S_IMODE(seen.st_mode)
+            found[path] = trees.Node(os.major(number), os.minor(number), mode, seen.st_gid)
+    return found
+
+
+def _make_dev(nodes: Tree, doors: overlay.Doors) -> None:
+    """Give the machine a /dev of its own."""
+    mount.mount("tmpfs", f"{ROOT}/dev", "mode=755")
+    trees.write(nodes, ROOT)
+    for path in SHARED:
+        os.mkdir(ROOT + path)
+        doors.bind(path, ROOT + path)
+
+
+def _bind_kernel_files(kernel: Tree, root: str) -> None:
+    """Cover what /proc and /sys tell of the host; each file can be changed in its place."""
+    folder = f"{STAGE}/kernel"
+    os.mkdir(folder)
+    trees.write(kernel, folder)
+    for path in (*kernel_files.FOLDERS, *kernel_files.FILES):
+        mount.bind(folder + path, root + path)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated NVML, and the file from which it has its answers.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import compiler, elf
+from nvidia_runtime.simulate.machine import Faults, Gpu, Machine
+
+SOURCE = "mock_nvml.c"
+SONAME = "libnvidia-ml.so.1"
+MISMATCH = 18
+NOT_LOADED = 9
+
+
+def library(faults: Faults) -> bytes:
+    """Give the library, less some functions; NvidiaRuntimeError where it cannot be made."""
+    if faults.without_code:
+        return elf.shared_object(SONAME, platform.machine())
+    image = compiler.library(SOURCE, f"-Wl,-soname,{SONAME}")
+    for function in faults.without:
+        image = _less(image, function)
+    return image
+
+
+def _less(image: bytes, function: str) -> bytes:
+    """Take a function from the library: no name that dlsym(3) looks for is it any more.
+
+    The first place where its name is a whole string is the table of names, .dynstr.
+    """
+    name = b"\0" + function.encode() + b"\0"
+    if not function.startswith("nvml") or name not in image:
+        raise NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
+    return image.replace(name, b"\0" + b"_" * len(function) + b"\0", 1)
+
+
+def settings(machine: Machine) -> str:
+    """Write the file that tells the library what to answer; its form is in mock_nvml.c."""
+    return "".join(f"{line}\n" for line in (*_system(machine), *_gpus(machine)))
+
+
+def _system(machine: Machine) -> Iterator[str]:
+    faults = machine.faults
+    yield "[system]"
+    yield f"driver_version = {machine.driver}"
+    yield f"nvml_version = {machine.cuda // 1000}.{machine.driver}"
+    yield f"cuda_version = {machine.cuda}"
+    for kind in ("init_us", "attach_us", "call_us"):
+        yield f"{kind} = {getattr(faults, kind)}"
+    for kind in ("fail", "hang", "crash"):
+        yield from (f"{kind} = {word}" for word in getattr(faults, kind))
+    if not machine.loaded:
+        yield from _failing_init(NOT_LOADED)
+    elif machine.module_version != machine.driver:
+        yield from _failing_init(MISMATCH)
+
+
+def _failing_init(code: int) -> Iterator[str]:
+    yield f"fail = nvmlInit:{code}"
+    yield f"fail = nvmlInitWithFlags:{code}"
+
+
+def _gpus(machine: Machine) -> Iterator[str]:
+    for gpu in machine.gpus:
+        yield from _gpu(gpu)
+        for index, device in enumerate(gpu.mig_devices):
+            yield "[mig]"
+            yield f"index = {index}"
+            yield f"uuid = {device.uuid}"
+            yield f"gi = {device.gpu_instance}"
+            yield f"ci = {device.compute_instance}"
+            yield f"gi_profile = {device.gpu_profile}"
+            yield f"ci_profile = {device.compute_profile}"
+            yield f"start = {device.start}"
+            yield f"size = {device.size}"
+
+
+def _gpu(gpu: Gpu) -> Iterator[str]:
+    yield "[gpu]"
+    yield f"uuid = {gpu.uuid}"
+    yield f"name = {gpu.name}"
+    yield f"minor = {gpu.minor}"
+    yield f"memory_mib = {gpu.memory_mib}"
+    yield f"pci_device_id = {gpu.pci_device_id:#x}"
+    yield f"pci_subsystem_id = {gpu.pci_subsystem_id:#x}"
+    yield f"arch = {gpu.architecture}"
+    yield f"brand = {gpu.brand}"
+    yield f"cc = {gpu.compute_capability}"
+    yield f"mig = {gpu.mig}"
+    yield f"max_mig = {gpu.most_mig_devices}"
+    yield f"addressing = {gpu.addressing}"
+    yield f"fabric_state = {gpu.fabric_state}"
+    yield f"lost = {int(gpu.lost)}"
+    yield f"bus_id = {gpu.bus_id}" if gpu.bus_id else "pci = unsupported"
+    if gpu.serial:
+        yield f"serial = {gpu.serial}"
+    for size in gpu.gpu_profiles:
+        numbers = (size.enum, size.id, size.slices, size.instances, size.multiprocessors)
+        yield f"gi_profile = {' '.join(map(str, numbers))} {size.memory_mib} {size.name}"
+    for part in gpu.compute_profiles:
+        yield f"ci_profile = {part.enum} {part.id} {part.slices}"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root of a simulated machine: the host's, with files over it, and what of it stays real.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+
+from nvidia_runtime.linux import mount
+from nvidia_runtime.simulate import tree as trees
+from nvidia_runtime.simulate.tree import Folder, Tree
+
+KERNEL = ("/proc", "/sys", "/dev")
+OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst
+
+
+class Doors:
+    """Folders of the host, held open: they can be reached when something covers them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._open: dict[str, int] = {}
+        for path in paths:
+            with suppress(OSError):  # a mount point that cannot be seen, or is gone
+                self._open[path] = os.open(path, os.O_PATH)
+
+    def bind(self, path: str, target: str) -> None:
+        """Show a folder in a second place; one that could not be opened is left out."""
+        if path in self._open:
+            mount.bind(f"/proc/self/fd/{self._open[path]}", target)
+
+
+def mount_points() -> list[str]:
+    """List where something is mounted, parents first, less what the kernel's folders hold."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        found = {_unescaped(line.split(" ")[4]) for line in file}
+    return sorted(path for path in found if not is_in(path, KERNEL))
+
+
+def is_in(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of some folders, or in one."""
+    return any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def resolved(files: Tree) -> Tree:
+    """Give the files where they are on this host, on which /lib may be a link."""
+    found: Tree = {}
+    folders: dict[str, str] = {}
+    for path, entry in files.items():
+        parent, _, name = path.rpartition("/")
+        if parent not in folders:
+            folders[parent] = os.path.realpath(parent or "/").rstrip("/")
+        found[f"{folders[parent]}/{name}"] = entry
+    return found
+
+
+def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> list[str]:
+    """Mount the root at ``stage``/root, and return the mount points of the host that it covers.
+
+    It is an overlay, with another one for each file system that holds some of the files.  Folders
+    in ``empty`` show nothing of the host.
+    """
+    emptied = resolved({path: Folder() for path in empty})
+    everything = emptied | files
+    layers = [point for point in points if any(is_in(path, [point]) for path in everything)]
+    for number, layer in enumerate(layers):
+        upper, work = f"{stage}/{number}/upper", f"{stage}/{number}/work"
+        os.makedirs(upper)
+        os.mkdir(work)
+        os.chmod(upper, stat.S_IMODE(os.stat(layer).st_mode))
+        own = _of_layer(everything, layer, layers)
+        trees.write(own, upper, like=layer.rstrip("/"))
+        for path in own.keys() & emptied.keys():
+            os.setxattr(upper + path, OPAQUE, b"y")
+        lower = layer.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+        target = f"{stage}/root{layer}".rstrip("/")
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        mount.mount("overlay", target, options)
+    return layers
+
+
+def _of_layer(files: Tree, layer: str, layers: list[str]) -> Tree:
+    """Give the files of a file system, by their paths in it."""
+    start = len(layer.rstrip("/"))
+    found: Tree = {"/": Folder()}
+    for path, entry in files.items():
+        if max((point for point in layers if is_in(path, [point])), key=len) == layer:
+            found[path[start:]] = entry
+    return found
+
+
+def settle(files: Tree) -> None:
+    """List the folders of the overlay: the first time it is done, their times change."""
+    folders: set[str] = set()
+    for path in files:
+        while (path := os.path.dirname(path)) not in folders:
+            folders.add(path)
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            os.listdir(folder)
+
+
+def bind_rest(paths: Iterable[str], doors: Doors, root: str) -> None:
+    """Show folders and mounts of the host in the new root; each comes with what is in it."""
+    shown: list[str] = []
+    for path in sorted(paths):
+        if not is_in(path, shown):
+            with suppress(FileNotFoundError):  # on a file system that is not shown
+                doors.bind(path, root + path)
+            shown.append(path)
+
+
+def _unescaped(path: str) -> str:
+    """Read a path as /proc/self/mountinfo writes it, see proc(5)."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(code, character)
+    return path

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Windows lends to its Subsystem for Linux: dxcore and a driver store.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import platform
+
+from nvidia_runtime.simulate import compiler, elf
+from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.tree import File, Node, Tree, text
+
+LIBRARIES = "/usr/lib/wsl/lib"
+STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
+STORED = (
+    *("libcuda.so.1.1", "libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1"),
+    *("libnvidia-ml_loader.so", "libnvdxgdmal.so.1", "libnvwgf2umx.so"),
+)
+
+
+def tree(machine: Machine, nvml: bytes) -> Tree:
+    """List what is mounted from Windows; ``nvml`` is the library that answers as NVML."""
+    found: Tree = {
+        f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
+        f"{LIBRARIES}/libcuda.so.1": _library(machine, "libcuda.so.1"),
+        f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
+        f"{LIBRARIES}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+        f"{STORE}/libnvidia-ml.so.1": File(nvml),
+        f"{STORE}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+        f"{STORE}/nvcubins.bin": File(bytes(16)),
+        f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
+        "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
+    }
+    return found | {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+
+
+def nodes(machine: Machine) -> Tree:
+    """List the one device node there is."""
+    return {"/dev/dxg": Node(machine.majors.dxg, 125)}
+
+
+def _dxcore(machine: Machine) -> File:
+    """Make the library that knows where the driver is, unless there shall be no code."""
+    if machine.faults.without_code:
+        return File(elf.shared_object("libdxcore.so", platform.machine()))
+    return File(compiler.library("mock_dxcore.c", f'-DSTORE=L"{STORE}"'))
+
+
+def _library(machine: Machine, soname: str) -> File:
+    return File(elf.shared_object(soname, machine.architecture))

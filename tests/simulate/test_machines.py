@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the simulated machines fit together, and are as a driver would leave them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import posixpath
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import simulated
+import yaml
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import build, capabilities, catalogue, elf, faults
+from nvidia_runtime.simulate import tree as trees
+from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.tree import File, Folder, Link, Node, Tree
+
+# The library without code: what is asked here needs no compiler.
+MACHINES = [faults.apply(machine, without_code=True) for machine in catalogue.machines()]
+LOADED = [machine for machine in MACHINES if machine.loaded]
+MIG = [m for m in MACHINES if any(gpu.mig_devices for gpu in m.gpus)]
+
+
+def files(machine: Machine) -> Tree:
+    return build.driver_root(machine) | build.kernel(machine)
+
+
+def content(tree: Tree, path: str) -> str:
+    entry = tree[path]
+    assert isinstance(entry, File)
+    return entry.data.decode()
+
+
+def name_of(machine: Machine) -> str:
+    return machine.name
+
+
+def names(paths: Iterable[str], folder: str) -> set[str]:
+    """Give the names in a folder of which some paths are in."""
+    return {
+        path[len(folder) + 1 :].split("/")[0] for path in paths if path.startswith(f"{folder}/")
+    }
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+def test_links_lead_to_something(machine: Machine) -> None:
+    made = files(machine)
+    for path, entry in made.items():
+        if isinstance(entry, Link) and not entry.target.startswith("/sys/bus/pci/drivers"):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target))
+            assert target in made, f"{path} -> {entry.target}"
+
+
+@pytest.mark.parametrize("machine", LOADED, ids=name_of)
+def test_libraries_have_the_drivers_version(machine: Machine) -> None:
+    made = files(machine)
+    if machine.kind == "pci":
+        assert f"{machine.library_folder}/libcuda.so.{machine.driver}" in made
+        assert content(made, "/sys/module/nvidia/version") == f"{machine.driver}\n"
+        assert f"  {machine.driver}  " in content(made, "/proc/driver/nvidia/version")
+    assert f"{machine.library_folder}/libnvidia-ml.so.1" in made
+
+
+@pytest.mark.parametrize("machine", LOADED, ids=name_of)
+def test_kernel_and_nodes_tell_of_the_same_gpus(machine: Machine) -> None:
+    made = files(machine)
+    buses = {gpu.bus_id for gpu in machine.gpus if gpu.bus_id}
+    if machine.kind != "wsl":
+        assert names(made, "/sys/bus/pci/devices") == buses
+        assert names(made, "/proc/driver/nvidia/gpus") == buses
+        for gpu in machine.gpus:
+            assert made[f"/dev/nvidia{gpu.minor}"] == Node(195, gpu.minor)
+    for gpu in machine.gpus:
+        if gpu.bus_id and machine.kind != "wsl":
+            text = content(made, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
+            assert f"GPU UUID: \t {gpu.uuid}\n" in text
+            assert f"Device Minor: \t {gpu.minor}\n" in text
+        if gpu.card >= 0:
+            assert names(made, f"/sys/bus/pci/devices/{gpu.bus_id}/drm") == {
+                f"card{gpu.card}",
+                f"renderD{gpu.render}",
+            }
+
+
+@pytest.mark.parametrize("machine", MIG, ids=name_of)
+def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: Machine) -> None:
+    made = files(machine)
+    rows = content(made, "/proc/driver/nvidia-caps/mig-minors").splitlines()
+    table = dict(row.rsplit(" ", 1) for row in rows)
+
+    for gpu in machine.gpus:
+        for mig in gpu.mig_devices:
+            instance = f"gpu{gpu.minor}/gi{mig.gpu_instance}"
+            for path in (instance, f"{instance}/ci{mig.compute_instance}"):
+                minor = table[f"{path}/access"]
+                folder, _, rest = path.partition("/")
+                text = content(made, f"{capabilities.ROOT}/{folder}/mig/{rest}/access")
+                assert text.startswith(f"DeviceFileMinor: {minor}\n")
+                assert made[f"/dev/nvidia-caps/nvidia-cap{minor}"] == Node(237, int(minor), 0o444)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "instance", "compute", "minor"),
+    [(0, 0, -1, 3), (0, 0, 0, 4), (0, 1, -1, 12), (1, 0, -1, 138), (31, 14, 7, 4322)],
+)
+def test_minors_of_the_drivers_fixed_table(
+    gpu: int, instance: int, compute: int, minor: int
+) -> None:
+    assert capabilities.minor(gpu, instance, compute) == minor
+
+
+def test_mig_devices_on_all_gpus() -> None:
+    machine = catalogue.find("a100x8mig56")
+
+    assert [len(gpu.mig_devices) for gpu in machine.gpus] == [7] * 8
+    assert len({mig.uuid for gpu in machine.gpus for mig in gpu.mig_devices}) == 56
+
+
+@pytest.mark.parametrize("name", ["t4x1", "a100x8", "a100x8mig", "h100x8"])
+def test_devices_are_those_of_the_recorded_specs(name: str) -> None:
+    spec = yaml.safe_load((simulated.EXPECTED / f"cdi/{name}.yaml").read_text())
+    recorded = {device["name"] for device in spec["devices"]}
+    machine = catalogue.find(name)
+
+    plain = {gpu.uuid for gpu in machine.gpus if gpu.mig != "enabled"}
+    migs = {mig.uuid for gpu in machine.gpus for mig in gpu.mig_devices}
+    assert {name for name in recorded if name.startswith(("GPU-", "MIG-"))} == plain | migs
+
+
+@pytest.mark.parametrize("name", ["t4x1", "a100x8", "a100x8mig", "h100x8", "orin"])
+def test_all_that_the_recorded_specs_name_is_there(name: str) -> None:
+    spec = yaml.safe_load((simulated.EXPECTED / f"cdi/{name}.yaml").read_text())
+    made = files(faults.apply(catalogue.find(name), without_code=True))
+    parts = [spec["containerEdits"], *(device["containerEdits"] for device in spec["devices"])]
+
+    for part in parts:
+        for node in part.get("deviceNodes", []):
+            number = node["major"], node.get("minor", 0)
+            expected = Node(*number, node.get("fileMode", 0o666), node.get("gid", 0))
+            assert made[node.get("hostPath", node["path"])] == expected
+        for mount in part.get("mounts", []):
+            path = mount["hostPath"]
+            assert path in made or names(made, path), path
+
+
+def test_removed_gpu_was_never_there() -> None:
+    machine = faults.apply(catalogue.find("a100x8"), remove=[0], without_code=True)
+
+    made = files(machine)
+
+    assert "/dev/nvidia2" not in made
+    assert names(made, "/proc/driver/nvidia/gpus") == {gpu.bus_id for gpu in machine.gpus}
+
+
+def test_mismatch_is_of_the_kernel_module() -> None:
+    made = files(faults.apply(catalogue.find("t4x1"), mismatch=True, without_code=True))
+
+    assert content(made, "/sys/module/nvidia/version") == "575.57.08\n"
+    assert "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05" in made
+
+
+def test_driver_without_gpu_has_no_nodes() -> None:
+    made = files(faults.apply(catalogue.find("nogpu"), without_code=True))
+
+    assert not names(made, "/dev")
+    assert not names(made, "/sys/module")
+    assert "/usr/bin/nvidia-smi" in made
+
+
+def test_unknown_machine() -> None:
+    with pytest.raises(NvidiaRuntimeError) as error:
+        catalogue.find("a100")
+
+    assert str(error.value) == "there is no simulated machine 'a100'"
+    assert "a100x8mig" in error.value.hint
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("soname", ["libcuda.so.1", ""])
+def test_shared_object_is_one_for_binutils(architecture: str, soname: str, tmp_path: Path) -> None:
+    if not shutil.which("readelf"):
+        pytest.skip("no readelf")
+    (tmp_path / "lib.so").write_bytes(elf.shared_object(soname, architecture))
+    words = ["readelf", "--wide", "-a", os.fspath(tmp_path / "lib.so")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env={"LC_ALL": "C"})
+
+    assert done.stderr == ""
+    assert {"x86_64": "X86-64", "aarch64": "AArch64"}[architecture] in done.stdout
+    assert ("Library soname: [libcuda.so.1]" in done.stdout) == bool(soname)
+    assert ".dynstr" in done.stdout
+
+
+def test_shared_object_can_be_loaded(tmp_path: Path) -> None:
+    """Programs that look for libcuda.so.1 by loading it must not crash."""
+    library = tmp_path / "lib.so"
+    library.write_bytes(elf.shared_object("libcuda.so.1", platform.machine()))
+    script = f"import ctypes; ctypes.CDLL({os.fspath(library)!r}).cuInit"
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], check=False, capture_output=True, text=True
+    )
+
+    assert done.stderr.endswith("undefined symbol: cuInit\n")
+
+
+class TestWriting:
+    def test_each_kind_of_entry(self, tmp_path: Path) -> None:
+        old = os.umask(0o077)
+        try:
+            tree: Tree = {"/a/b/file": File(b"x", 0o755), "/a/link": Link("b"), "/c": Folder(0o711)}
+            trees.write(tree, os.fspath(tmp_path))
+        finally:
+            os.umask(old)
+
+        assert (tmp_path / "a/link/file").read_bytes() == b"x"
+        modes = [
+            stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a/b", "a/b/file", "c")
+        ]
+        assert modes == [0o755, 0o755, 0o711]
+
+    def test_folders_have_the_mode_that_they_have_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "like/a").mkdir(parents=True)
+        (tmp_path / "like/a").chmod(0o700)
+        (tmp_path / "new").mkdir()
+
+        trees.write({"/a/file": File()}, f"{tmp_path}/new", like=f"{tmp_path}/like")
+
+        assert stat.S_IMODE((tmp_path / "new/a").stat().st_mode) == 0o700
+
+    def test_without_the_right_to_make_nodes(self, tmp_path: Path) -> None:
+        if os.geteuid() == 0:
+            pytest.skip("root may make nodes")
+        with pytest.raises(NvidiaRuntimeError) as error:
+            trees.create({"/dev/nvidia0": Node(195, 0)}, f"{tmp_path}/new")
+
+        assert error.value.hint == "device nodes need root"
