@@ -6,15 +6,17 @@ The checks name the first error with its place; `schemas` lists all.  Ring: else
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from nvidia_runtime import complaint
 from nvidia_runtime.cdi import names
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.edit import STAGES
 
-Spec = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Spec = dict[str, Any]
 
 LARGEST = 8 << 20
 # Aliases of a YAML file count each time: a small file can describe a huge document.

@@ -44,7 +44,10 @@ def _device_node(node: Node) -> Edits:
     entry: Edits = {"path": node.path}
     if node.host_path != node.path:
         entry["hostPath"] = node.host_path
-    entry |= {"major": node.major, "minor": node.minor, "fileMode": node.mode, "permissions": "rwm"}
+    entry["major"] = node.major
+    if node.minor:  # absent is 0, as Go's encoder writes it
+        entry["minor"] = node.minor
+    entry |= {"fileMode": node.mode, "permissions": "rwm"}
     if node.gid:
         entry["gid"] = node.gid
     return entry

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 
-from nvidia_runtime.generate import entries
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import assemble, entries
+from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.host import nodes
 from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from nvidia_runtime.generate.options import Options
+    from nvidia_runtime.host.machine import Machine
 
     Edits = dict[str, Any]
 
@@ -27,6 +32,25 @@ NODES = {
 # cuFile reads its settings, and asks udev which disks are behind a file.
 GDS_FILE = "/etc/cufile.json"
 GDS_FOLDER = "/run/udev"
+
+
+def generate(options: Options, machine: Machine) -> Generated:
+    """Generate the CDI spec of a gate, the mode, with one device, all.
+
+    Raises `NvidiaRuntimeError` where the machine has no node of it.
+    """
+    dev_root = machine.dev_root.rstrip("/")
+    found = edits(options.mode, machine.driver.root, machine.dev_root, options.with_gids)
+    if not found:
+        names = ", ".join(dev_root + name for name in NODES[options.mode])
+        hint = "load its kernel module, or say with --dev-root where the nodes are"
+        raise NvidiaRuntimeError(f"no device nodes of {options.mode} found: {names}", hint=hint)
+    generated = Generated(assemble.spec(options, [assemble.device(assemble.ALL, found)], {}))
+    generated.watched = [
+        *dict.fromkeys(dev_root + os.path.dirname(name) for name in NODES[options.mode]),
+        *[driver_root.join(machine.driver.root, path) for path in _files(options.mode)],
+    ]
+    return generated
 
 
 def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:
@@ -42,6 +66,10 @@ def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:
         if mounts:
             result["mounts"] = mounts
     return result
+
+
+def _files(gate: str) -> tuple[str, ...]:
+    return (GDS_FILE, GDS_FOLDER) if gate == "gds" else ()
 
 
 def _gds_mounts(root: str) -> list[Edits]:

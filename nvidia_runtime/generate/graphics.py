@@ -10,6 +10,7 @@ import os
 
 from nvidia_runtime.generate import entries, hooks
 from nvidia_runtime.host import driver, drm
+from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,13 +86,38 @@ def find_libraries(installed: Driver, version: str) -> list[str]:
 
 def find_x_modules(installed: Driver, version: str) -> list[str]:
     """Find the X.org driver and its GLX module."""
+    folders = _x_folders(installed, version)
+    found = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
+    return [path for path in found if path]
+
+
+def watched(installed: Driver, version: str) -> list[str]:
+    """Give the host's folders where configuration and X.org's modules were looked for.
+
+    Of what is not there, the first folder that would have to appear.
+    """
+    names = (*SHARED_CONFIGS, OPENCL_CONFIG, *VULKAN_CONFIGS)
+    below = dict.fromkeys(os.path.dirname(name) for name in names)
+    places = [f"{root.rstrip('/')}/{name}" for root in installed.config_folders for name in below]
+    places += [driver_root.join(installed.root, each) for each in _x_folders(installed, version)]
+    return list(dict.fromkeys(_first_missing(place) for place in places))
+
+
+def _first_missing(folder: str) -> str:
+    """Give a folder, or the topmost of those above it that do not exist."""
+    above = os.path.dirname(folder)
+    while folder != above and not os.path.exists(above):
+        folder, above = above, os.path.dirname(above)
+    return folder
+
+
+def _x_folders(installed: Driver, version: str) -> tuple[str, ...]:
     folders: list[str] = []
     for folder in driver.library_folders(installed, version):
         folders.append(f"{folder}/nvidia/xorg")
         folders += [f"{folder}/xorg/modules/{each}" for each in X_MODULES]
     folders += [f"{folder}/modules/{each}" for folder in X_FOLDERS for each in X_MODULES]
-    found = [installed.file(tuple(folders), name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
-    return [path for path in found if path]
+    return tuple(folders)
 
 
 def config_mounts(installed: Driver) -> list[Edits]:

@@ -34,13 +34,15 @@ VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 class Driver:
     """A driver root, and the folders below it where the driver's files are looked for.
 
-    ``path`` and ``data_dirs`` are lists as in PATH and XDG_DATA_DIRS.  ``library_folders`` are the
-    host's, taken in place of all others.  A folder is listed when it is first needed.
+    ``path`` and ``data_dirs`` are lists as in PATH and XDG_DATA_DIRS.  ``library_folders`` and
+    ``config_folders`` are the host's, taken in place of all others.  A folder is listed when it is
+    first needed, and once.
     """
 
     __slots__ = (
         "_cached",
         "_listings",
+        "_resolved",
         "config_folders",
         "executable_folders",
         "library_folders",
@@ -53,13 +55,16 @@ class Driver:
         path: str = "",
         data_dirs: str = "",
         library_folders: tuple[str, ...] = (),
+        config_folders: tuple[str, ...] = (),
     ) -> None:
         self.root = root.rstrip("/") or "/"
         self.library_folders = library_folders
         self.executable_folders = (*_folders(path), *DEFAULT_PATH)
-        self.config_folders = ("/etc", *(_folders(data_dirs) or DATA_FOLDERS))
+        folders = ("/etc", *(_folders(data_dirs) or DATA_FOLDERS))
+        self.config_folders = config_folders or tuple(self._places(folders, ""))
         self._listings: list[tuple[str, list[str]]] | None = None
         self._cached: list[str] | None = None
+        self._resolved: dict[str, str] = {}
 
     def libraries(self, pattern: str) -> list[str]:
         """Find libraries by name: host paths with all links resolved, in the folders' order.
@@ -68,9 +73,8 @@ class Driver:
         """
         found: dict[str, None] = {}
         for folder, names in self._list_libraries():
-            for name in names:
-                if driver_root.is_match(name, pattern):
-                    found[self._resolve(driver_root.join(folder, f"/{name}"))] = None
+            for name in driver_root.matches(names, pattern):
+                found[self.resolve(driver_root.join(folder, f"/{name}"))] = None
         if not found and not self.library_folders:
             found = dict.fromkeys(self._search_cache(pattern))
         found.pop("", None)
@@ -85,7 +89,11 @@ class Driver:
 
     def config(self, name: str) -> str:
         """Give the host path of the first configuration file of this name, "" if none."""
-        return self.file(self.config_folders, name)
+        for folder in self.config_folders:
+            path = f"{folder.rstrip('/')}/{name}"
+            if _is_file(path):
+                return path
+        return ""
 
     def file(self, folders: tuple[str, ...], name: str) -> str:
         """Give the host path of a file in the first of the folders that has it, "" if none."""
@@ -104,12 +112,26 @@ class Driver:
             for folder in folders
         ]
 
+    def library_places(self) -> list[str]:
+        """Give the host's folders where libraries are looked for, there or not."""
+        if self.library_folders:
+            return list(self.library_folders)
+        return [driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS]
+
     def _list_libraries(self) -> list[tuple[str, list[str]]]:
+        """List what may be libraries; /lib64 and the like are mostly links to what was listed."""
         if self._listings is None:
-            folders = self.library_folders or [
-                driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS
-            ]
-            self._listings = [(folder, driver_root.names(folder)) for folder in folders]
+            self._listings = []
+            seen = set()
+            for folder in self.library_places():
+                try:
+                    found = os.stat(folder)
+                except (OSError, ValueError):
+                    continue
+                if (found.st_dev, found.st_ino) not in seen:
+                    seen.add((found.st_dev, found.st_ino))
+                    names = [name for name in driver_root.names(folder) if ".so" in name]
+                    self._listings.append((folder, names))
         return self._listings
 
     def _search_cache(self, pattern: str) -> list[str]:
@@ -125,15 +147,23 @@ class Driver:
             name = os.path.basename(path)
             if not driver_root.is_match(name.partition(".so")[0], stem):
                 continue
-            file = self._resolve(driver_root.join(self.root, path))
+            file = self.resolve(driver_root.join(self.root, path))
             if any(driver_root.is_match(each, pattern) for each in (name, os.path.basename(file))):
                 found.append(file)
         return found
 
-    def _resolve(self, path: str) -> str:
-        """Resolve the links of a library, "" if they lead to no file."""
+    def resolve(self, path: str) -> str:
+        """Resolve the links of a library, "" if they lead to no file.
+
+        Its folder's links are resolved once for all libraries there.
+        """
+        folder, _, name = path.rpartition("/")
         try:
-            file = driver_root.resolve(path, self.root)
+            if folder not in self._resolved:
+                self._resolved[folder] = driver_root.resolve(folder or "/", self.root)
+            file = f"{self._resolved[folder].rstrip('/')}/{name}"
+            if os.path.islink(file):
+                file = driver_root.resolve(file, self.root)
         except OSError:
             return ""
         return file if _is_file(file) else ""
@@ -151,6 +181,11 @@ def version(driver: Driver) -> str:
             if name.startswith(prefix) and all(part.isdigit() for part in found.split(".")):
                 return found
     return ""
+
+
+def has_version(driver: Driver, version: str) -> bool:
+    """Whether the libraries of a version of the driver are here."""
+    return any(driver.libraries(f"{prefix}{version}") for prefix in VERSIONED)
 
 
 def library_folders(driver: Driver, version: str) -> tuple[str, ...]:

@@ -1,39 +1,147 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mode ``auto`` means on this machine.  Ring: elsewhere."""
+"""What kind of machine this is, and so which mode ``auto`` means on it.
 
-from __future__ import annotations
+`mode` runs at every create in auto mode: a handful of system calls.  Ring: create.
+"""
 
-import os
+import posix
 
-LIBRARY_DIRS = (
-    "usr/lib64",
-    "usr/lib/x86_64-linux-gnu",
-    "usr/lib/aarch64-linux-gnu",
-    "usr/lib",
-    "lib64",
-    "lib/x86_64-linux-gnu",
-    "lib/aarch64-linux-gnu",
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.host.machine import Machine
+
+CSV = "csv"
+JIT = "jit-cdi"
+RELEASE = "/etc/nv_tegra_release"
+FAMILY = "/sys/devices/soc0/family"
+# Names a SoC of NVIDIA also where the kernel has no family and the system no release file.
+COMPATIBLE = "/proc/device-tree/compatible"
+SOC = b"nvidia,tegra"
+NVML = "libnvidia-ml.so.1"
+NVML_FOLDERS = (
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu/nvidia",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib",
 )
+CACHE = "/etc/ld.so.cache"
+DXCORE = "libdxcore.so"
+# Where WSL puts what Windows lends to Linux.
+WSL_FOLDER = "/usr/lib/wsl/lib"
+NODE = "/dev/dxg"
+# NVML's names of GPUs that are part of a SoC.
+INTEGRATED = ("(nvgpu)", "NVIDIA Thor")
+MOST_TEXT = 4096
+MOST_CACHE = 1 << 24
 
 
-def mode(root: str = "/") -> str:
-    """Give ``csv`` on a Tegra system without NVML, ``jit-cdi`` on any other."""
-    return "csv" if is_tegra(root) and not has_nvml(root) else "jit-cdi"
+def mode(root: str = "") -> str:
+    """Give what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide: `ask`.
+
+    Only a SoC with NVML is such a machine: NVML may name its own GPU, or a card beside it.
+    """
+    root = root.rstrip("/")
+    if not is_soc(root) or is_wsl(root):
+        return JIT
+    if has_nvml(root):
+        return ""
+    return CSV if is_tegra(root) else JIT
 
 
-def is_tegra(root: str) -> bool:
-    """Whether the system says that it is one of NVIDIA's SoCs."""
-    if os.path.isfile(os.path.join(root, "etc/nv_tegra_release")):
+def ask(root: str = "/") -> str:
+    """Give what ``auto`` means here where NVML must be asked for it, which may take seconds."""
+    from nvidia_runtime.host.driver import Driver  # seldom
+    from nvidia_runtime.host.machine import Machine
+
+    return CSV if detect(Machine(Driver(root))) == "tegra" else JIT
+
+
+def detect(machine: "Machine") -> str:
+    """Say whether a machine is wsl, tegra or nvml, or unknown."""
+    root = machine.driver.root.rstrip("/")
+    if is_wsl(root) or (_exists(machine.dev_root + NODE) and machine.driver.libraries(DXCORE)):
+        return "wsl"
+    if not machine.has_nvml():
+        return "tegra" if is_tegra(root, machine.kernel_root) else "unknown"
+    if is_soc(root, machine.kernel_root) and _has_integrated_gpu(machine):
+        return "tegra"
+    return "nvml"
+
+
+def is_integrated(name: str) -> bool:
+    """Whether NVML's name of a GPU is that of one inside a SoC."""
+    return any(part in name for part in INTEGRATED)
+
+
+def is_soc(root: str, kernel_root: str | None = None) -> bool:
+    """Whether anything says that this is one of NVIDIA's SoCs, or the system of one."""
+    if is_tegra(root, kernel_root):
         return True
-    try:
-        with open(os.path.join(root, "sys/devices/soc0/family"), errors="replace") as file:
-            return file.read(64).lower().startswith("tegra")
-    except OSError:
-        return False
+    return SOC in _read((root if kernel_root is None else kernel_root).rstrip("/") + COMPATIBLE)
+
+
+def is_tegra(root: str, kernel_root: str | None = None) -> bool:
+    """Whether this is a Tegra system, as the toolkit tells: by its release file, or its family.
+
+    The kernel's files are below ``root`` too, if they have no root of their own.
+    """
+    if _is_file(root.rstrip("/") + RELEASE):
+        return True
+    family = _read((root if kernel_root is None else kernel_root).rstrip("/") + FAMILY)
+    return family.lower().startswith(b"tegra")
+
+
+def is_wsl(root: str) -> bool:
+    """Whether Windows lends its GPUs to this system."""
+    return _is_file(f"{root.rstrip('/')}{WSL_FOLDER}/{DXCORE}")
 
 
 def has_nvml(root: str) -> bool:
-    """Whether the driver's management library is installed."""
-    return any(
-        os.path.exists(os.path.join(root, folder, "libnvidia-ml.so.1")) for folder in LIBRARY_DIRS
-    )
+    """Whether a program that asks for the driver's management library would get one."""
+    root = root.rstrip("/")
+    if any(_is_file(f"{root}{folder}/{NVML}") for folder in NVML_FOLDERS):
+        return True
+    return f"/{NVML}\0".encode() in _read(root + CACHE, MOST_CACHE)
+
+
+def _has_integrated_gpu(machine: "Machine") -> bool:
+    from nvidia_runtime.errors import NvidiaRuntimeError
+
+    try:
+        return any(is_integrated(gpu.name) for gpu in machine.nvml().gpus)
+    except NvidiaRuntimeError:
+        return False
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o100000
+    except (OSError, ValueError):
+        return False
+
+
+def _read(path: str, most: int = MOST_TEXT) -> bytes:
+    """Read a file, of /proc or /sys too; one that cannot be read is empty."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return b""
+    try:
+        parts = []
+        while most > 0 and (part := posix.read(descriptor, most)):
+            parts.append(part)
+            most -= len(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        posix.close(descriptor)

@@ -14,10 +14,11 @@ class Gpu:
     ``minor`` is the N of /dev/nvidiaN, which need not be the index; -1 if it is not told.
     """
 
-    __slots__ = ("bus_id", "minor", "uuid")
+    __slots__ = ("bus_id", "minor", "name", "uuid")
 
-    def __init__(self, bus_id: str, uuid: str, minor: int) -> None:
+    def __init__(self, bus_id: str, uuid: str, minor: int, name: str = "") -> None:
         self.bus_id = bus_id
+        self.name = name
         self.uuid = uuid
         self.minor = minor
 
@@ -25,15 +26,12 @@ class Gpu:
 def gpus(root: str) -> list[Gpu]:
     """List the GPUs in the order of bus ids, which is NVML's order of indices.
 
-    Those that are excluded from use have no index and are left out.
+    Those that are excluded from use have no index and are left out; one whose file says nothing, as
+    that of a GPU that is lost may, has its index all the same.
     """
     folder = driver_root.join(root, GPUS)
     listed = [(name, information(f"{folder}/{name}/information")) for name in _names(folder)]
-    return [
-        _gpu(name, fields)
-        for name, fields in listed
-        if fields and fields.get("GPU Excluded") != "Yes"
-    ]
+    return [_gpu(name, fields) for name, fields in listed if fields.get("GPU Excluded") != "Yes"]
 
 
 def information(path: str) -> dict[str, str]:
@@ -56,7 +54,8 @@ def bus_id(text: str) -> str:
 def _gpu(name: str, fields: dict[str, str]) -> Gpu:
     minor = fields.get("Device Minor", "")
     found = bus_id(fields.get("Bus Location", name))
-    return Gpu(found, fields.get("GPU UUID", ""), int(minor) if minor.isdigit() else -1)
+    uuid = fields.get("GPU UUID", "")
+    return Gpu(found, uuid, int(minor) if minor.isdigit() else -1, fields.get("Model", ""))
 
 
 def _names(folder: str) -> list[str]:

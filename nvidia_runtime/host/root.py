@@ -85,3 +85,13 @@ def is_match(name: str, pattern: str) -> bool:
             return False
         at = found + len(part)
     return name.endswith(rest[-1]) and len(name) - len(rest[-1]) >= at
+
+
+def matches(names: list[str], pattern: str) -> list[str]:
+    """Choose the names that match a pattern; what begins or ends otherwise is not looked at."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return [pattern] if pattern in names else []
+    last = rest[-1]
+    near = [name for name in names if name.startswith(first) and name.endswith(last)]
+    return [name for name in near if is_match(name, pattern)]

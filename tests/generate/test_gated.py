@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from host import trees
 
-from nvidia_runtime.generate import gated
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import gated, machine
+from nvidia_runtime.generate.options import Generated, Options
 
 NODES = {
     "nvidia-fs0": (500, 0),
@@ -69,7 +71,6 @@ def test_node_of_a_group(tmp_path: Path) -> None:
         "path": "/dev/gdrdrv",
         "hostPath": f"{tmp_path}/dev/gdrdrv",
         "major": 510,
-        "minor": 0,
         "fileMode": 0o660,
         "permissions": "rwm",
         "gid": 44,
@@ -86,3 +87,38 @@ def test_everybody_may_use_an_open_node_of_a_group(tmp_path: Path) -> None:
     trees.mknod(tmp_path / "dev/gdrdrv", 510, 0, mode=0o666, gid=44)
 
     assert "additionalGids" not in gated.edits("gdrcopy", "/", f"{tmp_path}")
+
+
+def spec_of(gate: str, root: Path) -> Generated:
+    return machine.generate(Options(gate).but(driver_root=f"{root}", kernel_root=f"{root}"))
+
+
+@pytest.mark.parametrize("gate", gated.NODES)
+def test_a_spec_has_one_device(gate: str, tmp_path: Path) -> None:
+    for name, (major, minor) in NODES.items():
+        trees.mknod(tmp_path / "dev" / name, major, minor)
+    made = spec_of(gate, tmp_path)
+    root = f"{tmp_path}"
+
+    assert made.spec["devices"] == [
+        {"name": "all", "containerEdits": gated.edits(gate, root, root)},
+    ]
+    assert made.spec["containerEdits"] == {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
+
+
+def test_what_may_change_a_spec(tmp_path: Path) -> None:
+    trees.mknod(tmp_path / "dev/nvidia-fs0", 500, 0)
+
+    assert spec_of("gds", tmp_path).watched == [
+        f"{tmp_path}/dev",
+        f"{tmp_path}/etc/cufile.json",
+        f"{tmp_path}/run/udev",
+    ]
+
+
+@pytest.mark.parametrize("gate", gated.NODES)
+def test_no_spec_without_nodes(gate: str, tmp_path: Path) -> None:
+    with pytest.raises(NvidiaRuntimeError, match=f"no device nodes of {gate} found: ") as caught:
+        spec_of(gate, tmp_path)
+
+    assert gated.NODES[gate][0] in str(caught.value)

@@ -117,3 +117,25 @@ def test_config_of_etc_goes_first(tmp_path: Path) -> None:
 
     assert Driver(root).config("x.json") == f"{root}/etc/x.json"
     assert Driver(root).config("y.json") == ""
+
+
+def test_configuration_only_in_the_folders_that_are_named(tmp_path: Path) -> None:
+    """They are this host's, wherever the driver root is."""
+    root = trees.make(tmp_path, {"driver/etc/x.json": "", "conf/x.json": "", "conf/y/": ""})
+    installed = Driver(f"{root}/driver", config_folders=(f"{root}/conf",))
+
+    assert installed.config("x.json") == f"{root}/conf/x.json"
+    assert installed.config("y") == ""
+
+
+def test_a_folder_that_is_a_link_to_another_is_listed_once(tmp_path: Path) -> None:
+    root = trees.make(tmp_path, {"usr/lib64/libx.so.1": "", "lib64": "-> usr/lib64"})
+    installed = Driver(root)
+
+    assert installed.libraries("libx.so.1") == [f"{root}/usr/lib64/libx.so.1"]
+    assert f"{root}/lib64" in installed.library_places()
+
+
+@pytest.mark.parametrize(("version", "expected"), [(trees.VERSION, True), ("1.2", False)])
+def test_has_version(version: str, expected: bool, tmp_path: Path) -> None:
+    assert driver.has_version(Driver(trees.make(tmp_path, trees.DRIVER)), version) is expected

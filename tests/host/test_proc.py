@@ -34,13 +34,23 @@ def test_gpus_in_the_order_of_bus_ids(tmp_path: Path) -> None:
             **information("0000:47:00.0", 2, 0, "Yes"),
             **information("0000:0f:00.0", 1, 3),
             **information("0000:07:00.0", 0, 2),
-            "proc/driver/nvidia/gpus/0000:99:00.0/": "",
         },
     )
 
     found = [(gpu.bus_id, gpu.uuid[-1], gpu.minor) for gpu in proc.gpus(root)]
 
     assert found == [("0000:07:00.0", "0", 2), ("0000:0f:00.0", "1", 3), ("10000:01:00.0", "3", 1)]
+
+
+@pytest.mark.parametrize("silent", ["0000:07:00.0/", "0000:07:00.0/information"])
+def test_gpu_of_which_nothing_is_told_keeps_its_index(silent: str, tmp_path: Path) -> None:
+    folder = "proc/driver/nvidia/gpus"
+    root = trees.make(tmp_path, {f"{folder}/{silent}": "", **information("0000:47:00.0", 1, 1)})
+
+    assert [(gpu.bus_id, gpu.minor) for gpu in proc.gpus(root)] == [
+        ("0000:07:00.0", -1),
+        ("0000:47:00.0", 1),
+    ]
 
 
 def test_no_driver_no_gpus(tmp_path: Path) -> None:

@@ -100,3 +100,20 @@ def test_names_of_an_unreadable_folder() -> None:
 )
 def test_is_match(name: str, pattern: str, expected: bool) -> None:
     assert root.is_match(name, pattern) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("lib*.so.1.2", ["liba.so.1.2", "libb.so.1.2"]),
+        ("liba.so.*.*", ["liba.so.1.2"]),
+        ("*.so", ["liba.so"]),
+        ("libb.so.1.2", ["libb.so.1.2"]),
+        ("libc.so", []),
+        ("lib*", ["liba.so", "liba.so.1.2", "libb.so.1.2"]),
+    ],
+)
+def test_matches(pattern: str, expected: list[str]) -> None:
+    names = ["liba.so", "liba.so.1.2", "libb.so.1.2", "other.so.1.2"]
+
+    assert root.matches(names, pattern) == expected

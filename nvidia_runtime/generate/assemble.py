@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From edits to a CDI spec: nothing twice, in the toolkit's order, with the version that it needs.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from nvidia_runtime.cdi import names
+from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import entries, hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from nvidia_runtime.generate.options import Options
+
+    Spec = dict[str, Any]
+    Device = dict[str, Any]
+    Edits = dict[str, Any]
+
+ALL = "all"
+# The prestart hook of another runtime on the same host then leaves the container alone.
+VOID = "NVIDIA_VISIBLE_DEVICES=void"
+# In the order in which the toolkit writes them.
+FIELDS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "intelRdt", "additionalGids")
+OLDEST = "0.3.0"
+
+
+def device(name: str, edits: Edits, annotations: dict[str, str] | None = None) -> Device:
+    """Give the entry of a device."""
+    entry: Device = {"name": name}
+    if annotations:
+        entry["annotations"] = annotations
+    return entry | {"containerEdits": edits}
+
+
+def merge(parts: Iterable[Edits]) -> Edits:
+    """Put edits one after the other, without repeating any."""
+    merged: Edits = {}
+    for part in parts:
+        for field, values in part.items():
+            known = merged.setdefault(field, [])
+            known += [value for value in values if value not in known]
+    return merged
+
+
+def spec(
+    options: Options, devices: list[Device], common: Edits, disabled: frozenset[str] = frozenset()
+) -> Spec:
+    """Assemble a spec; ``disabled`` are hooks that the mode never has.
+
+    Raises `NvidiaRuntimeError` for a kind or a device that no reader of CDI would take.
+    """
+    kind = f"{options.vendor}/{options.device_class}"
+    if complaint := names.kind_complaint(kind):
+        raise NvidiaRuntimeError(complaint, where=f"kind {kind!r}")
+    everything = _sorted(_wanted(merge([common, {"env": [VOID]}]), options, disabled))
+    own = [_own(each, everything, options, disabled) for each in devices]
+    if options.merged_device and own and all(each["name"] != ALL for each in own):
+        own.append(device(ALL, _sorted(merge(each["containerEdits"] for each in own))))
+    _check(own)
+    if options.combine_hooks:
+        everything = _combined(everything)
+        own = [{**each, "containerEdits": _combined(each["containerEdits"])} for each in own]
+    made: Spec = {"cdiVersion": OLDEST, "kind": kind}
+    made["devices"] = sorted(own, key=lambda each: str(each["name"]))
+    made["containerEdits"] = everything
+    made["cdiVersion"] = _version(made, options.spec_version)
+    return made
+
+
+def finish(made: Device, common: Edits, options: Options) -> Device:
+    """Give a device as `spec` would write it beside these common edits."""
+    return _own(made, common, options, frozenset())
+
+
+def _own(made: Device, common: Edits, options: Options, disabled: frozenset[str]) -> Device:
+    """Leave out of a device what every container gets, unless nothing would be left."""
+    edits = _wanted(merge([made["containerEdits"]]), options, disabled)
+    rest = {
+        field: [value for value in values if value not in common.get(field, ())]
+        for field, values in edits.items()
+    }
+    kept = edits if not any(rest.values()) else rest
+    return {**made, "containerEdits": _sorted(kept)}
+
+
+def _wanted(edits: Edits, options: Options, disabled: frozenset[str]) -> Edits:
+    """Leave out the hooks that are not wanted."""
+    chosen = [
+        entry
+        for entry in edits.get("hooks", ())
+        if hooks.verb(entry) not in disabled
+        and hooks.is_enabled(hooks.verb(entry), options.disabled_hooks, options.enabled_hooks)
+    ]
+    return {**edits, "hooks": chosen}
+
+
+def _combined(edits: Edits) -> Edits:
+    return {**edits, "hooks": hooks.combine(edits["hooks"])} if "hooks" in edits else edits
+
+
+def _sorted(edits: Edits) -> Edits:
+    """Order nodes, mounts and groups; environment and hooks have an order of their own."""
+    ordered = dict(edits)
+    ordered["deviceNodes"] = sorted(
+        edits.get("deviceNodes", ()), key=lambda node: entries.by_depth(node["path"])
+    )
+    ordered["mounts"] = sorted(
+        edits.get("mounts", ()), key=lambda mount: entries.by_depth(mount["containerPath"])
+    )
+    ordered["additionalGids"] = sorted(edits.get("additionalGids", ()))
+    return {field: ordered[field] for field in FIELDS if ordered.get(field)}
+
+
+def _check(devices: list[Device]) -> None:
+    seen = set()
+    for each in devices:
+        name = each["name"]
+        if complaint := names.device_complaint(name):
+            raise NvidiaRuntimeError(complaint)
+        if name in seen:
+            raise NvidiaRuntimeError(f"two devices have the name {name!r}")
+        if not each["containerEdits"]:
+            raise NvidiaRuntimeError(f"device {name!r} has no edits")
+        seen.add(name)
+
+
+def _version(made: Spec, wanted: str) -> str:
+    least = cdi_spec.minimum_version(made)
+    versions = cdi_spec.VERSIONS
+    if not wanted:
+        return least
+    if wanted not in versions:
+        hint = f"versions are {', '.join(versions)}"
+        raise NvidiaRuntimeError(f"unknown CDI version {wanted!r}", hint=hint)
+    if versions.index(wanted) < versions.index(least):
+        hint = f"ask for {least}, or leave out what needs it"
+        raise NvidiaRuntimeError(f"CDI {wanted} cannot express this spec", hint=hint)
+    return wanted

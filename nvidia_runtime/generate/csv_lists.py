@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CSV lists of a Tegra system: what of the host its containers get, a row for each.
+
+A row is ``TYPE, PATH``: ``dev`` a device node, ``lib`` a library, ``dir`` a folder, ``sym`` a link.
+What is no such row is a comment.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.errors import os_reason
+
+FOLDER = "/etc/nvidia-container-runtime/host-files-for-container.d"
+# Those of every container; JetPack adds others.
+NAMES = ("devices.csv", "drivers.csv", "l4t.csv")
+DEFAULT = tuple(f"{FOLDER}/{name}" for name in NAMES)
+TYPES = ("dev", "lib", "dir", "sym")
+ANYWHERE = "**/"
+MOST_BYTES = 4 << 20
+
+
+def read(files: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
+    """Give the paths of each type in the files' order, and a sentence for each unusable file."""
+    rows: dict[str, list[str]] = {name: [] for name in TYPES}
+    warnings = []
+    for file in files:
+        try:
+            found = parse(_text(file))
+        except (OSError, ValueError) as error:
+            warnings.append(f"skipped {file}: {_reason(error)}")
+            continue
+        if not found:
+            warnings.append(f"skipped {file}: there is no row 'dev|lib|dir|sym, PATH' in it")
+        for name, path in found:
+            rows[name].append(path)
+    return {name: list(dict.fromkeys(paths)) for name, paths in rows.items()}, warnings
+
+
+def present() -> tuple[str, ...]:
+    """Give those of the usual lists that are there; all of them if none is."""
+    return tuple(file for file in DEFAULT if os.path.exists(file)) or DEFAULT
+
+
+def parse(text: str) -> list[tuple[str, str]]:
+    """Give the rows of a list: types and paths."""
+    split = [line.partition(",") for line in text.split("\n")]
+    rows = [(name.strip(), path.strip()) for name, comma, path in split if comma]
+    return [(name, path) for name, path in rows if name in TYPES and path]
+
+
+def without(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
+    """Leave out what one of the patterns matches."""
+    return [path for path in paths if not any(is_ignored(path, one) for one in patterns)]
+
+
+def is_ignored(path: str, pattern: str) -> bool:
+    """Whether a pattern matches a path: ``**/NAME`` by its last part, others as a whole."""
+    if pattern.startswith(ANYWHERE):
+        return _matches([path.rpartition("/")[2]], pattern[len(ANYWHERE) :].split("/"))
+    return _matches(path.split("/"), pattern.split("/"))
+
+
+def _matches(parts: list[str], patterns: list[str]) -> bool:
+    from fnmatch import fnmatchcase  # loads re, and few give a pattern
+
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _text(file: str) -> str:
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        text = opened.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES or "\0" in text:
+        raise ValueError("it is no list of files")
+    return text
+
+
+def _reason(error: Exception) -> str:
+    return os_reason(error) if isinstance(error, OSError) else str(error)

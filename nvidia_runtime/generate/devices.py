@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The edits of one GPU or one MIG device, and the nodes that every container with a GPU needs.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from nvidia_runtime.generate import assemble, entries, graphics, hooks
+from nvidia_runtime.host import mig as mig_instances
+from nvidia_runtime.host import nodes
+from nvidia_runtime.host import root as driver_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.generate.options import Options
+    from nvidia_runtime.host.gpus import Gpu, Mig
+    from nvidia_runtime.host.machine import Machine
+
+    Edits = dict[str, Any]
+
+CONTROL = (
+    "/dev/nvidia-modeset",
+    "/dev/nvidia-uvm-tools",
+    "/dev/nvidia-uvm",
+    "/dev/nvidiactl",
+)
+# Folders into which some versions of crun let only root.
+CLOSED = ("/dev/dri", "/dev/nvidia-caps")
+
+
+def full_gpu(options: Options, machine: Machine, gpu: Gpu) -> Edits:
+    """Give the edits of a whole GPU, none where its node is missing."""
+    node = nodes.read(machine.dev_root, f"/dev/nvidia{gpu.minor}") if gpu.minor >= 0 else None
+    if not node:
+        return {}
+    return _edits(options, [node], _drm(options, machine, gpu))
+
+
+def mig_device(options: Options, machine: Machine, gpu: Gpu, mig: Mig) -> Edits:
+    """Give the edits of a MIG device: its GPU's node and the capabilities of its two instances.
+
+    They are none where one of these nodes is missing: nothing would work without it.
+    """
+    capabilities = mig_instances.node_paths(machine.mig_minors(), gpu.minor, mig)
+    paths = [f"/dev/nvidia{gpu.minor}", *capabilities]
+    found = [nodes.read(machine.dev_root, path) for path in paths]
+    if not capabilities or not all(found):
+        return {}
+    drm = _drm(options, machine, gpu) if mig.has_graphics else {}
+    return _edits(options, [node for node in found if node], drm)
+
+
+def missing_node(machine: Machine, gpu: Gpu, mig: Mig | None) -> str:
+    """Say which node of a GPU or MIG device is missing, as a path on this host where it has one."""
+    paths = [f"/dev/nvidia{gpu.minor}"]
+    if gpu.minor < 0:
+        return "the minor number of its node"
+    if mig:
+        capabilities = mig_instances.node_paths(machine.mig_minors(), gpu.minor, mig)
+        if not capabilities:
+            return f"its entry in {mig_instances.MINORS}"
+        paths += capabilities
+    absent = [path for path in paths if not nodes.read(machine.dev_root, path)]
+    return " and ".join(driver_root.join(machine.dev_root, path) for path in absent)
+
+
+def control(options: Options, machine: Machine) -> Edits:
+    """Give the nodes that are of no single GPU; those that the host lacks are left out."""
+    found = [nodes.read(machine.dev_root, path) for path in CONTROL]
+    return entries.of_nodes([node for node in found if node], options.with_gids)
+
+
+def _drm(options: Options, machine: Machine, gpu: Gpu) -> Edits:
+    if not gpu.bus_id:
+        return {}
+    return graphics.drm_edits(
+        [gpu.bus_id],
+        f"{machine.kernel_root}/sys",
+        machine.dev_root,
+        options.hook_program,
+        options.with_gids,
+    )
+
+
+def _edits(options: Options, found: list[nodes.Node], drm: Edits) -> Edits:
+    own = assemble.merge([entries.of_nodes(found, options.with_gids), drm])
+    if "chmod" in options.enabled_hooks:
+        paths = [node["path"] for node in own["deviceNodes"]]
+        closed = [each for each in CLOSED if any(path.startswith(f"{each}/") for path in paths)]
+        own = assemble.merge([own, {"hooks": [hooks.chmod(options.hook_program, closed)]}])
+    return own

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver's files that every container gets: libraries, sockets, firmware, programs.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import entries, hooks, library_links
+from nvidia_runtime.host import driver
+from nvidia_runtime.host import root as driver_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from nvidia_runtime.generate.options import Options
+    from nvidia_runtime.host.driver import Driver
+    from nvidia_runtime.host.machine import Machine
+
+    Edits = dict[str, Any]
+
+# Its version is that of a compiler, not of the driver.
+NVVM = "libnvidia-nvvm70.so.*"
+EXPLICIT_FLAG = "enable-explicit-driver-libraries"
+# By the feature flag; glvnd and the OpenCL loader are seldom the driver's own.
+EXPLICIT = (
+    "libEGL.so",
+    "libGL.so",
+    "libGLESv1_CM.so",
+    "libGLESv2.so",
+    "libGLX.so",
+    "libGLdispatch.so",
+    "libOpenCL.so",
+    "libOpenGL.so",
+    "libnvidia-api.so",
+    "libnvidia-egl-xcb.so",
+    "libnvidia-egl-xlib.so",
+)
+NO_IPC_FLAG = "disable-ipc-discoverer"
+RUN_FOLDERS = ("/run", "/var/run")
+SOCKETS = ("nvidia-persistenced/socket", "nvidia-fabricmanager/socket")
+MPS = "/tmp/nvidia-mps"
+# A socket is written to, so it is not read-only.
+SOCKET_OPTIONS = ("nosuid", "nodev", "rbind", "rprivate", "noexec")
+FIRMWARE_PATH = "/sys/module/firmware_class/parameters/path"
+FIRMWARE_FOLDERS = (
+    "/lib/firmware/updates/{release}",
+    "/lib/firmware/updates",
+    "/lib/firmware/{release}",
+    "/lib/firmware",
+)
+BINARIES = (
+    "nvidia-smi",
+    "nvidia-debugdump",
+    "nvidia-persistenced",
+    "nvidia-cuda-mps-control",
+    "nvidia-cuda-mps-server",
+    "nvidia-imex",
+    "nvidia-imex-ctl",
+)
+FOLDERS_VARIABLE = "NVIDIA_CTK_LIBCUDA_DIR"
+
+
+def edits(options: Options, machine: Machine, version: str, warnings: list[str]) -> Edits:
+    """Give the mounts, the variable that names the libraries' folders, and the hooks for them.
+
+    ``version`` is the driver's; what is odd about a library is added to the warnings.  Raises
+    `NvidiaRuntimeError` if there are no libraries of that version.
+    """
+    installed = machine.driver
+    if not version or not driver.has_version(installed, version):
+        raise _no_libraries(installed, version)
+    found = libraries(installed, version, EXPLICIT_FLAG in options.flags)
+    mounts = [entries.mount(path, installed.strip(path)) for path in found]
+    if NO_IPC_FLAG not in options.flags:
+        mounts += ipc_mounts(machine)
+    mounts += firmware_mounts(machine, version)
+    mounts += binary_mounts(machine)
+    folders = driver.library_folders(installed, version)
+    paths = [installed.strip(path) for path in found]
+    made: Edits = {
+        "hooks": [
+            *symlinks_hook(options, installed, found, warnings),
+            hooks.enable_cuda_compat(options.hook_program, version),
+            *ldcache_hook(options, paths),
+        ],
+        "mounts": mounts,
+    }
+    if folders:
+        made["env"] = [f"{FOLDERS_VARIABLE}={':'.join(folders)}"]
+    return made
+
+
+def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
+    """Find the host paths of the driver's libraries, each once: those that carry its version."""
+    found: dict[str, None] = {}
+    for folder in driver.library_folders(installed, version):
+        for place in (folder, f"{folder}/vdpau"):
+            path = driver_root.join(installed.root, place)
+            names = driver_root.matches(driver_root.names(path), f"*.so.{version}")
+            found |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
+    for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
+        found |= dict.fromkeys(installed.libraries(pattern))
+    found.pop("", None)
+    return list(found)
+
+
+def symlinks_hook(
+    options: Options, installed: Driver, found: Iterable[str], warnings: list[str]
+) -> list[Edits]:
+    """Give the hook for the links beside libraries, by which programs and the loader know them."""
+    links: list[tuple[str, str]] = []
+    for path in found:
+        try:
+            links += library_links.beside(path, installed.strip(path))
+        except ValueError as error:
+            warnings.append(f"{path} {error}: there will be no links to it in containers")
+    return hooks.create_symlinks(options.hook_program, links)
+
+
+def ldcache_hook(options: Options, paths: Iterable[str]) -> list[Edits]:
+    """Give the hook that makes the loader's cache, for what is a library among container paths."""
+    folders = dict.fromkeys(os.path.dirname(path) for path in paths if _is_library(path))
+    if not folders:
+        return []
+    return [hooks.update_ldcache(options.hook_program, folders, options.ldconfig)]
+
+
+def ipc_mounts(machine: Machine) -> list[Edits]:
+    """Give the mounts of the sockets of NVIDIA's daemons, and of the pipes of MPS."""
+    root = machine.driver.root
+    mounts = []
+    for name in SOCKETS:
+        for folder in RUN_FOLDERS:
+            path = driver_root.join(root, f"{folder}/{name}")
+            if os.path.exists(path) and not os.path.isdir(path):
+                mounts.append(_ipc_mount(path, machine.driver))
+                break
+    pipes = driver_root.join(root, MPS)
+    if _is_own_folder(pipes):
+        mounts.append(_ipc_mount(pipes, machine.driver))
+    return mounts
+
+
+def _is_own_folder(path: str) -> bool:
+    """Whether a folder in /tmp is root's or ours: anybody could put a link to any folder there."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.geteuid())
+
+
+def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
+    """Give the mounts of the firmware of the GPU's own processor, wherever the kernel looks."""
+    mounts = []
+    for folder in firmware_folders(machine, version):
+        path = driver_root.join(machine.driver.root, folder)
+        for name in driver_root.matches(driver_root.names(path), "gsp*.bin"):
+            file = f"{path}/{name}"
+            if os.path.isfile(file):
+                mounts.append(entries.mount(file, machine.driver.strip(file)))
+    return mounts
+
+
+def firmware_folders(machine: Machine, version: str) -> list[str]:
+    """Give the folders, below the driver root, where the kernel looks for the firmware."""
+    release = os.uname().release
+    folders = [each.format(release=release) for each in FIRMWARE_FOLDERS]
+    try:
+        with open(machine.kernel_root + FIRMWARE_PATH, encoding="utf-8") as file:
+            custom = file.read().strip().rstrip("/")
+    except (OSError, ValueError):
+        custom = ""
+    return [f"{each}/nvidia/{version}" for each in [*[custom] * bool(custom), *folders]]
+
+
+def binary_mounts(machine: Machine) -> list[Edits]:
+    """Give the mounts of the driver's programs."""
+    found = [machine.driver.executable(name) for name in BINARIES]
+    return [entries.mount(path, machine.driver.strip(path)) for path in found if path]
+
+
+def watched(machine: Machine, version: str) -> list[str]:
+    """Give the host's folders and files where these were looked for, there or not."""
+    installed = machine.driver
+    places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS] + [MPS]
+    places += [*firmware_folders(machine, version), *installed.executable_folders]
+    folders = [driver_root.join(installed.root, each) for each in places]
+    own = driver.library_folders(installed, version)
+    folders += [driver_root.join(installed.root, f"{each}/vdpau") for each in own]
+    cache = driver_root.join(installed.root, "/etc/ld.so.cache")
+    return [*installed.library_places(), cache, *folders]
+
+
+def _no_libraries(installed: Driver, version: str) -> NvidiaRuntimeError:
+    there = driver.version(installed)
+    if version and there:
+        what = f"has the driver's libraries of version {there}, but {version} is loaded"
+        hint = "the driver was updated: reboot, or unload and load its kernel modules"
+    else:
+        of = f" of version {version}" if version else ""
+        what = f"has no libcuda.so.VERSION and no libnvidia-ml.so.VERSION{of}"
+        hint = (
+            "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)"
+        )
+    return NvidiaRuntimeError(what, where=installed.root, hint=hint)
+
+
+def _ipc_mount(path: str, installed: Driver) -> Edits:
+    return {**entries.mount(path, installed.strip(path)), "options": list(SOCKET_OPTIONS)}
+
+
+def _is_library(path: str) -> bool:
+    """Whether a name is lib?….so or lib?….so.…, as the loader's cache wants it."""
+    name = path.rpartition("/")[2]
+    before, dot_so, after = name.partition(".so")
+    return bool(dot_so) and before[:3] == "lib" and len(before) > 3 and after[:1] in ("", ".")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The links beside a library in a container: its SONAME and names without a version.
+
+A mount brings the file alone, and ldconfig makes links only where it runs.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.rootfs import elf
+
+# Links that programs expect whether or not the host has them: to what, and of which name.
+FIXED = {
+    "libcuda.so.*.*": ("libcuda.so.1", "libcuda.so"),
+    "libGLX_nvidia.so.*.*": ("", "libGLX_indirect.so.0"),
+    "libnvidia-opticalflow.so.*.*": ("libnvidia-opticalflow.so.1", "libnvidia-opticalflow.so"),
+}
+VERSIONED = "*.*.*"
+
+
+def beside(host_path: str, path: str) -> list[tuple[str, str]]:
+    """Give the links that belong beside a library, each a path in the container and its target.
+
+    By SONAME only what the host has too.  Raises `ValueError` for what is no library.
+    """
+    folder, _, name = path.rpartition("/")
+    links = [
+        (f"{folder}/{link}", target or name)
+        for pattern, (target, link) in FIXED.items()
+        if driver_root.is_match(name, pattern)
+    ]
+    if driver_root.is_match(name, VERSIONED):
+        links += _by_soname(host_path, folder, name)
+    return links
+
+
+def _by_soname(host_path: str, folder: str, name: str) -> list[tuple[str, str]]:
+    soname = _soname(host_path)
+    host_folder = os.path.dirname(host_path)
+    links = []
+    if soname and soname != name and os.path.islink(f"{host_folder}/{soname}"):
+        links.append((f"{folder}/{soname}", name))
+    base = name.partition(".so")[0] + ".so"
+    if soname and os.path.islink(f"{host_folder}/{base}"):
+        links.append((f"{folder}/{base}", soname))
+    return links
+
+
+def _soname(host_path: str) -> str:
+    try:
+        descriptor = os.open(host_path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        found = elf.identify(descriptor)
+    finally:
+        os.close(descriptor)
+    if not found:
+        raise ValueError("is no shared library")
+    return found.soname.decode("utf-8", "surrogateescape")

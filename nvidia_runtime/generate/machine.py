@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A CDI spec of this machine, whatever it is: the mode decides which module makes it.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.host import platform
+from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.host.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.generate.options import Generated, Options
+
+ROOM = "nvidia_runtime.generate"
+# Each module has `generate(options, machine) -> Generated`.
+MODULES = {
+    "nvml": "nvml",
+    "csv": "csv",
+    "wsl": "wsl",
+    "management": "management",
+    "imex": "imex",
+    "gds": "gated",
+    "gdrcopy": "gated",
+    "mofed": "gated",
+    "nvswitch": "gated",
+}
+# What a platform is described by; one that is not known may still have a driver.
+PLATFORMS = {"tegra": "csv", "wsl": "wsl", "nvml": "nvml", "unknown": "nvml"}
+UNKNOWN = "this is neither WSL nor a Tegra system and has no NVML; assuming mode nvml"
+
+
+def generate(options: Options, found: Machine | None = None) -> Generated:
+    """Generate the CDI spec of a machine, ``found`` if it was looked at already.
+
+    Raises `NvidiaRuntimeError` if it would be empty.
+    """
+    found = found or look(options)
+    warning = ""
+    if options.mode == "auto":
+        detected = platform.detect(found)
+        options = options.but(mode=PLATFORMS[detected])
+        warning = UNKNOWN if detected == "unknown" else ""
+    if options.mode not in MODULES:
+        hint = f"modes are auto, {', '.join(MODULES)}"
+        raise NvidiaRuntimeError(f"unknown mode {options.mode!r}", hint=hint)
+    generated: Generated = import_module(f"{ROOM}.{MODULES[options.mode]}").generate(options, found)
+    generated.warnings[:0] = [warning] if warning else []
+    return generated
+
+
+def look(options: Options) -> Machine:
+    """Give the machine that options speak of; it is looked at when it is asked."""
+    installed = Driver(
+        options.driver_root,
+        options.path,
+        options.data_dirs,
+        options.library_folders,
+        options.config_folders,
+    )
+    return Machine(installed, options.dev_root, options.kernel_root, options.patience)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CDI spec of the Windows Subsystem for Linux: one node, and what the driver store has.
+
+Windows lends all its GPUs at once, so there is one device: all.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import assemble, driver_files, entries, hooks
+from nvidia_runtime.generate.options import Generated
+from nvidia_runtime.host import dxcore, nodes, platform
+from nvidia_runtime.host import root as driver_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.generate.options import Options
+    from nvidia_runtime.host.machine import Machine
+
+    Edits = dict[str, Any]
+
+# Where WSL mounts the drivers of Windows, a folder for each.
+STORES = "/usr/lib/wsl/drivers"
+CUDA = "libcuda.so.1.1"
+SMI = "nvidia-smi"
+REQUIRED = (
+    CUDA,
+    "libcuda_loader.so",
+    "libnvidia-ptxjitcompiler.so.1",
+    "libnvidia-ml.so.1",
+    "libnvidia-ml_loader.so",
+    "libnvdxgdmal.so.1",
+    "nvcubins.bin",
+    SMI,
+)
+OTHERS = ("*.so*", "*.bin", "*.dll")
+EMPTY = "NVCT_EMPTY_DEVICE="
+
+
+def generate(options: Options, machine: Machine) -> Generated:
+    """Generate the CDI spec.  Raises `NvidiaRuntimeError` where no GPU is lent, or no driver."""
+    node = nodes.read(machine.dev_root, platform.NODE)
+    if not node:
+        hint = "in Windows, install a driver for WSL, run 'wsl --update', then 'wsl --shutdown'"
+        path = f"{machine.dev_root.rstrip('/')}{platform.NODE}"
+        raise NvidiaRuntimeError("there is no such node: no GPU is lent", where=path, hint=hint)
+    warnings: list[str] = []
+    library = _dxcore(machine)
+    store = find_store(machine, library, warnings)
+    edits = entries.of_nodes([node], options.with_gids)
+    device = assemble.device(assemble.ALL, edits)
+    if "none" in options.ids:
+        device = assemble.device("none", {"env": [EMPTY]})
+    spec = assemble.spec(options, [device], _common(options, machine, library, store, warnings))
+    generated = Generated(spec)
+    # Whichever GPU is meant, it is among all.
+    named = {"0", *options.ids} - {assemble.ALL, "none"}
+    generated.hidden = [assemble.device(name, edits) for name in sorted(named)]
+    generated.warnings = warnings
+    generated.watched = [library, store, driver_root.join(machine.driver.root, STORES)]
+    return generated
+
+
+def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
+    """Find the folder of NVIDIA's driver, as a host's path.
+
+    libdxcore knows the one in use; where it does not answer, one that looks like it is taken.
+    """
+    root = machine.driver.root
+    try:
+        told = dxcore.driver_stores(library, machine.patience)
+    except NvidiaRuntimeError as error:
+        told = []
+        warnings.append(f"{error}; looking for the driver in {STORES}")
+    for store in told:
+        if os.path.exists(driver_root.join(root, f"{store}/{CUDA}")):
+            return driver_root.join(root, store)
+    folder = driver_root.join(root, STORES)
+    found = [f"{folder}/{name}" for name in driver_root.names(folder)]
+    usable = [each for each in found if os.path.exists(f"{each}/{CUDA}")]
+    if not usable:
+        hint = "in Windows, install a driver that supports CUDA in WSL"
+        raise NvidiaRuntimeError(f"no driver has {CUDA}", where=folder, hint=hint)
+    # Drivers of before an update stay there.
+    return max(usable, key=lambda each: os.stat(f"{each}/{CUDA}").st_mtime_ns)
+
+
+def _dxcore(machine: Machine) -> str:
+    usual = driver_root.join(machine.driver.root, f"{platform.WSL_FOLDER}/{platform.DXCORE}")
+    if os.path.exists(usual):
+        return usual
+    found = machine.driver.libraries(platform.DXCORE)
+    if not found:
+        hint = "this is no WSL, or one without GPU support: run 'wsl --update' in Windows"
+        raise NvidiaRuntimeError("there is no such library", where=usual, hint=hint)
+    return found[0]
+
+
+def _common(
+    options: Options, machine: Machine, library: str, store: str, warnings: list[str]
+) -> Edits:
+    names = driver_root.names(store)
+    required = [name for name in REQUIRED if name in names]
+    if missing := [name for name in REQUIRED if name not in names]:
+        warnings.append(f"{store} has no {', '.join(missing)}")
+    others = [
+        name
+        for name in names
+        if name not in REQUIRED and any(driver_root.is_match(name, each) for each in OTHERS)
+    ]
+    files = [library, *(f"{store}/{name}" for name in required)]
+    optional = [f"{store}/{name}" for name in others if os.path.isfile(f"{store}/{name}")]
+    linked = [machine.driver.strip(f"{store}/{SMI}")] if SMI in required else []
+    return {
+        "hooks": [
+            *hooks.create_symlinks(options.hook_program, [(f"/usr/bin/{SMI}", p) for p in linked]),
+            *driver_files.ldcache_hook(options, [machine.driver.strip(path) for path in files]),
+        ],
+        "mounts": [entries.mount(path, machine.driver.strip(path)) for path in [*files, *optional]],
+    }

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What libcuda says of itself and its first GPU: on Tegra nothing else tells the CUDA version.
+
+Ring: elsewhere; csv mode, where an image requires something.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from nvidia_runtime.host import child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.host.driver import Driver
+
+LIBRARY = "libcuda.so.1"
+# cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+MAJOR, MINOR = 75, 76
+PATIENCE = 10.0
+
+
+def facts(installed: Driver, patience: float = PATIENCE) -> dict[str, str]:
+    """Give cuda and arch, each only if libcuda tells it; asked in a process of its own.
+
+    A library of the driver's may crash or hang; that costs the answer, not the caller.
+    """
+    found = installed.libraries(LIBRARY)
+    if not found:
+        return {}
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            os.write(writer, _ask(found[0]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], patience)
+        text = os.read(reader, 256).decode() if ready else ""
+    finally:
+        os.close(reader)
+        child.end(pid)
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def _ask(library: str) -> str:
+    """Say what libcuda knows, a line each."""
+    import ctypes  # only in the child
+
+    said = ""
+    try:
+        cuda = ctypes.CDLL(library)
+        number, other = ctypes.c_int(), ctypes.c_int()
+        if cuda.cuDriverGetVersion(ctypes.byref(number)) == 0:
+            said += f"cuda={number.value // 1000}.{number.value % 1000 // 10}\n"
+        if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device := ctypes.c_int()), 0):
+            return said
+        parts = ((number, MAJOR), (other, MINOR))
+        if not any(cuda.cuDeviceGetAttribute(ctypes.byref(p), a, device) for p, a in parts):
+            said += f"arch={number.value}.{other.value}\n"
+    except (OSError, AttributeError):
+        return said
+    return said

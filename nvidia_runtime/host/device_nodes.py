@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which nodes the driver's devices have, or would have, and how to make those of no single GPU.
+
+Numbers are the kernel's, as /proc/devices and the driver's own tables tell.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.host import mig, nodes
+from nvidia_runtime.host import root as driver_root
+
+DEVICES = "/proc/devices"
+PCI = "/sys/bus/pci/devices"
+VENDOR = "0x10de"
+# VGA controllers and 3D controllers, as the class of a PCI device begins.
+DISPLAY_CLASSES = ("0x0300", "0x0302")
+# The second name is that of drivers before 2021.
+NVIDIA = ("nvidia", "nvidia-frontend")
+UVM = "nvidia-uvm"
+CAPS = "nvidia-caps"
+# Driver and minor number of each node that is of no single GPU.
+CONTROL = {
+    "/dev/nvidia-modeset": ("nvidia", 254),
+    "/dev/nvidiactl": ("nvidia", 255),
+    "/dev/nvidia-uvm": (UVM, 0),
+    "/dev/nvidia-uvm-tools": (UVM, 1),
+}
+MODE = 0o666
+PATTERNS = ("/dev/nvidia*", "/dev/nvidia-caps/nvidia-*")
+# Devices of other drivers.
+OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
+
+
+def majors(kernel_root: str = "") -> dict[str, int]:
+    """Give the major numbers of NVIDIA's drivers.  Raises `NvidiaRuntimeError` if it has none."""
+    path = kernel_root + DEVICES
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            characters = file.read().partition("Block devices:")[0]
+    except OSError as error:
+        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", where=path) from None
+    words = [line.split() for line in characters.splitlines()]
+    listed = {word[1]: int(word[0]) for word in words if len(word) == 2 and word[0].isdigit()}
+    found = {name: number for name, number in listed.items() if name.startswith("nvidia")}
+    for name in NVIDIA:
+        if name in found:
+            return {**found, "nvidia": found[name]}
+    hint = "load the driver: --load-kernel-modules, or modprobe nvidia"
+    raise NvidiaRuntimeError("no NVIDIA devices found", where=path, hint=hint)
+
+
+def present(dev_root: str) -> dict[str, tuple[int, int]]:
+    """Give the nodes that are there below a root, with their numbers."""
+    found = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
+    return {
+        node.path: (node.major, node.minor)
+        for node in found
+        if not os.path.basename(node.path).startswith(OTHERS)
+    }
+
+
+def control(known: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Give the nodes of no single GPU, there or not, with their numbers."""
+    return {path: (_major(known, name), minor) for path, (name, minor) in CONTROL.items()}
+
+
+def possible(kernel_root: str = "") -> dict[str, tuple[int, int]]:
+    """Give all nodes of this machine's GPUs, there or not, with their numbers."""
+    known = majors(kernel_root)
+    count = count_gpus(kernel_root)
+    found = control(known)
+    found |= {f"/dev/nvidia{minor}": (known["nvidia"], minor) for minor in range(count)}
+    gpus = {f"gpu{minor}" for minor in range(count)}
+    for line in mig.read_minors(kernel_root).splitlines():
+        name, _, number = line.partition(" ")
+        # Lines are `config 1`, `monitor 2`, and `gpu0/gi0/ci0/access 4`.
+        if number.isdigit() and (name in ("config", "monitor") or name.split("/")[0] in gpus):
+            found[mig.NODE + number] = (_major(known, CAPS), int(number))
+    return found
+
+
+def count_gpus(kernel_root: str = "") -> int:
+    """Count NVIDIA's GPUs on the PCI bus; each gets a minor number below that."""
+    folder = kernel_root + PCI
+    return sum(
+        _text(f"{folder}/{name}/vendor") == VENDOR
+        and _text(f"{folder}/{name}/class").startswith(DISPLAY_CLASSES)
+        for name in driver_root.names(folder)
+    )
+
+
+def make(dev_root: str, path: str, numbers: tuple[int, int]) -> bool:
+    """Make a node that everybody may use; ``False`` if there is something already."""
+    host_path = driver_root.join(dev_root, path)
+    try:
+        os.mknod(host_path, stat.S_IFCHR | MODE, os.makedev(*numbers))
+        os.chmod(host_path, MODE)  # whatever the umask
+    except FileExistsError:
+        return False
+    except OSError as error:
+        hint = "run it as root" if isinstance(error, PermissionError) else ""
+        what = f"cannot make the node: {os_reason(error)}"
+        raise NvidiaRuntimeError(what, where=host_path, hint=hint) from None
+    return True
+
+
+def mismatch(dev_root: str, path: str, numbers: tuple[int, int]) -> str:
+    """Say what is there in place of a node, "" if it is the node."""
+    node = nodes.read(dev_root, path)
+    if node and (node.major, node.minor) == numbers:
+        return ""
+    is_now = f"device {node.major}:{node.minor}" if node else "no character device"
+    return f"is {is_now}, the driver's is {numbers[0]}:{numbers[1]}"
+
+
+def link(folder: str, numbers: tuple[int, int], target: str) -> str:
+    """Make the link MAJOR:MINOR to a node; give what is there instead, "" if it is this link."""
+    name = f"{folder}/{numbers[0]}:{numbers[1]}"
+    try:
+        os.symlink(target, name)
+    except FileExistsError:
+        if not os.path.islink(name):
+            return "something that is no link"
+        there = os.readlink(name)
+        same = os.path.normpath(os.path.join(folder, there)) == os.path.normpath(target)
+        return "" if same else f"a link to {there}"
+    except OSError as error:
+        raise NvidiaRuntimeError(f"cannot be made: {os_reason(error)}", where=name) from None
+    return ""
+
+
+def _major(known: dict[str, int], name: str) -> int:
+    if name not in known:
+        hint = f"load its module: --load-kernel-modules, or modprobe {name}"
+        if name == CAPS:
+            hint = "load the driver anew: it offers MIG but has not registered its nodes"
+        raise NvidiaRuntimeError(f"missing required device major {name}", DEVICES, hint)
+    return known[name]
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPUs of this machine and their MIG devices: from /proc where it says enough, else from NVML.
+
+/proc wakes no GPU and takes no time.  It knows no UUID of a MIG device, no profile, no addressing
+mode, and not whether a GPU without instances is in MIG mode.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from nvidia_runtime.host import facts, mig, platform, proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.host.machine import Machine
+    from nvidia_runtime.host.nvml import Answer
+
+# They only show pictures.
+DISPLAYS = ("DGX Display", "NVIDIA DGX Display")
+LOST_HINT = "the driver does: what does dmesg say of NVRM?"
+
+
+class Mig:
+    """A MIG device: a compute instance of a GPU instance; ``index`` is its number on its GPU."""
+
+    __slots__ = ("compute_instance", "gpu_instance", "has_graphics", "index", "problem", "uuid")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.uuid = ""
+        self.gpu_instance = -1
+        self.compute_instance = -1
+        self.has_graphics = False
+        self.problem = ""
+
+
+class Gpu:
+    """A GPU; what is not told is "" or -1, and ``problem`` a sentence if it is not usable.
+
+    ``minor`` is the N of /dev/nvidiaN, ``bus_id`` as sysfs writes it.  ``is_coherent`` is whether
+    it shares the page tables of the CPU; ``None`` if that was not asked, or is not told.
+    """
+
+    __slots__ = (
+        "bus_id",
+        "index",
+        "is_coherent",
+        "is_mig",
+        "migs",
+        "minor",
+        "name",
+        "problem",
+        "uuid",
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.uuid = ""
+        self.minor = -1
+        self.bus_id = ""
+        self.name = ""
+        self.is_mig = False
+        self.migs: tuple[Mig, ...] = ()
+        self.is_coherent: bool | None = None
+        self.problem = ""
+
+    def is_display(self) -> bool:
+        """Whether it is no GPU to compute with."""
+        return self.name in DISPLAYS
+
+
+def find(machine: Machine, thorough: bool = False) -> list[Gpu]:
+    """List the GPUs in the order of indices.
+
+    NVML is asked where /proc does not say enough; with ``thorough`` also where a GPU may be in MIG
+    mode without an instance.  Raises `NvidiaRuntimeError` if NVML does not answer.
+    """
+    if not (thorough and mig.is_possible(machine.kernel_root)):
+        told = from_proc(machine.kernel_root)
+        if told:
+            return told
+    return ask(machine)
+
+
+def ask(machine: Machine) -> list[Gpu]:
+    """List the GPUs by NVML.  Raises `NvidiaRuntimeError` if it does not answer."""
+    answer = machine.nvml()
+    _compare(answer, proc.gpus(machine.kernel_root))
+    return answer.gpus
+
+
+def from_proc(kernel_root: str) -> list[Gpu]:
+    """List the GPUs that /proc tells of, none if anything that a spec needs is not told."""
+    listed = proc.gpus(kernel_root)
+    if platform.is_soc(kernel_root) or not facts.driver_version(kernel_root):
+        return []
+    # A GPU that was not initialised since the driver was loaded has question marks for a UUID.
+    if any(gpu.minor < 0 or "?" in gpu.uuid or not gpu.uuid for gpu in listed):
+        return []
+    if mig.has_instances(kernel_root):
+        return []
+    return [_gpu(index, gpu) for index, gpu in enumerate(listed)]
+
+
+def _gpu(index: int, told: proc.Gpu) -> Gpu:
+    gpu = Gpu(index)
+    gpu.uuid, gpu.minor, gpu.bus_id, gpu.name = told.uuid, told.minor, told.bus_id, told.name
+    return gpu
+
+
+def _compare(answer: Answer, told: list[proc.Gpu]) -> None:
+    """Find out from /proc who does not answer: the GPUs there that are none of those who do."""
+    known = {gpu.bus_id for gpu in answer.gpus}
+    missing = [each for each in told if each.bus_id not in known]
+    silent = [gpu for gpu in answer.gpus if gpu.problem and not gpu.bus_id]
+    if len(missing) == len(silent):
+        for gpu, each in zip(silent, missing, strict=True):
+            gpu.bus_id, gpu.minor = each.bus_id, each.minor
+            gpu.uuid = "" if "?" in each.uuid else each.uuid
+            name = f"GPU {gpu.index}"
+            gpu.problem = gpu.problem.replace(name, f"{name} ({gpu.bus_id})", 1)
+    elif not silent:
+        names = ", ".join(each.bus_id for each in missing)
+        answer.warnings.append(f"NVML does not know {names}; {LOST_HINT}")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MIG instances as the kernel driver shows them: which there are, which node opens which.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.host import root as driver_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.host.gpus import Mig
+
+# The minor numbers of all instances that there could be: thousands of lines on any machine.
+MINORS = "/proc/driver/nvidia-caps/mig-minors"
+CAPABILITIES = "/proc/driver/nvidia/capabilities"
+NODE = "/dev/nvidia-caps/nvidia-cap"
+
+
+def read_minors(kernel_root: str) -> str:
+    """Read which capability has which minor number, "" where the driver knows no MIG."""
+    try:
+        with open(kernel_root + MINORS, encoding="ascii", errors="replace") as file:
+            return "\n" + file.read()
+    except OSError:
+        return ""
+
+
+def node_paths(minors: str, gpu_minor: int, mig: Mig) -> list[str]:
+    """Give the nodes of a MIG device's GPU instance and compute instance; none if one is untold."""
+    instance = f"gpu{gpu_minor}/gi{mig.gpu_instance}"
+    names = (f"{instance}/access", f"{instance}/ci{mig.compute_instance}/access")
+    found = [_number(minors, name) for name in names]
+    return [NODE + number for number in found] if all(found) else []
+
+
+def has_instances(kernel_root: str) -> bool:
+    """Whether any GPU has a GPU instance."""
+    folders = _folders(kernel_root)
+    return any(name.startswith("gi") for each in folders for name in driver_root.names(each))
+
+
+def is_possible(kernel_root: str) -> bool:
+    """Whether any GPU could be in MIG mode."""
+    return bool(_folders(kernel_root))
+
+
+def _folders(kernel_root: str) -> list[str]:
+    folder = kernel_root + CAPABILITIES
+    found = [f"{folder}/{name}/mig" for name in driver_root.names(folder) if name[:3] == "gpu"]
+    return [each for each in found if os.path.isdir(each)]
+
+
+def _number(minors: str, name: str) -> str:
+    at = minors.find(f"\n{name} ")
+    if at < 0:
+        return ""
+    number = minors[at + len(name) + 2 :].split("\n", 1)[0].strip()
+    return number if number.isdigit() else ""

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask NVML for the GPUs, once, in a child that may crash or hang: that costs the GPU it asked for.
+
+The child says what it does, line by line; one that was lost is followed by another, which leaves
+out the GPU that it was lost for.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+from nvidia_runtime.host import nvml_problems, proc
+from nvidia_runtime.host.gpus import Gpu, Mig
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Line = dict[str, Any]
+
+# Seconds after which somebody at a terminal is told what takes so long.
+PROGRESS_AFTER = 0.3
+# After a GPU that says nothing the others get this part of the time: all may be sick, and an engine
+# waits.
+HURRY = 4
+# Seconds that a child gets to end; one that hangs in the kernel does not, and is left.
+GRACE = 1.0
+TICK = 0.001
+# Without persistence mode a GPU takes a second or more; with it, milliseconds.
+SLOW = 0.25
+
+
+class Answer:
+    """What NVML said: versions of driver and CUDA, the GPUs, what is odd."""
+
+    __slots__ = ("cuda", "driver", "gpus", "warnings")
+
+    def __init__(self) -> None:
+        self.driver = ""
+        self.cuda = ""
+        self.gpus: list[Gpu] = []
+        self.warnings: list[str] = []
+
+
+def ask(library: str, patience: float, count: int = 1) -> Answer:
+    """Ask the library at this path; each GPU may take ``patience`` seconds.
+
+    ``count`` is how many GPUs there seem to be: initialisation may take as long as all of them.
+    Raises `NvidiaRuntimeError` if NVML cannot be initialised.
+    """
+    walk = _Walk(library, patience, count)
+    while not walk.is_done:
+        _run_child(walk)
+    walk.clear_progress()
+    answer = walk.answer
+    answer.gpus = [walk.found[index] for index in sorted(walk.found)]
+    if walk.slowest > SLOW:
+        answer.warnings.append(nvml_problems.slow(walk.seconds, len(answer.gpus)))
+    return answer
+
+
+class _Walk:
+    """How far we are; the lines of children change it."""
+
+    def __init__(self, library: str, patience: float, count: int) -> None:
+        self.library = library
+        self.patience = patience
+        self.answer = Answer()
+        self.found: dict[int, Gpu] = {}
+        self.count = max(count, 1)
+        self.at: int | None = None  # None: initialisation
+        self.is_done = False
+        self.began = self.since = time.monotonic()
+        self.slowest = 0.0
+        self.seconds = 0.0
+        self.has_progress = False
+        self.has_silent = False
+
+    def allowance(self) -> float:
+        """Give the seconds that this step may take: to be initialised, each GPU takes some."""
+        if self.at is None:
+            return self.patience * (1 + self.count / 4)
+        return self.patience / (HURRY if self.has_silent else 1)
+
+    def time_left(self) -> float:
+        """Give the seconds that are left of them."""
+        return self.since + self.allowance() - time.monotonic()
+
+    def take(self, line: Line) -> None:
+        """Take a line of the child."""
+        now = time.monotonic()
+        if "error" in line and "gpu" not in line:
+            raise nvml_problems.initialisation(self.library, line)
+        if "driver" in line:
+            self.answer.driver, self.answer.cuda = line["driver"], line["cuda"]
+            self.count = line["count"]
+            self._measure(now - self.since, self.count)
+        if "at" in line:
+            self.at = line["at"]
+        if "gpu" in line:
+            self.found[line["gpu"]] = _gpu(line)
+            self._measure(now - self.since, 1)
+        self.is_done = "done" in line
+        self.since = now
+
+    def lose(self, problem: str) -> None:
+        """Note that the child was lost for a GPU, or for all that are left if it did not start."""
+        if self.at is None and not self.found:
+            raise nvml_problems.silent(self.library, problem)
+        left = [index for index in range(self.count) if index not in self.found]
+        for index in left if self.at is None else [self.at]:
+            self.found[index] = Gpu(index)
+            self.found[index].problem = nvml_problems.lost_child(index, problem)
+        self.at = None
+        self.since = time.monotonic()
+        self.is_done = len(self.found) >= self.count
+
+    def show_progress(self) -> None:
+        """Tell somebody at a terminal what we wait for."""
+        if time.monotonic() - self.began < PROGRESS_AFTER or not os.isatty(2):
+            return
+        what = "starting NVML" if self.at is None else f"asking GPU {self.at} of {self.count}"
+        sys.stderr.write(f"\r\033[K{what} …")
+        sys.stderr.flush()
+        self.has_progress = True
+
+    def clear_progress(self) -> None:
+        """Take the progress line away."""
+        if self.has_progress:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            self.has_progress = False
+
+    def _measure(self, seconds: float, count: int) -> None:
+        self.slowest = max(self.slowest, seconds / max(count, 1))
+        self.seconds += seconds
+
+
+def _gpu(line: Line) -> Gpu:
+    gpu = Gpu(line["gpu"])
+    if "error" in line:
+        gpu.problem = nvml_problems.gpu(gpu.index, line)
+        return gpu
+    for name in ("name", "minor", "uuid", "is_coherent", "is_mig"):
+        setattr(gpu, name, line[name])
+    gpu.bus_id = proc.bus_id(line["bus_id"])
+    gpu.migs = tuple(_mig(each) for each in line["migs"])
+    return gpu
+
+
+def _mig(told: Line) -> Mig:
+    mig = Mig(told["index"])
+    for name in ("uuid", "gpu_instance", "compute_instance", "has_graphics"):
+        setattr(mig, name, told[name])
+    return mig
+
+
+def _run_child(walk: _Walk) -> None:
+    """Have a child walk the GPUs that are left, until it ends, crashes or takes too long."""
+    readable, writable = os.pipe()
+    # Where it is ignored, nobody is told how a child ended.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    parent = os.getpid()
+    pid = os.fork()
+    if not pid:
+        try:
+            from nvidia_runtime.host import nvml_child  # of no use to us
+
+            nvml_child.become(walk.library, set(walk.found), writable, parent)
+        finally:  # whatever happens: there must be no second one of us
+            os._exit(1)
+    os.close(writable)
+    problem = ""
+    try:
+        problem = _listen(walk, readable)
+        status = None if problem else _wait(pid)
+    except BaseException:
+        problem = "interrupted"
+        raise
+    finally:
+        os.close(readable)
+        if problem:
+            os.kill(pid, signal.SIGKILL)
+            _wait(pid)
+        signal.signal(signal.SIGCHLD, before)
+    if not walk.is_done:
+        walk.lose(problem or _ending(status))
+
+
+def _listen(walk: _Walk, readable: int) -> str:
+    """Read the child's lines until all is said or it ends; say what is wrong if that takes long."""
+    rest = b""
+    poll = select.poll()
+    poll.register(readable, select.POLLIN)
+    while not walk.is_done:
+        walk.show_progress()
+        left = walk.time_left()
+        if left <= 0:
+            allowed = walk.allowance()
+            walk.has_silent = True
+            return f"did not answer within {allowed:g} s"
+        if not poll.poll(min(left, PROGRESS_AFTER) * 1000):
+            continue
+        data = os.read(readable, 1 << 16)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            walk.take(json.loads(line))
+    return ""
+
+
+def _wait(pid: int) -> int | None:
+    """Give how a child ended, ``None`` if it does not end by and by."""
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(TICK)
+    return None
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    return "hangs at its end" if code is None else f"ended with exit code {code}"

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of libnvidia-ml that a CDI spec needs, through ctypes; run in a child of ours.
+
+Structures are read from plain buffers, by the offsets of nvml.h.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# nvmlReturn_t.
+INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, FUNCTION_NOT_FOUND = 2, 3, 6, 13
+# Ours: the library lacks the function.
+NO_SYMBOL = -1
+TEXT = 96
+BUFFER = 256
+# nvmlPciInfo_t: char busIdLegacy[16], five unsigned integers, char busId[32].
+BUS_ID = slice(36, 68)
+# nvmlGpuInstanceInfo_t: a pointer, then id and profileId.
+PROFILE_ID = slice(12, 16)
+# The profiles with graphics, NVML_GPU_INSTANCE_PROFILE_1_SLICE_GFX and those of 2 and 4 slices.
+GRAPHICS_PROFILES = (0xA, 0xB, 0xC)
+# nvmlDeviceAddressingMode_v1_t: two unsigned integers, the first says which structure it is.
+ADDRESSING_VERSION = 8 | 1 << 24
+ATS = 2
+
+
+class NvmlError(Exception):
+    """A call that failed: its name, its code, and the library's own words."""
+
+    def __init__(self, call: str, code: int, text: str) -> None:
+        super().__init__(call)
+        self.call = call
+        self.code = code
+        self.text = text
+
+
+class Nvml:
+    """The library, initialised; functions are looked up when they are called."""
+
+    def __init__(self, path: str) -> None:
+        """Load and initialise.  Raises `OSError` or `NvmlError`."""
+        self._library = ctypes.CDLL(path)
+        self.call("nvmlInit_v2")
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function.  Raises `NvmlError` if it fails, or does not exist."""
+        function = getattr(self._library, name, None)
+        if function is None:
+            raise NvmlError(name, NO_SYMBOL, "no such function")
+        code = function(*arguments)
+        if code:
+            raise NvmlError(name, code, self._error_text(code))
+
+    def text(self, name: str, *arguments: Any) -> str:
+        """Call a function that fills in a text."""
+        buffer = ctypes.create_string_buffer(TEXT)
+        self.call(name, *arguments, buffer, TEXT)
+        return buffer.value.decode("utf-8", "replace")
+
+    def number(self, name: str, *arguments: Any) -> int:
+        """Call a function that fills in an unsigned integer."""
+        found = ctypes.c_uint()
+        self.call(name, *arguments, ctypes.byref(found))
+        return found.value
+
+    def handle(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        """Call a function that fills in a handle."""
+        found = ctypes.c_void_p()
+        self.call(name, *arguments, ctypes.byref(found))
+        return found
+
+    def structure(self, name: str, *arguments: Any, head: int = 0) -> bytes:
+        """Call a function that fills in a structure, whose first integer may be asked for."""
+        buffer = ctypes.create_string_buffer(head.to_bytes(4, "little"), BUFFER)
+        self.call(name, *arguments, buffer)
+        return buffer.raw
+
+    def _error_text(self, code: int) -> str:
+        function = getattr(self._library, "nvmlErrorString", None)
+        if function is None:
+            return f"error {code}"
+        function.restype = ctypes.c_char_p
+        return (function(code) or b"").decode("utf-8", "replace")
+
+
+def driver_versions(nvml: Nvml) -> tuple[str, str]:
+    """Give the driver's version and, if it is told, the newest CUDA version that it knows."""
+    driver = nvml.text("nvmlSystemGetDriverVersion")
+    try:
+        cuda = nvml.number("nvmlSystemGetCudaDriverVersion")
+    except NvmlError:
+        return driver, ""
+    return driver, f"{cuda // 1000}.{cuda % 1000 // 10}"
+
+
+def gpu(nvml: Nvml, index: int) -> dict[str, Any]:
+    """Ask for all about a GPU; what it does not support is left out."""
+    device = nvml.handle("nvmlDeviceGetHandleByIndex_v2", index)
+    found: dict[str, Any] = {"name": nvml.text("nvmlDeviceGetName", device)}
+    found["bus_id"] = _or_none(_bus_id, nvml, device) or ""
+    minor = _or_none(Nvml.number, nvml, "nvmlDeviceGetMinorNumber", device)
+    found["minor"] = -1 if minor is None else minor
+    found["uuid"] = nvml.text("nvmlDeviceGetUUID", device)
+    found["is_coherent"] = _is_coherent(nvml, device)
+    found["is_mig"] = _is_mig(nvml, device)
+    found["migs"] = _migs(nvml, device) if found["is_mig"] else []
+    return found
+
+
+def _bus_id(nvml: Nvml, device: ctypes.c_void_p) -> str:
+    text = nvml.structure("nvmlDeviceGetPciInfo_v3", device)[BUS_ID]
+    return text.partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _is_mig(nvml: Nvml, device: ctypes.c_void_p) -> bool:
+    current, pending = ctypes.c_uint(), ctypes.c_uint()
+    modes = (ctypes.byref(current), ctypes.byref(pending))
+    return _or_none(_called, nvml, "nvmlDeviceGetMigMode", device, *modes) is True and bool(
+        current.value
+    )
+
+
+def _called(nvml: Nvml, name: str, *arguments: Any) -> bool:
+    nvml.call(name, *arguments)
+    return True
+
+
+def _is_coherent(nvml: Nvml, device: ctypes.c_void_p) -> bool | None:
+    """Whether GPU and CPU share page tables (ATS); drivers before 580 do not tell."""
+    try:
+        told = nvml.structure("nvmlDeviceGetAddressingMode", device, head=ADDRESSING_VERSION)
+    except NvmlError:
+        return None
+    return int.from_bytes(told[4:8], "little") == ATS
+
+
+def _migs(nvml: Nvml, device: ctypes.c_void_p) -> list[dict[str, Any]]:
+    graphics = _graphics_profiles(nvml, device)
+    found = []
+    for index in range(nvml.number("nvmlDeviceGetMaxMigDeviceCount", device)):
+        try:
+            handle = nvml.handle("nvmlDeviceGetMigDeviceHandleByIndex", device, index)
+        except NvmlError as error:
+            if error.code in (NOT_FOUND, INVALID_ARGUMENT):
+                continue
+            raise
+        instance = nvml.number("nvmlDeviceGetGpuInstanceId", handle)
+        profile = _profile(nvml, device, instance) if graphics else None
+        found.append(
+            {
+                "index": index,
+                "uuid": nvml.text("nvmlDeviceGetUUID", handle),
+                "gpu_instance": instance,
+                "compute_instance": nvml.number("nvmlDeviceGetComputeInstanceId", handle),
+                "has_graphics": profile in graphics,
+            }
+        )
+    return found
+
+
+def _graphics_profiles(nvml: Nvml, device: ctypes.c_void_p) -> list[int]:
+    """Give the ids of the profiles with graphics that a GPU has: none but on some."""
+    found = []
+    for profile in GRAPHICS_PROFILES:
+        try:
+            told = nvml.structure("nvmlDeviceGetGpuInstanceProfileInfo", device, profile)
+        except NvmlError:
+            continue
+        found.append(int.from_bytes(told[:4], "little"))
+    return found
+
+
+def _profile(nvml: Nvml, device: ctypes.c_void_p, instance: int) -> int | None:
+    """Give the profile id of a GPU instance; who may not open the instance is not told."""
+    try:
+        handle = nvml.handle("nvmlDeviceGetGpuInstanceById", device, instance)
+        told = nvml.structure("nvmlGpuInstanceGetInfo", handle)
+    except NvmlError:
+        return None
+    return int.from_bytes(told[PROFILE_ID], "little")
+
+
+def _or_none(function: Any, *arguments: Any) -> Any:
+    """Call; what this GPU does not support is ``None``."""
+    try:
+        return function(*arguments)
+    except NvmlError as error:
+        if error.code in (NOT_SUPPORTED, FUNCTION_NOT_FOUND, NO_SYMBOL):
+            return None
+        raise

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files are that a Tegra system's lists name: nodes, libraries, folders and links.
+
+Each function gives what it found for each entry, in order; an entry may be a pattern.
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nvidia_runtime.host import nodes
+from nvidia_runtime.host import root as driver_root
+
+MAGIC = frozenset("*?[")
+DEV = "/dev"
+
+
+class Link:
+    """The file that an entry leads to, and the links on the way: their paths and targets."""
+
+    __slots__ = ("file", "steps")
+
+    def __init__(self, file: str, steps: list[tuple[str, str]]) -> None:
+        self.file = file
+        self.steps = steps
+
+
+def find_nodes(root: str, entries: list[str]) -> dict[str, list[nodes.Node]]:
+    """Find the device nodes of entries; one that is no absolute path lies in /dev."""
+    found = {}
+    for entry in entries:
+        paths = find(root, entry if entry[:1] == "/" else f"{DEV}/{entry}")
+        read = [nodes.read(root, path) for path in paths]
+        found[entry] = [node for node in read if node]
+    return found
+
+
+def find_files(root: str, folders: tuple[str, ...], entries: list[str]) -> dict[str, list[str]]:
+    """Find the files of entries, as host's paths with all links resolved.
+
+    One that is no absolute path is looked for in the folders, which are the driver's or the host's.
+    """
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        places = [entry] if entry[:1] == "/" else [f"{each}/{entry}" for each in (*folders, "")]
+        paths = [path for place in places for path in find(root, driver_root.strip(place, root))]
+        files = [_resolve(root, path) for path in paths]
+        found[entry] = [file for file in files if file]
+    return found
+
+
+def find_folders(root: str, entries: list[str]) -> dict[str, list[str]]:
+    """Find the folders of entries, as the driver's paths."""
+    return {
+        entry: [p for p in find(root, entry) if os.path.isdir(driver_root.join(root, p))]
+        for entry in entries
+    }
+
+
+def find_links(root: str, entries: list[str]) -> dict[str, list[Link]]:
+    """Follow the links of entries to the files that they mean; what leads to none is left out."""
+    found = {entry: [follow(root, path) for path in find(root, entry)] for entry in entries}
+    return {entry: [link for link in links if link] for entry, links in found.items()}
+
+
+def find(root: str, pattern: str) -> list[str]:
+    """Find what exists by a path or a pattern below the root: the driver's paths, in order."""
+    if pattern[:1] != "/":
+        pattern = f"/{pattern}"
+    host_path = driver_root.join(root, pattern)
+    if not MAGIC.intersection(pattern):
+        return [pattern] if os.path.lexists(host_path) else []
+    import glob  # loads re, and most entries are paths
+
+    above = glob.escape(root.rstrip("/"))
+    return [
+        driver_root.strip(p, root)
+        for p in sorted(glob.glob(f"{above}{pattern}", include_hidden=True))
+    ]
+
+
+def follow(root: str, path: str) -> Link | None:
+    """Follow a link step by step; ``None`` if it leads to no file, or out of the root.
+
+    An absolute link is the host's: it leads out of any root but ``/``.
+    """
+    at = driver_root.join(root, path)
+    steps: list[tuple[str, str]] = []
+    while os.path.islink(at):
+        target = os.readlink(at)
+        steps.append((driver_root.strip(at, root), target))
+        at = os.path.normpath(os.path.join(os.path.dirname(at), target))
+        if len(steps) > driver_root.MOST_LINKS or not at.startswith(f"{root.rstrip('/')}/"):
+            return None
+    file = _resolve(root, driver_root.strip(at, root))
+    return Link(file, steps) if file else None
+
+
+def _resolve(root: str, path: str) -> str:
+    """Resolve all links of a path, "" unless they lead to a file."""
+    try:
+        file = driver_root.resolve(driver_root.join(root, path), root)
+    except OSError:
+        return ""
+    return file if os.path.exists(file) and not os.path.isdir(file) else ""

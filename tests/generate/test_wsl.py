@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CDI specs of the Windows Subsystem for Linux, with and without an answer of libdxcore."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host import dxcore_library, trees
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import machine
+from nvidia_runtime.generate.options import Generated, Options
+
+WSL = "usr/lib/wsl"
+STORE_FILES = (
+    *("libcuda.so.1.1", "libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1"),
+    *("libnvidia-ml.so.1", "libnvidia-ml_loader.so", "libnvdxgdmal.so.1", "nvcubins.bin"),
+    *("nvidia-smi", "libnvwgf2umx.so", "nvdxgdmal64.dll", "nv_disp.inf"),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a system with three driver stores; dxcore says that the second's driver is in use."""
+    monkeypatch.setenv("DXCORE", "ok")
+    for store in ("old", "other", "été"):
+        names = STORE_FILES if store != "other" else ("igc64.so",)
+        trees.make(tmp_path, {f"{WSL}/drivers/{store}/{name}": "" for name in names})
+    (tmp_path / WSL / "lib").mkdir()
+    shutil.copy(dxcore_library.library(), tmp_path / WSL / "lib/libdxcore.so")
+    trees.mknod(tmp_path / "dev/dxg", 10, 125)
+    return tmp_path
+
+
+def generate(root: Path, mode: str = "wsl", **changes: Any) -> Generated:
+    return machine.generate(
+        Options(mode).but(driver_root=f"{root}", kernel_root=f"{root}", **changes)
+    )
+
+
+def test_the_store_of_the_driver_in_use(root: Path) -> None:
+    """The first adapter is too old, the second has no CUDA."""
+    made = generate(root)
+    common = made.spec["containerEdits"]
+    store = "/usr/lib/wsl/drivers/été"
+
+    assert [mount["containerPath"] for mount in common["mounts"]] == [
+        "/usr/lib/wsl/lib/libdxcore.so",
+        *sorted(f"{store}/{name}" for name in STORE_FILES if name != "nv_disp.inf"),
+    ]
+    assert common["mounts"][1]["hostPath"] == f"{root}{store}/libcuda.so.1.1"
+    assert [hook["args"][1:] for hook in common["hooks"]] == [
+        ["create-symlinks", "--link", f"{store}/nvidia-smi::/usr/bin/nvidia-smi"],
+        ["update-ldcache", "--folder", "/usr/lib/wsl/lib", "--folder", store],
+    ]
+    assert made.warnings == []
+
+
+def test_one_device_by_all_names(root: Path) -> None:
+    made = generate(root, ids=("GPU-1", "1"))
+    (device,) = made.spec["devices"]
+
+    assert device["name"] == "all"
+    assert [node["path"] for node in device["containerEdits"]["deviceNodes"]] == ["/dev/dxg"]
+    assert {each["name"] for each in made.hidden} == {"0", "1", "GPU-1"}
+    assert all(each["containerEdits"] == device["containerEdits"] for each in made.hidden)
+
+
+def test_none_is_the_driver_without_a_device(root: Path) -> None:
+    made = generate(root, ids=("none",), merged_device=False)
+
+    assert made.spec["devices"] == [
+        {"name": "none", "containerEdits": {"env": ["NVCT_EMPTY_DEVICE="]}}
+    ]
+
+
+@pytest.mark.parametrize("behaviour", ["error", "crash"])
+def test_without_an_answer_the_newest_store_is_taken(
+    behaviour: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DXCORE", behaviour)
+    os.utime(root / WSL / "drivers/été/libcuda.so.1.1", (1, 1))
+    made = generate(root)
+    (warning,) = made.warnings
+
+    assert "/usr/lib/wsl/drivers/old/libcuda.so.1.1" in [
+        mount["containerPath"] for mount in made.spec["containerEdits"]["mounts"]
+    ]
+    assert warning.startswith(f"{root}/usr/lib/wsl/lib/libdxcore.so: ")
+    assert warning.endswith("looking for the driver in /usr/lib/wsl/drivers")
+
+
+def test_what_a_store_lacks_is_named(root: Path) -> None:
+    for name in ("nvidia-smi", "nvcubins.bin"):
+        (root / WSL / "drivers/été" / name).unlink()
+    made = generate(root)
+
+    assert made.warnings == [f"{root}/{WSL}/drivers/été has no nvcubins.bin, nvidia-smi"]
+    assert [hook["args"][1] for hook in made.spec["containerEdits"]["hooks"]] == ["update-ldcache"]
+
+
+def test_auto_is_wsl(root: Path) -> None:
+    assert generate(root, "auto").spec == generate(root).spec
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("dev", "there is no such node: no GPU is lent"),
+        (f"{WSL}/lib", "there is no such library"),
+        (f"{WSL}/drivers", "no driver has libcuda.so.1.1"),
+    ],
+)
+def test_what_must_be_there(missing: str, sentence: str, root: Path) -> None:
+    shutil.rmtree(root / missing)
+    with pytest.raises(NvidiaRuntimeError, match=sentence) as caught:
+        generate(root)
+
+    assert caught.value.where.startswith(f"{root}/")
+    assert "in Windows" in caught.value.hint
