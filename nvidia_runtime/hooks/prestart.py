@@ -244,7 +244,7 @@ def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
         if any(name[:1] == "=" for name in resolve.qualify(devices, "")):
             from nvidia_runtime.host import platform  # looks at the machine
 
-            if platform.mode() != "csv":
+            if (platform.mode() or platform.ask()) != "csv":
                 return
             mode = "csv"
     raise NvidiaRuntimeError(

@@ -16,14 +16,18 @@ HINT = "an OCI runtime calls hooks, and writes the state: see the OCI runtime-sp
 
 
 class State:
-    """What a hook needs of the state; ``pid`` is 0 where there is none."""
+    """What a hook needs of the state; ``pid`` is 0 where there is none.
 
-    __slots__ = ("bundle", "container", "pid")
+    ``root`` is the container's, which only crun says.
+    """
 
-    def __init__(self, container: str, bundle: str, pid: int) -> None:
+    __slots__ = ("bundle", "container", "pid", "root")
+
+    def __init__(self, container: str, bundle: str, pid: int, root: str = "") -> None:
         self.container = container
         self.bundle = bundle
         self.pid = pid
+        self.root = root
 
 
 def read(descriptor: int = 0) -> State:
@@ -41,7 +45,9 @@ def read(descriptor: int = 0) -> State:
     pid = state.get("pid") or 0
     if type(pid) is not int or pid < 0:
         raise _wrong_type("pid", "a whole number from 1", pid)
-    return State(state.get("id") or "", state.get("bundle") or state.get("bundlePath") or "", pid)
+    bundle = state.get("bundle") or state.get("bundlePath") or ""
+    root = state.get("root")  # no field of the specification: any type may be there
+    return State(state.get("id") or "", bundle, pid, root if type(root) is str else "")
 
 
 def _read_all(descriptor: int) -> bytes:

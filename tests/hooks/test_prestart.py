@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
 import builders
 import pytest
+import shim
+import simulated
 from hook_host import CLI, DEVICES, HOOK, Hook, container
 from shim import Ended, Site
 
@@ -259,8 +262,22 @@ def test_auto_is_legacy(devices: str, hook: Hook) -> None:
     assert hook.gives(builders.asking(devices))
 
 
+@pytest.mark.parametrize(("machine", "is_refused"), [("orin", True), ("t4x1", False)])
+def test_auto_on_a_soc_is_csv(machine: str, is_refused: bool, hook: Hook) -> None:
+    """Where NVML's names decide, it is asked."""
+    site = hook.site
+    hook.write_settings(mode="auto")
+    site.write_bundle(builders.asking("all"))
+    state = json.dumps({"id": "c1", "pid": 7, "bundle": str(site.bundle)})
+    folders = [str(site.folder), str(site.run_folder)]
+    words = [str(shim.BIN / "nvidia-container-runtime-hook"), "prestart"]
+    got = simulated.run(machine, words, env=site.environment, input=state, real=folders)
+
+    assert (got.returncode, "'csv'" in got.stderr) == (int(is_refused), is_refused)
+
+
 BROKEN = {
-    "syntax": ("a = ", "is not TOML: Invalid value (at end of document)"),
+    "syntax": ("a = ", "is not TOML: Invalid value (at line 1, column 5, the end)"),
     "type": ("disable-require = 1", "disable-require must be true or false, not a number"),
     "ldconfig": (
         f"{CLI}.ldconfig = '/x'",

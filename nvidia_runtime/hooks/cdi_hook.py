@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-cdi-hook: what CDI specs have an OCI runtime do in a container that is being made.
+
+It runs on the host's files, in the container's mount namespace, before the root is changed: every
+path of the container's goes through `rootfs`.  Nothing is executed.  Ring: hook.
+"""
+
+import posix
+import sys
+
+from nvidia_runtime import snapshot, verbs
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.hooks import cdi_verbs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.verbs import Call
+
+PROGRAM = "nvidia-cdi-hook"
+
+
+def main() -> None:
+    """Do what ``sys.argv`` says; return never."""
+    launcher, words = sys.argv[4], sys.argv[5:]
+    posix._exit(run(words, launcher.rpartition("/")[2]))  # noqa: SLF001 (nothing is left to flush)
+
+
+def run(words: list[str], program: str = PROGRAM) -> int:
+    """Do what the words say; give the exit code."""
+    debug = False
+    try:
+        call = verbs.parse(words, lambda name: snapshot.environment(name.encode()))
+        debug = call.switches["debug"] and not call.switches["quiet"]
+        if call.help or call.version:
+            _print(call)
+            return 0
+        return _carry_out(call, program, debug=debug)
+    except NvidiaRuntimeError as error:
+        return _report(error, program)
+    except OSError as error:
+        return _report(_of_system(error), program)
+    except Exception as error:  # a bug: still one line for the engine
+        if debug:
+            raise
+        what = f"internal error: {type(error).__name__}: {error}"
+        return _report(NvidiaRuntimeError(what, hint="run it with --debug and report it"), program)
+
+
+def _carry_out(call: "Call", program: str, *, debug: bool) -> int:
+    """Do the verbs in their order; the first that fails is the last."""
+    warnings = list(call.warnings)
+    done: list[str] = []
+    try:
+        cdi_verbs.carry_out(call.steps, warnings, done)
+    finally:
+        said = [] if call.switches["quiet"] else warnings + (done if debug else [])
+        if said:
+            from nvidia_runtime import log  # hooks seldom say anything
+
+            for sentence in said:
+                log.warn(log.shown(f"{program}: {sentence}") + "\n")
+    return 0
+
+
+def _print(call: "Call") -> None:
+    from nvidia_runtime import __version__
+
+    text = f"NVIDIA CDI Hook version {__version__}\n" if call.version else verbs.USAGE
+    posix.write(1, text.encode())
+
+
+def _of_system(error: OSError) -> NvidiaRuntimeError:
+    name = error.filename
+    shown = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    return NvidiaRuntimeError(os_reason(error), where=str(shown or ""))
+
+
+def _report(error: NvidiaRuntimeError, program: str) -> int:
+    from nvidia_runtime.log import Log, report
+
+    report(error, program, Log())
+    return error.exit_code

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of nvidia-cdi-hook, as words: ``[FLAGS] VERB [FLAGS] [--then VERB [FLAGS]]...``.
+
+``--then`` begins another verb of the same call.  It stands only where a flag may, so no value can
+be taken for it, and a hook that does not know it refuses the call instead of doing half of it.
+Ring: hook, and create where CDI specs have hooks.
+"""
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+THEN = "--then"
+LIST, TEXT = "list", "text"
+SPEC = {"container-spec": TEXT}
+# The flags of each verb.
+VERBS: "dict[str, dict[str, str]]" = {
+    "chmod": {"path": LIST, "mode": TEXT, **SPEC},
+    "create-symlinks": {"link": LIST, **SPEC},
+    "disable-device-node-modification": SPEC,
+    "enable-cuda-compat": {
+        "host-driver-version": TEXT,
+        "host-cuda-version": TEXT,
+        "cuda-compat-container-root": TEXT,
+        **SPEC,
+    },
+    "noop": {},
+    "update-application-profile": SPEC,
+    "update-ldcache": {"folder": LIST, "ldconfig-path": TEXT, **SPEC},
+}
+# Flags in front of a verb, with the variables that say the same.
+SWITCHES = {
+    "debug": ("NVIDIA_CTK_DEBUG", "NVIDIA_CDI_DEBUG"),
+    "quiet": ("NVIDIA_CTK_QUIET", "NVIDIA_CDI_QUIET"),
+}
+SHORT = {"-d": "--debug", "-h": "--help", "-v": "--version"}
+# Go's strconv.ParseBool.
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+FALSE = ("0", "f", "F", "FALSE", "false", "False")
+USAGE = """\
+Usage: nvidia-cdi-hook [--debug] [--quiet] VERB [FLAGS] [--then VERB [FLAGS]]...
+
+An OCI runtime calls it while it makes a container, with the container's state on stdin.
+
+  create-symlinks --link TARGET::LINK ...         make links
+  update-ldcache --folder FOLDER ...              let the loader find libraries
+  enable-cuda-compat --host-driver-version=V      prefer the image's newer libcuda where it fits
+                     --host-cuda-version=V
+                     --cuda-compat-container-root=FOLDER
+  disable-device-node-modification                keep the driver from making nodes of other GPUs
+  update-application-profile                      hide other GPUs from EGL and Vulkan
+  chmod --mode MODE --path PATH ...               set the mode of files
+  noop                                            do nothing
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Step:
+    """A verb with its flags: lists for those that may be repeated, else texts."""
+
+    __slots__ = ("lists", "texts", "verb")
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.lists: dict[str, list[str]] = {}
+        self.texts: dict[str, str] = {}
+
+    def all(self, flag: str) -> list[str]:
+        """Give the values of a flag that may be repeated, without repetitions."""
+        return list(dict.fromkeys(self.lists.get(flag, ())))
+
+
+class Call:
+    """What the words say; ``warnings`` name what was left out because it is not known."""
+
+    __slots__ = ("help", "steps", "switches", "version", "warnings")
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.warnings: list[str] = []
+        self.switches: dict[str, bool] = {}
+        self.help = False
+        self.version = False
+
+
+def parse(words: list[str], environment: "Callable[[str], str]") -> Call:
+    """Read the words; raises `NvidiaRuntimeError` for a known verb with what it does not take.
+
+    What is unknown in place of a verb is a warning: specs may be newer than the program.
+    """
+    call = Call()
+    for switch, variables in SWITCHES.items():
+        values = [value for name in variables if (value := environment(name))]
+        call.switches[switch] = bool(values) and _boolean(values[0], f"${variables[0]}")
+    rest = list(words)
+    while rest and rest[0][:1] == "-":
+        word = SHORT.get(rest[0], rest[0])
+        name, equals, value = word.lstrip("-").partition("=")
+        if name in ("help", "version") and word[:2] == "--":
+            setattr(call, name, True)
+            return call
+        if name not in SWITCHES or word[:2] != "--":
+            call.warnings.append(f"No CDI hook specified: unknown flag {rest[0]}")
+            return call
+        call.switches[name] = not equals or _boolean(value, f"--{name}")
+        rest.pop(0)
+    if not rest:
+        call.warnings.append("No CDI hook specified")
+    while rest:
+        rest = _parse_verb(call, rest)
+    return call
+
+
+def words(step: Step) -> list[str]:
+    """Give the words of a step, from which `parse` makes an equal one."""
+    found = [step.verb]
+    for flag in VERBS[step.verb]:
+        found += [word for value in step.all(flag) for word in (f"--{flag}", value)]
+        if flag in step.texts:
+            found += [f"--{flag}", step.texts[flag]]
+    return found
+
+
+def _parse_verb(call: Call, rest: list[str]) -> list[str]:
+    """Read a verb with its flags; give the words behind its ``--then``."""
+    verb, *rest = rest
+    if verb in ("help", "h"):
+        call.help = True
+        return []
+    if verb not in VERBS:
+        call.warnings.append(f"Unsupported CDI hook: {verb}")
+        return rest[rest.index(THEN) + 1 :] if THEN in rest else []
+    step = Step(verb)
+    call.steps.append(step)
+    while rest:
+        word = rest.pop(0)
+        if word == THEN:
+            if not rest:
+                raise _misuse(f"no verb after {THEN}")
+            return rest
+        if word == "--":  # the rest are arguments, of which no verb has any
+            return []
+        if word[:1] == "-" and word != "-":
+            _parse_flag(call, step, word, rest)
+    return rest
+
+
+def _parse_flag(call: Call, step: Step, word: str, rest: list[str]) -> None:
+    name, equals, value = word.lstrip("-").partition("=")
+    if word in ("-h", "--help"):
+        call.help = True
+        return
+    kind = VERBS[step.verb].get(name)
+    if kind is None or word[:2] != "--":
+        raise _misuse(f"flag provided but not defined: {word.partition('=')[0]} of {step.verb}")
+    if not equals:
+        if not rest:
+            raise _misuse(f"flag needs an argument: {word}")
+        value = rest.pop(0)
+    if kind == LIST:
+        step.lists.setdefault(name, []).extend(value.split(","))
+    else:
+        step.texts[name] = value
+
+
+def _boolean(value: str, where: str) -> bool:
+    if value not in TRUE + FALSE:
+        raise NvidiaRuntimeError(f"must be true or false, not {value!r}", where=where)
+    return value in TRUE
+
+
+def _misuse(what: str) -> NvidiaRuntimeError:
+    return NvidiaRuntimeError(what, hint="'nvidia-cdi-hook --help' lists the verbs and their flags")
