@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from nvidia_runtime import __version__, config, record, snapshot
+from nvidia_runtime import __version__, config, snapshot, state
 from nvidia_runtime.cdi import edits
 from nvidia_runtime.snapshot import Snapshot
 
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.cdi.registry import Registry
 
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
-MOST_SNAPSHOTS = 16
+# The libraries of NVIDIA's driver whose file names tell its version.
+VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 PATIENCE = 0.3  # seconds
-# A file changed so shortly ago could change again without a change of its times: the kernel's clock
-# of file times ticks every 1 to 10 ms, some file systems count whole seconds.
-SETTLED_NS = 50_000_000
-SETTLED_SECONDS_NS = 2_000_000_000
 
 
 def defaults() -> config.Settings:
@@ -53,6 +50,22 @@ def registry(known: Snapshot) -> Snapshot:
     found = cdi_registry.read(known.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
     source = ConfigFile(known.config, known.stamp, known.settings, known.warnings)
     return _publish(source, found, began)
+
+
+def files_of(known: Snapshot, kinds: set[str]) -> list[tuple[str, str]]:
+    """List the spec files, with their digests, that describe devices of some kinds."""
+    numbers: dict[str, None] = {}
+    found = []
+    lines = known.data.decode("ascii").splitlines()[2:] if known.devices_at else []
+    for line in lines:
+        name, number, _ = line.split("\t", 2)
+        if name.partition("=")[0] in kinds:
+            numbers[f"@{number}"] = None
+    for line in lines:
+        name, origin, _ = line.split("\t", 2)
+        if name in numbers:
+            found.append((json.loads(origin)["file"], json.loads(origin)["sha256"]))
+    return found
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -87,21 +100,10 @@ def _publish(source: ConfigFile, found: Registry | None, began: int) -> Snapshot
     """Give the snapshot, and keep it for the next create if nothing is in flux."""
     data = _text(source, found)
     stamps = [[source.path, *(source.stamp or ())], *(found.stamps if found else ())]
-    if all(entry[0][:1] == "/" for entry in stamps) and _is_settled(stamps, began):
-        _save(source.path, data)
+    if all(entry[0][:1] == "/" for entry in stamps) and state.is_settled(stamps, began):
+        folder = snapshot.state_folder(make=True)
+        state.keep(folder and snapshot.file_of(folder, source.path), data)
     return Snapshot(data)
-
-
-def _is_settled(stamps: list[list[Any]], began: int) -> bool:
-    """Whether no file was changed while we read it, or so shortly before that we could not tell."""
-    for name, *numbers in stamps:
-        if (snapshot.stamp(name) or []) != numbers:
-            return False
-        for changed in numbers[3:]:
-            coarse = changed % 1_000_000_000 == 0
-            if changed > began - (SETTLED_SECONDS_NS if coarse else SETTLED_NS):
-                return False
-    return True
 
 
 def _text(source: ConfigFile, found: Registry | None) -> bytes:
@@ -113,6 +115,8 @@ def _text(source: ConfigFile, found: Registry | None) -> bytes:
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
                 origin = {"file": file.path, "sha256": file.sha256}
+                if version := _driver_of(file.spec):
+                    origin["driver"] = version
                 lines.append(f"@{numbers[file.path]}\t{_dump(origin)}\t{_edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{_edits(device)}")
     rest = "\n".join([*lines, ""]) if lines else ""
@@ -128,46 +132,21 @@ def _text(source: ConfigFile, found: Registry | None) -> bytes:
     return f"{_dump(header)}\n{rest}".encode("ascii")
 
 
+def _driver_of(spec: dict[str, Any]) -> str:
+    """Give the version of the NVIDIA driver whose libraries a spec mounts, "" if it mounts none."""
+    for part in [spec, *spec["devices"]]:
+        for mount in (part.get("containerEdits") or {}).get("mounts") or ():
+            name: str = mount["hostPath"].rpartition("/")[2]
+            for library in VERSIONED:
+                version = name.removeprefix(library)
+                if version != name and "." in version:
+                    return version
+    return ""
+
+
 def _edits(part: dict[str, Any]) -> str:
     return _dump(edits.prepare(part.get("containerEdits") or {}))
 
 
 def _dump(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _save(path: str, data: bytes) -> None:
-    """Write the snapshot; without one everything still works, only slower."""
-    folder = snapshot.state_folder(make=True)
-    file = folder and snapshot.file_of(folder, path)
-    if not file:
-        return
-    temporary = f"{folder}/.snapshot-{os.getpid()}"
-    try:
-        if os.path.lexists(temporary):  # of a process that was killed here
-            os.unlink(temporary)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-            os.rename(temporary, file)
-        except OSError:
-            os.unlink(temporary)
-            return
-        _tidy(folder)
-    except OSError:
-        return
-
-
-def _tidy(folder: str) -> None:
-    """Drop the oldest snapshots, what killed processes left, and all but the youngest records."""
-    for entry in os.scandir(folder):
-        left = entry.name.startswith(".snapshot-") and time.time() - entry.stat().st_mtime > 60
-        if left:
-            os.unlink(entry.path)
-    files = [entry for entry in os.scandir(folder) if entry.name.startswith("snapshot-")]
-    files.sort(key=lambda entry: entry.stat().st_mtime_ns)
-    for entry in files[:-MOST_SNAPSHOTS]:
-        os.unlink(entry.path)
-    if os.path.isdir(f"{folder}/containers"):
-        record.prune(f"{folder}/containers")

@@ -10,6 +10,8 @@ from nvidia_runtime.oci import bundle, edit, lowlevel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nvidia_runtime.log import Log
     from nvidia_runtime.oci.argv import Invocation
     from nvidia_runtime.runtime import Launch
@@ -19,6 +21,7 @@ SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
 AUTOMATIC = "runtime.nvidia.com/gpu="
 IMAGE_REQUESTS = f"{SECTION}.image-requests"
+HOOKS = f"{SECTION}.in-container-hooks"
 REQUIREMENTS = f"{SECTION}.requirements"
 
 
@@ -45,12 +48,12 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
         from nvidia_runtime import shortcut  # now and then
 
         shortcut.remember(launch, config, runtime)
-    inject(invocation, launch.program(), runtime, known, log)
+    inject(invocation, launch, runtime, known, log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 
 def inject(
-    invocation: "Invocation", program: str, runtime: str, known: "Snapshot", log: "Log | None"
+    invocation: "Invocation", launch: "Launch", runtime: str, known: "Snapshot", log: "Log | None"
 ) -> None:
     """Rewrite config.json by what the container asks for and may have.
 
@@ -61,13 +64,18 @@ def inject(
     asked = request.read(found.spec, settings, found.path)
     if settings[IMAGE_REQUESTS] != "allow":
         asked = _limit(asked, found, invocation, settings)
-    mode, admitted = _resolve_mode(asked, known, program)
-    if admitted.devices and mode in ("cdi", "jit-cdi"):  # the prestart hook does so itself
-        admitted.warnings = _compare(asked.environment, settings)
+    mode, admitted = _resolve_mode(asked, known, launch.program())
+    if admitted.devices and mode != "legacy":  # where the prestart hook does so itself
+        admitted.warnings = _compare(asked.environment, mode, settings)
     if log:
         _tell(log, mode, admitted)
+    told = len(admitted.warnings)
     sources = _sources(found, asked, admitted, mode, known)
+    if log:
+        for sentence in admitted.warnings[told:]:
+            log.write("warning", sentence)
     removed = mode != "legacy" and edit.remove_hooks(found.spec, start.HOOKS, found.path)
+    prepared: list[str] = []
     if sources or removed:
         for source in sources:
             resolve.fill_nodes(source.edits, source.origin)
@@ -76,12 +84,21 @@ def inject(
             from nvidia_runtime import net_devices  # few containers get network interfaces
 
             edits.append(net_devices.prepare(found.spec, sources, runtime, found.path))
+        work: "Callable[[], list[str]] | None" = None
+        by_hooks = mode == "legacy" or settings[HOOKS] == "toolkit"
+        if not by_hooks and any("hooks" in one for one in edits):
+            start.preload(*start.PREPARE, "on_host")  # other specs do without
+            from nvidia_runtime import on_host
+
+            edits, prepared, work = on_host.plan(edits, found, launch, runtime, settings)
         edit.apply(found.spec, edits, found.path)
+        if work:
+            prepared += work()  # the last that may fail: a create that fails leaves no trace
         bundle.write(found)
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime import record  # a create that asks for nothing leaves none
 
-        record.write(invocation, mode, admitted, sources)
+        record.write(invocation, mode, admitted, sources, prepared)
 
 
 def _limit(
@@ -96,19 +113,27 @@ def _limit(
     return image_policy.limit(asked, settings, image)
 
 
-def _compare(environment: dict[str, str], settings: "Settings") -> list[str]:
+def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> list[str]:
     """Say what a container asks of CUDA and the driver in vain.
 
-    Raises `NvidiaRuntimeError` instead where the settings enforce what images require.
+    Raises `NvidiaRuntimeError` instead where the settings, or csv mode, enforce what images
+    require.
     """
     said: list[str] = []
-    rule = "ignore" if settings["disable-require"] else settings[REQUIREMENTS]
+    rule = "strict" if mode == "csv" else settings[REQUIREMENTS]
+    if settings["disable-require"]:
+        rule = "ignore"
     if rule != "ignore" and request.has_requirements(environment):
         start.preload("requirements", "host.facts")  # only for images that are based on CUDA's
         from nvidia_runtime import requirements
         from nvidia_runtime.host import facts
 
-        said += requirements.judge(environment, facts.read(), rule)
+        if rule == "strict":
+            from nvidia_runtime import tegra_requirements  # heavy: asks libcuda
+
+            tegra_requirements.enforce(environment, settings)
+        else:
+            said += requirements.judge(environment, facts.read(), rule)
     wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
     supported: str = settings["supported-driver-capabilities"]
     if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
@@ -133,21 +158,30 @@ def _resolve_mode(
         if program == f"{SECTION}.{forced}":
             mode = forced
     if mode == "auto":
-        admitted = policy.admit(asked, settings, annotations=True)
+        admitted = policy.admit(asked, settings, annotations=True, any_channel=True)
         qualified = resolve.qualify(admitted.devices, "")
         if admitted.devices and not any(name[:1] == "=" for name in qualified):
             return "cdi", admitted
-        admitted = policy.admit(asked, settings, annotations=False)
+        admitted = policy.admit(asked, settings, annotations=False, any_channel=True)
         if not admitted.devices:
             return "jit-cdi", admitted
-        from nvidia_runtime.host import platform  # looks at the machine
+        start.preload("host.platform", "machine", "automatic")  # looks at the machine
+        from nvidia_runtime.host import platform
 
-        return platform.mode(), admitted
+        mode = platform.mode()
+        if not mode:
+            from nvidia_runtime import automatic  # on some Tegra systems NVML must be asked
+
+            mode = automatic.platform(known)
+        return mode, admitted
     if mode not in MODES:
         what = f"invalid mode {mode!r}" if mode else "no mode is set"
         hint = f"set {SECTION}.mode to one of auto, {', '.join(MODES)}"
         raise NvidiaRuntimeError(what, where=f"{known.config}: {SECTION}.mode", hint=hint)
-    return mode, policy.admit(asked, settings, annotations=mode == "cdi")
+    admitted = policy.admit(
+        asked, settings, annotations=mode == "cdi", any_channel=mode in ("cdi", "jit-cdi")
+    )
+    return mode, admitted
 
 
 def _sources(
@@ -171,35 +205,39 @@ def _sources(
         return injected
     if not admitted.devices:
         return []
-    if mode == "cdi":
-        kind: str = settings[resolve.DEFAULT_KIND]
-        names = resolve.qualify(admitted.devices, kind)
+    ids = admitted.devices
+    if mode != "csv":
+        kind: str = settings[resolve.DEFAULT_KIND] if mode == "cdi" else AUTOMATIC[:-1]
+        names = resolve.qualify(ids, kind)
         automatic = [name for name in names if name.startswith(AUTOMATIC)]
         if not automatic:
-            return _resolve(names, known)
+            return _resolve(names, known, admitted.warnings)
         if len(automatic) != len(names):
             what = f"cannot inject {automatic[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {AUTOMATIC}, or for others")
-    raise NvidiaRuntimeError(
-        f"mode {mode} cannot yet give a container its GPUs: {', '.join(admitted.devices)}",
-        where=f"{known.config}: {SECTION}.mode",
-        hint='set it to "cdi" and put a CDI spec into /etc/cdi or /var/run/cdi, or to "legacy"',
-    )
+        ids = tuple(name[len(AUTOMATIC) :] for name in automatic)
+    start.preload("machine", "automatic")  # other modes do without
+    from nvidia_runtime import automatic as of_machine
+
+    return of_machine.sources(ids, mode, admitted, asked.environment, known)
 
 
-def _resolve(names: tuple[str, ...], known: "Snapshot") -> list[resolve.Source]:
+def _resolve(names: tuple[str, ...], known: "Snapshot", said: list[str]) -> list[resolve.Source]:
     """Look devices up in the snapshot, or in the specs if these have changed.
 
-    What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word.
+    What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word,
+    and over those that we wrote the machine.
     """
     try:
         if known.has_fresh_devices():
-            return resolve.sources(names, known)
+            found = resolve.sources(names, known)
+            if not resolve.misfit(found)[0]:
+                return found
     except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
         pass
-    from nvidia_runtime import compile  # heavy: YAML
+    from nvidia_runtime import stale  # heavy: YAML
 
-    return resolve.sources(names, compile.registry(known))
+    return stale.sources(names, known, said)
 
 
 def _open_log(settings: "Settings", invocation: "Invocation", log: "Log | None") -> "Log | None":

@@ -22,42 +22,60 @@ NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 
 
 def write(
-    invocation: "Invocation", mode: str, admitted: "Admitted", sources: "list[Source]"
+    invocation: "Invocation",
+    mode: str,
+    admitted: "Admitted",
+    sources: "list[Source]",
+    prepared: list[str],
 ) -> None:
-    """Write the record of one create, in place of an older one of the same id."""
+    """Write the record of one create, in place of an older one of the same id.
+
+    ``prepared`` are sentences about what was done on the host in the place of hooks.
+    """
     container = invocation.container
     folder = snapshot.state_folder(make=True)
     if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
         return
     folder += "/containers"
-    data = _text(invocation, mode, admitted, sources)
+    data = _text(invocation, mode, admitted, sources, prepared)
     temporary = f"{folder}/.{posix.getpid()}"
     try:
         try:
             descriptor = posix.open(temporary, NEW_FILE, 0o600)
         except FileNotFoundError:
-            posix.mkdir(folder, 0o700)
+            _make(folder)
             descriptor = posix.open(temporary, NEW_FILE, 0o600)
         except FileExistsError:  # of a process that was killed here
             posix.unlink(temporary)
             return
         try:
-            posix.write(descriptor, data)
-        finally:
-            posix.close(descriptor)
-        try:
+            if posix.write(descriptor, data) < len(data):
+                raise OSError("the disk is full")
             posix.rename(temporary, f"{folder}/{container}.json")
-        except OSError:  # an id of 255 letters leaves no room for the ending
+        except OSError:  # or an id of 255 letters leaves no room for the ending
             posix.unlink(temporary)
             return
+        finally:
+            posix.close(descriptor)
         if posix.getpid() % 64 == 0:
             prune(folder)
     except OSError:
         return
 
 
+def _make(folder: str) -> None:
+    try:
+        posix.mkdir(folder, 0o700)
+    except FileExistsError:  # of a create beside us
+        return
+
+
 def _text(
-    invocation: "Invocation", mode: str, admitted: "Admitted", sources: "list[Source]"
+    invocation: "Invocation",
+    mode: str,
+    admitted: "Admitted",
+    sources: "list[Source]",
+    prepared: list[str],
 ) -> bytes:
     head = {
         "container": invocation.container,
@@ -67,6 +85,7 @@ def _text(
         "by": admitted.source,
         "refused": admitted.refusals,
         "warnings": admitted.warnings,
+        "prepared": prepared,
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.
     parts = [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 MOST_DEVICES = 4096
+MODULE = "/sys/module/nvidia/version"
 DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 
 
@@ -81,6 +82,51 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
 
         raise unresolvable.explain(missing, registry)
     return found
+
+
+def misfit(found: list[Source]) -> tuple[str, str]:
+    """Give the spec file that does not fit this machine any more, and a sentence why; or "" twice.
+
+    A file that mounts a driver's libraries names its version; another one may be loaded by now,
+    and what it lists may be gone.  Other vendors' files are theirs to keep.
+    """
+    loaded = ""
+    for source in found:
+        if '"driver":' not in source.origin:
+            continue
+        origin = document.loads(source.origin.encode(), "snapshot")
+        file: str = origin["file"]
+        loaded = loaded or _loaded_driver() or origin["driver"]
+        if loaded != origin["driver"]:
+            reason = f"is for driver {origin['driver']}, but {loaded} is loaded"
+            return file, reason
+        paths: list[str] = [mount["source"] for mount in source.edits.get("mounts", ())]
+        for node in source.edits.get("devices", ()):
+            path: str = node.get("hostPath", node["path"])
+            if path.startswith("/dev/nvidia"):
+                paths.append(path)
+        for path in paths:
+            try:
+                posix.stat(path)
+            except FileNotFoundError:
+                return file, f"asks for {path}, which does not exist on this host"
+            except (OSError, ValueError):
+                continue  # who looks closer will say
+    return "", ""
+
+
+def _loaded_driver() -> str:
+    """Give the version of the kernel module, "" if none is loaded or it cannot be read."""
+    try:
+        descriptor = posix.open(MODULE, posix.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return posix.read(descriptor, 64).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        posix.close(descriptor)
 
 
 def fill_nodes(edits: "Document", origin: str = "null") -> None:

@@ -55,35 +55,48 @@ class Snapshot:
         if not self.devices_at:
             return False
         line = self.data[self.devices_at : self.data.index(b"\n", self.devices_at)]
-        stat = posix.stat
-        for entry in document.loads(line, "snapshot"):
-            try:
-                found = stat(entry[0])
-            except OSError:
-                if len(entry) > 1:
-                    return False
-                continue
-            if (
-                len(entry) == 1
-                or found.st_mtime_ns != entry[4]
-                or found.st_ctime_ns != entry[5]
-                or found.st_ino != entry[2]
-                or found.st_size != entry[3]
-                or found.st_dev != entry[1]
-            ):
-                return False
-        return True
+        return are_unchanged(document.loads(line, "snapshot"))
 
     def line(self, key: str) -> list[bytes] | None:
         """Find the line that begins with ``key``; give its other fields, undecoded."""
-        if not key.isascii() or "\t" in key or "\n" in key:
-            return None  # no name of CDI's
-        wanted = key.encode()
-        start = self.data.find(b"\n" + wanted + b"\t")
-        if start < 0:
-            return None
-        start += len(wanted) + 2
-        return self.data[start : self.data.index(b"\n", start)].split(b"\t")
+        return find_line(self.data, key)
+
+
+def find_line(data: bytes, key: str) -> list[bytes] | None:
+    """Find the line after the first that begins with ``key``; give its other fields."""
+    if not key.isascii() or "\t" in key or "\n" in key:
+        return None  # no name of CDI's
+    wanted = key.encode()
+    start = data.find(b"\n" + wanted + b"\t")
+    if start < 0:
+        return None
+    start += len(wanted) + 2
+    return data[start : data.index(b"\n", start)].split(b"\t")
+
+
+def are_unchanged(stamps: "list[list[Any]]") -> bool:
+    """Whether every file and folder has its stamp; an entry of a path alone is one that is absent.
+
+    Whatever is compared first changes most often.
+    """
+    stat = posix.stat
+    for entry in stamps:
+        try:
+            found = stat(entry[0])
+        except OSError:
+            if len(entry) > 1:
+                return False
+            continue
+        if (
+            len(entry) == 1
+            or found.st_mtime_ns != entry[4]
+            or found.st_ctime_ns != entry[5]
+            or found.st_ino != entry[2]
+            or found.st_size != entry[3]
+            or found.st_dev != entry[1]
+        ):
+            return False
+    return True
 
 
 def stamp(path: str) -> Stamp | None:
@@ -161,7 +174,7 @@ def load(config: str) -> Snapshot | None:
     if not path:
         return None
     try:
-        data = _read_own(path)
+        data = read_own(path)
         snapshot = Snapshot(data)
     except (OSError, ValueError, KeyError, TypeError, NvidiaRuntimeError):
         return None
@@ -170,7 +183,8 @@ def load(config: str) -> Snapshot | None:
     return snapshot
 
 
-def _read_own(path: str) -> bytes:
+def read_own(path: str) -> bytes:
+    """Read a file of ours; raises `ValueError` if anybody else could have written it."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)
     try:
         found = posix.fstat(descriptor)

@@ -25,9 +25,24 @@ ALWAYS = ("errors", "oci.argv", "oci.lowlevel", "runtime", "document", "snapshot
 CREATE = ("request", "policy", "resolve", "oci.bundle", "oci.edit", "create", "record")
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+# What CDI specs call while a container is made.
+CDI_HOOKS = ("nvidia-cdi-hook",)
 HOOK = (
     *("errors", "document", "snapshot", "request", "policy", "oci.lowlevel", "oci.bundle"),
     *("oci.state", "capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),
+)
+CDI_HOOK = (
+    *("errors", "document", "snapshot", "rootfs.resolver", "rootfs.files", "rootfs.links"),
+    *("oci.bundle", "oci.state", "verbs", "hooks.container", "hooks.cdi_verbs", "hooks.cdi_hook"),
+)
+# What a create needs besides where CDI specs have hooks.
+PREPARE = (
+    *("verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
+    *("rootfs.links", "rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
+    *("library_facts", "survey", "takeover", "prepare", "prepared"),
+    # These verbs are in all specs that are generated.
+    *("rootfs.application_profile", "rootfs.driver_parameters", "node_making"),
+    "rootfs.cuda_compat",
 )
 
 
@@ -36,9 +51,10 @@ def begin() -> "ModuleType":
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # end as runc would, without a traceback
-    is_hook = sys.argv[4].rpartition("/")[2] in HOOKS  # the launcher's name
-    preload(*(HOOK if is_hook else ALWAYS + CREATE if "create" in sys.argv else ALWAYS))
-    program = f"{PACKAGE}.{HOOK[-1] if is_hook else 'runtime'}"
+    name = sys.argv[4].rpartition("/")[2]  # the launcher's
+    hook = HOOK if name in HOOKS else CDI_HOOK if name in CDI_HOOKS else ()
+    preload(*(hook or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
+    program = f"{PACKAGE}.{hook[-1] if hook else 'runtime'}"
     __import__(program)
     return sys.modules[program]
 

@@ -144,8 +144,7 @@ def _no_spec(kind: str, found: Registry, spec_dirs: list[str]) -> Reason:
     folder = spec_dirs[0] if spec_dirs else "/etc/cdi"
     hint = f"put a CDI spec of kind {kind} into {folder}"
     if kind == "nvidia.com/gpu":
-        hint = "have NVIDIA's toolkit write one: "
-        hint += f"/usr/bin/nvidia-ctk cdi generate --output={folder}/nvidia.yaml"
+        hint = f"write one: nvidia-ctk cdi generate --output={folder}/nvidia.yaml"
     kinds = sorted({name.partition("=")[0] for name in found.devices})
     if near := difflib.get_close_matches(kind, kinds, 1, 0.9):
         return Reason(f"no CDI spec of kind {kind}; did you mean {near[0]}?", LIST)

@@ -22,9 +22,11 @@ from nvidia_runtime.cdi import names, registry
 from nvidia_runtime.cdi import spec as cdi_spec_file
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import argv, edit
+from nvidia_runtime.runtime import Launch
 from nvidia_runtime.snapshot import Snapshot
 
 Document = dict[str, Any]
+LAUNCH = Launch("", "", "", "/usr/bin/nvidia-container-runtime")
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 many = settings(few, max_examples=200)
@@ -239,7 +241,7 @@ def test_no_request_changes_no_byte(
     (bundle / "config.json").write_bytes(data)
     invocation = argv.parse(["create", "--bundle", str(bundle), "c1"])
     try:
-        create.inject(invocation, "nvidia-container-runtime", "runc", in_mode(bundle, mode), None)
+        create.inject(invocation, LAUNCH, "runc", in_mode(bundle, mode), None)
     except NvidiaRuntimeError:
         pass  # malformed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def write(container: str = "c1", bundle: str = "/b", device: str = "nvidia.com/g
     admitted = Admitted(("0",), "environment")
     admitted.refusals = ["ignoring that"]
     source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', '{"env":["A=1"]}')
-    record.write(create(container, bundle), "cdi", admitted, [source])
+    record.write(create(container, bundle), "cdi", admitted, [source], ["made 2 links"])
 
 
 def test_write(folder: Path) -> None:
@@ -47,6 +48,7 @@ def test_write(folder: Path) -> None:
         "by": "environment",
         "refused": ["ignoring that"],
         "warnings": [],
+        "prepared": ["made 2 links"],
         "injected": [
             {
                 "device": "nvidia.com/gpu=0",
@@ -122,6 +124,19 @@ def test_leftover_of_a_killed_process_is_gone_at_the_second_try(folder: Path) ->
     write()
 
     assert os.listdir(folder) == ["c1.json"]
+
+
+def test_full_disk_leaves_the_record_that_was_there(folder: Path) -> None:
+    write(bundle="/old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        write(bundle="/new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert os.listdir(folder) == ["c1.json"]
+    assert json.loads((folder / "c1.json").read_text())["bundle"] == "/old"
 
 
 def test_prune_keeps_the_youngest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

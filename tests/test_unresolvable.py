@@ -21,7 +21,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GENERATE = "have NVIDIA's toolkit write one: /usr/bin/nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+GENERATE = "write one: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 LIST = "run 'nvidia-ctk cdi list' to see what this host has"
 UUID = "GPU-8a56a4bc-51f8-4f2a-8e31-9c0d5a5b5c1e"
 VENDOR = cdi_spec(device("a"), kind="example.com/x")

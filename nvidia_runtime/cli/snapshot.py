@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime import compile, config, snapshot
+from nvidia_runtime import compile, config, machine, snapshot
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.command import Command, Configured
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.shortcut import PREFIX as SHORTCUT
 
 SNAPSHOT = "snapshot-"
+MACHINE = "machine-"
 
 
 class Show(Configured):
@@ -30,6 +31,8 @@ class Show(Configured):
         print(f"snapshot      {_verdict(found)}")
         if found:
             _print_contents(found)
+        for name in _names(folder, MACHINE):
+            print(f"machine       {_machine(os.path.join(folder, name))}")
         for name in _names(folder, SHORTCUT):
             line = Path(folder, name).read_text(errors="replace").rstrip("\n")
             print(f"shortcut      {line.rpartition(':')[2]}  for {line.rpartition(':')[0]}")
@@ -57,18 +60,35 @@ class Rebuild(Configured):
 
 
 class Drop(Command):
-    """Remove all snapshots and shortcuts; the next create makes them anew."""
+    """Remove snapshots, what is known of the machine, and shortcuts; they are made anew."""
 
     def main(self) -> int:
         """Remove the files; records of injections stay."""
         folder = snapshot.state_folder()
-        for name in [*_names(folder, SNAPSHOT), *_names(folder, SHORTCUT)]:
+        for name in [
+            name for kind in (SNAPSHOT, MACHINE, SHORTCUT) for name in _names(folder, kind)
+        ]:
             try:
                 os.unlink(os.path.join(folder, name))
             except OSError as error:
                 raise NvidiaRuntimeError(os_reason(error), os.path.join(folder, name)) from None
             print(f"removed {os.path.join(folder, name)}")
         return 0
+
+
+def _machine(path: str) -> str:
+    """Say what a machine file knows, for which mode and config.toml, and whether it holds."""
+    try:
+        data = snapshot.read_own(path)
+        header = json.loads(data[: data.index(b"\n")])
+        config_path, variant = header["key"][2], header["key"][4]
+        found = machine.Machine(data, header["key"])
+        verdict = "fresh" if found.is_fresh() else "stale: the next create looks at the machine"
+    except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
+        return f"{path}: cannot be read"
+    start = f"\n{machine.KIND}=".encode()
+    names = [line.split("\t")[0] for line in data.decode().split(start.decode())[1:]]
+    return f"{', '.join(names)} (mode {variant}, {config_path}): {verdict}"
 
 
 def _verdict(found: snapshot.Snapshot | None) -> str:

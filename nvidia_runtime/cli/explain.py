@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk explain: what a container got, why, and from where.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from plumbum import cli
+
+from nvidia_runtime import snapshot
+from nvidia_runtime.cli.command import Command
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.log import shown
+
+Record = dict[str, Any]
+
+
+class Explain(Command):
+    """Say what a container got and why, from the record of its create; without one, list them."""
+
+    everything = cli.Flag(["--all", "-a"], help="list every mount and link, too")
+    as_json = cli.Flag(["--json"], help="print the record as it is")
+
+    USAGE = "    {progname} [SWITCHES] [CONTAINER]\n"
+
+    def main(self, container: str = "") -> int:
+        """Print the record of a container, by its id or the beginning of it."""
+        state = snapshot.state_folder()
+        folder = Path(state, "containers")
+        names = _names(folder) if state else []
+        if not container:
+            for name in names:
+                print(name)
+            return 0
+        record = _read(folder, _choose(container, names))
+        if self.as_json:
+            print(json.dumps(record, indent=2))
+            return 0
+        for line in _lines(record, self.everything):
+            print(shown(line))
+        return 0
+
+
+def _names(folder: Path) -> list[str]:
+    """List the containers that there are records of, the youngest first."""
+    try:
+        files = [path for path in folder.iterdir() if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise NvidiaRuntimeError(os_reason(error), str(folder)) from None
+    return [path.stem for path in sorted(files, key=_time, reverse=True)]
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # creates prune old records
+        return 0
+
+
+def _choose(container: str, names: list[str]) -> str:
+    if container in names:
+        return container
+    found = [name for name in names if name.startswith(container)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = f"{container!r} is the beginning of {len(found)} ids: {', '.join(found[:4])}"
+        raise NvidiaRuntimeError(what, hint="give more of the id")
+    what = f"there is no record of a container {container!r}"
+    hint = "a container that asked for nothing has none; 'nvidia-ctk explain' lists all records"
+    if os.geteuid():
+        hint = f"these are the records of user {os.geteuid()}; root's engine keeps root's"
+    raise NvidiaRuntimeError(what, hint=hint)
+
+
+def _read(folder: Path, name: str) -> Record:
+    path = folder / f"{name}.json"
+    try:
+        record: Record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise NvidiaRuntimeError(os_reason(error), str(path)) from None
+    except ValueError as error:
+        raise NvidiaRuntimeError(f"is no record: {error}", str(path)) from None
+    if not isinstance(record, dict):
+        raise NvidiaRuntimeError("is no record: it must be an object", str(path))
+    return record
+
+
+def _lines(record: Record, everything: bool) -> list[str]:
+    """Tell a record's story: asked, refused, given."""
+    requested = ", ".join(record.get("requested", ()))
+    lines = [
+        f"container  {record.get('container', '')}",
+        f"bundle     {record.get('bundle', '')}",
+        f"mode       {record.get('mode', '')}",
+        f"requested  {requested or 'nothing'}{_by(record)}",
+    ]
+    lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
+    lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
+    for part in record.get("injected", ()):
+        lines += _part(part, everything)
+    lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
+    return lines
+
+
+def _by(record: Record) -> str:
+    return f" by {record['by']}" if record.get("by") else ""
+
+
+def _part(part: Record, everything: bool) -> list[str]:
+    """Tell of one source of edits."""
+    edits: Record = part.get("edits") or {}
+    lines = ["", f"{part.get('device') or 'for all devices'}  from {_origin(part.get('from'))}"]
+    lines += [f"  env     {entry}" for entry in edits.get("env", ())]
+    for node in edits.get("devices", ()):
+        host = node.get("hostPath", node.get("path"))
+        there = os.path.exists(host) if isinstance(host, str) else True
+        lines.append(f"  device  {node.get('path')}{'' if there else ' (not on this host now)'}")
+    mounts = edits.get("mounts", [])
+    shown_mounts = mounts if everything else mounts[:3]
+    lines += [f"  mount   {m.get('source')} at {m.get('destination')}" for m in shown_mounts]
+    if len(mounts) > len(shown_mounts):
+        lines.append(f"  mount   and {len(mounts) - len(shown_mounts)} more (--all lists them)")
+    for stage, hooks in edits.get("hooks", {}).items():
+        for hook in hooks:
+            words = hook.get("args") or [hook.get("path", "")]
+            text = " ".join(words if everything else words[:4])
+            lines.append(f"  hook    {stage}: {text}{' …' if text != ' '.join(words) else ''}")
+    rest = [name for name in edits if name not in ("env", "devices", "mounts", "hooks")]
+    lines += [f"  {name}  {json.dumps(edits[name])}" for name in rest]
+    return lines
+
+
+def _origin(origin: object) -> str:
+    if not isinstance(origin, dict):
+        return "the runtime"
+    if "file" in origin:
+        return f"{origin['file']} (sha256 {str(origin.get('sha256', ''))[:12]})"
+    if "generator" in origin:
+        return f"what this machine has ({origin['generator']})"
+    return ", ".join(f"{key} {value}" for key, value in origin.items())
