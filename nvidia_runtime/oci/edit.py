@@ -27,8 +27,8 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
     """Apply edits in order.  ``path`` is the document's, for messages.
 
     An edit is a dict of ``env`` (list of NAME=VALUE), ``devices`` (OCI devices, each with
-    ``permissions``), ``mounts``, ``hooks`` (by stage), ``additionalGids``, ``intelRdt`` and
-    ``netDevices``; the items are in the runtime-spec's own form.
+    ``permissions``), ``mounts``, ``hooks`` (by stage), ``additionalGids``, ``intelRdt``,
+    ``netDevices`` and ``seccomp``; the items are in the runtime-spec's own form.
     """
     sort = False
     for edit in edits:
@@ -179,6 +179,10 @@ def _apply_intel_rdt(spec: "Document", rdt: "Document", path: str) -> None:
     _object(spec, "linux", path)["intelRdt"] = rdt
 
 
+def _apply_seccomp(spec: "Document", profile: "Document", path: str) -> None:
+    _object(spec, "linux", path)["seccomp"] = profile
+
+
 def _apply_net_devices(spec: "Document", devices: "Document", path: str) -> None:
     _object(_object(spec, "linux", path), "netDevices", f"{path}: linux").update(devices)
 
@@ -191,6 +195,7 @@ _APPLY: "dict[str, Callable[..., None]]" = {
     "additionalGids": _apply_gids,
     "intelRdt": _apply_intel_rdt,
     "netDevices": _apply_net_devices,
+    "seccomp": _apply_seccomp,
 }
 
 
