@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings file of the refresh units, in systemd's form (systemd.exec(5), EnvironmentFile=).
+
+Who refreshes by hand gets what the unit gets.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+from plumbum import local
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+PATH = "/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env"
+FLAG = "--environment-file"
+# The rest, such as PATH, is for whoever systemd starts.
+OURS = "NVIDIA_"
+
+
+def apply(argv: list[str]) -> list[str]:
+    """Put the file's variables into the environment, where that has none; give the other words.
+
+    The file is that of the flag, which has to exist, or the usual one.
+    """
+    path, rest = _given(argv)
+    for name, value in _variables(path or PATH, is_needed=bool(path)).items():
+        if name.startswith(OURS) and name not in os.environ:
+            os.environ[name] = value
+            local.env[name] = value  # plumbum's own copy of the environment
+    return rest
+
+
+def parse(text: str) -> dict[str, str]:
+    """Read the assignments of a file; what is none is skipped, as systemd does."""
+    found: dict[str, str] = {}
+    for line in text.replace("\\\n", "").splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and name.isidentifier() and name.isascii():
+            found[name] = _unquoted(value.strip())
+    return found
+
+
+def _given(argv: list[str]) -> tuple[str, list[str]]:
+    """Find the flag, which has to be known before the others are read."""
+    for at, word in enumerate(argv):
+        if word == "--":
+            break
+        if word.startswith(f"{FLAG}="):
+            return word.partition("=")[2], argv[:at] + argv[at + 1 :]
+        if word == FLAG and at + 1 < len(argv):
+            return argv[at + 1], argv[:at] + argv[at + 2 :]
+    return "", argv
+
+
+def _variables(path: str, *, is_needed: bool) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return parse(file.read(1 << 20))
+    except FileNotFoundError:
+        if not is_needed:
+            return {}
+        raise NvidiaRuntimeError("there is no such file of settings", path) from None
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise NvidiaRuntimeError(f"cannot be read: {reason}", path) from None
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    if quote not in ('"', "'") or len(value) < 2 or value[-1] != quote:
+        return value
+    inner = value[1:-1]
+    return inner.replace('\\"', '"').replace("\\\\", "\\") if quote == '"' else inner

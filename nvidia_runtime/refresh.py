@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a newly generated CDI spec may replace the one before it, and what differs.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Spec = dict[str, Any]
+Edits = dict[str, Any]
+
+# The driver's version, in the names of the libraries that every GPU needs.
+VERSIONED = re.compile(r"/lib(?:cuda|nvidia-ml)\.so\.(\d+(?:\.\d+)+)$")
+MOST_NAMED = 8
+
+
+def lost_devices(old: Spec | None, new: Spec, problems: Iterable[str]) -> list[str]:
+    """List the devices of the old spec that the new one lacks because of a problem.
+
+    A driver of another version makes the old spec worthless: then none is lost.
+    """
+    if old is None or driver_version(old) != driver_version(new):
+        return []
+    present = _devices(new)
+    return [name for name in _devices(old) if name in set(problems) and name not in present]
+
+
+def differences(old: Spec | None, new: Spec) -> list[str]:
+    """Say what is different in the new spec, a sentence each; nothing if nothing is."""
+    if old == new:
+        return []
+    if old is None:
+        return [_named("device", "", list(_devices(new)))]
+    before, after = driver_version(old), driver_version(new)
+    found = [f"driver {before or 'unknown'} -> {after or 'unknown'}"] if before != after else []
+    found += _sets("device", _devices(old), _devices(new))
+    nodes, new_nodes = _nodes(old), _nodes(new)
+    found += _sets("device node", nodes, new_nodes)
+    found += [
+        f"{path} is {_numbers(numbers)}, was {_numbers(nodes[path])}"
+        for path, numbers in new_nodes.items()
+        if nodes.get(path, numbers) != numbers
+    ]
+    found += _sets("mount", _mounts(old), _mounts(new))
+    found += _sets("variable", _variables(old), _variables(new))
+    if _hooks(old) != _hooks(new):
+        found.append("hooks changed")
+    return found or ["other details changed"]
+
+
+def driver_version(spec: Spec) -> str:
+    """Give the version of the driver whose libraries a spec mounts, "" if it mounts none."""
+    for path in _mounts(spec):
+        if match := VERSIONED.search(path):
+            return match[1]
+    return ""
+
+
+def _sets(noun: str, old: Iterable[str], new: Iterable[str]) -> list[str]:
+    old, new = dict.fromkeys(old), dict.fromkeys(new)
+    added = [name for name in new if name not in old]
+    removed = [name for name in old if name not in new]
+    pairs = ((" added", added), (" removed", removed))
+    return [_named(noun, word, names) for word, names in pairs if names]
+
+
+def _named(noun: str, word: str, names: list[str]) -> str:
+    """Say ``2 devices added: 0, 1``."""
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    plural = "" if len(names) == 1 else "s"
+    return f"{len(names)} {noun}{plural}{word}: {', '.join([*names[:MOST_NAMED], *more])}"
+
+
+def _devices(spec: Spec) -> dict[str, Edits]:
+    return {
+        str(device.get("name")): device.get("containerEdits") or {}
+        for device in _list(spec, "devices")
+    }
+
+
+def _all_edits(spec: Spec) -> Iterator[Edits]:
+    yield spec.get("containerEdits") or {}
+    yield from _devices(spec).values()
+
+
+def _nodes(spec: Spec) -> dict[str, tuple[Any, Any]]:
+    """Give the numbers of each device node, by its path in the container."""
+    return {
+        str(node.get("path")): (node.get("major"), node.get("minor", 0))
+        for edits in _all_edits(spec)
+        for node in _list(edits, "deviceNodes")
+    }
+
+
+def _mounts(spec: Spec) -> list[str]:
+    mounts = [mount for edits in _all_edits(spec) for mount in _list(edits, "mounts")]
+    return [str(mount.get("hostPath")) for mount in mounts]
+
+
+def _variables(spec: Spec) -> list[str]:
+    return [str(variable) for edits in _all_edits(spec) for variable in edits.get("env") or []]
+
+
+def _hooks(spec: Spec) -> list[Any]:
+    return [hook for edits in _all_edits(spec) for hook in _list(edits, "hooks")]
+
+
+def _list(edits: Edits, key: str) -> list[dict[str, Any]]:
+    """Give the objects of a list; a file that was not ours may hold anything."""
+    found = edits.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _numbers(numbers: tuple[Any, Any]) -> str:
+    return f"{numbers[0]}:{numbers[1]}" if numbers[0] is not None else "any"

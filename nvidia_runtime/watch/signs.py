@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tells that a machine may have changed, without a word from NVML and no GPU woken.
+
+MIG devices, IMEX channels, sockets and a driver's files come and go without a uevent, so they are
+looked at every few seconds: a millisecond of listings and lstat.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+
+from nvidia_runtime.host import driver, ldcache
+from nvidia_runtime.host import root as driver_root
+
+# What is seen of a path; that it is missing is not said.
+Sign = tuple[int | str, ...]
+Signs = dict[str, Sign]
+
+TEXTS = ("/sys/module/nvidia/version", "/sys/module/nvidia/srcversion")
+GPUS = "/proc/driver/nvidia/gpus"
+CAPABILITIES = "/proc/driver/nvidia/capabilities"
+# capabilities/gpu0/mig/gi1/ci0/access
+DEEPEST = 5
+# Folders of device nodes, with how the names begin that matter there.
+NODES = {
+    "/dev": ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "gdrdrv"),
+    "/dev/nvidia-caps": ("",),
+    "/dev/nvidia-caps-imex-channels": ("",),
+    "/dev/dri": ("",),
+}
+SOCKETS = (
+    "/run/nvidia-persistenced/socket",
+    "/run/nvidia-fabricmanager/socket",
+    "/tmp/nvidia-mps",
+)
+LIBRARIES = ("libcuda", "libnv")
+LIKE_THE_DRIVER = (*LIBRARIES, "nv", "tegra", "channel")
+CACHE = "/etc/ld.so.cache"
+# Of the paths of which a generator says that they matter: those that are looked at otherwise.
+KNOWN = ("/dev", "/proc/driver/nvidia", "/sys", *SOCKETS)
+MOST_NAMED = 3
+# Nanoseconds: the kernel's clock of file times, and that of file systems that count in seconds.
+TICK = 10**7
+SETTLED = 2 * 10**9
+
+
+class Lookout:
+    """The places of a driver root that are looked at; remembers listings of large folders."""
+
+    __slots__ = ("_listings", "folders", "machine", "watched")
+
+    def __init__(self, root: str = "/", machine: str = "") -> None:
+        """Take the driver root, and where another machine's /proc, /sys and /dev lie."""
+        self.machine = machine.rstrip("/")
+        self.folders = tuple(
+            dict.fromkeys(
+                os.path.realpath(driver_root.join(root, folder))
+                for folder in driver.LIBRARY_FOLDERS
+                if folder != "/"
+            )
+        )
+        self.watched: tuple[str, ...] = ()
+        self._listings: dict[str, tuple[int, list[str]]] = {}
+
+    def widen(self, paths: list[str], signs: Signs, since: int) -> Signs:
+        """Look at these files and folders too; give the signs as if it had been so before.
+
+        What has changed since that time, in nanoseconds, the next look finds changed.
+        """
+        before = self.watched
+        self.watched = tuple(path for path in dict.fromkeys(paths) if self._is_new(path))
+        dropped = set(before) - set(self.watched)
+        kept = {path: sign for path, sign in signs.items() if path not in dropped}
+        seen = self.look()
+        added = [path for path in self.watched if path in seen and path not in (*before, *kept)]
+        return kept | {path: () if _has_changed(path, since) else seen[path] for path in added}
+
+    def _is_new(self, path: str) -> bool:
+        """Whether a path is not looked at anyway."""
+        known = path in KNOWN or path.startswith(tuple(f"{folder}/" for folder in KNOWN))
+        return path[:1] == "/" and not known and os.path.realpath(path) not in self.folders
+
+    def look(self) -> Signs:
+        """Look at everything once."""
+        signs: Signs = {}
+        self._read_texts(signs)
+        for name in driver_root.names(self.machine + GPUS):
+            signs[f"{GPUS}/{name}"] = ()
+        _walk(self.machine, CAPABILITIES, DEEPEST, signs)
+        for folder, beginnings in NODES.items():
+            for name in self._names(self.machine + folder):
+                if name.startswith(beginnings):
+                    _note_node(self.machine, f"{folder}/{name}", signs)
+        for path in SOCKETS:
+            _note_file(self.machine, path, signs, with_time=False)
+        for folder in self.folders:
+            for name in self._names(folder):
+                if name.startswith(LIBRARIES):
+                    _note_file("", f"{folder}/{name}", signs)
+        for path in self.watched:
+            self._note_watched(path, signs)
+        return signs
+
+    def _note_watched(self, path: str, signs: Signs) -> None:
+        """Note a file; of a folder, and of the loader's cache, only names like the driver's."""
+        if os.path.isdir(path):
+            signs[path] = tuple(name for name in self._names(path) if _is_like_the_driver(name))
+        elif path.endswith(CACHE):
+            signs[path] = tuple(self._names(path, lambda: _cached(path.removesuffix(CACHE))))
+        else:
+            _note_file("", path, signs)
+
+    def _read_texts(self, signs: Signs) -> None:
+        for path in TEXTS:
+            try:
+                with open(self.machine + path, encoding="utf-8", errors="replace") as file:
+                    signs[path] = (file.read(256).strip(),)
+            except OSError:
+                continue
+
+    def _names(self, folder: str, read: Callable[[], list[str]] | None = None) -> list[str]:
+        """List a folder; one with a thousand libraries only if its time has changed."""
+        try:
+            changed = os.stat(folder).st_mtime_ns
+        except OSError:
+            return []
+        known = self._listings.get(folder)
+        # What has just changed may change again within the same tick of the clock.
+        if known and known[0] == changed and time.time_ns() - changed > SETTLED:
+            return known[1]
+        names = read() if read else driver_root.names(folder)
+        self._listings[folder] = (changed, names)
+        return names
+
+
+def difference(before: Signs, after: Signs) -> str:
+    """Say what has changed, in one line; "" if nothing has."""
+    appeared = [path for path in after if path not in before]
+    gone = [path for path in before if path not in after]
+    changed = [path for path, sign in after.items() if before.get(path, sign) != sign]
+    parts = [
+        f"{_enumerate(paths)} {word}"
+        for paths, word in ((appeared, "appeared"), (gone, "disappeared"), (changed, "changed"))
+        if paths
+    ]
+    return "; ".join(parts)
+
+
+def _enumerate(paths: list[str]) -> str:
+    named = ", ".join(paths[:MOST_NAMED])
+    more = len(paths) - MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _is_like_the_driver(name: str) -> bool:
+    return "nvidia" in name or name.startswith(LIKE_THE_DRIVER)
+
+
+def _cached(root: str) -> list[str]:
+    """List the driver's libraries in the loader's cache, which each installed package changes."""
+    paths = ldcache.paths(root or "/")
+    return [path for path in paths if _is_like_the_driver(os.path.basename(path))]
+
+
+def _walk(machine: str, folder: str, depth: int, signs: Signs) -> None:
+    """Note the folders below a folder of /proc; opening what is in them is not needed."""
+    try:
+        with os.scandir(machine + folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return
+    for name in names:
+        path = f"{folder}/{name}"
+        signs[path] = ()
+        if depth > 1:
+            _walk(machine, path, depth - 1, signs)
+
+
+def _note_node(machine: str, path: str, signs: Signs) -> None:
+    """Note a device node: its numbers, mode and group; its times change with its use."""
+    try:
+        found = os.lstat(machine + path)
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        signs[path] = (found.st_rdev, found.st_mode, found.st_gid)
+
+
+def _has_changed(path: str, since: int) -> bool:
+    """Whether a file has changed since a time, as far as a clock of ticks can tell."""
+    try:
+        return os.stat(path).st_ctime_ns > since - TICK
+    except OSError:
+        return True
+
+
+def _note_file(machine: str, path: str, signs: Signs, with_time: bool = True) -> None:
+    try:
+        found = os.stat(machine + path)
+    except (OSError, ValueError):
+        return
+    times = (found.st_size, found.st_mtime_ns) if with_time else ()
+    signs[path] = (found.st_dev, found.st_ino, *times)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's uevents: those that it sent itself, and whether one concerns GPUs.
+
+pyroute2 opens the socket and takes the messages apart.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from typing import Any
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+# lib/kobject_uevent.c: the kernel's own multicast group; udev tells of its work in the second.
+KERNEL_GROUP = 1
+KERNEL_PORT = 0
+# UEVENT_BUFFER_SIZE is 2048; what is longer is not the kernel's.
+LONGEST = 8192
+# Drivers are bound, and nodes made, by these; a screen that is plugged in is a mere change.
+LASTING = ("add", "remove", "bind", "unbind")
+PCI_VENDOR = "10DE:"
+NODES = ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "gdrdrv")
+
+Uevent = dict[str, str]
+# In place of the events that did not fit into the socket's buffer.
+LOST: Uevent = {"ACTION": "lost", "SUBSYSTEM": "", "DEVPATH": ""}
+
+
+class Listener:
+    """A socket that hears the kernel's uevents from when it is made; has a file descriptor."""
+
+    def __init__(self) -> None:
+        """Open the socket; raises `NvidiaRuntimeError` where the kernel or pyroute2 has none."""
+        try:
+            from pyroute2.netlink.nlsocket import (  # type: ignore[import-untyped]
+                NetlinkSocket,  # 0.2 s and 20 MB: for who listens
+            )
+            from pyroute2.netlink.uevent import UeventSocket  # type: ignore[import-untyped]
+        except ModuleNotFoundError as error:
+            what = f"{error}, for {sys.executable}, which listens to the kernel's uevents"
+            hint = f"apt-get install python3-pyroute2, or {sys.executable} -m pip install pyroute2"
+            raise NvidiaRuntimeError(what, hint=hint) from None
+        try:
+            self._channel: Any = UeventSocket()
+            # UeventSocket's own bind hears udev too, in older versions.
+            NetlinkSocket.bind(self._channel, groups=KERNEL_GROUP)
+            # pyroute2 does not tell who sent a message.
+            self._socket = socket.socket(fileno=os.dup(self._channel.fileno()))
+        except OSError as error:
+            raise NvidiaRuntimeError(f"cannot listen to uevents: {os_reason(error)}") from None
+        self._socket.settimeout(0)
+
+    def fileno(self) -> int:
+        """Give the descriptor that becomes readable when there is something to `read`."""
+        return self._socket.fileno()
+
+    def read(self) -> tuple[list[Uevent], list[str]]:
+        """Give the events that have arrived, and a sentence for each message that is none."""
+        events: list[Uevent] = []
+        refused: list[str] = []
+        while True:
+            try:
+                data, (port, _groups) = self._socket.recvfrom(LONGEST)
+            except BlockingIOError:
+                return events, refused
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                events.append(LOST)
+                continue
+            if port != KERNEL_PORT:
+                # Any process may send to the socket (CVE-2009-1185 was udev's trust in that).
+                refused.append(f"a message that process or port {port} sent, not the kernel")
+                continue
+            try:
+                events += [_fields(message) for message in self._channel.marshal.parse(data)]
+            except (UnicodeDecodeError, ValueError):
+                refused.append("a message that is no uevent")
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        self._channel.close()
+
+
+def _fields(message: Any) -> Uevent:
+    return {name: value for name, value in dict(message).items() if isinstance(value, str)}
+
+
+def concerns_gpus(event: Uevent) -> bool:
+    """Whether what containers get may be another after this event."""
+    if event is LOST:
+        return True
+    if event.get("ACTION") not in LASTING:
+        return False
+    node = event.get("DEVNAME", "").removeprefix("/dev/")
+    if node.startswith(NODES):
+        return True
+    subsystem = event.get("SUBSYSTEM")
+    if subsystem == "module":
+        return event.get("DEVPATH", "").startswith(("/module/nvidia", "/module/gdrdrv"))
+    if subsystem == "pci":
+        return event.get("PCI_ID", "").startswith(PCI_VENDOR) or event.get("DRIVER") == "nvidia"
+    return subsystem == "drm" and node != ""
+
+
+def describe(event: Uevent) -> str:
+    """Name an event in a few words: ``add module nvidia``."""
+    if event is LOST:
+        return "more uevents than the socket could hold"
+    name = event.get("DEVNAME") or event.get("DEVPATH", "").rpartition("/")[2]
+    return f"{event.get('ACTION', '?')} {event.get('SUBSYSTEM', '?')} {name}"
