@@ -49,6 +49,7 @@ DEFAULTS: Settings = {
     f"{_RUNTIME}.image-requests": "allow",
     f"{_RUNTIME}.image-devices": [],
     f"{_RUNTIME}.in-container-hooks": "auto",
+    f"{_RUNTIME}.device-node-modification": "hook",
     f"{_RUNTIME}.modes.csv.mount-spec-path": (
         "/etc/nvidia-container-runtime/host-files-for-container.d"
     ),
@@ -76,6 +77,7 @@ CHOICES = {
     f"{_RUNTIME}.requirements": ("warn", "enforce", "ignore"),
     f"{_RUNTIME}.image-requests": ("allow", "deny", "listed"),
     f"{_RUNTIME}.in-container-hooks": ("auto", "always", "never", "toolkit"),
+    f"{_RUNTIME}.device-node-modification": ("hook", "seccomp"),
     f"{_RUNTIME}.modes.jit-cdi.driver-capabilities": ("all", "requested"),
 }
 # For what is a number of seconds: a day.
@@ -99,26 +101,44 @@ def load(path: str) -> tuple[Settings, list[str]]:
     Raises `NvidiaRuntimeError` that names every setting of a wrong type at once.
     """
     try:
+        text = read(path)
+    except FileNotFoundError:
+        return _host_rules(_host_defaults()), []
+    return check(decode(text, path), path)
+
+
+def read(path: str) -> str:
+    """Read the text of a config.toml; FileNotFoundError is for the caller."""
+    try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting on a FIFO
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise NvidiaRuntimeError("is no regular file", where=path)
-            text = file.read().decode()
-        return check(tomllib.loads(text), path)
+            return file.read().decode()
     except FileNotFoundError:
-        return _host_rules(_host_defaults()), []
+        raise
     except OSError as error:
         what = f"cannot read the configuration: {os_reason(error)}"
         raise NvidiaRuntimeError(what, where=path) from None
     except UnicodeDecodeError as error:
         what = f"is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
-    except tomllib.TOMLDecodeError as error:
-        raise NvidiaRuntimeError(f"is not TOML: {error}", where=path, hint=HINT) from None
-    except RecursionError:
-        raise NvidiaRuntimeError("is nested too deeply", where=path, hint=HINT) from None
     except ValueError as error:  # a NUL in the path
         raise NvidiaRuntimeError(str(error), where=path) from None
+
+
+def decode(text: str, path: str) -> dict[str, Any]:
+    """Decode the text of a config.toml."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+        what = str(error).replace(
+            "(at end of document)", f"(at line {line}, column {column}, the end)"
+        )
+        raise NvidiaRuntimeError(f"is not TOML: {what}", where=path, hint=HINT) from None
+    except RecursionError:
+        raise NvidiaRuntimeError("is nested too deeply", where=path, hint=HINT) from None
 
 
 def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
@@ -126,7 +146,11 @@ def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
     settings = _host_defaults()
     wrong: list[str] = []
     warnings: list[str] = []
-    for key, value in _flatten(document):
+    try:
+        found = _flatten(document)
+    except RecursionError:
+        raise NvidiaRuntimeError("is nested too deeply", where=path, hint=HINT) from None
+    for key, value in found:
         if key in DEFAULTS:
             if complaint := _complaint(key, value):
                 wrong.append(f"{key} {complaint}")

@@ -171,7 +171,7 @@ def test_defaults_are_a_copy() -> None:
     ("data", "says"),
     [
         (b"\xff", "is not UTF-8: byte 0xff at offset 0"),
-        (b"a = ", "is not TOML: Invalid value (at end of document)"),
+        (b"a = ", "is not TOML: Invalid value (at line 1, column 5, the end)"),
         (b"a = 1\na = 2\n", "is not TOML: Cannot overwrite a value (at line 2, column 6)"),
         (b"a = " + b"[" * 5000, "is nested too deeply"),
         (b".".join([b"a"] * 5000) + b" = 1", "is nested too deeply"),

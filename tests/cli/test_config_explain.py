@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk config explain: what a setting means, what it is, and from where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime import config
+
+from . import ctk
+
+
+def test_every_setting_is_explained(tmp_path: Path) -> None:
+    got = ctk.run("config", "explain", "--format=json", "-c", tmp_path / "none")
+
+    found = {each["key"]: each for each in json.loads(got.out)}
+    assert set(found) == set(config.DEFAULTS)
+    assert all(each["meaning"] and each["type"] for each in found.values())
+    assert {key: each["default"] for key, each in found.items()} == config.check({}, "")[0]
+    assert {each["file"] for each in found.values()} == {""}
+
+
+def test_value_and_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[nvidia-container-runtime]\nrequirements = "enforce"\n')
+
+    got = ctk.run("config", "-c", file, "explain", "nvidia-container-runtime.requirements")
+
+    assert got == ctk.Ended(
+        0,
+        'nvidia-container-runtime.requirements = "enforce"\n'
+        "  What an unmet CUDA requirement does in the cdi and jit-cdi modes.\n"
+        "  type:    string, one of warn, enforce, ignore\n"
+        '  default: "warn"\n'
+        f"  from:    {file}\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        pytest.param("nvidia-ctk", ["nvidia-ctk.path"], id="table"),
+        pytest.param("spec-dirs", ["nvidia-container-runtime.modes.cdi.spec-dirs"], id="last word"),
+        pytest.param(
+            "debug",
+            ["nvidia-container-cli.debug", "nvidia-container-runtime.debug"],
+            id="last word of two",
+        ),
+    ],
+)
+def test_part_of_a_name(tmp_path: Path, asked: str, found: list[str]) -> None:
+    got = ctk.run("config", "explain", asked, "--format=json", "-c", tmp_path / "none")
+
+    assert [each["key"] for each in json.loads(got.out)] == found
+
+
+def test_unknown_setting() -> None:
+    got = ctk.run("config", "explain", "disable-requires")
+
+    assert got == ctk.Ended(
+        1,
+        "",
+        "nvidia-ctk: unknown setting 'disable-requires'\n"
+        "hint: did you mean disable-require? 'nvidia-ctk config explain' lists all of them\n",
+    )
+
+
+def test_broken_file_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("disable-require = 1\n")
+
+    got = ctk.run("config", "explain", "-c", file)
+
+    assert (got.code, got.out) == (1, "")
+    assert f"{file}: disable-require must be true or false, not a number" in got.err
