@@ -94,6 +94,9 @@ class Command(cli.Application):
                 else:
                     self.switched_off += (name.lstrip("-"),)
                 continue
+            if equals and not value and known:  # plumbum would take the next word for it
+                flags += [name, ""]
+                continue
             flags.append(word)
             if known and known.argtype and not equals:
                 if not rest:

@@ -46,6 +46,7 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
         target = Path(path).resolve()
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)  # of a killed run with our number
         try:
             _write_new(temporary, data, mode)
             temporary.rename(target)

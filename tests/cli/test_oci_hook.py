@@ -57,10 +57,3 @@ def test_relative_path() -> None:
         "nvidia-ctk: the path of the hook must be absolute, not 'hook'\n"
         f"hint: --nvidia-runtime-hook-path={HOOK} is the default\n",
     )
-
-
-def test_other_modes_are_to_come() -> None:
-    got = ctk.run("runtime", "configure", "--config-mode=config-file")
-
-    assert got.code == 1
-    assert "not written yet" in got.err

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,11 +119,22 @@ class Containerd:
 def daemon(folder: Path, *, env: Mapping[str, str]) -> Iterator[Path]:
     """Keep containerd running; yield its socket."""
     folder.mkdir()
-    file, socket = folder / "config.toml", folder / "c.sock"
+    file = folder / "config.toml"
     file.write_text(CONFIG)
+    with daemon_on(file, env=env) as socket:
+        yield socket
+
+
+@contextmanager
+def daemon_on(file: Path, *, env: Mapping[str, str], enter: Sequence[str] = ()) -> Iterator[Path]:
+    """Keep containerd running on a configuration, with its state beside that; yield its socket.
+
+    ``enter`` are words that go before it, as ``cgroups.enter_v2`` gives them.
+    """
+    folder, socket = file.parent, file.parent / "c.sock"
     with processes.daemon(
         [
-            "containerd", "--config", os.fspath(file), "--address", os.fspath(socket),
+            *enter, "containerd", "--config", os.fspath(file), "--address", os.fspath(socket),
             "--root", os.fspath(folder / "root"), "--state", os.fspath(folder / "state"),
         ],
         log=folder / "log",

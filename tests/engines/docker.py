@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 from . import processes
 from .engine import FOREVER
@@ -94,12 +95,24 @@ def daemon(
     env: Mapping[str, str],
 ) -> Iterator[tuple[str, ...]]:
     """Keep dockerd running; yield the words with which its client begins."""
-    address = f"unix://{folder}/d.sock"
     config = {
+        **settings(folder, containerd=containerd, group=group),
+        "runtimes": {name: {"path": os.fspath(path)} for name, path in runtimes.items()},
+    }
+    folder.mkdir()
+    file = folder / "daemon.json"
+    file.write_text(json.dumps(config))
+    with daemon_on(file, env=env) as client:
+        yield client
+
+
+def settings(folder: Path, *, containerd: Path, group: str) -> dict[str, Any]:
+    """Give the daemon.json of a daemon that keeps to its folder."""
+    return {
         "data-root": f"{folder}/data",
         "exec-root": f"{folder}/exec",
         "pidfile": f"{folder}/pid",
-        "hosts": [address],
+        "hosts": [f"unix://{folder}/d.sock"],
         "containerd": os.fspath(containerd),
         "cgroup-parent": f"/{group}",
         "storage-driver": "vfs",  # the one that works on every file system
@@ -107,14 +120,22 @@ def daemon(
         "iptables": False,
         "ip-forward": False,
         "userland-proxy": False,
-        "runtimes": {name: {"path": os.fspath(path)} for name, path in runtimes.items()},
     }
-    folder.mkdir()
-    file = folder / "daemon.json"
-    file.write_text(json.dumps(config))
+
+
+@contextmanager
+def daemon_on(
+    file: Path, *, env: Mapping[str, str], flags: Sequence[str] = (), enter: Sequence[str] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Keep dockerd running on a daemon.json whose socket is beside it; yield its client's words.
+
+    ``enter`` are words that go before it, as ``cgroups.enter_v2`` gives them.
+    """
+    folder = file.parent
+    address = f"unix://{folder}/d.sock"
     client = ("docker", "--config", os.fspath(folder / "client"), "--host", address)
     with processes.daemon(
-        ["dockerd", "--config-file", os.fspath(file)],
+        [*enter, "dockerd", "--config-file", os.fspath(file), *flags],
         log=folder / "log",
         env=env,
         is_ready=lambda: processes.run([*client, "version"]).returncode == 0,

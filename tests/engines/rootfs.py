@@ -26,8 +26,8 @@ def build(root: Path, busybox: str) -> None:
         (root / "bin" / applet).symlink_to("busybox")
 
 
-def archive(root: Path, file: Path) -> None:
-    """Pack a root file system in the format of `docker save`."""
+def archive(root: Path, file: Path, *, name: str = IMAGE, command: tuple[str, ...] = ()) -> None:
+    """Pack a root file system in the format of `docker save`, with what it runs unless told."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(root, arcname=".")
@@ -35,13 +35,13 @@ def archive(root: Path, file: Path) -> None:
     config = {
         "architecture": ARCHITECTURES.get(machine, machine),
         "os": "linux",
-        "config": {},
+        "config": {"Entrypoint": list(command)} if command else {},
         "rootfs": {
             "type": "layers",
             "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"],
         },
     }
-    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(file, mode="w") as tar:
         add(tar, "layer.tar", layer.getvalue())
         add(tar, "config.json", json.dumps(config).encode())

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk runtime, where the engine that runs decides what is done: by processes of that name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from . import ctk
+from .engines import listener
+
+ADVICE = "k3s finds nvidia-container-runtime itself when it starts; there is nothing to configure"
+
+
+@pytest.fixture
+def k3s(tmp_path: Path) -> Path:
+    """Make the file that k3s runs on, in a folder that k3s was told of."""
+    file = tmp_path / "k3s/agent/etc/containerd/config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("version = 2\n")
+    return file
+
+
+def test_k3s_needs_nothing(tmp_path: Path, k3s: Path) -> None:
+    socket = tmp_path / "c.sock"
+    with listener.running("containerd", socket, "-c", str(k3s)):
+        got = ctk.run(
+            "runtime",
+            "configure",
+            "--runtime=containerd",
+            CONTAINERD_ADDRESS=str(socket),
+            STATE_DIRECTORY=str(tmp_path / "journal"),
+        )
+
+    assert (got.code, got.out) == (0, "")
+    assert got.err.startswith(f"{ADVICE}\nhint: restart k3s after the runtime was installed")
+    assert [path.name for path in k3s.parent.iterdir()] == ["config.toml"]
+    assert not (tmp_path / "journal").exists()
+
+
+def test_status_says_so_too(tmp_path: Path, k3s: Path) -> None:
+    socket = tmp_path / "c.sock"
+    with listener.running("containerd", socket, "-c", str(k3s)) as pid:
+        got = ctk.run("runtime", "status", "--runtime=containerd", CONTAINERD_ADDRESS=str(socket))
+
+    lines = got.lines()
+    assert lines[1].split()[:4] == ["containerd", "(k3s)", "pid", str(pid)]
+    assert lines[1].endswith(f"  {k3s}")
+    assert f"containerd (k3s): {ADVICE}" in lines
+
+
+def test_file_of_the_daemon_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    """Dry, since the daemon's own program judges what is written, and ours here cannot."""
+    socket, file = tmp_path / "d.sock", tmp_path / "own.json"
+    file.write_text('{"debug": true}')
+    with listener.running("dockerd", socket, f"--config-file={file}"):
+        got = ctk.run(
+            "runtime", "configure", "--runtime=docker", "--dry-run", DOCKER_HOST=f"unix://{socket}"
+        )
+
+    assert json.loads(got.out) == {
+        "debug": True,
+        "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}},
+    }
+    assert (got.code, got.err) == (0, f"{file}:\n")

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk runtime status: what is said of each engine, and how it is laid out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime.cli import runtime_status
+from nvidia_runtime.cli.engines.running import Running
+from nvidia_runtime.cli.runtime_status import Status
+
+from . import ctk
+
+
+def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Running:
+    return Running(
+        engine=name,
+        pid=7,
+        executable="/usr/bin/x",
+        version=version,
+        config=config,
+        socket="/run/x.sock",
+        profile="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "said", "has"),
+    [
+        pytest.param("docker", (24, 0, 9), True, False, id="docker that does not know it"),
+        pytest.param("docker", (25, 0), None, False, id="docker where it is off by default"),
+        pytest.param("docker", (25, 0), True, True, id="docker where it was switched on"),
+        pytest.param("docker", (28, 2, 2), None, True, id="docker where it is on by default"),
+        pytest.param("docker", (28, 2, 2), False, False, id="docker where it was switched off"),
+        pytest.param("docker", (), None, None, id="docker of an unknown version"),
+        pytest.param("containerd", (1, 6, 20), True, False, id="containerd that does not know it"),
+        pytest.param("containerd", (1, 7, 2), True, True, id="containerd 1.7, switched on"),
+        pytest.param("containerd", (2, 0, 0), None, True, id="containerd 2"),
+        pytest.param("podman", (4, 3, 1), True, True, id="podman"),
+    ],
+)
+def test_cdi(name: str, version: tuple[int, ...], *, said: bool | None, has: bool | None) -> None:
+    assert runtime_status.has_cdi(engine(name, version), said) is has
+
+
+def test_what_a_file_says_of_us(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text(
+        json.dumps(
+            {
+                "default-runtime": "nvidia",
+                "runtimes": {
+                    "nvidia": {"path": "/usr/bin/nvidia-container-runtime"},
+                    "kata": {"path": "/usr/bin/kata"},
+                },
+            }
+        )
+    )
+
+    found = runtime_status.status(engine("docker", (28, 3), str(file)))
+
+    assert (found.runtimes, found.default_runtime, found.is_default, found.cdi) == (
+        ("nvidia",),
+        "nvidia",
+        True,
+        True,
+    )
+    assert (found.version, found.file_exists, found.problem) == ("28.3", True, "")
+
+
+def test_broken_file_is_a_part_of_the_answer(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text("{")
+
+    found = runtime_status.status(engine("docker", (28, 3), str(file)))
+
+    assert found.problem.startswith(str(file))
+    assert found.runtimes == ()
+
+
+def test_table() -> None:
+    lines = runtime_status.table(
+        [
+            Status(
+                engine="docker",
+                installed=True,
+                running=True,
+                pid=812,
+                version="28.3.0",
+                file="/etc/docker/daemon.json",
+                file_exists=True,
+                runtimes=("nvidia", "nvidia-legacy"),
+                default_runtime="nvidia",
+                is_default=True,
+                cdi=True,
+            ),
+            Status(
+                engine="containerd",
+                installed=True,
+                running=True,
+                pid=91,
+                profile="k3s",
+                file="/x/config.toml",
+            ),
+            Status(engine="crio", installed=False, running=False),
+            Status(
+                engine="podman", installed=True, running=False, version="4.3.1", file="/p", cdi=True
+            ),
+        ]
+    )
+
+    assert lines == [
+        "engine            runs           version  our runtimes           default runtime  CDI"
+        "      file",
+        "docker            pid 812        28.3.0   nvidia, nvidia-legacy  nvidia (ours)    on"
+        "       /etc/docker/daemon.json",
+        "containerd (k3s)  pid 91         unknown  -                      -                unknown"
+        "  /x/config.toml (absent)",
+        "crio              not installed  -        -                      -                -"
+        "        -",
+        "podman            no daemon      4.3.1    -                      -                on"
+        "       /p (absent)",
+    ]
+
+
+def test_json_has_every_engine() -> None:
+    got = ctk.run("runtime", "status", "--format=json", DOCKER_HOST="unix:///nowhere")
+
+    assert [each["engine"] for each in json.loads(got.out)] == [
+        "docker",
+        "containerd",
+        "crio",
+        "podman",
+    ]
+
+
+def test_one_engine() -> None:
+    got = ctk.run("runtime", "status", "--runtime=crio", "--format=json")
+
+    assert [each["engine"] for each in json.loads(got.out)] == ["crio"]
+
+
+def test_unknown_engine() -> None:
+    got = ctk.run("runtime", "status", "--runtime=lxc")
+
+    assert (got.code, got.out) == (1, "")
+    assert "lxc" in got.err

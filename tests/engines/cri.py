@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kubelet's part: pods and containers through the Container Runtime Interface, runtime.v1.
+
+https://github.com/kubernetes/cri-api/blob/master/pkg/apis/runtime/v1/api.proto; only the fields
+that are used here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import grpc
+
+from . import processes, wire
+from .engine import FOREVER
+
+NODE = 2  # NamespaceMode: the host's network, which needs no CNI
+MESSAGES: wire.Messages = {
+    "Metadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str)},
+    "NamespaceOption": {"network": (1, int)},
+    "SandboxSecurity": {"namespace_options": (1, "NamespaceOption")},
+    "LinuxSandbox": {"cgroup_parent": (1, str), "security_context": (2, "SandboxSecurity")},
+    "SandboxConfig": {
+        "metadata": (1, "Metadata"),
+        "log_directory": (3, str),
+        "linux": (8, "LinuxSandbox"),
+    },
+    "RunPodSandboxRequest": {"config": (1, "SandboxConfig"), "runtime_handler": (2, str)},
+    "Sandbox": {"pod_sandbox_id": (1, str)},
+    "Image": {"image": (1, str)},
+    "Variable": {"key": (1, str), "value": (2, str)},
+    "Capabilities": {"add_capabilities": (1, [str])},
+    "ContainerSecurity": {
+        "capabilities": (1, "Capabilities"),
+        "namespace_options": (3, "NamespaceOption"),
+    },
+    "LinuxContainer": {"security_context": (2, "ContainerSecurity")},
+    "ContainerConfig": {
+        "metadata": (1, "Metadata"),
+        "image": (2, "Image"),
+        "command": (3, [str]),
+        "envs": (6, ["Variable"]),
+        "log_path": (11, str),
+        "linux": (15, "LinuxContainer"),
+    },
+    "CreateContainerRequest": {
+        "pod_sandbox_id": (1, str),
+        "config": (2, "ContainerConfig"),
+        "sandbox_config": (3, "SandboxConfig"),
+    },
+    "Container": {"container_id": (1, str)},
+    "StatusRequest": {"container_id": (1, str), "verbose": (2, int)},
+    "Entry": {"key": (1, str), "value": (2, str)},
+    "StatusResponse": {"info": (2, ["Entry"])},
+    "ExecSyncRequest": {"container_id": (1, str), "cmd": (2, [str]), "timeout": (3, int)},
+    "ExecSyncResponse": {"stdout": (1, bytes), "stderr": (2, bytes), "exit_code": (3, int)},
+    "Empty": {},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cri:
+    """The service behind a socket."""
+
+    socket: Path
+    image: str
+    group: str
+    logs: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def call(self, method: str, asks: str, gives: str, **fields: Any) -> wire.Message:
+        """Call a method of the RuntimeService; an error of the service is a grpc.RpcError."""
+        with grpc.insecure_channel(f"unix://{self.socket}") as channel:
+            answer = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(
+                wire.encode(MESSAGES, asks, fields),
+                timeout=processes.PATIENCE,
+                wait_for_ready=True,
+            )
+        return wire.decode(MESSAGES, gives, answer)
+
+    def start_pod(self, handler: str = "") -> Pod:
+        """Start a pod on the host's network, by a runtime handler; "" is the default runtime."""
+        name = f"pod{next(self.numbers)}"
+        config = {
+            "metadata": {"name": name, "uid": name, "namespace": "nvcr"},
+            "log_directory": str(self.logs),
+            "linux": {
+                "cgroup_parent": f"/{self.group}/{name}",
+                "security_context": {"namespace_options": {"network": NODE}},
+            },
+        }
+        asked = {"config": config, "runtime_handler": handler}
+        found = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
+        return Pod(cri=self, config=config, id=found["pod_sandbox_id"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod that runs, and the one container that it may have."""
+
+    cri: Cri
+    config: wire.Message
+    id: str
+
+    def start(self, *, gpus: str | None) -> PodContainer:
+        """Start a container that stays."""
+        asked = [] if gpus is None else [{"key": "NVIDIA_VISIBLE_DEVICES", "value": gpus}]
+        config = {
+            "metadata": {"name": "c"},
+            "image": {"image": self.cri.image},
+            "command": list(FOREVER),
+            "envs": asked,
+            "log_path": f"{self.id}.log",
+            "linux": {
+                "security_context": {
+                    "capabilities": {"add_capabilities": ["MKNOD"]},
+                    "namespace_options": {"network": NODE},
+                }
+            },
+        }
+        found = self.cri.call(
+            "CreateContainer",
+            "CreateContainerRequest",
+            "Container",
+            pod_sandbox_id=self.id,
+            config=config,
+            sandbox_config=self.config,
+        )
+        container = PodContainer(cri=self.cri, id=found["container_id"])
+        self.cri.call("StartContainer", "Container", "Empty", container_id=container.id)
+        return container
+
+    def remove(self) -> None:
+        """Stop and remove the pod with all that is in it."""
+        self.cri.call("StopPodSandbox", "Sandbox", "Empty", pod_sandbox_id=self.id)
+        self.cri.call("RemovePodSandbox", "Sandbox", "Empty", pod_sandbox_id=self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodContainer:
+    """A container of a pod."""
+
+    cri: Cri
+    id: str
+
+    def exec(self, *command: str) -> CompletedProcess[str]:
+        """Run a command in the container."""
+        asked = {"container_id": self.id, "cmd": list(command), "timeout": 30}
+        got = self.cri.call("ExecSync", "ExecSyncRequest", "ExecSyncResponse", **asked)
+        said, errors = got.get("stdout", b"").decode(), got.get("stderr", b"").decode()
+        return CompletedProcess(command, got.get("exit_code", 0), said, errors)
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what containerd knows of the container, as `crictl inspect` shows it."""
+        asked = {"container_id": self.id, "verbose": 1}
+        got = self.cri.call("ContainerStatus", "StatusRequest", "StatusResponse", **asked)
+        info = {entry["key"]: entry["value"] for entry in got["info"]}
+        document: dict[str, Any] = json.loads(info["info"])
+        return document

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docker and podman, started on the files that `nvidia-ctk runtime configure` writes.
+
+Each story is the same: ours is added and runs a container, becomes the default and runs one that
+does not name it, and goes again, after which the files are those that the engine had before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cli import ctk
+
+from . import configured, docker, podman, processes, rootfs
+from .conftest import require
+from .machine import Machine
+
+
+def test_docker(
+    machine: Machine, image: Path, containerd_socket: Path, group: str, daemon_env: dict[str, str]
+) -> None:
+    require("dockerd")
+    require("docker")
+    folder = machine.scratch / "cd"
+    folder.mkdir()
+    file = folder / "daemon.json"
+    settings = docker.settings(folder, containerd=containerd_socket, group=group)
+    file.write_text(json.dumps(settings, indent=3))
+    before = configured.tree(folder)
+    runtime = machine.runtime("configured-docker", require("runc"))
+    flags = (f"--config={file}", f"--nvidia-runtime-path={runtime.path}")
+    here = {"DOCKER_HOST": f"unix://{folder}/d.sock"}
+
+    configured.tell(folder, "configure", "docker", *flags)
+
+    with docker.daemon_on(file, env=daemon_env) as client:
+        processes.succeed([*client, "load", "--input", os.fspath(image)])
+        run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
+        assert configured.lines((*run, "--runtime=nvidia", rootfs.IMAGE)) == configured.SEEN
+        assert configured.lines((*run, rootfs.IMAGE)) == ""
+
+        said = configured.tell(
+            folder, "configure", "docker", *flags, "--set-as-default", "--restart=signal", **here
+        )
+
+        assert "was told to read runtimes and the default runtime" in said
+        processes.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
+        assert configured.lines((*run, rootfs.IMAGE)) == configured.SEEN
+        found = configured.status("docker", **here)
+        assert (found["running"], found["file"], found["runtimes"], found["is_default"]) == (
+            True,
+            os.fspath(file),
+            ["nvidia"],
+            True,
+        )
+
+    configured.tell(folder, "unconfigure", "docker", f"--config={file}")
+
+    assert configured.tree(folder) == before
+    with docker.daemon_on(file, env=daemon_env) as client:
+        run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
+        assert configured.lines((*run, rootfs.IMAGE)) == ""
+        refused = processes.run([*run, "--runtime=nvidia", rootfs.IMAGE, "true"])
+        assert "nvidia" in refused.stderr
+        assert refused.returncode != 0
+
+
+def default_of(client: tuple[str, ...]) -> str:
+    """Return the runtime of containers that name none."""
+    return processes.succeed([*client, "info", "--format", "{{.DefaultRuntime}}"]).strip()
+
+
+def test_docker_that_would_not_start_again_is_left_alone(
+    machine: Machine, containerd_socket: Path, group: str, daemon_env: dict[str, str]
+) -> None:
+    """dockerd refuses a default runtime that is given by flag and by file."""
+    require("dockerd")
+    require("docker")
+    folder = machine.scratch / "cf"
+    folder.mkdir()
+    file = folder / "daemon.json"
+    settings = docker.settings(folder, containerd=containerd_socket, group=group)
+    file.write_text(json.dumps(settings))
+    before = configured.tree(folder)
+    words = ("runtime", "configure", "--runtime=docker", "--set-as-default")
+    flag = "--default-runtime=runc"
+    here = {"DOCKER_HOST": f"unix://{folder}/d.sock", "STATE_DIRECTORY": f"{folder}/journal"}
+
+    with docker.daemon_on(file, env=daemon_env, flags=[flag]):
+        got = ctk.run(*words, **here)
+
+    assert got.code == 1
+    assert "docker is started with --default-runtime, and does not start again when" in got.err
+    assert configured.tree(folder) == before
+    file.write_text(json.dumps({**settings, "default-runtime": "runc"}))
+    refused = processes.run(["dockerd", "--config-file", os.fspath(file), flag])
+    assert "specified both as a flag and in the configuration file" in refused.stderr
+
+
+@pytest.mark.parametrize("drop_in", [True, False], ids=["drop-in", "in place"])
+def test_podman(machine: Machine, busybox: str, group: str, *, drop_in: bool) -> None:
+    require("podman")
+    require("conmon")
+    folder = machine.scratch / f"cp{drop_in:d}"
+    folder.mkdir()
+    file = folder / "containers.conf"
+    file.write_text(f"# of this host\n{podman.CONFIG}" + 'runtime = "runc" # not crun\n')
+    before = configured.tree(folder)
+    runtime = machine.runtime(f"configured-podman-{drop_in:d}", require("runc"))
+    into = folder / "containers.conf.d/99-nvidia.conf"
+    where = (f"--config={file}", f"--drop-in-config={into if drop_in else ''}")
+    flags = (*where, f"--nvidia-runtime-path={runtime.path}")
+    rootfs.build(folder / "rootfs", busybox)
+    look = Looker(folder=folder, root=folder / "rootfs", group=group)
+
+    configured.tell(folder, "configure", "podman", *flags)
+
+    assert look.by("nvidia") == configured.SEEN
+    assert look.by("") == ""
+
+    configured.tell(folder, "configure", "podman", *flags, "--set-as-default")
+
+    assert look.by("") == configured.SEEN
+
+    configured.tell(folder, "unconfigure", "podman", *where)
+
+    assert configured.tree(folder) == before
+    assert look.by("") == ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looker:
+    """Containers of podman where /etc/containers is a folder of ours."""
+
+    folder: Path
+    root: Path
+    group: str
+
+    def by(self, runtime: str) -> str:
+        """Run a container that asks for a GPU; "" is the default runtime."""
+        folder = shlex.quote(os.fspath(self.folder))
+        view = f'mount --bind {folder} /etc/containers && exec "$@"'
+        words = (
+            "unshare", "--mount", "--propagation", "private", "sh", "-c", view, "sh",
+            "podman", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run",
+            "--tmpdir", f"{self.folder}/tmp", "--storage-driver", "vfs",
+            *(("--runtime", runtime) if runtime else ()),
+            "run", "--rm", "--network=none", f"--cgroup-parent=/{self.group}",
+            "--env=NVIDIA_VISIBLE_DEVICES=0", "--rootfs", os.fspath(self.root),
+        )  # fmt: skip
+        return configured.lines(
+            words, env={"PATH": os.environ["PATH"], "HOME": os.fspath(self.folder)}
+        )
