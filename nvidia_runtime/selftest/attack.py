@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An attack, as the files of its folder say it: an image, what is done with it, what must follow.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.selftest import tree
+
+ATTACKS = Path(__file__).parent / "attacks"
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+# What a generated spec calls for a container, more or less.
+USUAL = (
+    ("create-symlinks", "--link", f"libcuda.so.1::{LIBRARIES}/libcuda.so"),
+    ("enable-cuda-compat", "--host-driver-version=550.1.1"),
+    ("update-ldcache", "--folder", LIBRARIES),
+    ("update-application-profile",),
+    ("disable-device-node-modification",),
+)
+FIELDS = {"title", "usual", "calls", "mounts", "env", "exit", "create", "seconds", "after"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """One attack.
+
+    ``calls`` are words of nvidia-cdi-hook, one call each; ``mounts`` are files that the container
+    gets, ``env`` is the image's environment.  ``exit`` and ``create`` are what the calls and a
+    create must exit with, 0 or 1, or -1 where either will do.  ``after`` says what must be at a
+    path of the container then: ``absent``, ``file``, ``folder``, or ``-> TARGET``.
+    """
+
+    name: str
+    title: str
+    why: str
+    tree: str
+    calls: tuple[tuple[str, ...], ...]
+    mounts: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    exit: int = 0
+    create: int = 0
+    seconds: float = 10.0
+    after: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def number(self) -> str:
+        """Give T and two digits."""
+        return self.name[:3]
+
+    @property
+    def needs_nodes(self) -> bool:
+        """Whether the image holds device nodes, which takes CAP_MKNOD to make."""
+        return tree.has_nodes(self.tree)
+
+
+def read_all(folder: Path = ATTACKS) -> list[Attack]:
+    """Read all attacks, in the order of their names."""
+    return [read(below) for below in sorted(folder.iterdir()) if below.is_dir()]
+
+
+def read(folder: Path) -> Attack:
+    """Read an attack's folder."""
+    import tomllib  # the help of nvidia-ctk spares it
+
+    document: dict[str, Any] = tomllib.loads((folder / "attack.toml").read_text("utf-8"))
+    if unknown := document.keys() - FIELDS:
+        raise NvidiaRuntimeError(f"unknown fields {sorted(unknown)}", where=f"{folder}/attack.toml")
+    usual = USUAL if document.get("usual", True) else ()
+    return Attack(
+        name=folder.name,
+        title=document["title"],
+        why=(folder / "why.txt").read_text("utf-8").strip(),
+        tree=(folder / "tree").read_text("utf-8"),
+        calls=(*usual, *map(tuple, document.get("calls", ()))),
+        mounts=tuple(document.get("mounts", ())),
+        env=tuple(document.get("env", ())),
+        exit=document.get("exit", 0),
+        create=document.get("create", document.get("exit", 0)),
+        seconds=document.get("seconds", 10.0),
+        after=document.get("after", {}),
+    )

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where one attack is tried: a scratch folder with an image, a bundle, settings and a canary.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from nvidia_runtime import config
+from nvidia_runtime.selftest import tree
+from nvidia_runtime.selftest.attack import Attack
+from nvidia_runtime.selftest.canary import Canary
+from nvidia_runtime.simulate import elf
+
+PROGRAM = "/.selftest"
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+# What files.replace and files.link name what they have not finished.
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}")
+KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+
+
+class Stage:
+    """The scratch folder of one attack."""
+
+    def __init__(self, attack: Attack, folder: Path) -> None:
+        self.attack = attack
+        self.folder = folder
+        self.bundle = folder / "bundle"
+        self.root = self.bundle / "rootfs"
+        self.canary = Canary(folder / "canary")
+        tree.build(attack.tree, self.root, {"canary": os.fspath(self.canary.folder)})
+        (self.root / PROGRAM[1:]).write_bytes(tree.program())
+        (self.root / PROGRAM[1:]).chmod(0o755)
+        self._write(self.bundle / "config.json", self._container())
+
+    def words(self, call: tuple[str, ...]) -> list[str]:
+        """Give the words of a call, with the canary's path in the place of its name."""
+        return [word.replace("{canary}", os.fspath(self.canary.folder)) for word in call]
+
+    def state(self) -> bytes:
+        """Give the container's state, as a runtime gives it to hooks."""
+        state = {"ociVersion": "1.0.2", "id": "c", "status": "creating", "pid": os.getpid()}
+        return json.dumps({**state, "bundle": os.fspath(self.bundle)}).encode()
+
+    def write_settings(self, runtime: str, hook: str, hooks: str) -> Path:
+        """Write a config.toml with every feature on, and a spec with the attack's calls."""
+        section = "nvidia-container-runtime"
+        features = [name for name in config.DEFAULTS if name.startswith("features.")]
+        lines = [
+            "accept-nvidia-visible-devices-as-volume-mounts = true",
+            *[f"{name} = true" for name in features],
+            f"[{section}]",
+            'mode = "cdi"',
+            f"runtimes = [{json.dumps(runtime)}]",
+            f"in-container-hooks = {json.dumps(hooks)}",
+            f"[{section}.modes.cdi]",
+            f"spec-dirs = [{json.dumps(os.fspath(self.folder / 'cdi'))}]",
+        ]
+        path = self.folder / "config.toml"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        (self.folder / "cdi").mkdir()
+        self._write(self.folder / "cdi" / "nvidia.json", self._spec(hook))
+        return path
+
+    def complaints(self) -> list[str]:
+        """Say what is not as it must be after the attack, on the host and in the container."""
+        said = self.canary.harm()
+        said += [f"{name} in the container tells a secret of the host's" for name in self._leaks()]
+        for path, expected in self.attack.after.items():
+            (wanted,) = self.words((expected,))
+            if (found := self._look(path)) != wanted:
+                said.append(f"{path} in the container is {found}, not {wanted}")
+        for folder, folders, files in os.walk(self.root):
+            left = [name for name in folders + files if TEMPORARY.fullmatch(name)]
+            said += [f"{folder}/{name} was left behind" for name in left]
+        return said
+
+    def _leaks(self) -> list[str]:
+        return self.canary.leaks(self.root)
+
+    def _look(self, path: str) -> str:
+        """Say what is at a path of the container, in the words of ``after``; no link is followed.
+
+        Of the folders above it links are not expected.
+        """
+        place = self.root / path.lstrip("/")
+        try:
+            status = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "absent"
+        if stat.S_ISLNK(status.st_mode):
+            return f"-> {os.readlink(place)}"
+        return KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+
+    def _container(self) -> dict[str, Any]:
+        return {
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": 0, "gid": 0},
+                "args": [PROGRAM],
+                "env": ["PATH=/", "NVIDIA_VISIBLE_DEVICES=0", *self.attack.env],
+                "cwd": "/",
+            },
+            "root": {"path": "rootfs"},
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]},
+            ],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
+        }
+
+    def _spec(self, hook: str) -> dict[str, Any]:
+        """Give a CDI spec whose hooks are the attack's calls, with a file for each mount."""
+        library = self.folder / "driver.so"
+        library.write_bytes(elf.shared_object("libcuda.so.1", platform.machine()))
+        name = os.path.basename(hook)
+        hooks = [
+            {"hookName": "createContainer", "path": hook, "args": [name, *self.words(call)]}
+            for call in self.attack.calls
+        ]
+        options = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
+        mounts = [
+            {"hostPath": os.fspath(library), "containerPath": path, "options": options}
+            for path in self.attack.mounts
+        ]
+        edits = {"env": ["SELFTEST=1"], "mounts": mounts, "hooks": hooks}
+        return {
+            "cdiVersion": "0.5.0",
+            "kind": "nvidia.com/gpu",
+            "devices": [{"name": "0", "containerEdits": edits}],
+        }
+
+    @staticmethod
+    def _write(path: Path, document: object) -> None:
+        path.write_text(json.dumps(document, indent=1))

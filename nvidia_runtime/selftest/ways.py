@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways in which an attack is tried: by the hook itself, and by a create through the runtime.
+
+Every process has a limit of time, and the hook of memory; a create sees a /run of its own, so that
+nothing is left on the host.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nvidia_runtime.selftest.stage import ENVIRONMENT, Stage
+
+HOOK, RUNTIME = "nvidia-cdi-hook", "nvidia-container-runtime"
+# In the place of a low-level runtime: what is prepared on the host can be seen without a container.
+NOBODY = "/bin/true"
+MOST_MEMORY = 512 << 20
+MOST_WRITTEN = 64 << 20
+# crun refuses a machine with both versions of control groups; util-linux is everywhere.
+PRIVATE = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
+CREATE = """
+mount -t tmpfs none /run || exit 125
+[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified || exit 125
+runtime=$1 id=$2 root=$3
+shift 3
+"$@"
+code=$?
+"$runtime" --root "$root" delete --force "$id" >/dev/null 2>&1
+exit $code
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the last process ended: its exit code, what it said, and whether it had to be killed."""
+
+    code: int
+    said: str
+    is_late: bool = False
+
+
+def by_hook(folder: str, stage: Stage) -> Ended:
+    """Make the attack's calls of the hook in ``folder``, up to the first that fails.
+
+    The variables are the image's, as runc before 1.3 hands them on to a hook without any; but the
+    loader's act before a program does, so only the hook's ``env`` can keep those out.
+    """
+    given = dict(entry.split("=", 1) for entry in stage.attack.env if entry[:3] != "LD_")
+    ended = Ended(0, "")
+    for call in stage.attack.calls:
+        words = [f"{folder}/{HOOK}", *stage.words(call)]
+        ended = _run(words, stage, env=given or ENVIRONMENT, data=stage.state(), limit=_limit)
+        if ended.code or ended.is_late:
+            break
+    return ended
+
+
+def by_create(folder: str, runtime: str, hooks: str, stage: Stage) -> Ended:
+    """Create the attack's container with our runtime in ``folder`` above another, and delete it.
+
+    ``hooks`` is the value of the setting in-container-hooks.
+    """
+    settings = stage.write_settings(runtime, f"{folder}/{HOOK}", hooks)
+    # The control group has the container's name: two runs at a time must not share one.
+    name = f"selftest-{stage.folder.parent.name}-{stage.folder.name}"
+    state = f"{stage.folder}/state"
+    words = [*PRIVATE, CREATE, "sh", runtime, name, state]
+    words += [f"{folder}/{RUNTIME}", "--root", state, "create", "--bundle", f"{stage.bundle}", name]
+    env = {**ENVIRONMENT, "NVIDIA_CTK_CONFIG_FILE_PATH": f"{settings}"}
+    return _run(words, stage, env=env)
+
+
+def complaints(stage: Stage, ended: Ended, wanted: int) -> list[str]:
+    """Say what is wrong with how an attack ended: nothing, if it was held off."""
+    said = []
+    if ended.is_late:
+        said.append(f"did not end within {stage.attack.seconds:.0f} seconds")
+    elif ended.code not in ((0, 1) if wanted < 0 else (wanted,)):
+        said.append(f"exit code {ended.code}, not {wanted}: {ended.said.strip()[-400:]}")
+    elif ended.code and not is_ours(ended.said):
+        said.append(f"the error is not one of ours: {ended.said.strip()[-400:]}")
+    if "Traceback" in ended.said or "internal error" in ended.said:
+        said.append(f"the error is no sentence: {ended.said.strip()[-400:]}")
+    return said + stage.complaints()
+
+
+def is_ours(said: str) -> bool:
+    """Whether an error is a sentence of one of our programs, or of the runtime about our hook."""
+    return HOOK in said or RUNTIME in said or "hook" in said
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
+
+
+def _run(
+    words: list[str],
+    stage: Stage,
+    *,
+    env: dict[str, str],
+    data: bytes = b"",
+    limit: Callable[[], None] | None = None,
+) -> Ended:
+    """Run a program in the container's root, whence hooks are called."""
+    log = stage.folder / "said"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
+            words,
+            cwd=stage.root,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            preexec_fn=limit,  # noqa: PLW1509 (no threads here)
+        ) as process,
+    ):
+        try:
+            process.communicate(data, timeout=stage.attack.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return Ended(-1, "", is_late=True)
+    return Ended(process.returncode, log.read_text("utf-8", "backslashreplace"))

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T02 and T11: somebody exchanges folders with links to the host while we work in them.
+
+Each is first won against a resolver that checks a path and then uses it (CVE-2024-0132,
+CVE-2026-24260); the short form takes half a second for each, the long one 100,000 tries.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import shim
+
+from nvidia_runtime import prepared
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.rootfs import (
+    application_profile,
+    cuda_compat,
+    links,
+    loader,
+    loader_config,
+    modes,
+    resolver,
+)
+from nvidia_runtime.selftest import attack, stage, suite, ways
+from nvidia_runtime.takeover import Library, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Act = Callable[[resolver.Place, int], object]
+
+L = attack.LIBRARIES
+BIN = os.fspath(shim.BIN.resolve())
+RUNC = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin") or ""
+SWAPPER = """
+import ctypes, os, sys
+one, other = map(os.fsencode, sys.argv[1:3])
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+def swap():
+    if libc.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE):
+        sys.exit(ctypes.get_errno())
+swap()
+print(flush=True)
+while os.getppid() == int(sys.argv[3]):
+    for _ in range(1000):
+        swap()
+"""
+IMAGE = attack.Attack(
+    name="T11",
+    title="",
+    why="",
+    calls=attack.USUAL,
+    tree=f"""\
+folder 755 {L}
+file 644 /etc/debian_version text:12.0\\n
+folder 755 /etc/ld.so.conf.d
+folder 755 /etc/nvidia/nvidia-application-profiles-rc.d
+file 644 /etc/passwd text:root:x:0:0\\n
+file 644 /usr/local/cuda/compat/libcuda.so.1.1 library:libcuda.so.1
+link - /evil-etc {{canary}}/etc
+link - /evil-lib {{canary}}/lib
+link - /evil {{canary}}
+""",
+)
+
+
+def make_link(root: resolver.Place, number: int) -> object:
+    return links.make(root, f"/usr/lib/sub/l{number % 9}", f"target{number}")
+
+
+def write_file(root: resolver.Place, number: int) -> object:
+    return loader_config.write(root, loader_config.OURS, [f"/folder{number}"])
+
+
+def update_cache(root: resolver.Place, number: int) -> object:
+    return loader.update(root, [L, f"/opt/{number % 5}"], [])
+
+
+def change_mode(root: resolver.Place, number: int) -> object:
+    return modes.change(root, "/etc/passwd", 0o600 if number % 2 else 0o644)
+
+
+def write_profile(root: resolver.Place, number: int) -> object:
+    return application_profile.write(root, [number % 60])
+
+
+def decide(root: resolver.Place, _: int) -> object:
+    """The image's own library is older than the driver, the host's would be newer."""
+    assert cuda_compat.decide(root, "550.1.1").folder == ""
+    return True
+
+
+def prepare(root: resolver.Place, number: int) -> object:
+    plan = Plan([], os.readlink(root.by_descriptor()))
+    plan.links = [(f"{L}/libcuda.so", f"libcuda.so.{number}")]
+    plan.folders = [L]
+    plan.libraries = [Library(L, "libcuda.so.1", "/nonexistent")]
+    plan.compat = ("550.1.1", "", cuda_compat.FOLDER)
+    return prepared.carry_out(plan)
+
+
+# What is done, and which folder of the image is exchanged with which link.
+RACES = [
+    pytest.param(make_link, "usr/lib", "evil-lib", id="links"),
+    pytest.param(write_file, "etc", "evil-etc", id="files"),
+    pytest.param(write_file, "etc/ld.so.conf.d", "evil-etc", id="files in a folder"),
+    pytest.param(update_cache, "etc", "evil-etc", id="cache"),
+    pytest.param(change_mode, "etc", "evil", id="modes"),
+    pytest.param(write_profile, "etc/nvidia", "evil-etc", id="profile"),
+    pytest.param(decide, "usr/local/cuda/compat", "evil-lib", id="compatibility"),
+    pytest.param(prepare, "etc", "evil-etc", id="preparation, settings"),
+    pytest.param(prepare, "usr/lib", "evil-lib", id="preparation, libraries"),
+]
+
+
+@pytest.fixture
+def scene() -> Iterator[stage.Stage]:
+    with tempfile.TemporaryDirectory(prefix="nvcr-race-") as folder:
+        Path(folder).chmod(0o755)
+        yield stage.Stage(IMAGE, Path(folder) / "s")
+
+
+@contextmanager
+def swapping(scene: stage.Stage, one: str, other: str) -> Iterator[None]:
+    """Keep exchanging two names of the image, as fast as can be."""
+    words = [sys.executable, "-c", SWAPPER, f"{scene.root}/{one}", f"{scene.root}/{other}"]
+    with subprocess.Popen([*words, str(os.getpid())], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            if not process.stdout.readline():
+                pytest.skip(f"names cannot be exchanged here: {os.strerror(process.wait())}")
+            yield
+            assert process.poll() is None, "the swapper has ended"
+        finally:
+            process.kill()
+
+
+def run(act: Act, scene: stage.Stage, tries: int, seconds: float) -> tuple[int, int]:
+    """Act again and again; say how often it could be done, and how often not."""
+    done = failed = 0
+    end = time.monotonic() + seconds
+    with resolver.open_root(os.fspath(scene.root)) as root:
+        while done + failed < tries and time.monotonic() < end:
+            try:
+                act(root, done + failed)
+                done += 1
+            except (OSError, ValueError, NvidiaRuntimeError):
+                failed += 1
+    return done, failed
+
+
+@pytest.mark.parametrize(("act", "one", "other"), RACES)
+def test_t11_race_is_lost(act: Act, one: str, other: str, scene: stage.Stage) -> None:
+    with swapping(scene, one, other):
+        done, failed = run(act, scene, 1_000_000, 0.5)
+
+    assert done > 0
+    assert done + failed > 20
+    assert scene.complaints() == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("act", "one", "other"), RACES)
+def test_t11_race_is_lost_100_000_times(act: Act, one: str, other: str, scene: stage.Stage) -> None:
+    with swapping(scene, one, other):
+        done, failed = run(act, scene, 100_000, 900)
+
+    assert done + failed == 100_000
+    if act not in (decide, change_mode):  # which take a folder that is not there for an answer
+        assert min(done, failed) > 100
+    assert scene.complaints() == []
+
+
+def naive_write(scene: stage.Stage, number: int) -> None:
+    """Check where a path leads, and then use the path: what the first fixes did."""
+    path = f"{scene.root}/etc/naive{number}"
+    if os.path.realpath(path).startswith(os.path.realpath(scene.root)):
+        with open(path, "w") as file:
+            file.write("x")
+        os.unlink(path)
+
+
+def naive_link(scene: stage.Stage, number: int) -> None:
+    path = f"{scene.root}/etc/naive{number}"
+    if os.path.realpath(path).startswith(os.path.realpath(scene.root)):
+        os.symlink("x", path)
+
+
+def naive_mode(scene: stage.Stage, number: int) -> None:
+    path = f"{scene.root}/etc/ld.so.conf"
+    if os.path.realpath(path).startswith(os.path.realpath(scene.root)):
+        os.chmod(path, 0o600 + number % 8)
+
+
+@pytest.mark.parametrize("act", [naive_write, naive_link, naive_mode])
+def test_t11_race_is_won_against_who_checks_first(
+    act: Callable[[stage.Stage, int], None], scene: stage.Stage
+) -> None:
+    end = time.monotonic() + 30
+    with swapping(scene, "etc", "evil-etc"):
+        for number in range(1_000_000):
+            try:
+                act(scene, number)
+            except OSError:
+                continue
+            if number % 50 == 0 and scene.canary.harm():
+                break
+            assert time.monotonic() < end, "the swapper never wins: the test shows nothing"
+
+    assert scene.canary.harm()
+
+
+@pytest.mark.parametrize(
+    "tries", [pytest.param(3, id="short"), pytest.param(300, id="long", marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize("hooks", ["auto", "always"])
+@pytest.mark.parametrize(("one", "other"), [("etc", "evil-etc"), ("usr/lib", "evil-lib")])
+def test_t02_containers_are_created_while_the_image_changes(
+    one: str, other: str, hooks: str, tries: int, scene: stage.Stage
+) -> None:
+    if reason := suite.refusal(BIN, RUNC):
+        pytest.skip(reason)
+    settings = scene.folder / "cdi"
+    with swapping(scene, one, other):
+        for _ in range(tries):
+            ended = ways.by_create(BIN, RUNC, hooks, scene)
+            assert ended.code in (0, 1), ended.said
+            shutil.rmtree(settings)
+
+    assert scene.complaints() == []
