@@ -2,7 +2,7 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long bench bench-short lint clean
+.PHONY: help setup run test test-long test-security bench bench-short lint clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -24,13 +24,21 @@ test-long: ## run the tests that take minutes, too
 	@sh tests/setup.sh test
 	@$(PYTEST) --long
 
+test-security: ## try every known attack, in its long form
+	@sh tests/setup.sh test
+	@$(PYTEST)/security tests/engines/test_security.py --long
+
 bench: ## time the runtime against its budgets
-	@sh tests/setup.sh python
+	@sh tests/setup.sh test
 	@.venv/bin/python tests/benchmarks/bench.py
+	@.venv/bin/python tests/benchmarks/machines.py
+	@.venv/bin/python tests/benchmarks/containers.py
 
 bench-short: ## the same in fewer rounds, with a quarter more allowed
-	@sh tests/setup.sh python
+	@sh tests/setup.sh test
 	@.venv/bin/python tests/benchmarks/bench.py --short
+	@.venv/bin/python tests/benchmarks/machines.py --short
+	@.venv/bin/python tests/benchmarks/containers.py --short
 
 lint: ## check style and types
 	@sh tests/setup.sh test

@@ -8,12 +8,14 @@ section=$1
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
-# Each is PROGRAM=PACKAGE: a program counts, wherever it came from, say docker-ce.
+# Each is PROGRAM=PACKAGE: a program counts, wherever it came from, say docker-ce.  gencat is what
+# comes with the C library's headers.
 python='ensurepip=python3-venv'
 run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
   shellcheck=shellcheck newuidmap=uidmap ip=iproute2 iptables=iptables
-  fuse-overlayfs=fuse-overlayfs mksh=mksh"
+  fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
+  debootstrap=debootstrap musl-gcc=musl-tools"
 policy=/usr/sbin/policy-rc.d
 
 die() {
