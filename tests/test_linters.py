@@ -107,13 +107,14 @@ def test_launchers_are_the_same_file() -> None:
     texts = [path.read_bytes() for path in LAUNCHERS]
 
     assert [path.name for path in LAUNCHERS] == [
+        "nvidia-cdi-hook",
         "nvidia-container-runtime",
         "nvidia-container-runtime-hook",
         "nvidia-container-runtime.cdi",
         "nvidia-container-runtime.legacy",
         "nvidia-container-toolkit",
     ]
-    assert texts == [texts[0]] * 5
+    assert texts == [texts[0]] * 6
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.name)

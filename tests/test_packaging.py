@@ -22,7 +22,8 @@ RUNTIMES = (
     "nvidia-container-runtime.legacy",
 )
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
-LAUNCHERS = RUNTIMES + HOOKS
+CDI_HOOK = "nvidia-cdi-hook"
+LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK)
 DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
 INFO = f"nvidia_container_runtime-{__version__}.dist-info"
 
@@ -50,14 +51,20 @@ def test_name(wheel: Path) -> None:
 
 def test_files(wheel: Path) -> None:
     modules = [str(path.relative_to(TREE)) for path in (TREE / "nvidia_runtime").rglob("*.py")]
+    attacks = TREE / "nvidia_runtime/selftest/attacks"
+    data = [str(path.relative_to(TREE)) for path in attacks.rglob("*") if path.is_file()]
 
     assert names(wheel) == sorted(
         [
             *modules,
+            *data,
             "nvidia_runtime/_schemas/cdi.schema.json",
             "nvidia_runtime/_schemas/config.schema.json",
+            "nvidia_runtime/_schemas/docker-daemon.schema.json",
             "nvidia_runtime/_schemas/oci-config.schema.json",
             "nvidia_runtime/_schemas/state.schema.json",
+            "nvidia_runtime/simulate/mock_dxcore.c",
+            "nvidia_runtime/simulate/mock_nvml.c",
             *[f"{DATA}/{name}" for name in LAUNCHERS],
             f"{INFO}/METADATA",
             f"{INFO}/RECORD",
@@ -133,6 +140,12 @@ def test_installed_hook(name: str, bin_folder: Path, tmp_path: Path) -> None:
     expected = f"NVIDIA Container Runtime Hook version {__version__}\n"
 
     assert call(bin_folder / name, tmp_path, "-version") == expected
+
+
+def test_installed_cdi_hook(bin_folder: Path, tmp_path: Path) -> None:
+    assert call(bin_folder / CDI_HOOK, tmp_path, "--version") == (
+        f"NVIDIA CDI Hook version {__version__}\n"
+    )
 
 
 def test_installed_package_has_its_schemas(bin_folder: Path) -> None:

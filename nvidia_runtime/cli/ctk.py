@@ -61,20 +61,37 @@ class Spec(Group):
     """Look at a container's config.json."""
 
 
+class System(Group):
+    """Make what the driver's programs would make when they are first used."""
+
+
 Ctk.subcommand("cdi", Cdi)
+Cdi.subcommand("generate", f"{ROOM}.cdi_generate.Generate")
 Cdi.subcommand("inject", f"{ROOM}.cdi_inject.Inject")
 Cdi.subcommand("list", f"{ROOM}.cdi_list.List")
+Cdi.subcommand("refresh", f"{ROOM}.cdi_refresh.Refresh")
 Cdi.subcommand("transform", Transform)
 Transform.subcommand("root", f"{ROOM}.cdi_transform.Root")
 Cdi.subcommand("validate", f"{ROOM}.cdi_validate.Validate")
+Cdi.subcommand("watch", f"{ROOM}.cdi_watch.Watch")
+Ctk.subcommand("config", f"{ROOM}.config_command.Config")
+Ctk.subcommand("explain", f"{ROOM}.explain.Explain")
+Ctk.subcommand("hook", f"{ROOM}.hook.Hook")
 Ctk.subcommand("runtime", Runtime)
 Runtime.subcommand("configure", f"{ROOM}.runtime_configure.Configure")
+Runtime.subcommand("unconfigure", f"{ROOM}.runtime_unconfigure.Unconfigure")
+Runtime.subcommand("status", f"{ROOM}.runtime_status.Show")
+Ctk.subcommand("selftest", f"{ROOM}.selftest.Selftest")
+Ctk.subcommand("simulate", f"{ROOM}.simulate.Simulate")
 Ctk.subcommand("snapshot", Snapshots)
 Snapshots.subcommand("drop", f"{ROOM}.snapshot.Drop")
 Snapshots.subcommand("rebuild", f"{ROOM}.snapshot.Rebuild")
 Snapshots.subcommand("show", f"{ROOM}.snapshot.Show")
 Ctk.subcommand("spec", Spec)
 Spec.subcommand("validate", f"{ROOM}.spec_validate.Validate")
+Ctk.subcommand("system", System)
+System.subcommand("create-dev-char-symlinks", f"{ROOM}.system_dev_char.CreateDevCharSymlinks")
+System.subcommand("create-device-nodes", f"{ROOM}.system_device_nodes.CreateDeviceNodes")
 
 
 def main() -> None:
