@@ -130,8 +130,9 @@ def back_up(path: str, text: str) -> str:
     where = os.path.join(folder(), BACKUPS)
     _make(where)
     name = path.strip("/").replace("/", "%")[-200:]
-    now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    backup = os.path.join(where, f"{name}.{now}.{time.time_ns() % 10**9:09}Z")
+    seconds, rest = divmod(time.time_ns(), 10**9)  # read once: the second could be the next one's
+    now = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    backup = os.path.join(where, f"{name}.{now}.{rest:09}Z")
     files.write(backup, text.encode(), 0o600)
     _prune(path)
     return backup
