@@ -24,6 +24,9 @@ CONFIG = """\
 version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 """
+# When a process ends, ctr 1.6 closes its pipes before it has read them empty: output of one that
+# ends at once can be lost.
+LINGER = '"$@"; code=$?; sleep 0.3; exit "$code"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,8 @@ class ContainerdContainer:
 
     def exec(self, *command: str) -> CompletedProcess[str]:
         """Run a command in the container."""
-        name = f"exec-{next(self.numbers)}"
-        return processes.run([*self.ctr, "tasks", "exec", "--exec-id", name, self.id, *command])
+        words = [*self.ctr, "tasks", "exec", "--exec-id", f"exec-{next(self.numbers)}", self.id]
+        return processes.run([*words, "sh", "-c", LINGER, "sh", *command])
 
     def stop(self) -> int:
         """Ask the container to end; return its exit code."""
