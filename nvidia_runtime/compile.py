@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from nvidia_runtime import __version__, config, snapshot, state
+from nvidia_runtime import __version__, config, refresh, snapshot, state
 from nvidia_runtime.cdi import edits
 from nvidia_runtime.snapshot import Snapshot
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.cdi.registry import Registry
 
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
-# The libraries of NVIDIA's driver whose file names tell its version.
-VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 PATIENCE = 0.3  # seconds
 
 
@@ -115,7 +113,7 @@ def _text(source: ConfigFile, found: Registry | None) -> bytes:
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
                 origin = {"file": file.path, "sha256": file.sha256}
-                if version := _driver_of(file.spec):
+                if version := refresh.driver_version(file.spec):
                     origin["driver"] = version
                 lines.append(f"@{numbers[file.path]}\t{_dump(origin)}\t{_edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{_edits(device)}")
@@ -130,18 +128,6 @@ def _text(source: ConfigFile, found: Registry | None) -> bytes:
         "devices": found is not None,
     }
     return f"{_dump(header)}\n{rest}".encode("ascii")
-
-
-def _driver_of(spec: dict[str, Any]) -> str:
-    """Give the version of the NVIDIA driver whose libraries a spec mounts, "" if it mounts none."""
-    for part in [spec, *spec["devices"]]:
-        for mount in (part.get("containerEdits") or {}).get("mounts") or ():
-            name: str = mount["hostPath"].rpartition("/")[2]
-            for library in VERSIONED:
-                version = name.removeprefix(library)
-                if version != name and "." in version:
-                    return version
-    return ""
 
 
 def _edits(part: dict[str, Any]) -> str:

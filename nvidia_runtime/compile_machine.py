@@ -13,7 +13,7 @@ import time
 from nvidia_runtime import legacy, machine, snapshot, state
 from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import devices
+from nvidia_runtime.generate import assemble, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
@@ -47,8 +47,6 @@ LATE = (*devices.CONTROL, "/dev/dri", drm.BY_PATH)
 KERNEL_FOLDERS = ("/proc/", "/sys/")
 CSV = "nvidia-container-runtime.modes.csv"
 JIT = "nvidia-container-runtime.modes.jit-cdi"
-# Says to programs in the container that there is a driver and no GPU.
-EMPTY = "NVCT_EMPTY_DEVICE="
 CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
 
 
@@ -70,7 +68,7 @@ def _compile(known: Snapshot, variant: str, options: Options, found: HostMachine
     generated = generator.generate(options, found)
     key = machine.key(known, variant)
     stamps = _stamps(generated, before, known, options.driver_root)
-    data = _text(key, generated, stamps, platform_of())
+    data = _text(key, generated, stamps, platform_of(found))
     if before == _kernel_stamps() and state.is_settled(stamps["files"], began):
         folder = snapshot.state_folder(make=True)
         state.keep(folder and machine.file_of(folder, key), data)
@@ -112,9 +110,14 @@ def options_for(settings: Settings, variant: str) -> Options:
     return options
 
 
-def platform_of() -> str:
-    """Give the mode that ``auto`` means, asked of NVML where files leave it open."""
-    return platform.mode() or platform.ask()
+def platform_of(found: HostMachine | None = None) -> str:
+    """Give the mode that ``auto`` means, asked of NVML where files leave it open.
+
+    ``found`` has asked it already if it is the host itself, whose driver decides.
+    """
+    if mode := platform.mode():
+        return mode
+    return platform.ask(found if found and found.driver.root == "/" else None)
 
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
@@ -200,7 +203,7 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
         number = order.setdefault(edits, len(order))
         lines.append(f"{machine.KIND}={device['name']}\t{number}\t{edits}")
     lines.append(f"{machine.KIND}=all\t0\t{_edits(_all(everything or spec['devices']))}")
-    lines.append(f'{machine.KIND}=none\t0\t{{"env":["{EMPTY}"]}}')
+    lines.append(f'{machine.KIND}=none\t0\t{{"env":["{assemble.EMPTY}"]}}')
     problems = dict(generated.problems)
     if problems:
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))

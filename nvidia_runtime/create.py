@@ -93,7 +93,7 @@ def inject(
             edits, prepared, work = on_host.plan(edits, found, launch, runtime, settings)
         edit.apply(found.spec, edits, found.path)
         if work:
-            prepared += work()  # the last that may fail: a create that fails leaves no trace
+            prepared += work()  # before config.json is replaced: if it fails, that stays as it was
         bundle.write(found)
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime import record  # a create that asks for nothing leaves none

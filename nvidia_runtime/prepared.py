@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carry out a plan of `prepare`: the container's links, its loader's cache, our files to mount.
 
-The last thing before the low-level runtime: a create that fails leaves nothing.  Whatever is right
-already is not written, so that a container that starts again does not grow.  Ring: create, for
-specs with hooks.
+When all is decided, before config.json is replaced: a create that is refused leaves nothing.
+Whatever is right already is not written, so that a container that starts again does not grow.
+Ring: create, for specs with hooks.
 """
 
 from nvidia_runtime import library_facts

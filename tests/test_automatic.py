@@ -348,3 +348,13 @@ def test_warm_create_is_light(hooks: str, most: int, tmp_path: Path) -> None:
     assert startup.foreign(loaded) - startup.LIGHT - {"_struct"} == set()
     assert startup.heavy(loaded) - {"host", "host.platform"} == set()
     assert len(startup.ours(loaded)) <= most
+
+
+def test_soc_asks_nvml_for_its_mode_and_its_devices(tmp_path: Path) -> None:
+    """Once for each at the first container; what is compiled then remembers the mode, too."""
+    trace = tmp_path / "trace"
+
+    ends = create("thor_dgpu", tmp_path, FIRST, env={"MOCK_NVML_TRACE": str(trace)})
+
+    assert ends[0]["code"] == 0, ends[0]["err"]
+    assert trace.read_text().count(" nvmlInit_v2 ") <= 2

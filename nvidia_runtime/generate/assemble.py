@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ALL = "all"
 # The prestart hook of another runtime on the same host then leaves the container alone.
 VOID = "NVIDIA_VISIBLE_DEVICES=void"
+# Says to programs in the container that there is a driver and no GPU.
+EMPTY = "NVCT_EMPTY_DEVICE="
 # In the order in which the toolkit writes them.
 FIELDS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "intelRdt", "additionalGids")
 OLDEST = "0.3.0"

@@ -38,7 +38,6 @@ ONE_GPU_FLAG = "disable-multiple-csv-devices"
 # The GPU of the SoC, of those that have libraries of their own for newer CUDA versions.
 ORIN = "Orin (nvgpu)"
 ORIN_COMPAT = "/usr/local/cuda/compat_orin"
-EMPTY = "NVCT_EMPTY_DEVICE="
 
 
 class Found:
@@ -91,7 +90,7 @@ def _choose(
 ) -> csv_mixed.Chosen:
     """Choose the devices: by all GPUs where there are several, else by the lists alone."""
     if "none" in options.ids:
-        return csv_mixed.Chosen([assemble.device("none", {"env": [EMPTY]})])
+        return csv_mixed.Chosen([assemble.device("none", {"env": [assemble.EMPTY]})])
     gpus = answer.gpus if answer and ONE_GPU_FLAG not in options.flags else []
     if len(gpus) < 2:
         return _pure(options, nodes)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Device = dict[str, Any]
 
 NONE = "none"
-# Says to programs in the container that there is a driver and no GPU.
-EMPTY = "NVCT_EMPTY_DEVICE="
 COHERENT_FLAG = "enable-coherent-annotations"
 COHERENT = "gpu.nvidia.com/coherent"
 NODES_HINT = "'nvidia-smi' as root makes it, and 'nvidia-ctk system create-device-nodes'"
@@ -82,7 +80,7 @@ def _without_gpus(options: Options, machine: Machine) -> Generated:
     """Generate the spec of the driver alone."""
     warnings: list[str] = []
     everything = common(options, machine, warnings)
-    made = [assemble.device(NONE, {"env": [EMPTY]})]
+    made = [assemble.device(NONE, {"env": [assemble.EMPTY]})]
     generated = Generated(assemble.spec(options.but(merged_device=False), made, everything))
     generated.warnings = warnings
     generated.watched = watched(machine)

@@ -49,6 +49,8 @@ def write(path: str, data: bytes) -> None:
         if not os.path.exists(folder):
             os.makedirs(folder, mode=0o755, exist_ok=True)
         temporary = f"{folder}/.{os.path.basename(target)[:100]}.{os.getpid()}"
+        if os.path.lexists(temporary):  # of a process that was killed here
+            os.unlink(temporary)
         try:
             _write_new(temporary, data)
             os.rename(temporary, target)

@@ -38,7 +38,6 @@ REQUIRED = (
     SMI,
 )
 OTHERS = ("*.so*", "*.bin", "*.dll")
-EMPTY = "NVCT_EMPTY_DEVICE="
 
 
 def generate(options: Options, machine: Machine) -> Generated:
@@ -54,7 +53,7 @@ def generate(options: Options, machine: Machine) -> Generated:
     edits = entries.of_nodes([node], options.with_gids)
     device = assemble.device(assemble.ALL, edits)
     if "none" in options.ids:
-        device = assemble.device("none", {"env": [EMPTY]})
+        device = assemble.device("none", {"env": [assemble.EMPTY]})
     spec = assemble.spec(options, [device], _common(options, machine, library, store, warnings))
     generated = Generated(spec)
     # Whichever GPU is meant, it is among all.

@@ -49,12 +49,17 @@ def mode(root: str = "") -> str:
     return CSV if is_tegra(root) else JIT
 
 
-def ask(root: str = "/") -> str:
-    """Give what ``auto`` means here where NVML must be asked for it, which may take seconds."""
-    from nvidia_runtime.host.driver import Driver  # seldom
-    from nvidia_runtime.host.machine import Machine
+def ask(found: "Machine | None" = None) -> str:
+    """Give what ``auto`` means where NVML must be asked for it, which may take seconds.
 
-    return CSV if detect(Machine(Driver(root))) == "tegra" else JIT
+    ``found`` is the host if it was looked at before: then it is asked no second time.
+    """
+    if found is None:
+        from nvidia_runtime.host.driver import Driver  # seldom
+        from nvidia_runtime.host.machine import Machine
+
+        found = Machine(Driver("/"))
+    return CSV if detect(found) == "tegra" else JIT
 
 
 def detect(machine: "Machine") -> str:

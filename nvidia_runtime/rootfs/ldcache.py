@@ -24,7 +24,6 @@ HEADER = Struct("=20sIIB3xI12x")  # magic, entries, bytes of strings, flags, off
 OLD_HEADER, OLD_ENTRY, ENTRY = 16, 12, 24
 # An entry is six words: flags, name, path, OS version (0: any), hwcap low and high.
 WORDS, NAME, PATH, OS_VERSION, LOW, HIGH = 6, 1, 2, 3, 4, 5
-ROW = Struct("=IIIIQ")
 EXTENSIONS = 0xEAA42174
 GENERATOR, HWCAPS = 0, 1
 BYTE_ORDER = 2 if sys.byteorder == "little" else 3

@@ -68,6 +68,7 @@ def open_root(path: str) -> Place:
 def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE) -> Place:
     """Resolve a path, its last component too; with ``make``, make the folders that are missing.
 
+    One loop, longer than others: what it does is only safe if no step is left out.
     Only folders that the path itself names are made: a link of the image to nowhere stays one.
     Raises `OSError` as a system call would.
     """

@@ -52,7 +52,7 @@ def find(name: str) -> Machine:
 
 
 def machines() -> tuple[Machine, ...]:
-    """Give all machines."""
+    """Give all machines; a table, however long."""
     return (
         Machine(
             name="t4x1",

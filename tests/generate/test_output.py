@@ -79,3 +79,14 @@ def test_what_cannot_be_written(name: str, says: str, tmp_path: Path) -> None:
 
     assert says in str(error.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    """Process ids come again: in a container it is always the same one."""
+    file = tmp_path / "nvidia.yaml"
+    (tmp_path / f".{file.name}.{os.getpid()}").write_text("half")
+
+    output.write(str(file), b"whole")
+
+    assert file.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == [file.name]

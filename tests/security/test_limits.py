@@ -85,7 +85,7 @@ def cache(rows: int, names: list[bytes], **changes: int) -> bytes:
         ldcache.MAGIC, numbers["count"], numbers["size"], ldcache.BYTE_ORDER, numbers["extensions"]
     )
     entries = b"".join(
-        ldcache.ROW.pack(0x0303, places[row % len(names)], places[row * 7 % len(names)], 0, 0)
+        struct.pack("=IIIIQ", 0x0303, places[row % len(names)], places[row * 7 % len(names)], 0, 0)
         for row in range(rows)
     )
     return head + entries + strings
