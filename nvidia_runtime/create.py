@@ -4,9 +4,13 @@
 Read `inject` from top to bottom: each line takes the value of the one before it.  Ring: create.
 """
 
-from nvidia_runtime import policy, request, resolve, snapshot, start
+from nvidia_runtime import start
+from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit, lowlevel
+from nvidia_runtime.sources import specs
+from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +18,8 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.log import Log
     from nvidia_runtime.oci.argv import Invocation
-    from nvidia_runtime.runtime import Launch
-    from nvidia_runtime.snapshot import Settings, Snapshot
+    from nvidia_runtime.start import Launch
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
@@ -29,10 +33,10 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     """Give the container its devices, then become the low-level runtime."""
     if invocation.complaint:
         raise NvidiaRuntimeError(invocation.complaint, hint="--bundle names the bundle's folder")
-    config = snapshot.config_path()
+    config = files.config_path()
     known = snapshot.load(config)
     if known is None:
-        from nvidia_runtime import compile  # heavy: TOML
+        from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
 
         known = compile.settings(config)
     settings = known.settings
@@ -40,12 +44,12 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     if log:
         for warning in known.warnings:
             log.write("warning", warning)
-    path = snapshot.environment(b"PATH")
+    path = files.environment(b"PATH")
     runtimes: list[str] = settings[f"{SECTION}.runtimes"]
     runtime = lowlevel.find(runtimes, path, launch.launcher)
     # With a debug file every call is logged, which the shortcut would not do.
     if settings[f"{SECTION}.debug"] in ("", "/dev/null") and not launch.knows(runtime, known.stamp):
-        from nvidia_runtime import shortcut  # now and then
+        from nvidia_runtime.store import shortcut  # now and then
 
         shortcut.remember(launch, config, runtime)
     inject(invocation, launch, runtime, known, log)
@@ -78,17 +82,17 @@ def inject(
     prepared: list[str] = []
     if sources or removed:
         for source in sources:
-            resolve.fill_nodes(source.edits, source.origin)
+            specs.fill_nodes(source.edits, source.origin)
         edits = [source.edits for source in sources]
         if any("netDevices" in one for one in edits):
-            from nvidia_runtime import net_devices  # few containers get network interfaces
+            from nvidia_runtime.net import devices  # few containers get network interfaces
 
-            edits.append(net_devices.prepare(found.spec, sources, runtime, found.path))
+            edits.append(devices.prepare(found.spec, sources, runtime, found.path))
         work: "Callable[[], list[str]] | None" = None
         by_hooks = mode == "legacy" or settings[HOOKS] == "toolkit"
         if not by_hooks and any("hooks" in one for one in edits):
-            start.preload(*start.PREPARE, "on_host")  # other specs do without
-            from nvidia_runtime import on_host
+            start.preload(*start.PREPARE, "prepare.on_host")  # other specs do without
+            from nvidia_runtime.prepare import on_host
 
             edits, prepared, work = on_host.plan(edits, found, launch, runtime, settings)
         edit.apply(found.spec, edits, found.path)
@@ -96,7 +100,7 @@ def inject(
             prepared += work()  # before config.json is replaced: if it fails, that stays as it was
         bundle.write(found)
     if admitted.devices or admitted.refusals or admitted.warnings:
-        from nvidia_runtime import record  # a create that asks for nothing leaves none
+        from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
         record.write(invocation, mode, admitted, sources, prepared)
 
@@ -107,7 +111,8 @@ def _limit(
     """Take out what the image asks for and may not have."""
     if not (asked.by_env or asked.by_annotation or asked.imex_by_env or asked.gates):
         return asked
-    from nvidia_runtime import image_env, image_policy  # only where images are not trusted
+    from nvidia_runtime.admission import image as image_env  # only where images are not trusted
+    from nvidia_runtime.admission import image_policy
 
     image = image_env.read(found.spec, invocation.container)
     return image_policy.limit(asked, settings, image)
@@ -124,12 +129,14 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
     if settings["disable-require"]:
         rule = "ignore"
     if rule != "ignore" and request.has_requirements(environment):
-        start.preload("requirements", "host.facts")  # only for images that are based on CUDA's
-        from nvidia_runtime import requirements
+        start.preload(
+            "admission.requirements", "host.facts"
+        )  # only for images that are based on CUDA's
+        from nvidia_runtime.admission import requirements
         from nvidia_runtime.host import facts
 
         if rule == "strict":
-            from nvidia_runtime import tegra_requirements  # heavy: asks libcuda
+            from nvidia_runtime.admission import tegra_requirements  # heavy: asks libcuda
 
             tegra_requirements.enforce(environment, settings)
         else:
@@ -137,7 +144,9 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
     wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
     supported: str = settings["supported-driver-capabilities"]
     if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
-        from nvidia_runtime import capabilities  # seldom: every CUDA image asks for usual ones
+        from nvidia_runtime.admission import (
+            capabilities,  # seldom: every CUDA image asks for usual ones
+        )
 
         unsupported = capabilities.choose(wanted, supported, legacy_image=False).unsupported
         if unsupported:
@@ -159,18 +168,22 @@ def _resolve_mode(
             mode = forced
     if mode == "auto":
         admitted = policy.admit(asked, settings, annotations=True, any_channel=True)
-        qualified = resolve.qualify(admitted.devices, "")
+        qualified = request.qualify(admitted.devices, "")
         if admitted.devices and not any(name[:1] == "=" for name in qualified):
             return "cdi", admitted
         admitted = policy.admit(asked, settings, annotations=False, any_channel=True)
         if not admitted.devices:
             return "jit-cdi", admitted
-        start.preload("host.platform", "machine", "automatic")  # looks at the machine
+        start.preload(
+            "host.platform", "store.machine_file", "sources.machine"
+        )  # looks at the machine
         from nvidia_runtime.host import platform
 
         mode = platform.mode()
         if not mode:
-            from nvidia_runtime import automatic  # on some Tegra systems NVML must be asked
+            from nvidia_runtime.sources import (
+                machine as automatic,  # on some Tegra systems NVML must be asked
+            )
 
             mode = automatic.platform(known)
         return mode, admitted
@@ -190,16 +203,16 @@ def _sources(
     admitted: policy.Admitted,
     mode: str,
     known: "Snapshot",
-) -> list[resolve.Source]:
+) -> list[Source]:
     """Find what is to be injected, and who says so."""
     settings = known.settings
     if mode == "legacy":
-        start.preload("legacy", "legacy_extras")  # other modes do without
-        from nvidia_runtime import legacy
+        start.preload("sources.legacy", "sources.legacy_extras")  # other modes do without
+        from nvidia_runtime.sources import legacy
 
         injected = legacy.sources(found.spec, asked, admitted, settings, found.path)
         if asked.overrides:
-            from nvidia_runtime import image_policy  # only where images are not trusted
+            from nvidia_runtime.admission import image_policy  # only where images are not trusted
 
             injected.append(image_policy.override(asked.overrides))
         return injected
@@ -207,8 +220,8 @@ def _sources(
         return []
     ids = admitted.devices
     if mode != "csv":
-        kind: str = settings[resolve.DEFAULT_KIND] if mode == "cdi" else AUTOMATIC[:-1]
-        names = resolve.qualify(ids, kind)
+        kind: str = settings[request.DEFAULT_KIND] if mode == "cdi" else AUTOMATIC[:-1]
+        names = request.qualify(ids, kind)
         automatic = [name for name in names if name.startswith(AUTOMATIC)]
         if not automatic:
             return _resolve(names, known, admitted.warnings)
@@ -216,13 +229,13 @@ def _sources(
             what = f"cannot inject {automatic[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {AUTOMATIC}, or for others")
         ids = tuple(name[len(AUTOMATIC) :] for name in automatic)
-    start.preload("machine", "automatic")  # other modes do without
-    from nvidia_runtime import automatic as of_machine
+    start.preload("store.machine_file", "sources.machine")  # other modes do without
+    from nvidia_runtime.sources import machine as of_machine
 
     return of_machine.sources(ids, mode, admitted, asked.environment, known)
 
 
-def _resolve(names: tuple[str, ...], known: "Snapshot", said: list[str]) -> list[resolve.Source]:
+def _resolve(names: tuple[str, ...], known: "Snapshot", said: list[str]) -> list[Source]:
     """Look devices up in the snapshot, or in the specs if these have changed.
 
     What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word,
@@ -230,14 +243,14 @@ def _resolve(names: tuple[str, ...], known: "Snapshot", said: list[str]) -> list
     """
     try:
         if known.has_fresh_devices():
-            found = resolve.sources(names, known)
-            if not resolve.misfit(found)[0]:
+            found = specs.sources(names, known)
+            if not specs.misfit(found)[0]:
                 return found
     except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
         pass
-    from nvidia_runtime import stale  # heavy: YAML
+    from nvidia_runtime.sources import renew  # heavy: YAML
 
-    return stale.sources(names, known, said)
+    return renew.sources(names, known, said)
 
 
 def _open_log(settings: "Settings", invocation: "Invocation", log: "Log | None") -> "Log | None":

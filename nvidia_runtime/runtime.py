@@ -9,45 +9,16 @@ import sys
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import argv, lowlevel
+from nvidia_runtime.start import Launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.log import Log
     from nvidia_runtime.oci.argv import Invocation
-    from nvidia_runtime.snapshot import Settings, Stamp
+    from nvidia_runtime.store.files import Stamp
+    from nvidia_runtime.store.snapshot import Settings
 
 SECTION = "nvidia-container-runtime"
-
-
-class Launch:
-    """What the launcher handed over besides the words: see packaging/bin."""
-
-    __slots__ = ("ignored", "key", "known", "launcher")
-
-    def __init__(self, known: str, key: str, ignored: str, launcher: str) -> None:
-        self.known = known
-        self.key = key
-        self.ignored = ignored
-        self.launcher = launcher
-
-    def program(self) -> str:
-        """Give the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
-        return self.launcher.rpartition("/")[2]
-
-    def knows(self, runtime: str, stamp: "Stamp | None") -> bool:
-        """Whether the launcher's shortcut says this runtime, for config.toml as it is now."""
-        try:
-            if stamp and posix.stat(self.known).st_mtime_ns != stamp[3]:
-                return False
-            flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
-            descriptor = posix.open(self.known, flags)
-            try:
-                line = posix.read(descriptor, 1 << 16)
-            finally:
-                posix.close(descriptor)
-        except (OSError, ValueError):
-            return False
-        return line == f"{self.key}:{runtime}\n".encode("utf-8", "surrogateescape")
 
 
 def main() -> None:
@@ -86,14 +57,14 @@ def _new_log(invocation: "Invocation", level: str) -> "Log":
 
 def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> None:
     """Become the low-level runtime; a broken config.toml must not keep anybody from ``kill``."""
-    from nvidia_runtime import snapshot
+    from nvidia_runtime.store import files
 
-    config = snapshot.config_path()
+    config = files.config_path()
     settings, stamp, trouble = _settings(config)
     if trouble:
         log = log or _new_log(invocation, "warning")
         log.write("warning", f"{trouble}; going on with the default settings")
-    path = snapshot.environment(b"PATH")
+    path = files.environment(b"PATH")
     runtime = lowlevel.find(settings[f"{SECTION}.runtimes"], path, launch.launcher)
     debug = settings[f"{SECTION}.debug"]
     if debug not in ("", "/dev/null"):
@@ -101,7 +72,7 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
         log.open(debug)
         log.write("info", f"handing {invocation.command or 'the call'} on to {runtime}")
     elif not trouble and not launch.knows(runtime, stamp):
-        from nvidia_runtime import shortcut  # next time the launcher does without Python
+        from nvidia_runtime.store import shortcut  # next time the launcher does without Python
 
         shortcut.remember(launch, config, runtime)
     lowlevel.become(runtime, invocation.words, launch.ignored)
@@ -109,11 +80,11 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
 
 def _settings(config: str) -> "tuple[Settings, Stamp | None, NvidiaRuntimeError | None]":
     """Give the settings with their file's stamp, or the defaults and what is wrong with it."""
-    from nvidia_runtime import snapshot
+    from nvidia_runtime.store import snapshot
 
     known = snapshot.load(config)
     if known is None:
-        from nvidia_runtime import compile  # heavy: TOML
+        from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
 
         try:
             known = compile.settings(config)

@@ -19,31 +19,68 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
+    from nvidia_runtime.store.files import Stamp
+
 PACKAGE = "nvidia_runtime"
 # In the order of their imports, so that none is imported the long way from another.
-ALWAYS = ("errors", "oci.argv", "oci.lowlevel", "runtime", "document", "snapshot")
-CREATE = ("request", "policy", "resolve", "oci.bundle", "oci.edit", "create", "record")
+STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
+ALWAYS = ("oci.argv", "oci.lowlevel", "runtime", *STORE)
+CREATE = (
+    *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
+    *("create", "store.record"),
+)
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 # What CDI specs call while a container is made.
 CDI_HOOKS = ("nvidia-cdi-hook",)
 HOOK = (
-    *("errors", "document", "snapshot", "request", "policy", "oci.lowlevel", "oci.bundle"),
-    *("oci.state", "capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),
+    *(*STORE, "admission.request", "admission.policy", "oci.lowlevel", "oci.bundle", "oci.state"),
+    *("admission.capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),
 )
 CDI_HOOK = (
-    *("errors", "document", "snapshot", "rootfs.resolver", "rootfs.files", "rootfs.links"),
-    *("oci.bundle", "oci.state", "verbs", "hooks.container", "hooks.cdi_verbs", "hooks.cdi_hook"),
+    *(*STORE, "rootfs.resolver", "rootfs.files", "rootfs.links", "oci.bundle", "oci.state"),
+    *("prepare.verbs", "hooks.container", "hooks.cdi_verbs", "hooks.cdi_hook"),
 )
 # What a create needs besides where CDI specs have hooks.
 PREPARE = (
-    *("verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
+    *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
     *("rootfs.links", "rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("library_facts", "survey", "takeover", "prepare", "prepared"),
+    *("store.libraries", "prepare.covered", "prepare.steps", "prepare.decide", "prepare.carry_out"),
     # These verbs are in all specs that are generated.
-    *("rootfs.application_profile", "rootfs.driver_parameters", "node_making"),
+    *("rootfs.application_profile", "rootfs.driver_parameters", "prepare.node_making"),
     "rootfs.cuda_compat",
 )
+
+
+class Launch:
+    """What the launcher handed over besides the words: see packaging/bin."""
+
+    __slots__ = ("ignored", "key", "known", "launcher")
+
+    def __init__(self, known: str, key: str, ignored: str, launcher: str) -> None:
+        self.known = known
+        self.key = key
+        self.ignored = ignored
+        self.launcher = launcher
+
+    def program(self) -> str:
+        """Give the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
+        return self.launcher.rpartition("/")[2]
+
+    def knows(self, runtime: str, stamp: "Stamp | None") -> bool:
+        """Whether the launcher's shortcut says this runtime, for config.toml as it is now."""
+        try:
+            if stamp and posix.stat(self.known).st_mtime_ns != stamp[3]:
+                return False
+            flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
+            descriptor = posix.open(self.known, flags)
+            try:
+                line = posix.read(descriptor, 1 << 16)
+            finally:
+                posix.close(descriptor)
+        except (OSError, ValueError):
+            return False
+        return line == f"{self.key}:{runtime}\n".encode("utf-8", "surrogateescape")
 
 
 def begin() -> "ModuleType":
@@ -73,9 +110,9 @@ def load(folder: str, name: str) -> bool:
         return True
     package, _, leaf = name.rpartition(".")
     parent = f"{PACKAGE}.{package}" if package else PACKAGE
-    if parent not in sys.modules:
-        __import__(parent)
     place = f"{folder}/{package}" if package else folder
+    if parent not in sys.modules:
+        _make_package(parent, place)
     code = _compiled(f"{place}/{leaf}.py", f"{place}/__pycache__/{leaf}.{TAG}.pyc")
     if code is None:
         return False
@@ -90,6 +127,15 @@ def load(folder: str, name: str) -> bool:
         raise
     setattr(sys.modules[parent], leaf, module)
     return True
+
+
+def _make_package(name: str, folder: str) -> None:
+    """Put a package of ours into ``sys.modules``: its ``__init__`` holds nothing but a sentence."""
+    package = type(sys)(name)
+    package.__path__ = [folder]
+    sys.modules[name] = package
+    parent, _, leaf = name.rpartition(".")
+    setattr(sys.modules[parent], leaf, package)
 
 
 TAG = sys.implementation.cache_tag

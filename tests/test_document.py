@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from nvidia_runtime import complaint, document
+from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 PATH = "/b/config.json"
@@ -81,7 +81,7 @@ def test_number_of_too_many_digits() -> None:
 
 
 def test_complaint_about_what_is_right_is_short() -> None:
-    assert complaint.of(b"{}") == "is not JSON"
+    assert document.complaint(b"{}") == "is not JSON"
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nvidia_runtime import compile, config, create, document, schemas
+from nvidia_runtime import create, document, schemas
 from nvidia_runtime.cdi import names, registry
 from nvidia_runtime.cdi import spec as cdi_spec_file
+from nvidia_runtime.compile import config, snapshot
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import argv, edit
-from nvidia_runtime.runtime import Launch
-from nvidia_runtime.snapshot import Snapshot
+from nvidia_runtime.start import Launch
+from nvidia_runtime.store.snapshot import Snapshot
 
 Document = dict[str, Any]
 LAUNCH = Launch("", "", "", "/usr/bin/nvidia-container-runtime")
@@ -224,7 +225,7 @@ def in_mode(folder: Path, mode: str) -> Snapshot:
     file = folder / f"{mode}.toml"
     file.write_text(f'[nvidia-container-runtime]\nmode = "{mode}"')
     os.utime(file, (2**32, 2**32))  # of the future: no snapshot is kept
-    return compile.settings(str(file))
+    return snapshot.settings(str(file))
 
 
 @few

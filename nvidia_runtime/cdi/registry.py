@@ -14,7 +14,7 @@ from typing import Any
 
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.snapshot import stamp
+from nvidia_runtime.store.files import stamp
 
 Stamps = list[list[Any]]
 Progress = Callable[[int, int], None]

@@ -6,7 +6,7 @@ The checks name the first error with its place; `schemas` lists all.  Ring: else
 
 from __future__ import annotations
 
-from nvidia_runtime import complaint
+from nvidia_runtime import document
 from nvidia_runtime.cdi import names
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.edit import STAGES
@@ -128,7 +128,7 @@ def _decode(data: bytes, path: str) -> object:
     try:
         return load(data, path, MOST_VALUES)
     except NvidiaRuntimeError:
-        what = complaint.of(data) if path.endswith(".json") else ""
+        what = document.complaint(data) if path.endswith(".json") else ""
         if "column" in what:  # who wrote JSON is not helped by what YAML thinks of it
             raise NvidiaRuntimeError(what, path) from None
         raise

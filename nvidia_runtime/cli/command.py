@@ -162,10 +162,10 @@ class Configured(Command):
 
     def config_path(self) -> str:
         """Give the absolute path of the config.toml that is meant, which need not exist."""
-        from nvidia_runtime import snapshot  # only for those that read one
+        from nvidia_runtime.store import files  # only for those that read one
 
         given = self.config or str(getattr(self.root_app, "config", ""))
-        path = os.path.abspath(given) if given else snapshot.config_path()
+        path = os.path.abspath(given) if given else files.config_path()
         if given and not os.path.exists(path):
             raise NvidiaRuntimeError("there is no such config.toml", path)
         self.debug(f"settings from {path}{'' if os.path.exists(path) else ' (absent: defaults)'}")

@@ -66,21 +66,21 @@ class System(Group):
 
 
 Ctk.subcommand("cdi", Cdi)
-Cdi.subcommand("generate", f"{ROOM}.cdi_generate.Generate")
-Cdi.subcommand("inject", f"{ROOM}.cdi_inject.Inject")
-Cdi.subcommand("list", f"{ROOM}.cdi_list.List")
-Cdi.subcommand("refresh", f"{ROOM}.cdi_refresh.Refresh")
+Cdi.subcommand("generate", f"{ROOM}.cdi.generate.Generate")
+Cdi.subcommand("inject", f"{ROOM}.cdi.inject.Inject")
+Cdi.subcommand("list", f"{ROOM}.cdi.list.List")
+Cdi.subcommand("refresh", f"{ROOM}.cdi.refresh.Refresh")
 Cdi.subcommand("transform", Transform)
-Transform.subcommand("root", f"{ROOM}.cdi_transform.Root")
-Cdi.subcommand("validate", f"{ROOM}.cdi_validate.Validate")
-Cdi.subcommand("watch", f"{ROOM}.cdi_watch.Watch")
-Ctk.subcommand("config", f"{ROOM}.config_command.Config")
+Transform.subcommand("root", f"{ROOM}.cdi.transform.Root")
+Cdi.subcommand("validate", f"{ROOM}.cdi.validate.Validate")
+Cdi.subcommand("watch", f"{ROOM}.cdi.watch.Watch")
+Ctk.subcommand("config", f"{ROOM}.config.command.Config")
 Ctk.subcommand("explain", f"{ROOM}.explain.Explain")
 Ctk.subcommand("hook", f"{ROOM}.hook.Hook")
 Ctk.subcommand("runtime", Runtime)
-Runtime.subcommand("configure", f"{ROOM}.runtime_configure.Configure")
-Runtime.subcommand("unconfigure", f"{ROOM}.runtime_unconfigure.Unconfigure")
-Runtime.subcommand("status", f"{ROOM}.runtime_status.Show")
+Runtime.subcommand("configure", f"{ROOM}.runtime.configure.Configure")
+Runtime.subcommand("unconfigure", f"{ROOM}.runtime.unconfigure.Unconfigure")
+Runtime.subcommand("status", f"{ROOM}.runtime.status.Show")
 Ctk.subcommand("selftest", f"{ROOM}.selftest.Selftest")
 Ctk.subcommand("simulate", f"{ROOM}.simulate.Simulate")
 Ctk.subcommand("snapshot", Snapshots)
@@ -90,8 +90,8 @@ Snapshots.subcommand("show", f"{ROOM}.snapshot.Show")
 Ctk.subcommand("spec", Spec)
 Spec.subcommand("validate", f"{ROOM}.spec_validate.Validate")
 Ctk.subcommand("system", System)
-System.subcommand("create-dev-char-symlinks", f"{ROOM}.system_dev_char.CreateDevCharSymlinks")
-System.subcommand("create-device-nodes", f"{ROOM}.system_device_nodes.CreateDeviceNodes")
+System.subcommand("create-dev-char-symlinks", f"{ROOM}.system.dev_char.CreateDevCharSymlinks")
+System.subcommand("create-device-nodes", f"{ROOM}.system.device_nodes.CreateDeviceNodes")
 
 
 def main() -> None:
@@ -122,17 +122,17 @@ def main() -> None:
 
 def _give_links_back() -> None:
     """Return network interfaces that a killed container still holds, if there may be any."""
-    from nvidia_runtime import snapshot  # where our state is
+    from nvidia_runtime.store import files  # where our state is
 
-    folder = f"{snapshot.state_folder()}/netns"
+    folder = f"{files.state_folder()}/netns"
     try:
         if not os.listdir(folder):
             return
     except OSError:
         return
-    from nvidia_runtime import net_devices  # seldom
+    from nvidia_runtime.net import devices  # seldom
 
-    for line in net_devices.recover():
+    for line in devices.recover():
         print(line, file=sys.stderr)
 
 

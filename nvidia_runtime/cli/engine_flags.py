@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.cli.engines import preview, restart, running
-from nvidia_runtime.cli.engines.wanted import PROGRAM, Wanted
+from nvidia_runtime.engines import preview, restart, running
+from nvidia_runtime.engines.wanted import PROGRAM, Wanted
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
-    from nvidia_runtime.cli.engines.running import Running
-    from nvidia_runtime.cli.engines.wanted import Plan
+    from nvidia_runtime.engines.running import Running
+    from nvidia_runtime.engines.wanted import Plan
 
 ENGINES = ("containerd", "crio", "docker", "podman")
 NAME = "nvidia"

@@ -10,10 +10,10 @@ from typing import Any
 
 from plumbum import cli
 
-from nvidia_runtime import snapshot
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.log import shown
+from nvidia_runtime.store import files
 
 Record = dict[str, Any]
 
@@ -28,7 +28,7 @@ class Explain(Command):
 
     def main(self, container: str = "") -> int:
         """Print the record of a container, by its id or the beginning of it."""
-        state = snapshot.state_folder()
+        state = files.state_folder()
         folder = Path(state, "containers")
         names = _names(folder) if state else []
         if not container:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.store import files
 
 LARGEST = 32 << 20
 STDIN = "-"
@@ -45,14 +46,7 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
             return
         target = Path(path).resolve()
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)  # of a killed run with our number
-        try:
-            _write_new(temporary, data, mode)
-            temporary.rename(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        files.replace(os.fspath(target), data, mode)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except (ValueError, RuntimeError) as error:  # a NUL in the path, links in a circle
@@ -64,10 +58,3 @@ def _is_special(path: str) -> bool:
     return path.startswith(("/dev/", "/proc/")) or (
         os.path.exists(path) and not os.path.isfile(path)
     )
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        os.fchmod(descriptor, mode)

@@ -11,12 +11,14 @@ from typing import Any
 
 from plumbum import cli
 
-from nvidia_runtime import config, legacy
 from nvidia_runtime.cli import engine_support
 from nvidia_runtime.cli.command import Command, boolean
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import hooks, machine
 from nvidia_runtime.generate.options import HOOK, Options
+from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.store import files
 
 PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
 CTK = "nvidia-ctk"
@@ -242,4 +244,4 @@ def _hook_program(given: str) -> str:
     default = CTK if os.path.basename(given) == CTK else HOOK
     if "/" in given:
         return os.path.abspath(given)
-    return legacy.executable(given or HOOK, default)
+    return lowlevel.executable(given or HOOK, default, files.environment(b"PATH"))

@@ -8,11 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime import compile, config, machine, snapshot
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.command import Command, Configured
+from nvidia_runtime.compile import config
+from nvidia_runtime.compile import snapshot as compile
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.shortcut import PREFIX as SHORTCUT
+from nvidia_runtime.store import files, machine_file, snapshot
+from nvidia_runtime.store.shortcut import PREFIX as SHORTCUT
 
 SNAPSHOT = "snapshot-"
 MACHINE = "machine-"
@@ -24,7 +26,7 @@ class Show(Configured):
     def main(self) -> int:
         """Print the state, one fact a line."""
         path = self.config_path()
-        folder = snapshot.state_folder()
+        folder = files.state_folder()
         print(f"state folder  {folder or 'none that only this user can write'}")
         print(f"config        {path}{'' if os.path.exists(path) else ' (absent: defaults)'}")
         found = snapshot.load(path)
@@ -53,7 +55,7 @@ class Rebuild(Configured):
         if snapshot.load(path) is None:
             raise NvidiaRuntimeError(
                 "the snapshot could not be kept; every create compiles again",
-                where=snapshot.state_folder() or snapshot.SYSTEM_FOLDER,
+                where=files.state_folder() or files.SYSTEM_FOLDER,
                 hint="try again if a spec was just written; otherwise make the folder writable",
             )
         return 0
@@ -64,7 +66,7 @@ class Drop(Command):
 
     def main(self) -> int:
         """Remove the files; records of injections stay."""
-        folder = snapshot.state_folder()
+        folder = files.state_folder()
         for name in [
             name for kind in (SNAPSHOT, MACHINE, SHORTCUT) for name in _names(folder, kind)
         ]:
@@ -79,14 +81,14 @@ class Drop(Command):
 def _machine(path: str) -> str:
     """Say what a machine file knows, for which mode and config.toml, and whether it holds."""
     try:
-        data = snapshot.read_own(path)
+        data = files.read_own(path)
         header = json.loads(data[: data.index(b"\n")])
         config_path, variant = header["key"][2], header["key"][4]
-        found = machine.Machine(data, header["key"])
+        found = machine_file.Machine(data, header["key"])
         verdict = "fresh" if found.is_fresh() else "stale: the next create looks at the machine"
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
         return f"{path}: cannot be read"
-    start = f"\n{machine.KIND}=".encode()
+    start = f"\n{machine_file.KIND}=".encode()
     names = [line.split("\t")[0] for line in data.decode().split(start.decode())[1:]]
     return f"{', '.join(names)} (mode {variant}, {config_path}): {verdict}"
 
@@ -101,7 +103,7 @@ def _verdict(found: snapshot.Snapshot | None) -> str:
 
 
 def _changed(found: snapshot.Snapshot) -> list[str]:
-    return [name for name, *numbers in _stamps(found) if (snapshot.stamp(name) or []) != numbers]
+    return [name for name, *numbers in _stamps(found) if (files.stamp(name) or []) != numbers]
 
 
 def _stamps(found: snapshot.Snapshot) -> list[list[Any]]:

@@ -11,10 +11,12 @@ import os
 
 from plumbum import cli
 
-from nvidia_runtime import config, document, request
+from nvidia_runtime import document
+from nvidia_runtime.admission import request
 from nvidia_runtime.cli import files, findings
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.findings import Finding
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit
 

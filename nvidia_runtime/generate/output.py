@@ -11,6 +11,7 @@ import os
 
 from nvidia_runtime.cdi import yaml_text
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,24 +49,8 @@ def write(path: str, data: bytes) -> None:
         folder = os.path.dirname(target)
         if not os.path.exists(folder):
             os.makedirs(folder, mode=0o755, exist_ok=True)
-        temporary = f"{folder}/.{os.path.basename(target)[:100]}.{os.getpid()}"
-        if os.path.lexists(temporary):  # of a process that was killed here
-            os.unlink(temporary)
-        try:
-            _write_new(temporary, data)
-            os.rename(temporary, target)
-        except OSError:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            raise
+        files.replace(target, data, MODE)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except ValueError as error:  # a NUL in the path
         raise NvidiaRuntimeError(str(error), path) from None
-
-
-def _write_new(path: str, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        os.fchmod(descriptor, MODE)

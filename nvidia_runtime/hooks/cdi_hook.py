@@ -8,13 +8,14 @@ path of the container's goes through `rootfs`.  Nothing is executed.  Ring: hook
 import posix
 import sys
 
-from nvidia_runtime import snapshot, verbs
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.hooks import cdi_verbs
+from nvidia_runtime.prepare import verbs
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.verbs import Call
+    from nvidia_runtime.prepare.verbs import Call
 
 PROGRAM = "nvidia-cdi-hook"
 
@@ -29,7 +30,7 @@ def run(words: list[str], program: str = PROGRAM) -> int:
     """Do what the words say; give the exit code."""
     debug = False
     try:
-        call = verbs.parse(words, lambda name: snapshot.environment(name.encode()))
+        call = verbs.parse(words, lambda name: files.environment(name.encode()))
         debug = call.switches["debug"] and not call.switches["quiet"]
         if call.help or call.version:
             _print(call)

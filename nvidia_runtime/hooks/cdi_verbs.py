@@ -9,8 +9,8 @@ from nvidia_runtime.rootfs import links, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nvidia_runtime.prepare.verbs import Step
     from nvidia_runtime.rootfs.resolver import Place
-    from nvidia_runtime.verbs import Step
 
 
 class Call:

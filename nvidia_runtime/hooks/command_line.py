@@ -48,8 +48,8 @@ def parse(words: list[str]) -> Call:
             else:
                 call.config = value if equals else rest.pop(0)
         elif name in ("debug", "version"):
+            from nvidia_runtime.admission.requirements import TRUE
             from nvidia_runtime.oci.argv import FALSE  # seldom: runc passes no flags
-            from nvidia_runtime.requirements import TRUE
 
             if equals and value not in TRUE + FALSE:
                 call.complaint = f"invalid boolean value {value!r} for -{name}"

@@ -6,15 +6,15 @@ Ring: hook.
 
 import posix
 
-from nvidia_runtime import snapshot
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from nvidia_runtime.snapshot import Settings, Snapshot
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 NAME = "nvidia-container-cli"
 COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
@@ -133,7 +133,7 @@ def run(words: list[str], known: "Snapshot", ignored: str) -> "NoReturn":
 
 def _search_path(root: str) -> str:
     """Give PATH with the default folders, all of it below the driver root first."""
-    folders = [folder for folder in snapshot.environment(b"PATH").split(":") if folder]
+    folders = [folder for folder in files.environment(b"PATH").split(":") if folder]
     folders += [folder for folder in lowlevel.DEFAULT_PATH if folder not in folders]
     if root:
         below = [f"{root.rstrip('/')}/{folder.lstrip('/')}" for folder in folders]

@@ -9,21 +9,23 @@ there is no other mode.  Ring: hook; with a warm snapshot it imports what create
 import posix
 import sys
 
-from nvidia_runtime import capabilities, policy, request, snapshot, start
+from nvidia_runtime import document, start
+from nvidia_runtime.admission import capabilities, policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import command_line, container_cli
 from nvidia_runtime.oci import bundle, state
+from nvidia_runtime.store import files, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.document import Document
     from nvidia_runtime.hooks.command_line import Call
     from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.oci.state import State
-    from nvidia_runtime.policy import Admitted
-    from nvidia_runtime.snapshot import Settings, Snapshot
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 HOOK = "nvidia-container-runtime-hook"
 MODE = "nvidia-container-runtime.mode"
@@ -89,14 +91,14 @@ def configure(call: "Call", program: str, ignored: str) -> None:
 
 def _load(file: str) -> "Snapshot":
     """Give the settings with their file, which must be there if somebody names it."""
-    config = file or snapshot.config_path()
+    config = file or files.config_path()
     known = snapshot.load(config)
     if known is None:
-        from nvidia_runtime import compile  # heavy: TOML
+        from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
 
         known = compile.settings(config)
     by = "-config" if file else "NVIDIA_CTK_CONFIG_FILE_PATH"
-    if known.stamp is None and (file or snapshot.environment(by.encode())):
+    if known.stamp is None and (file or files.environment(by.encode())):
         hint = f"correct {by}, or leave it out: without a file the defaults hold"
         raise NvidiaRuntimeError("there is no such configuration file", where=config, hint=hint)
     return known
@@ -104,7 +106,9 @@ def _load(file: str) -> "Snapshot":
 
 def _asks_perhaps(found: "Bundle") -> bool:
     """Whether a container may be one that asks for devices, as far as broken settings can tell."""
-    from nvidia_runtime import compile  # it has been loaded: it found them broken
+    from nvidia_runtime.compile import (
+        snapshot as compile,  # it has been loaded: it found them broken
+    )
 
     asked = request.read(found.spec, {**compile.defaults(), MOUNTS: True}, found.path)
     return bool(asked.by_env or asked.by_mount)
@@ -114,7 +118,8 @@ def _read_request(found: "Bundle", container: "State", settings: "Settings") -> 
     asked = request.read(found.spec, {**settings, request.ANNOTATION_PREFIXES: []}, found.path)
     if settings[IMAGE_REQUESTS] == "allow" or not (asked.by_env or asked.imex_by_env):
         return asked
-    from nvidia_runtime import image_env, image_policy  # only where images are not trusted
+    from nvidia_runtime.admission import image as image_env  # only where images are not trusted
+    from nvidia_runtime.admission import image_policy
 
     image = image_env.read(found.spec, container.container)
     return image_policy.limit(asked, settings, image)
@@ -148,7 +153,7 @@ def _required(found: "Bundle", name: str, kind: type) -> "Any":
         raise NvidiaRuntimeError(f"has no {name}", where=found.path, hint=bundle.HINT)
     if type(value) is not kind:
         wanted = "an object" if kind is dict else "a string"
-        raise request.wrong_type(f"{found.path}: {name}", wanted, value)
+        raise document.wrong_type(f"{found.path}: {name}", wanted, value)
     return value
 
 
@@ -156,7 +161,7 @@ def _root(root: "Document", folder: str, path: str) -> str:
     """Give the absolute path of the container's root; a relative one is relative to the bundle."""
     name = root.get("path")
     if type(name) is not str or not name:
-        raise request.wrong_type(f"{path}: root.path", "a path", name)
+        raise document.wrong_type(f"{path}: root.path", "a path", name)
     if name[:1] != "/":
         name = f"{folder}/{name}" if folder else name
     if name[:1] != "/":
@@ -178,9 +183,9 @@ def _is_privileged(found: "Bundle") -> bool:
     given = process.get("capabilities")
     if has_listed_capabilities(version):
         if given is not None and type(given) is not list:
-            raise request.wrong_type(where, f"a list in version {version}", given)
+            raise document.wrong_type(where, f"a list in version {version}", given)
     elif type(given) is list:
-        raise request.wrong_type(where, f"an object in version {version}", given)
+        raise document.wrong_type(where, f"an object in version {version}", given)
     return request.is_privileged(process, found.path)
 
 
@@ -221,8 +226,8 @@ def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[st
     """Give what the image requires, for the program to judge."""
     if settings["disable-require"] or not request.has_requirements(environment):
         return ()
-    start.preload("requirements")  # only for images that are based on CUDA's
-    from nvidia_runtime import requirements
+    start.preload("admission.requirements")  # only for images that are based on CUDA's
+    from nvidia_runtime.admission import requirements
 
     found = requirements.read(environment)
     version = environment.get("CUDA_VERSION", "")
@@ -238,10 +243,8 @@ def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
     if known.settings[SKIP_MODE] or mode == "legacy":
         return
     if mode == "auto":
-        from nvidia_runtime import resolve
-
         mode = "cdi"
-        if any(name[:1] == "=" for name in resolve.qualify(devices, "")):
+        if any(name[:1] == "=" for name in request.qualify(devices, "")):
             from nvidia_runtime.host import platform  # looks at the machine
 
             if (platform.mode() or platform.ask()) != "csv":

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Document of an OCI runtime-spec document, in place.  The only module that changes one.
+"""Edits of an OCI runtime-spec document, in place.  The only module that changes one.
 
 Everything that is not edited stays as it is, unknown fields too; a field of a wrong type is an
 error with its path only where it has to be edited.  Ring: create.
 """
 
-from nvidia_runtime.document import kind as kind_of
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.document import wrong_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
     if hooks is None:
         return False
     if type(hooks) is not dict:
-        raise _wrong_type(f"{path}: hooks", "an object", hooks)
+        raise wrong_type(f"{path}: hooks", "an object", hooks)
     found = _list(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
     return any(program_of(hook) in names for hook in found)
 
@@ -132,14 +131,14 @@ def _owner(spec: "Document", path: str) -> "Document":
     if user is None:
         return {}
     if type(user) is not dict:
-        raise _wrong_type(f"{path}: process.user", "an object", user)
+        raise wrong_type(f"{path}: process.user", "an object", user)
     owner: "Document" = {}
     for name in ("uid", "gid"):
         value = user.get(name)
         if value is None:
             continue
         if type(value) is not int:
-            raise _wrong_type(f"{path}: process.user.{name}", "a whole number", value)
+            raise wrong_type(f"{path}: process.user.{name}", "a whole number", value)
         if value > 0:
             owner[name] = value
     return owner
@@ -151,7 +150,7 @@ def _apply_mounts(spec: "Document", mounts: "list[Document]", path: str) -> None
     first: dict[object, int] = {}
     for index, mount in enumerate(present):
         if type(mount) is not dict:
-            raise _wrong_type(f"{path}: mounts[{index}]", "an object", mount)
+            raise wrong_type(f"{path}: mounts[{index}]", "an object", mount)
         first.setdefault(_clean(mount.get("destination")), index)
     for mount in mounts:
         target = _clean(mount["destination"])
@@ -226,7 +225,7 @@ def _object(parent: "Document", key: str, path: str) -> "Document":
     if value is None:
         value = parent[key] = {}
     if type(value) is not dict:
-        raise _wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "an object", value)
+        raise wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "an object", value)
     return value
 
 
@@ -236,10 +235,5 @@ def _list(parent: "Document", key: str, path: str) -> list[object]:
     if value is None:
         value = parent[key] = []
     if type(value) is not list:
-        raise _wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "a list", value)
+        raise wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "a list", value)
     return value
-
-
-def _wrong_type(where: str, wanted: str, value: object) -> NvidiaRuntimeError:
-    hint = "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file"
-    return NvidiaRuntimeError(f"must be {wanted}, not {kind_of(value)}", where=where, hint=hint)

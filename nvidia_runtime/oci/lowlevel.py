@@ -57,6 +57,17 @@ def _places(candidate: str, path: str) -> list[str]:
     return [f"{folder}/{candidate}" for folder in folders]
 
 
+def executable(program: str, default: str, path: str) -> str:
+    """Return the path of a program: an absolute one, one found in ``path``, else below /usr/bin."""
+    if program[:1] == "/":
+        return program
+    if program and "/" not in program:
+        for file in _places(program, path):
+            if is_executable(file):
+                return file
+    return f"/usr/bin/{default}"
+
+
 def is_executable(file: str) -> bool:
     """Whether somebody may execute a file."""
     try:

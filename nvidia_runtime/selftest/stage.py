@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime import config
+from nvidia_runtime.compile import config
 from nvidia_runtime.selftest import tree
 from nvidia_runtime.selftest.attack import Attack
 from nvidia_runtime.selftest.canary import Canary

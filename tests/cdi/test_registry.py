@@ -15,8 +15,8 @@ import pytest
 import shim
 from builders import Document, cdi_spec, device
 
-from nvidia_runtime import snapshot
 from nvidia_runtime.cdi import registry
+from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,8 +288,8 @@ def test_everything_that_was_read_has_a_stamp(machine: Machine) -> None:
 
     etc, run = machine.folder / "etc", machine.folder / "run"
     assert stamps == [
-        [str(etc), *(snapshot.stamp(str(etc)) or ())],
+        [str(etc), *(files.stamp(str(etc)) or ())],
         [str(run)],
-        [f"{etc}/a.json", *(snapshot.stamp(f"{etc}/a.json") or ())],
-        [f"{etc}/b.json", *(snapshot.stamp(f"{etc}/b.json") or ())],
+        [f"{etc}/a.json", *(files.stamp(f"{etc}/a.json") or ())],
+        [f"{etc}/b.json", *(files.stamp(f"{etc}/b.json") or ())],
     ]

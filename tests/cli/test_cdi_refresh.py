@@ -369,7 +369,7 @@ def test_interrupted_refresh_leaves_the_old_file() -> None:
 def test_it_is_ours_afterwards() -> None:
     """So the runtime may write it anew when it no longer fits."""
     probe = (
-        "import hashlib; from nvidia_runtime import generated; "
+        "import hashlib; from nvidia_runtime.compile import written; "
         f"data = open('{SPEC}', 'rb').read(); "
         f"print(generated.recall('{SPEC}', hashlib.sha256(data).hexdigest()).mode)"
     )

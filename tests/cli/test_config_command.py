@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime import config, schemas
-from nvidia_runtime.cli import config_text
+from nvidia_runtime import schemas
+from nvidia_runtime.cli.config import text as config_text
+from nvidia_runtime.compile import config
 
 from . import ctk
 

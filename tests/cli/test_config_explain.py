@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime import config
+from nvidia_runtime.compile import config
 
 from . import ctk
 

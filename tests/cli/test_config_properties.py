@@ -11,8 +11,9 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvidia_runtime import config
-from nvidia_runtime.cli import config_set, config_text
+from nvidia_runtime.cli.config import set
+from nvidia_runtime.cli.config import text as config_text
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -75,7 +76,7 @@ def test_any_text_is_read_or_refused(text: str, key: str) -> None:
 def test_any_option_is_read_or_refused(option: str, separator: str) -> None:
     for text in (option, f"nvidia-container-runtime.runtimes={option}", f"features.{option}"):
         try:
-            key, _ = config_set.read(text, separator)
+            key, _ = set.read(text, separator)
         except NvidiaRuntimeError as error:
             assert str(error).startswith("--set ")
         else:
@@ -84,4 +85,4 @@ def test_any_option_is_read_or_refused(option: str, separator: str) -> None:
 
 def test_option_names_are_those_of_the_settings() -> None:
     with pytest.raises(NvidiaRuntimeError, match="unknown setting 'Disable-Require'"):
-        config_set.read("Disable-Require=true")
+        set.read("Disable-Require=true")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nvidia_runtime.cli.engines import running as engines
-from nvidia_runtime.cli.engines.running import Running
-from nvidia_runtime.cli.runtime_configure import Configure
+from nvidia_runtime.cli.runtime.configure import Configure
+from nvidia_runtime.engines import running as engines
+from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+from engines.files import listener
 
 from . import ctk
-from .engines import listener
 
 ADVICE = "k3s finds nvidia-container-runtime itself when it starts; there is nothing to configure"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime.cli import runtime_status
-from nvidia_runtime.cli.engines.running import Running
-from nvidia_runtime.cli.runtime_status import Status
+from nvidia_runtime.cli.runtime import status
+from nvidia_runtime.cli.runtime.status import Status
+from nvidia_runtime.engines.running import Running
 
 from . import ctk
 
@@ -43,7 +43,7 @@ def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Run
     ],
 )
 def test_cdi(name: str, version: tuple[int, ...], *, said: bool | None, has: bool | None) -> None:
-    assert runtime_status.has_cdi(engine(name, version), said) is has
+    assert status.has_cdi(engine(name, version), said) is has
 
 
 def test_what_a_file_says_of_us(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_a_file_says_of_us(tmp_path: Path) -> None:
         )
     )
 
-    found = runtime_status.status(engine("docker", (28, 3), str(file)))
+    found = status.status(engine("docker", (28, 3), str(file)))
 
     assert (found.runtimes, found.default_runtime, found.is_default, found.cdi) == (
         ("nvidia",),
@@ -75,14 +75,14 @@ def test_broken_file_is_a_part_of_the_answer(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text("{")
 
-    found = runtime_status.status(engine("docker", (28, 3), str(file)))
+    found = status.status(engine("docker", (28, 3), str(file)))
 
     assert found.problem.startswith(str(file))
     assert found.runtimes == ()
 
 
 def test_table() -> None:
-    lines = runtime_status.table(
+    lines = status.table(
         [
             Status(
                 engine="docker",

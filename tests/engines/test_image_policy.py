@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime import image_env
+from nvidia_runtime.admission import image as image_env
 
 from . import processes
 from .containerd import Containerd

@@ -33,7 +33,7 @@ LOW_LEVEL = ("runc_v1", "runc_v2", "crun_v1", "crun_v2")
 TREE = Path(__file__).resolve().parents[2]
 STATE = "/run/nvidia-container-runtime"
 OWN_STATE = f"mkdir -p {STATE} && mount -t tmpfs -o mode=755 none {STATE}"
-RECOVER = "from nvidia_runtime import net_devices; print(*net_devices.recover(), sep='; ')"
+RECOVER = "from nvidia_runtime.net import devices; print(*devices.recover(), sep='; ')"
 ADDRESSES = ["10.1.2.3/24", "fd00::5/64"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("ip"), reason="ip is not installed")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime import node_filter
+from nvidia_runtime.prepare import node_filter
 
 from . import processes
 from .bundles import Bundles

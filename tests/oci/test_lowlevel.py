@@ -196,3 +196,38 @@ def test_runtime_that_cannot_be_executed(tmp_path: Path) -> None:
         f"nvidia_runtime.errors.NvidiaRuntimeError: {runtime}: "
         "cannot execute the low-level runtime: no such file or directory"
     )
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path) -> Path:
+    """Return a folder with a program in it."""
+    (tmp_path / "program").touch()
+    (tmp_path / "program").chmod(0o755)
+    (tmp_path / "text").touch()
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/absolute/absent", "/absolute/absent"),
+        ("program", "{}/program"),
+        ("text", "/usr/bin/default"),
+        ("folder", "/usr/bin/default"),
+        ("absent", "/usr/bin/default"),
+        ("", "/usr/bin/default"),
+        ("./program", "/usr/bin/default"),
+        ("a\0b", "/usr/bin/default"),
+    ],
+)
+def test_executable(program: str, expected: str, bin_folder: Path) -> None:
+    path = f"relative::{bin_folder}"
+
+    assert lowlevel.executable(program, "default", path) == expected.format(bin_folder)
+
+
+def test_executable_in_a_default_folder(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nvidia_runtime.oci.lowlevel.DEFAULT_PATH", (str(bin_folder),))
+
+    assert lowlevel.executable("program", "default", "") == f"{bin_folder}/program"

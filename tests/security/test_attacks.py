@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 import shim
 
-from nvidia_runtime import config
+from nvidia_runtime.compile import config
 from nvidia_runtime.selftest import attack, stage, suite, ways
 
 from . import naive

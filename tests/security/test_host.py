@@ -19,15 +19,17 @@ import pytest
 import shim
 from shim import Site
 
-from nvidia_runtime import config, net_devices, prepare
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import driver_files, hooks
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
+from nvidia_runtime.net import devices
+from nvidia_runtime.prepare import decide
+from nvidia_runtime.prepare.verbs import VERBS
 from nvidia_runtime.selftest import attack, stage, suite, ways
-from nvidia_runtime.verbs import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +212,7 @@ def test_t09_every_hook_of_ours_has_variables() -> None:
         made = hooks.hook("/usr/bin/nvidia-cdi-hook", verb)
         assert {entry.partition("=")[0] for entry in made["env"]} <= FIXED
         assert made["env"]
-    for variables in (prepare.ENVIRONMENT, net_devices.HOOK_ENV):
+    for variables in (decide.ENVIRONMENT, devices.HOOK_ENV):
         assert variables
         assert {entry.partition("=")[0] for entry in variables} <= FIXED
 

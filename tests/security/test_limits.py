@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rootfs import images
 
-from nvidia_runtime import document, image_env
+from nvidia_runtime import document
+from nvidia_runtime.admission import image as image_env
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit, state

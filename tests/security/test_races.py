@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 import shim
 
-from nvidia_runtime import prepared
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.prepare import carry_out
+from nvidia_runtime.prepare.steps import Library, Plan
 from nvidia_runtime.rootfs import (
     application_profile,
     cuda_compat,
@@ -32,7 +33,6 @@ from nvidia_runtime.rootfs import (
     resolver,
 )
 from nvidia_runtime.selftest import attack, stage, suite, ways
-from nvidia_runtime.takeover import Library, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def prepare(root: resolver.Place, number: int) -> object:
     plan.folders = [L]
     plan.libraries = [Library(L, "libcuda.so.1", "/nonexistent")]
     plan.compat = ("550.1.1", "", cuda_compat.FOLDER)
-    return prepared.carry_out(plan)
+    return carry_out.carry_out(plan)
 
 
 # What is done, and which folder of the image is exchanged with which link.

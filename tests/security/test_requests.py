@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvidia_runtime import config, policy, request
+from nvidia_runtime.admission import policy, request
 from nvidia_runtime.cdi import names
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import imex
 

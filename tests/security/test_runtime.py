@@ -16,7 +16,7 @@ import pytest
 import shim
 from shim import Site
 
-from nvidia_runtime import config
+from nvidia_runtime.compile import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image itself says, as opposed to its user, by the engine's files.
+
+Docker and containers/storage (podman, CRI-O) keep an image's configuration in a file, beside the
+container's root file system; no daemon is asked.  containerd has it in a database: unknown.
+The image's author writes these files, so what another reader might understand otherwise than we
+do counts as unreadable.  Ring: elsewhere; only where images are not trusted.
+"""
+
+import json
+import posix
+
+from nvidia_runtime.admission.request import VISIBLE_DEVICES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.document import Document
+
+# A thousand containers are one megabyte in containers.json; the other files have some kilobytes.
+LARGEST = 16 << 20
+# root.path lies at most this far below an engine's folder: ROOT/btrfs/subvolumes/ID.
+DEEPEST = 5
+# containers/storage lists containers of `podman run --rm` apart since 2022.
+LISTS = ("containers.json", "volatile-containers.json")
+HEX = frozenset("0123456789abcdef")
+
+
+class Image:
+    """What an image says: its NAME=VALUE entries, and the annotations, which podman copies."""
+
+    __slots__ = ("annotations", "environment", "is_readable")
+
+    def __init__(
+        self,
+        environment: frozenset[str],
+        annotations: "Document | None" = None,
+        is_readable: bool = True,
+    ) -> None:
+        self.environment = environment
+        self.annotations = annotations or {}
+        self.is_readable = is_readable
+
+
+UNREADABLE = Image(frozenset(), is_readable=False)
+
+
+class _UnreadableError(Exception):
+    """An engine's file that says something, but not in one way only."""
+
+
+def read(spec: "Document", container: str) -> Image | None:
+    """Find the image of a container by its root file system.
+
+    ``None`` if no engine's files name the container; an image that is not ``is_readable`` if they
+    do, but do not say what is the image's.
+    """
+    try:
+        found = _find(spec, container)
+    except _UnreadableError:
+        return UNREADABLE
+    if found is None and _is_of_podman(spec):
+        return UNREADABLE
+    return found
+
+
+def _is_of_podman(spec: "Document") -> bool:
+    """Whether podman made a container: it copies an image's annotations."""
+    annotations = spec.get("annotations")
+    if type(annotations) is not dict:
+        return False
+    return annotations.get("io.container.manager") == "libpod" or any(
+        key.startswith("io.podman.annotations.") for key in annotations
+    )
+
+
+def _find(spec: "Document", container: str) -> Image | None:
+    root = spec.get("root")
+    path = root.get("path") if type(root) is dict else None
+    if type(path) is not str or path[:1] != "/" or "/" in container or container in ("", ".", ".."):
+        return None
+    parts = path.rstrip("/").split("/")
+    for depth in range(len(parts) - 1, max(1, len(parts) - 1 - DEEPEST), -1):
+        folder = "/".join(parts[:depth])
+        try:
+            image = _of_docker(folder, container)
+        except _UnreadableError:
+            return None  # docker copies no annotations, so these are the user's in any case
+        image = image or _of_storage(folder, parts[depth], container)
+        if image:
+            return image
+    return None
+
+
+def _of_docker(folder: str, container: str) -> Image | None:
+    """Read DATA-ROOT/containers/ID and the image's configuration in DATA-ROOT/image/DRIVER."""
+    config = _load(f"{folder}/containers/{container}/config.v2.json")
+    driver, digest = _text(config, "Driver"), _digest(_text(config, "Image"))
+    if config is None:
+        return None
+    if not driver or "/" in driver or not digest:
+        raise _UnreadableError
+    image = _load(f"{folder}/image/{driver}/imagedb/content/sha256/{digest}")
+    environment = _environment(image)
+    host = _load(f"{folder}/containers/{container}/hostconfig.json")
+    if _asks_for_gpus(host):
+        # The daemon sets the variable for `docker run --gpus`, which only a user can write.
+        prefix = f"{VISIBLE_DEVICES}="
+        environment = frozenset(each for each in environment if not each.startswith(prefix))
+    return Image(environment)
+
+
+def _asks_for_gpus(host: "Any") -> bool:
+    requests = host.get("DeviceRequests") if type(host) is dict else None
+    for each in requests if type(requests) is list else ():
+        if _text(each, "Driver") == "nvidia":
+            return True
+        options = each.get("Capabilities") if type(each) is dict else None
+        for option in options if type(options) is list else ():
+            if type(option) is list and "gpu" in option:
+                return True
+    return False
+
+
+def _of_storage(folder: str, driver: str, container: str) -> Image | None:
+    """Read GRAPHROOT/DRIVER-containers and GRAPHROOT/DRIVER-images/IMAGE."""
+    found: str | None = None
+    for name in LISTS:
+        listed = _load(f"{folder}/{driver}-containers/{name}")
+        for each in listed if type(listed) is list else ():
+            if _text(each, "id") == container:
+                found = _text(each, "image")
+    if found is None:
+        return None
+    if not found:
+        return Image(frozenset())  # podman run --rootfs
+    if not _digest(f"sha256:{found}"):
+        raise _UnreadableError
+    image = f"{folder}/{driver}-images/{found}"
+    manifest = _load(f"{image}/manifest")
+    digest = _text(_get(manifest, "config"), "digest")
+    if not _digest(digest):
+        raise _UnreadableError
+    from binascii import b2a_base64  # only here
+
+    # The file's name: "=" and the base64 of what is no plain name.
+    encoded = b2a_base64(digest.encode(), newline=False).decode()
+    environment = _environment(_load(f"{image}/={encoded}"))
+    annotations = _get(manifest, "annotations")
+    return Image(environment, annotations if type(annotations) is dict else None)
+
+
+def _environment(image: "Any") -> frozenset[str]:
+    """Give the environment in an image's configuration."""
+    config = _get(image, "config")
+    if config is None and _get(image, "rootfs") is not None:
+        return frozenset()
+    if type(config) is not dict:
+        raise _UnreadableError
+    entries = _get(config, "Env")
+    if entries is None:
+        return frozenset()
+    if type(entries) is not list:
+        raise _UnreadableError
+    return frozenset(entry for entry in entries if type(entry) is str)
+
+
+def _get(document: "Any", key: str) -> "Any":
+    """Give a field; engines are written in Go, which takes a key in any case, and folds letters."""
+    if type(document) is not dict:
+        return None
+    for other in document:
+        if other != key and other.casefold() == key.casefold():
+            raise _UnreadableError
+    return document.get(key)
+
+
+def _text(document: "Any", key: str) -> str:
+    value = _get(document, key)
+    return value if type(value) is str else ""
+
+
+def _digest(text: str) -> str:
+    """Give the hexadecimal part of a digest, "" if it is none that could name a file."""
+    algorithm, _, digits = text.partition(":")
+    return digits if algorithm == "sha256" and len(digits) == 64 and HEX.issuperset(digits) else ""
+
+
+def _load(path: str) -> "Any":
+    """Read a JSON file of an engine's; None if it is missing."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError:
+        raise _UnreadableError from None
+    try:
+        found = posix.fstat(descriptor)
+        if found.st_mode & 0o170000 != 0o100000 or found.st_size > LARGEST:
+            raise _UnreadableError
+        return json.loads(posix.read(descriptor, found.st_size), object_pairs_hook=_unique)
+    except (OSError, ValueError, RecursionError):
+        raise _UnreadableError from None
+    finally:
+        posix.close(descriptor)
+
+
+def _unique(pairs: "list[tuple[str, Any]]") -> "Document":
+    """Refuse repeated keys: of these Go merges the values."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _UnreadableError
+    return made

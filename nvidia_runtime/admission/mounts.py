@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests by volume mounts, where the settings allow them.  Ring: create.
+
+Kubernetes' device plugin asks so, since only who may mount into a pod can.
+"""
+
+from __future__ import annotations
+
+from posixpath import normpath
+
+from nvidia_runtime.admission.request import decide
+from nvidia_runtime.cdi import names
+from nvidia_runtime.document import list_at, wrong_type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
+
+MOUNT_SOURCE = "/dev/null"
+MOUNT_ROOT = "/var/run/nvidia-container-devices"
+
+
+def read(
+    spec: Document, path: str
+) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
+    """Read requests by mounts of /dev/null below /var/run/nvidia-container-devices.
+
+    Return the devices (``None`` where no mount asks), the IMEX channels and what is no device's.
+    """
+    seen: set[str] = set()
+    found: list[str] = []
+    invalid: list[str] = []
+    imex: list[str] = []
+    for index, mount in enumerate(list_at(spec, "mounts", path)):
+        if type(mount) is not dict:
+            raise wrong_type(f"{path}: mounts[{index}]", "an object", mount)
+        source, target = mount.get("source"), mount.get("destination")
+        if type(source) is not str or type(target) is not str:
+            continue
+        target = normpath(target).replace("//", "/")
+        if (
+            normpath(source).replace("//", "/") != MOUNT_SOURCE
+            or not target.startswith(MOUNT_ROOT)
+            or target in seen
+        ):
+            continue
+        seen.add(target)
+        name = target[len(MOUNT_ROOT) :].strip("/")
+        if name.startswith("imex/"):
+            imex.append(name[5:])
+        elif name.startswith("cdi/"):
+            if qualified := _mounted_cdi_name(name[4:]):
+                found.append(qualified)
+            else:
+                invalid.append(name)
+        elif name:
+            found.append(name)
+    return decide(found) if found else None, tuple(dict.fromkeys(imex)), tuple(invalid)
+
+
+def _mounted_cdi_name(name: str) -> str:
+    """Qualify ``vendor/class=device`` or ``vendor/class/device``; "" if it is neither."""
+    if names.is_qualified(name):
+        return name
+    parts = name.split("/", 2)
+    # A name that is still none cannot be resolved, which is an error: nobody meant no device.
+    return f"{parts[0]}/{parts[1]}={parts[2]}" if len(parts) == 3 else ""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container may have of what it asks for.  No disk, no environment, no clock.
+
+Ring: create.
+"""
+
+from nvidia_runtime.admission.request import IMEX_CHANNELS, VISIBLE_DEVICES, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.store.snapshot import Settings
+
+UNPRIVILEGED = "accept-nvidia-visible-devices-envvar-when-unprivileged"
+LAST_CHANNEL = (1 << 20) - 1
+IGNORE_IMEX = "features.ignore-imex-channel-requests"
+
+
+class Admitted:
+    """The devices that a container gets, where it asked for them, and what it was refused.
+
+    ``devices`` are ids as written, ``all``, ``none``, or qualified names; empty asks for nothing.
+    Every refusal is a sentence that names the setting behind it; ``warnings`` say what the
+    container asks for and cannot be sure to find (CUDA, driver capabilities).
+    """
+
+    __slots__ = ("devices", "gates", "imex", "refusals", "source", "warnings")
+
+    def __init__(self, devices: tuple[str, ...], source: str) -> None:
+        self.devices = devices
+        self.source = source
+        self.gates: tuple[str, ...] = ()
+        self.imex: tuple[str, ...] = ()
+        self.refusals: list[str] = []
+        self.warnings: list[str] = []
+
+
+def admit(
+    request: Request, settings: "Settings", *, annotations: bool, any_channel: bool = False
+) -> Admitted:
+    """Decide by the settings and the container's privileges.
+
+    Annotations go before volume mounts, these before the environment; ``annotations`` says whether
+    the mode reads them at all, ``any_channel`` that another program judges the IMEX channels.
+    """
+    trusts_env = request.privileged or bool(settings[UNPRIVILEGED])
+    refusals = list(request.refused)
+    refusals += [
+        f"ignoring the mount request {name!r}: it names no CDI device"
+        for name in request.invalid_mounts
+    ]
+    if annotations and request.by_annotation:
+        admitted = Admitted(request.by_annotation, "annotations")
+    elif request.by_mount is not None:
+        admitted = Admitted(request.by_mount, "volume mounts")
+    elif request.by_env and not trusts_env:
+        refusals.append(_refusal(VISIBLE_DEVICES))
+        admitted = Admitted((), "")
+    else:
+        admitted = Admitted(request.by_env or (), "environment")
+    if admitted.devices:
+        admitted.gates = request.gates
+        admitted.imex = _admit_imex(request, settings, trusts_env, refusals)
+        if not any_channel:
+            admitted.imex = _valid_channels(admitted.imex, refusals)
+    admitted.refusals = refusals
+    return admitted
+
+
+def _admit_imex(
+    request: Request, settings: "Settings", trusts_env: bool, refusals: list[str]
+) -> tuple[str, ...]:
+    if settings[IGNORE_IMEX]:
+        if request.imex_by_mount or request.imex_by_env:
+            refusals.append(f"ignoring the request for IMEX channels: {IGNORE_IMEX} is true")
+        return ()
+    if request.imex_by_env and not request.imex_by_mount and not trusts_env:
+        refusals.append(_refusal(IMEX_CHANNELS))
+        return ()
+    return request.imex_by_mount or request.imex_by_env
+
+
+def _valid_channels(asked: tuple[str, ...], refusals: list[str]) -> tuple[str, ...]:
+    channels = tuple(channel for channel in asked if _is_channel(channel))
+    if len(channels) < len(asked):
+        lost = ", ".join(repr(channel) for channel in asked if channel not in channels)
+        refusals.append(f"ignoring IMEX channels {lost}: each is a number from 0 to {LAST_CHANNEL}")
+    return channels
+
+
+def _is_channel(name: str) -> bool:
+    """Whether a name is a channel's number; it becomes a part of a path."""
+    return name.isascii() and name.isdigit() and len(name) < 8 and int(name) <= LAST_CHANNEL
+
+
+def _refusal(variable: str) -> str:
+    return f"ignoring {variable} of an unprivileged container: {UNPRIVILEGED} is false"

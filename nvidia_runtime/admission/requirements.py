@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image requires of CUDA, driver, architecture and brand: NVIDIA_REQUIRE_*.
+
+Nothing is looked up here; `host.facts` says what the host has.  Ring: create, where a container
+that gets devices requires something.
+"""
+
+from nvidia_runtime.admission import request
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+PREFIX = "NVIDIA_REQUIRE_"
+# Not a requirement but a choice of files, in csv mode.
+JETPACK = "NVIDIA_REQUIRE_JETPACK"
+DISABLE = "NVIDIA_DISABLE_REQUIRE"
+# What Go's strconv.ParseBool takes for true.
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+VERSIONS = ("cuda", "driver", "arch")
+NAMES = {"cuda": "CUDA", "driver": "driver", "arch": "compute capability", "brand": "brand"}
+MARKS = "<>=!"
+# The results of a comparison, as in C, for which an operator holds.
+ORDERS = {"=": (0,), "!=": (-1, 1), "<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
+SKIPPED = "skipped"
+# More digits than int takes; no version has as many.
+MOST_DIGITS = 18
+
+MET, UNMET, UNKNOWN, MALFORMED = "met", "unmet", "unknown", "malformed"
+
+Version = tuple[int, int, int, bool, str]
+
+
+class Verdict:
+    """Whether the requirements are met; unless they are, what is wrong and what to do about it."""
+
+    __slots__ = ("hint", "kind", "what")
+
+    def __init__(self, kind: str, what: str = "", hint: str = "") -> None:
+        self.kind = kind
+        self.what = what
+        self.hint = hint
+
+
+class _MalformedError(ValueError):
+    """A requirement that is no requirement."""
+
+
+def read(environment: dict[str, str]) -> dict[str, str]:
+    """Give the requirements by their variables, none if NVIDIA_DISABLE_REQUIRE says so."""
+    if environment.get(DISABLE) in TRUE:
+        return {}
+    found = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and not name.startswith(JETPACK)
+    }
+    if request.is_legacy_image(environment):
+        version = _version(environment["CUDA_VERSION"])
+        # A malformed one stays as it is written, for the message.
+        wanted = f"{version[0]}.{version[1]}" if version else environment["CUDA_VERSION"]
+        found["CUDA_VERSION"] = f"cuda>={wanted}"
+    return found
+
+
+def judge(environment: dict[str, str], host: dict[str, str], rule: str) -> list[str]:
+    """Give the warnings about a container's requirements.
+
+    Where the rule is "enforce", raises `NvidiaRuntimeError` for what is not met or malformed, and
+    warns of what cannot be known.
+    """
+    verdict = check(read(environment), host)
+    if verdict.kind in (UNMET, MALFORMED) and rule == "enforce":
+        raise NvidiaRuntimeError(verdict.what, hint=verdict.hint)
+    if verdict.kind in (UNMET, MALFORMED):
+        return [f"{verdict.what}; {verdict.hint}"]
+    return [verdict.what] if verdict.kind == UNKNOWN and rule == "enforce" else []
+
+
+def check(requirements: dict[str, str], host: dict[str, str]) -> Verdict:
+    """Compare with what the host has: cuda, driver, arch and brand; one left out is unknown.
+
+    Spaces separate alternatives, commas what must hold together; a property that we have never
+    heard of is skipped.  What is not met goes before what cannot be understood, and that before
+    what cannot be known.
+    """
+    worst = Verdict(MET)
+    for variable, text in requirements.items():
+        try:
+            met = _is_met(text, host)
+        except _MalformedError as error:
+            if worst.kind != MALFORMED:
+                what = f"cannot understand the image's {_shown(variable)}: {error}"
+                worst = Verdict(MALFORMED, what, f"correct it or set {DISABLE}=true")
+            continue
+        if met is False:
+            return _unmet(text, host)
+        if met is None and worst.kind == MET:
+            what = f"the image's {_shown(variable)} asks for what cannot be found out here"
+            worst = Verdict(UNKNOWN, what)
+    return worst
+
+
+def _is_met(text: str, host: dict[str, str]) -> "bool | None":
+    """Evaluate alternatives in three values: true, false, and None for unknown."""
+    answers: dict[str, bool | str | None] = {}
+    met: bool | None = None
+    is_empty = is_false = True
+    for term in text.split():
+        met = True
+        is_skipped = True
+        for factor in term.split(","):
+            # NVIDIA's images repeat a dozen factors in a hundred alternatives.
+            if factor not in answers:
+                answers[factor] = _holds(factor, host)
+            answer = answers[factor]
+            if answer is SKIPPED:
+                continue
+            is_skipped = False
+            if answer is False:
+                met = False
+                break
+            if answer is None:
+                met = None
+        if is_skipped:
+            continue
+        if met:
+            return True
+        is_empty = False
+        if met is None:
+            is_false = False
+    if is_empty:
+        return True
+    return False if is_false else None
+
+
+def _holds(factor: str, host: dict[str, str]) -> "bool | str | None":
+    """Whether a comparison holds; None if the host's side is unknown."""
+    if not factor:
+        return SKIPPED
+    name, operator, value = _split(factor)
+    if name not in NAMES:
+        return SKIPPED
+    if not operator:
+        raise _MalformedError(f"{factor!r} is no comparison")
+    if name not in VERSIONS:
+        return _compare(host[name], operator, value) if name in host else None
+    wanted = _version(value)
+    if wanted is None:
+        raise _MalformedError(f"{value!r} in {factor!r} is no version")
+    has = _version(host.get(name, ""))
+    return None if has is None else _compare(has, operator, wanted)
+
+
+def _split(factor: str) -> tuple[str, str, str]:
+    """Split PROPERTY OPERATOR VALUE; without an operator that is one, it is empty."""
+    found = [at for at in map(factor.find, MARKS) if at >= 0]
+    if not found:
+        raise _MalformedError(f"{factor!r} is no comparison")
+    at = min(found)
+    if factor[at : at + 2] in ("!=", "<=", ">="):
+        return factor[:at], factor[at : at + 2], factor[at + 2 :]
+    if factor[at] == "!":
+        return factor[:at], "", factor[at:]
+    return factor[:at], factor[at], factor[at + 1 :]
+
+
+def _compare(has: "Version | str", operator: str, wanted: "Version | str") -> bool:
+    # Both are versions, or both texts.
+    order = (has > wanted) - (has < wanted)  # type: ignore[operator]
+    return order in ORDERS[operator]
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is one to three numbers, as in CUDA_VERSION."""
+    return _version(text) is not None
+
+
+def _version(text: str) -> "Version | None":
+    """Read one to three numbers as a version; a pre-release comes before its release."""
+    numbers, dash, pre = text.removeprefix("v").partition("+")[0].partition("-")
+    parts = numbers.split(".")
+    if len(parts) > 3 or (dash and not pre):
+        return None
+    for part in parts:
+        if not (part.isdigit() and part.isascii()) or len(part) > MOST_DIGITS:
+            return None
+    major, minor, patch = map(int, (*parts, "0", "0")[:3])
+    return major, minor, patch, not pre, pre
+
+
+def _unmet(text: str, host: dict[str, str]) -> Verdict:
+    """Say what is missing by the first alternative: NVIDIA's images begin with the plain one."""
+    first = next(
+        factor
+        for term in text.split()
+        for factor in term.split(",")
+        if _holds(factor, host) is False
+    )
+    name, operator, value = _split(first)
+    has = host[name]
+    by = f"driver {host['driver']}" if "driver" in host else "the driver"
+    gives = f"{by} gives {has}" if name == "cuda" else f"the host has {has}"
+    what = f"the image needs {NAMES[name]} {operator} {_shown(value)}, {gives}"
+    return Verdict(UNMET, what, f"{_remedy(name, operator, value)}set {DISABLE}=true")
+
+
+def _shown(text: str) -> str:
+    """Give what an image says as it can be shown on a terminal."""
+    return text if text.isprintable() else repr(text)
+
+
+def _remedy(name: str, operator: str, value: str) -> str:
+    if operator not in (">=", ">", "="):
+        return ""
+    if name == "driver":
+        return f"install driver {operator} {_shown(value)} or "
+    if name == "cuda":
+        from nvidia_runtime.host import facts  # the way to a helpful sentence may be slow
+
+        branch = facts.branch_with(value)
+        return f"install driver >= {branch} or " if branch else "install a newer driver or "
+    return ""
+
+
+def strict(environment: dict[str, str], host: dict[str, str]) -> str:
+    """Judge as the toolkit does in csv mode; give its sentence, "" if everything is met.
+
+    There a property that could not be determined is "", and every operand is checked before any
+    comparison is made.
+    """
+    terms: list[list[list[tuple[str, str, str]]]] = []
+    try:
+        for variable, text in read(environment).items():
+            if variable == "CUDA_VERSION" and not is_version(environment[variable]):
+                return (
+                    "failed to get image requirements: failed to get version: invalid CUDA "
+                    f"version {environment[variable]}: {INVALID_STRING}"
+                )
+            if alternatives := _strict_alternatives(text):
+                terms.append(alternatives)
+    except _MalformedError as error:
+        return str(error)
+    for alternatives in terms:
+        failures = [_strict_failure(factors, host) for factors in alternatives]
+        if "" in failures:
+            continue
+        if len(failures) == 1:
+            return failures[0]
+        said = ["&&".join("".join(factor) for factor in factors) for factors in alternatives]
+        return f"{'||'.join(said)} not met"
+    return ""
+
+
+INVALID = "invalid semantic version"
+INVALID_STRING = f"invalid version string: {INVALID}"
+
+
+def _strict_alternatives(text: str) -> list[list[tuple[str, str, str]]]:
+    found = []
+    for term in text.split(" "):
+        factors = []
+        for factor in term.split(","):
+            if not factor.strip():
+                continue
+            if not any(mark in factor for mark in MARKS):
+                raise _MalformedError(f"invalid constraint: {factor}")
+            name, operator, value = _split(factor)
+            if name not in NAMES:
+                continue
+            if name in VERSIONS and _version(value) is None:
+                raise _MalformedError(INVALID_STRING)
+            factors.append((name, operator, value))
+        if factors:
+            found.append(factors)
+    return found
+
+
+def _strict_failure(factors: list[tuple[str, str, str]], host: dict[str, str]) -> str:
+    for name, operator, value in factors:
+        has = host.get(name, "")
+        if name in VERSIONS:
+            version, wanted = _version(has), _version(value)
+            if version is None or wanted is None:
+                return f"invalid value for {name}: {INVALID}"
+            holds = _compare(version, operator, wanted)
+        elif not operator:
+            return "invalid operator "
+        else:
+            holds = _compare(has, operator, value)
+        if not holds:
+            return f"unsatisfied condition: {name}{operator}{value} ({name}={has})"
+    return ""

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk runtime configure: tell an engine of our programs.  Ring: elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from plumbum import cli
+
+from nvidia_runtime.cli import files, oci_hook
+from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
+from nvidia_runtime.engines import apply, undo, write
+from nvidia_runtime.engines.wanted import PROGRAM
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+if TYPE_CHECKING:
+    from nvidia_runtime.engines.running import Running
+
+HOOK_MODES = ("oci-hook", "hook")
+FILE_MODES = ("", "config-file", "config")
+FILE = "file"
+COMMAND = "command"
+
+
+class Configure(EngineCommand):
+    """Add the NVIDIA runtime to an engine's configuration; nothing else there changes."""
+
+    mode = cli.SwitchAttr(
+        ["--config-mode"],
+        str,
+        "",
+        help="config-file, or oci-hook (deprecated) for podman's and cri-o's folders of hooks",
+    )
+    source = cli.SwitchAttr(
+        ["--config-source"],
+        str,
+        FILE,
+        help="where options to copy are read: file, or command, which asks the engine",
+    )
+    output = cli.SwitchAttr(
+        ["--oci-hook-path"],
+        str,
+        "",
+        help="with oci-hook: the file to write, such as …/hooks.d/nvidia.json; else stdout",
+    )
+    program = cli.SwitchAttr(
+        ["--nvidia-runtime-path", "--runtime-path"],
+        str,
+        PROGRAM,
+        help="the runtime's program, an absolute path but for docker",
+    )
+    hook = cli.SwitchAttr(
+        ["--nvidia-runtime-hook-path"],
+        str,
+        "/usr/bin/nvidia-container-runtime-hook",
+        help="with oci-hook: the absolute path of the hook",
+    )
+    is_default = cli.Flag(
+        ["--nvidia-set-as-default", "--set-as-default"], help="make it the default runtime"
+    )
+    name = cli.SwitchAttr(["--nvidia-runtime-name"], str, NAME, help="the runtime's name")
+    cdi = cli.Flag(
+        ["--cdi.enabled", "--cdi.enable", "--enable-cdi"], help="switch CDI on in the engine"
+    )
+
+    USAGE = "    {progname} [SWITCHES]\n"
+
+    def main(self, *_words: str) -> int:
+        """Change the files, or show what would change."""
+        if self.mode in HOOK_MODES:
+            return self._write_hook()
+        self.check()
+        self._check_source()
+        engine = self.found()
+        if self.advised(engine):
+            return 0
+        self._check_flags(engine)
+        ask = replace(
+            self.wanted(engine, self.program),
+            is_default=self.is_default,
+            cdi=self.cdi,
+            by_command=self.source == COMMAND and self.engine in ("containerd", "crio"),
+        )
+        configure = undo.ENGINES[self.engine].configure
+        if self.is_dry:
+            self.show(configure(ask))
+            return 0
+        with write.locked(ask.config):
+            plan = configure(ask)
+            written = apply.configure(self.engine, ask, plan, self.warn)
+        self._check_program(ask.program)
+        self.report(plan, written, engine)
+        return 0
+
+    def _check_flags(self, engine: Running | None) -> None:
+        """Refuse what would keep the daemon from starting: a setting by flag and by file."""
+        if engine and engine.flags and self.is_default:
+            what = f"{self.engine} is started with {engine.flags[0]}, and does not start again when"
+            hint = "take the flag out of its service first: 'systemctl edit --full docker'"
+            raise NvidiaRuntimeError(f"{what} its file says the same", hint=hint)
+
+    def _check_program(self, program: str) -> None:
+        """Warn of a runtime that is not here, and name one that is; engines may look elsewhere."""
+        if shutil.which(program):
+            return
+        own = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), PROGRAM)
+        known = f"; --nvidia-runtime-path={own} is" if os.path.exists(own) else ""
+        self.warn(f"{program} is not on this machine{known}")
+
+    def _check_source(self) -> None:
+        if self.mode not in FILE_MODES:
+            self.warn(f"{self.engine} has no --config-mode={self.mode}; its files are edited")
+        if not self.name:
+            raise NvidiaRuntimeError("invalid --nvidia-runtime-name: ''")
+        if self.source not in (FILE, COMMAND):
+            what = f"invalid --config-source: {self.source!r}"
+            raise NvidiaRuntimeError(what, hint=f"it is '{FILE}' or '{COMMAND}'")
+        if self.engine in ("docker", "podman"):
+            if self.source == COMMAND:
+                self.warn(f"{self.engine} cannot be asked for its configuration; files are read")
+            if self.engine_program and self.engine == "docker":
+                self.warn("--executable-path only judges the result: docker's file says it all")
+
+    def _write_hook(self) -> int:
+        self.warn("hook files are a way of the past; the runtime needs none")
+        text = oci_hook.text(self.hook)
+        if self.output:
+            files.write(self.output, text.encode())
+        else:
+            print(text, end="")
+        return 0

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk runtime unconfigure: take our programs out of an engine's configuration.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+from plumbum import cli
+
+from nvidia_runtime.cli.engine_flags import EngineCommand
+from nvidia_runtime.engines import apply, undo, write
+
+
+class Unconfigure(EngineCommand):
+    """Give an engine's configuration back as it was: values, absence, files that were made.
+
+    Without a record of that the runtime is removed, and runc is the default again.
+    """
+
+    name = cli.SwitchAttr(
+        ["--nvidia-runtime-name"], str, "", help="only this runtime; by default all that were added"
+    )
+
+    USAGE = "    {progname} [SWITCHES]\n"
+
+    def main(self, *_words: str) -> int:
+        """Change the files, or show what would change."""
+        self.check()
+        engine = self.found()
+        ask = self.wanted(engine)
+        if self.is_dry:
+            self.show(undo.plan(self.engine, ask, self.name))
+            return 0
+        with write.locked(ask.config):
+            plan = undo.plan(self.engine, ask, self.name)
+            written = apply.unconfigure(self.engine, ask, plan, self.warn, self.name)
+        self.report(plan, written, engine)
+        return 0

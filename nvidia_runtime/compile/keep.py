@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the state folder: written whole, if what they were made from holds still.
+
+Ring: elsewhere; loaded when a stamp differs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from nvidia_runtime.store import files, record
+
+MOST_FILES = 16
+# Of each, all but the youngest are dropped.
+KEPT = ("snapshot-", "machine-")
+# What killed processes leave; the last one by older versions.
+LEFT = (".snapshot-", ".machine-")
+# A file changed so shortly ago could change again without a change of its times: the kernel's clock
+# of file times ticks every 1 to 10 ms, some file systems count whole seconds.
+SETTLED_NS = 50_000_000
+SETTLED_SECONDS_NS = 2_000_000_000
+
+
+def is_settled(stamps: list[list[Any]], began: int) -> bool:
+    """Whether no file was changed while we read it, or so shortly before that we could not tell."""
+    for name, *numbers in stamps:
+        if (files.stamp(name) or []) != numbers:
+            return False
+        for changed in numbers[3:]:
+            coarse = changed % 1_000_000_000 == 0
+            if changed > began - (SETTLED_SECONDS_NS if coarse else SETTLED_NS):
+                return False
+    return True
+
+
+def keep(file: str, data: bytes) -> None:
+    """Write a file into the state folder; without one everything still works, only slower."""
+    if not file:
+        return
+    try:
+        files.replace(file, data)
+        _tidy(os.path.dirname(file))
+    except OSError:
+        return
+
+
+def _tidy(folder: str) -> None:
+    """Drop the oldest snapshots, what killed processes left, and all but the youngest records."""
+    for entry in os.scandir(folder):
+        left = entry.name.startswith(LEFT) and time.time() - entry.stat().st_mtime > 60
+        if left:
+            os.unlink(entry.path)
+    for prefix in KEPT:
+        kept = [entry for entry in os.scandir(folder) if entry.name.startswith(prefix)]
+        kept.sort(key=lambda entry: entry.stat().st_mtime_ns)
+        for entry in kept[:-MOST_FILES]:
+            os.unlink(entry.path)
+    if os.path.isdir(f"{folder}/containers"):
+        record.prune(f"{folder}/containers")

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make machine files: what this machine has, generated once, for all creates to come.
+
+Ring: elsewhere; loaded when a stamp differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from nvidia_runtime.cdi import edits as cdi_edits
+from nvidia_runtime.compile import keep
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import assemble, devices
+from nvidia_runtime.generate import machine as generator
+from nvidia_runtime.generate.options import Options
+from nvidia_runtime.host import drm, platform
+from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.store import files, machine_file
+from nvidia_runtime.store.lines import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.generate.options import Generated
+    from nvidia_runtime.host.machine import Machine as HostMachine
+    from nvidia_runtime.store.machine_file import Machine
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
+
+    Stamps = dict[str, list[Any]]
+
+DRIVER = "/proc/driver/nvidia"
+GPUS = f"{DRIVER}/gpus"
+CAPABILITIES = f"{DRIVER}/capabilities"
+# Cold swaps and other numbers of nodes come with a boot; other libraries with another version.
+TEXTS = (
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/module/nvidia/version",
+    "/sys/module/nvidia/srcversion",
+)
+MODULE = "/sys/module/nvidia"
+# Has a link for each GPU that the driver is bound to.
+BOUND = "/sys/bus/pci/drivers/nvidia"
+# May appear when the driver is at work already: nvidia-drm and udev come later than the GPUs.
+LATE = (*devices.CONTROL, "/dev/dri", drm.BY_PATH)
+KERNEL_FOLDERS = ("/proc/", "/sys/")
+CSV = "nvidia-container-runtime.modes.csv"
+JIT = "nvidia-container-runtime.modes.jit-cdi"
+CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
+
+
+def sources(ids: tuple[str, ...], known: Snapshot, variant: str) -> list[Source]:
+    """Look ids up in a new machine file, else in the machine, which is asked once for both.
+
+    Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
+    """
+    options = options_for(known.settings, variant)
+    found = generator.look(options)
+    devices, missing = machine_file.sources(ids, _compile(known, variant, options, found))
+    return devices if not missing else _exactly(options.but(ids=ids), variant, found)
+
+
+def _compile(known: Snapshot, variant: str, options: Options, found: HostMachine) -> Machine:
+    """Generate, give the machine, and keep it for the next create if nothing is in flux."""
+    began = time.time_ns()
+    before = _kernel_stamps()
+    generated = generator.generate(options, found)
+    key = machine_file.key(known, variant)
+    stamps = _stamps(generated, before, known, options.driver_root)
+    data = _text(key, generated, stamps, platform_of(found))
+    if before == _kernel_stamps() and keep.is_settled(stamps["files"], began):
+        folder = files.state_folder(make=True)
+        keep.keep(folder and machine_file.file_of(folder, key), data)
+    return machine_file.Machine(data, key)
+
+
+def _exactly(options: Options, variant: str, found: HostMachine) -> list[Source]:
+    """Generate for ids that the machine file lacks, which the machine may know all the same.
+
+    A MIG device has another name since driver 470; WSL takes any.
+    """
+    options.strategies = ("index",)
+    generated = generator.generate(options, found)
+    if generated.problems:
+        raise NvidiaRuntimeError("; ".join(dict.fromkeys(generated.problems.values())))
+    parts = [*generated.spec["devices"], generated.spec]
+    origin = _dump({"generator": variant})
+    return [
+        Source(
+            f"{machine_file.KIND}={part['name']}" if "name" in part else "", origin, _edits(part)
+        )
+        for part in parts
+    ]
+
+
+def options_for(settings: Settings, variant: str) -> Options:
+    """Give what the settings say of generation; ``variant`` is auto, csv or csv-all."""
+    options = Options("auto" if variant == "auto" else "csv")
+    options.driver_root = str(settings["nvidia-container-cli.root"]) or "/"
+    options.path = files.environment(b"PATH")
+    options.data_dirs = files.environment(b"XDG_DATA_DIRS")
+    options.hook_program = lowlevel.executable(
+        str(settings["nvidia-ctk.path"]), "nvidia-ctk", options.path
+    )
+    options.vendor, _, options.device_class = machine_file.KIND.partition("/")
+    options.disabled_hooks = frozenset(settings[f"{JIT}.nvcdi-disable-hooks"])
+    options.flags = frozenset(settings[f"{JIT}.nvcdi-feature-flags"])
+    options.merged_device = False
+    options.with_gids = not settings["features.no-additional-gids-for-device-nodes"]
+    options.csv_files = _csv_files(str(settings[f"{CSV}.mount-spec-path"]), variant == "csv-all")
+    options.empty_devices = True  # then `all` is the driver alone
+    options.compat_container_root = str(settings[f"{CSV}.compat-container-root"])
+    return options
+
+
+def platform_of(found: HostMachine | None = None) -> str:
+    """Give the mode that ``auto`` means, asked of NVML where files leave it open.
+
+    ``found`` has asked it already if it is the host itself, whose driver decides.
+    """
+    if mode := platform.mode():
+        return mode
+    return platform.ask(found if found and found.driver.root == "/" else None)
+
+
+def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
+    """List the files of a folder: by default the three that L4T has, not those of JetPack."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        names = []
+    chosen = [n for n in names if n.lower().endswith(".csv") and (is_all or n in CSV_FILES)]
+    return tuple(f"{folder.rstrip('/')}/{name}" for name in chosen)
+
+
+def _kernel_stamps() -> Stamps:
+    """Read what tells of other GPUs, another driver, another partition of a GPU."""
+    addresses = machine_file.list_names(GPUS)
+    bound = [f"{folder}/{each}" for folder in (GPUS, BOUND) for each in addresses or ()]
+    gpus = machine_file.list_names(CAPABILITIES)
+    lists = [[GPUS, addresses], [CAPABILITIES, gpus]]
+    for gpu in gpus or ():
+        mig = f"{CAPABILITIES}/{gpu}/mig"
+        instances = machine_file.list_names(mig)
+        if instances is None:
+            continue
+        lists.append([mig, instances])
+        for each in instances:
+            if each.startswith("gi"):
+                lists.append([f"{mig}/{each}", machine_file.list_names(f"{mig}/{each}")])
+    return {
+        "texts": [[path, machine_file.read_text(path)] for path in TEXTS],
+        "lists": lists,
+        "objects": [[path, machine_file.object_number(path)] for path in (MODULE, *bound)],
+    }
+
+
+def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) -> Stamps:
+    """Stamp everything that the edits name, and what was looked at to make them."""
+    nodes: dict[str, None] = {}
+    watched: dict[str, None] = {}
+    mounted: dict[str, None] = {}
+    texts, lists = list(kernel["texts"]), list(kernel["lists"])
+    for part in [generated.spec, *generated.spec["devices"], *generated.hidden]:
+        edits = part.get("containerEdits") or {}
+        for node in edits.get("deviceNodes") or ():
+            nodes[node.get("hostPath") or node["path"]] = None
+        mounted |= dict.fromkeys(mount["hostPath"] for mount in edits.get("mounts") or ())
+    watched[str(known.settings[f"{CSV}.mount-spec-path"])] = None
+    watched |= dict.fromkeys(root.rstrip("/") + path for path in LATE)
+    for path in generated.watched:
+        if not path.startswith(KERNEL_FOLDERS):
+            watched[path] = None
+        elif os.path.isdir(path):
+            lists.append([path, machine_file.list_names(path)])
+        else:
+            texts.append([path, machine_file.read_text(path)])
+    # A file comes and goes with a change of its folder; what is in it does not count.
+    watched |= dict.fromkeys(path for path in mounted if os.path.dirname(path) not in watched)
+    return {
+        "texts": texts,
+        "lists": lists,
+        "objects": kernel["objects"],
+        "nodes": [_node(path) for path in nodes if os.path.lexists(path)],
+        "files": [[path, *(files.stamp(path) or ())] for path in watched if path not in nodes],
+    }
+
+
+def _node(path: str) -> list[Any]:
+    found = os.lstat(path)
+    return [path, found.st_rdev, found.st_mode, found.st_gid]
+
+
+def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> bytes:
+    spec = generated.spec
+    origin = {"generator": key[4]}
+    lines = [_dump(stamps), f"@0\t{_dump(origin)}\t{_edits(spec)}"]
+    order: dict[str, int] = {}  # by edits: a device's names all lead to the same
+    everything: list[dict[str, Any]] = []
+    for device in [*spec["devices"], *generated.hidden]:
+        if device["name"] == "all":  # of WSL, which has no other
+            continue
+        edits = _edits(device)
+        if edits not in order and device in spec["devices"]:
+            everything.append(device)
+        number = order.setdefault(edits, len(order))
+        lines.append(f"{machine_file.KIND}={device['name']}\t{number}\t{edits}")
+    lines.append(f"{machine_file.KIND}=all\t0\t{_edits(_all(everything or spec['devices']))}")
+    lines.append(f'{machine_file.KIND}=none\t0\t{{"env":["{assemble.EMPTY}"]}}')
+    problems = dict(generated.problems)
+    if problems:
+        problems["all"] = "; ".join(dict.fromkeys(problems.values()))
+        lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
+    lines += [f"!{machine_file.KIND}={name}\t{_dump(text)}" for name, text in problems.items()]
+    rest = "\n".join([*lines, ""])
+    header = {"key": key, "length": len(rest), "platform": mode}
+    return f"{_dump(header)}\n{rest}".encode("ascii")
+
+
+def _all(devices: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give all devices in one, as if they were injected one after the other.
+
+    A node that several have comes where the last of them has it.
+    """
+    merged: dict[str, Any] = {}
+    for device in devices:
+        for field, values in device["containerEdits"].items():
+            known = merged.setdefault(field, [])
+            for value in values:
+                if value in known:
+                    known.remove(value)
+                known.append(value)
+    return {"containerEdits": merged}
+
+
+def _edits(part: dict[str, Any]) -> str:
+    return _dump(cdi_edits.prepare(part.get("containerEdits") or {}))
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make snapshots: read config.toml and the CDI specs once, for all creates to come.
+
+Ring: elsewhere; loaded when a stamp differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from nvidia_runtime import __version__
+from nvidia_runtime.cdi import edits
+from nvidia_runtime.compile import config, keep
+from nvidia_runtime.generate import changes
+from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store.snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nvidia_runtime.cdi.registry import Registry
+
+SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
+PATIENCE = 0.3  # seconds
+
+
+def defaults() -> config.Settings:
+    """Give the settings that hold where config.toml cannot be read."""
+    return config.defaults()
+
+
+def settings(path: str) -> Snapshot:
+    """Compile config.toml alone.  Raises `NvidiaRuntimeError` if it is broken."""
+    began = time.time_ns()
+    stamp = files.stamp(path)
+    values, warnings = config.load(path)
+    config.check_ldconfig(values, path)
+    return _publish(ConfigFile(path, stamp, values, warnings), None, began)
+
+
+def registry(known: Snapshot) -> Snapshot:
+    """Compile the CDI specs for the settings of a snapshot."""
+    from nvidia_runtime.cdi import registry as cdi_registry  # YAML and hashes, only for specs
+
+    began = time.time_ns()
+    found = cdi_registry.read(known.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
+    source = ConfigFile(known.config, known.stamp, known.settings, known.warnings)
+    return _publish(source, found, began)
+
+
+def files_of(known: Snapshot, kinds: set[str]) -> list[tuple[str, str]]:
+    """List the spec files, with their digests, that describe devices of some kinds."""
+    numbers: dict[str, None] = {}
+    found = []
+    lines = known.data.decode("ascii").splitlines()[2:] if known.devices_at else []
+    for line in lines:
+        name, number, _ = line.split("\t", 2)
+        if name.partition("=")[0] in kinds:
+            numbers[f"@{number}"] = None
+    for line in lines:
+        name, origin, _ = line.split("\t", 2)
+        if name in numbers:
+            found.append((json.loads(origin)["file"], json.loads(origin)["sha256"]))
+    return found
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Tell somebody who waits at a terminal what takes so long; a fast compile says nothing."""
+    began = time.monotonic()
+
+    def tell(number: int, count: int) -> None:
+        if time.monotonic() - began < PATIENCE or (number % 10 and number + 1 < count):
+            return
+        gone = number + 1 == count
+        sys.stderr.write("\r\033[K" if gone else f"\rreading CDI specs: {number} of {count}")
+        sys.stderr.flush()
+
+    return tell
+
+
+class ConfigFile:
+    """What a config.toml says: its path and stamp, the settings, and what is odd about it."""
+
+    __slots__ = ("path", "settings", "stamp", "warnings")
+
+    def __init__(
+        self, path: str, stamp: files.Stamp | None, values: config.Settings, warnings: list[str]
+    ) -> None:
+        self.path = path
+        self.stamp = stamp
+        self.settings = values
+        self.warnings = warnings
+
+
+def _publish(source: ConfigFile, found: Registry | None, began: int) -> Snapshot:
+    """Give the snapshot, and keep it for the next create if nothing is in flux."""
+    data = _text(source, found)
+    stamps = [[source.path, *(source.stamp or ())], *(found.stamps if found else ())]
+    if all(entry[0][:1] == "/" for entry in stamps) and keep.is_settled(stamps, began):
+        folder = files.state_folder(make=True)
+        keep.keep(folder and snapshot.file_of(folder, source.path), data)
+    return Snapshot(data)
+
+
+def _text(source: ConfigFile, found: Registry | None) -> bytes:
+    lines: list[str] = []
+    if found:
+        lines.append(_dump(found.stamps))
+        numbers: dict[str, int] = {}
+        for name, (file, device) in found.devices.items():
+            if file.path not in numbers:
+                numbers[file.path] = len(numbers)
+                origin = {"file": file.path, "sha256": file.sha256}
+                if version := changes.driver_version(file.spec):
+                    origin["driver"] = version
+                lines.append(f"@{numbers[file.path]}\t{_dump(origin)}\t{_edits(file.spec)}")
+            lines.append(f"{name}\t{numbers[file.path]}\t{_edits(device)}")
+    rest = "\n".join([*lines, ""]) if lines else ""
+    header = {
+        "format": [snapshot.FORMAT, __version__],
+        "length": len(rest),  # all of it is ASCII
+        "config": source.path,
+        "stamp": source.stamp,
+        "settings": source.settings,
+        "warnings": source.warnings,
+        "devices": found is not None,
+    }
+    return f"{_dump(header)}\n{rest}".encode("ascii")
+
+
+def _edits(part: dict[str, Any]) -> str:
+    return _dump(edits.prepare(part.get("containerEdits") or {}))
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

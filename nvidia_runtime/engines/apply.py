@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry a plan out: backups, the journal, the files, and what the engine says to them.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nvidia_runtime.engines import journal, judge, undo, write
+from nvidia_runtime.engines.journal import Entry
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nvidia_runtime.engines.wanted import Plan, Wanted
+    from nvidia_runtime.engines.write import Change
+
+    Entries = dict[str, Entry | None]
+
+
+def configure(engine: str, ask: Wanted, plan: Plan, warn: Callable[[str], None]) -> list[str]:
+    """Write what a plan changes, and remember how it was; give the files that were written."""
+    known = journal.entries()
+    entries: Entries = {
+        os.path.realpath(change.path): _entry(engine, ask.name, change, known)
+        for change in plan.changes
+        if change.is_one
+    }
+    return _carry_out(engine, ask, plan, entries, warn)
+
+
+def unconfigure(
+    engine: str, ask: Wanted, plan: Plan, warn: Callable[[str], None], name: str = ""
+) -> list[str]:
+    """Write what a plan takes back, all or one name, and remember that it was."""
+    known = journal.entries()
+    entries: Entries = {}
+    folders: list[str] = []
+    for change in plan.changes:
+        path = os.path.realpath(change.path)
+        entry = known.get(path)
+        # Also of a file in which there is nothing to do: what it has is not ours.
+        entries[path] = _undone(engine, entry, change, name)
+        if entry and not entries[path]:
+            folders += entry.folders
+    written = _carry_out(engine, ask, plan, entries, warn)
+    for folder in sorted(folders, key=len, reverse=True):
+        write.remove_folder(folder)
+    return written
+
+
+def _undone(engine: str, entry: Entry | None, change: Change, name: str) -> Entry | None:
+    """Say what is left to know of a file; None is nothing."""
+    if change.after is None:
+        return None
+    if entry and not entry.is_undone and name and set(entry.runtimes) - {name}:
+        left = tuple(each for each in entry.runtimes if each != name)
+        return replace(entry, after=change.after, runtimes=left)
+    return Entry(engine=engine, before=None, after=change.after, is_undone=True)
+
+
+def _carry_out(
+    engine: str, ask: Wanted, plan: Plan, entries: Entries, warn: Callable[[str], None]
+) -> list[str]:
+    changes = [change for change in plan.changes if change.is_one]
+    if not changes:
+        return []
+    was = judge.objection(engine, ask.config, ask.drop_in, ask.executable)
+    before = journal.entries()
+    is_kept = _remember(changes, entries, warn)
+    try:
+        made = write.carry_out(
+            changes,
+            lambda: "" if was else judge.objection(engine, ask.config, ask.drop_in, ask.executable),
+        )
+    except BaseException:
+        if is_kept:
+            journal.write({path: before.get(path) for path in entries})
+        raise
+    if is_kept and made:
+        journal.write(_with_folders(entries, made))
+    if was:
+        warn(f"the engine cannot judge the change, since it objected before: {was}")
+    return [change.path for change in changes]
+
+
+def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], None]) -> bool:
+    """Keep backups and journal before anything is written; whether there is a place for them."""
+    if said := journal.problem():
+        where = os.path.join(journal.folder(), journal.NAME)
+        kept = os.path.join(journal.folder(), journal.BACKUPS)
+        warn(f"{where} cannot be used: {said}; old files may be in {kept}")
+    try:
+        for change in changes:
+            if change.before is not None:
+                journal.back_up(os.path.realpath(change.path), change.before)
+        journal.write(entries)
+    except NvidiaRuntimeError as error:
+        warn(f"no backup, and no way back but the toolkit's: {error}")
+        return False
+    return True
+
+
+def _entry(engine: str, name: str, change: Change, known: dict[str, Entry]) -> Entry:
+    """Remember what a file is without us: over several runs, and edits of others between them."""
+    old = known.get(os.path.realpath(change.path))
+    if old is None or old.is_undone or old.engine != engine or change.before is None:
+        return Entry(engine=engine, before=change.before, after=change.after, runtimes=(name,))
+    return Entry(
+        engine=engine,
+        before=undo.text_without_us(old, change.before, change.path)[0],
+        after=change.after,
+        runtimes=tuple(dict.fromkeys((*old.runtimes, name))),
+        folders=old.folders,
+    )
+
+
+def _with_folders(entries: Entries, made: list[str]) -> Entries:
+    """Say with each file which of the new folders lead to it."""
+    new = dict(entries)
+    for path, entry in entries.items():
+        if entry:
+            own = [folder for folder in made if path.startswith(f"{os.path.realpath(folder)}/")]
+            new[path] = replace(entry, folders=(*entry.folders, *own))
+    return new

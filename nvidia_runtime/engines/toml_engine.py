@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engines with TOML files have in common: drop-ins of our own, and options to copy.
+
+Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+
+from nvidia_runtime.engines import (
+    difference,
+    journal,
+    program,
+    toml_file,
+    toml_render,
+    wanted,
+    write,
+)
+from nvidia_runtime.engines.difference import ABSENT, Document, Edit
+from nvidia_runtime.engines.wanted import Places, Wanted
+from nvidia_runtime.engines.write import Change
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
+CANDIDATES = ("runc", "crun")
+
+
+def edited(text: str, document: Document, path: str) -> str:
+    """Give a text that says what another document does."""
+    edits = difference.between(toml_file.parse(text, path), document)
+    return toml_file.edit(text, edits, path) if edits else text
+
+
+def in_place(path: str, before: str | None, document: Document) -> Change:
+    """Change a file to what a document says; one that is not there is made."""
+    if before is None:
+        return Change(path, None, toml_render.render(document))
+    return Change(path, before, edited(before, document, path))
+
+
+def drop_in(document: Document, places: Places, ask: Wanted) -> Change:
+    """Make a drop-in of ours, or bring it up to date; what others added to it since stays."""
+    path = ask.drop_in
+    before = write.read(path)
+    if before is None:
+        return Change(path, None, toml_render.render(document))
+    now = toml_file.parse(before, path)
+    entry = journal.entries().get(os.path.realpath(path))
+    if entry and entry.after and not entry.is_undone:
+        document = _with_others(document, now, entry.runtimes, places, ask)
+        added, _ = difference.undone({}, toml_file.parse(entry.after, path), now, places.runtimes)
+        document = merged(added, document)
+    # What is the same document is left as it is, with the comments that somebody put there.
+    return Change(path, before, edited(before, document, path))
+
+
+def _with_others(
+    document: Document, now: Document, names: tuple[str, ...], places: Places, ask: Wanted
+) -> Document:
+    """Keep the runtimes that we added under other names."""
+    for name in names:
+        path = (*places.runtimes, name)
+        value = difference.at(now, path)
+        if name != ask.name and value is not ABSENT:
+            document = difference.carried_out([Edit(path, value)], document)
+            if difference.at(now, places.default) == name and not ask.is_default:
+                document = difference.carried_out([Edit(places.default, name)], document)
+    return document
+
+
+def merged(under: Document, over: Document) -> Document:
+    """Put one document over another, table by table."""
+    new = dict(under)
+    for key, value in over.items():
+        old = new.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        new[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return new
+
+
+def options(document: Document, places: Places, name: str, where: str) -> Document | None:
+    """Copy the runtime whose options ours gets: the default, runc, crun, or what ours had before.
+
+    So ours has SystemdCgroup as the one that it replaces: without it pods crash in a loop.  None:
+    there is none of them.
+    """
+    default = wanted.text(document, places.default, where)
+    names = [default] if default and not default.startswith("nvidia") else []
+    runtimes = wanted.table(document, places.runtimes, where)
+    for each in (*names, *CANDIDATES, name):
+        if each in runtimes:
+            path = (*places.runtimes, each)
+            return copy.deepcopy(wanted.table(document, path, where))
+    return None
+
+
+def listed(folder: str, suffix: str) -> list[str]:
+    """List the files of a folder of drop-ins, in the order in which engines read them."""
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", folder) from None
+    paths = [os.path.join(folder, name) for name in names if name.endswith(suffix)]
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def asked(*commands: list[str]) -> tuple[str, str]:
+    """Ask an engine for its configuration by the first command that answers; give its name, too."""
+    said = []
+    for command in commands:
+        name = " ".join(command)
+        answer = program.ask(command)
+        if not answer.problem:
+            return answer.out, name
+        said.append(f"{name}: {answer.problem}")
+    what = f"the engine does not say its configuration: {'; '.join(said)}"
+    hint = "--config-source=file reads its files instead; --executable-path names the program"
+    raise NvidiaRuntimeError(what, hint=hint)

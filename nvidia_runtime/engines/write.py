@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines' files, read whole and replaced in one step, all of a change or none of it.
+
+Mode, owner and extended attributes (ACLs, the SELinux label) stay; a link stays, and the file
+behind it is replaced.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.store import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LARGEST = 32 << 20
+# What is written and not yet in place has a name that begins with a dot and has no known end, so
+# that no engine takes it for a drop-in; one name, so that what a killed run left is in nobody's
+# way: a lock keeps others out.
+MARK = "nvidia-ctk"
+PATIENCE = 30.0  # seconds; a run takes one or two, most of it the engine's own judgement
+HINTS = {
+    errno.EACCES: "run it as root, or name files of your own by --config and --drop-in-config",
+    errno.EPERM: "run it as root; lsattr shows whether the file is immutable",
+    errno.EROFS: "the file system is read-only: configure the engine in the system's image",
+    errno.ENOSPC: "make room and repeat it; nothing has been changed",
+    errno.EDQUOT: "make room and repeat it; nothing has been changed",
+    errno.EBUSY: "the file is a mount point: mount its folder instead",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file with its text before and after; None is a file that is not there."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is anything to do."""
+        return self.before != self.after
+
+
+def read(path: str) -> str | None:
+    """Read a file as it is, line ends included; None where there is none."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+            raise NvidiaRuntimeError("is no file", path, "name a file by --config")
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _failed("cannot be read", path, error) from None
+    except ValueError as error:  # a NUL in the path
+        raise NvidiaRuntimeError(str(error), repr(path)) from None
+    if len(data) > LARGEST:
+        raise NvidiaRuntimeError("is larger than 32 MiB", path)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise NvidiaRuntimeError("is not UTF-8", f"{path}:{line}:{column}") from None
+
+
+def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
+    """Write files, then have them judged; whatever goes wrong, all are as they were before.
+
+    Gives the folders that were made.
+    """
+    done: list[Change] = []
+    made: list[str] = []
+    try:
+        for change in changes:
+            if read(change.path) != change.before:
+                what = "was changed by somebody else at this moment; nothing was written"
+                raise NvidiaRuntimeError(what, change.path, "repeat it")
+            made += _make_folder(os.path.dirname(_target(change.path)))
+            _replace(change.path, change.after)
+            done.append(change)
+        if said := objection():
+            raise NvidiaRuntimeError(
+                f"the engine objects to the new configuration; the old one is back: {said}",
+                ", ".join(change.path for change in changes),
+            )
+    except BaseException as error:  # a Ctrl-C too: half of a change is worse than none
+        _take_back(done, error)
+        for folder in reversed(made):
+            remove_folder(folder)
+        raise
+    return made
+
+
+def _take_back(changes: list[Change], error: BaseException) -> None:
+    for change in reversed(changes):
+        try:
+            if read(change.path) != change.before:
+                _replace(change.path, change.before)
+        except NvidiaRuntimeError as another:
+            what = f"{error}; and the old file could not be put back: {another}"
+            raise NvidiaRuntimeError(what, hint="nvidia-ctk keeps a backup of it") from error
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder if it is empty."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _replace(path: str, text: str | None) -> None:
+    """Give a file a new text, or take it away."""
+    try:
+        target = _target(path)
+        if text is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(target)
+            files.sync_folder(os.path.dirname(target))
+        else:
+            _put(target, text.encode())
+    except OSError as error:
+        raise _failed("cannot be written", path, error) from None
+    except ValueError as error:  # a NUL, or half of a surrogate pair
+        raise NvidiaRuntimeError(f"cannot be written: {error}", repr(path)) from None
+
+
+def _target(path: str) -> str:
+    """Give the file behind a path, which need not exist."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError) as error:
+        raise NvidiaRuntimeError(f"cannot be written: {error}", repr(path)) from None
+
+
+def _put(target: str, data: bytes) -> None:
+    """Write beside, make it last, and rename: a crash leaves the old file or the new one."""
+
+    def keep(descriptor: int) -> None:
+        _keep_attributes(target, descriptor)
+
+    files.replace(target, data, sync=True, finish=keep, mark=MARK)
+
+
+def _keep_attributes(target: str, descriptor: int) -> None:
+    """Give the new file what the old one has; a file that was not there is readable by all."""
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+        return
+    if stat.S_ISDIR(old.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    for name in _attributes(target):
+        # One that may not be written, or that the file system has set itself, is as it should be.
+        with contextlib.suppress(OSError):
+            os.setxattr(descriptor, name, os.getxattr(target, name))
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _attributes(target: str) -> list[str]:
+    try:
+        return os.listxattr(target)
+    except OSError:
+        return []
+
+
+def _make_folder(path: str) -> list[str]:
+    """Make a folder and those above it; give those that are new."""
+    missing = []
+    while path and not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    made: list[str] = []
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, 0o755)
+            os.chmod(folder, 0o755)  # whatever the umask
+        except OSError as error:
+            for each in reversed(made):
+                remove_folder(each)
+            raise _failed("cannot be made", folder, error) from None
+        made.append(folder)
+    return made
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Keep a second run out, in the state folder, or else in that of the configuration."""
+    descriptor = _lock_file(path)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not _has_lock(descriptor):
+            if time.monotonic() > end:
+                what = "another nvidia-ctk is changing this engine's configuration"
+                raise NvidiaRuntimeError(what, path, "wait for it, or end it, and repeat this")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_file(path: str) -> int:
+    state = files.state_folder(make=True)
+    if state:
+        with contextlib.suppress(OSError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(f"{state}/engines.lock", flags, 0o600)
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _failed("cannot be locked", folder, error) from None
+
+
+def _has_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):  # no locks here, as on some NFS
+            return True
+        raise
+    return True
+
+
+def _failed(what: str, path: str, error: OSError) -> NvidiaRuntimeError:
+    return NvidiaRuntimeError(f"{what}: {os_reason(error)}", path, HINTS.get(error.errno or 0, ""))

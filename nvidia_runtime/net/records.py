@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is noted of the containers that hold network interfaces of the host, and which have ended.
+
+A record is one JSON file a container in the folder ``netns`` of our state, written by the hook that
+moves the interfaces; beside it the container's network namespace is pinned.  Ring: elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from nvidia_runtime.store import files
+
+Record = dict[str, Any]
+
+FORMAT = 1
+OWN_NAMESPACE = "/proc/self/ns/net"
+
+
+def identity(path: str) -> list[int]:
+    """Give what tells a namespace from all others, nothing if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return []
+    return [found.st_dev, found.st_ino]
+
+
+def folder() -> str:
+    """Give the folder of the records and pins, "" if there is no state."""
+    found = files.state_folder()
+    return f"{found}/netns" if found else ""
+
+
+def records(place: str) -> dict[str, Record]:
+    """Read the records of all containers that hold interfaces, by file."""
+    try:
+        names = os.listdir(place) if place else []
+    except OSError:
+        names = []
+    paths = [f"{place}/{name}" for name in sorted(names) if name.endswith(".json")]
+    found = {path: read(path) for path in paths}
+    return {file: record for file, record in found.items() if record.get("format") == FORMAT}
+
+
+def is_over(record: Record) -> bool:
+    """Whether a record's container has ended, as far as we can see it from where we are."""
+    if record["pid_namespace"] != identity("/proc/self/ns/pid"):
+        return False
+    if record["host_namespace"] != identity(OWN_NAMESPACE):
+        return False
+    return bool(started(record["pid"]) != record["started"])
+
+
+def started(pid: int) -> int:
+    """Give when a process was started, in clock ticks; 0 if it runs no longer.
+
+    A zombie has left its namespaces already.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def read(file: str) -> Record:
+    """Read a JSON object of ours; what is missing or malformed is empty."""
+    try:
+        with open(file, "rb") as opened:
+            found = json.load(opened)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(file: str, value: Record) -> None:
+    """Replace a file of ours; a reader sees old or new."""
+    files.replace(file, json.dumps(value).encode())

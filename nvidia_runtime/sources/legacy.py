@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Legacy mode: the prestart hook, which lets ``nvidia-container-cli`` do the injection.
+
+Ring: create; legacy mode only.
+"""
+
+from nvidia_runtime import document, start
+from nvidia_runtime.oci import edit, lowlevel
+from nvidia_runtime.store import files
+from nvidia_runtime.store.lines import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.admission.policy import Admitted
+    from nvidia_runtime.admission.request import Request
+    from nvidia_runtime.document import Document
+    from nvidia_runtime.store.snapshot import Settings
+
+HOOK = "nvidia-container-runtime-hook"
+
+
+def sources(
+    spec: "Document",
+    asked: "Request",
+    admitted: "Admitted",
+    settings: "Settings",
+    path: str,
+) -> list[Source]:
+    """Give what legacy mode injects: gated devices, graphics files, the hook unless it is there."""
+    found: list[Source] = []
+    if admitted.devices:
+        from nvidia_runtime.sources import legacy_extras  # only with devices
+
+        found += legacy_extras.sources(asked, admitted, settings)
+    if not edit.has_hook(spec, start.HOOKS, path):
+        found.append(_hook(str(settings[f"{HOOK}.path"])))
+    return found
+
+
+def _hook(program: str) -> Source:
+    path = lowlevel.executable(program, HOOK, files.environment(b"PATH"))
+    name = path.rpartition("/")[2]
+    hook = {"path": path, "args": [name, "prestart"]}
+    text = document.dumps({"hooks": {"prestart": [hook]}}).decode()
+    return Source("", '{"mode":"legacy"}', text)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What legacy mode adds beside the prestart hook, which knows nothing of these requests.
+
+NVIDIA_VISIBLE_DEVICES stays as it is: the prestart hook reads it after us.
+Ring: create, in legacy mode with devices; what is asked for seldom is imported where it is.
+"""
+
+from nvidia_runtime import document
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.store import files
+from nvidia_runtime.store.lines import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.admission.policy import Admitted
+    from nvidia_runtime.admission.request import Request
+    from nvidia_runtime.host.driver import Driver
+    from nvidia_runtime.host.proc import Gpu
+    from nvidia_runtime.store.snapshot import Settings
+
+    Edits = dict[str, Any]
+
+CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+DISPLAYING = ("graphics", "display", "all")
+ROOT = "nvidia-container-cli.root"
+CTK = "nvidia-ctk"
+COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
+NO_COMPAT_HOOK = "features.disable-cuda-compat-lib-hook"
+NO_GIDS = "features.no-additional-gids-for-device-nodes"
+# The kernel's own, also where the driver's files lie below another root.
+SYSFS = "/sys"
+
+
+def sources(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:
+    """Give the edits for gated features, CUDA compatibility by a hook, graphics and display."""
+    found = [(gate, _gated(gate, settings)) for gate in admitted.gates]
+    compat = settings[COMPAT_MODE] == "hook" and not settings[NO_COMPAT_HOOK]
+    graphics = not set(DISPLAYING).isdisjoint(asked.environment.get(CAPABILITIES, "").split(","))
+    if compat or graphics:
+        found += _of_driver(admitted.devices, settings, compat, graphics)
+    return [_source(name, edits) for name, edits in found if edits]
+
+
+def _gated(gate: str, settings: "Settings") -> "Edits":
+    from nvidia_runtime.generate import gated  # only where a container asks
+
+    root = str(settings[ROOT]) or "/"
+    return gated.edits(gate, root, root, not settings[NO_GIDS])
+
+
+def _of_driver(
+    devices: tuple[str, ...], settings: "Settings", compat: bool, graphics: bool
+) -> "list[tuple[str, Edits]]":
+    """Give what depends on the installed driver.
+
+    The links come before the loader's cache, which is made anew where the compatibility hook has
+    chosen other libraries; else the prestart hook's program makes it.
+    """
+    from nvidia_runtime.generate import hooks  # only where the settings or a container ask
+    from nvidia_runtime.host.driver import Driver
+
+    path, data_dirs = files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")
+    installed = Driver(str(settings[ROOT]), path, data_dirs)
+    version = _version(installed, compat, graphics)
+    program = lowlevel.executable(str(settings[f"{CTK}.path"]), CTK, files.environment(b"PATH"))
+    found: "list[tuple[str, Edits]]" = []
+    if compat:
+        found.append(("cuda-compat", {"hooks": [hooks.enable_cuda_compat(program, version)]}))
+    if graphics:
+        found += _graphics(installed, version, devices, program, not settings[NO_GIDS])
+    if compat:
+        found.append(("cuda-compat", {"hooks": [hooks.update_ldcache(program)]}))
+    return found
+
+
+def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
+    from nvidia_runtime.host import driver
+
+    version = driver.version(installed)
+    if version:
+        return version
+    needs = []
+    if compat:
+        needs.append(f'{COMPAT_MODE} = "hook"')
+    if graphics:
+        needs.append(f"graphics or display in {CAPABILITIES}")
+    what = "has no libcuda.so.VERSION or libnvidia-ml.so.VERSION to tell the driver's version, "
+    what += f"which is needed for {' and '.join(needs)}"
+    hint = f"install the driver there, or set {ROOT} to where it is"
+    raise NvidiaRuntimeError(what, where=installed.root, hint=hint)
+
+
+def _graphics(
+    installed: "Driver", version: str, devices: tuple[str, ...], program: str, with_gids: bool
+) -> "list[tuple[str, Edits]]":
+    from nvidia_runtime.generate import graphics
+    from nvidia_runtime.host import proc
+
+    bus_ids = [gpu.bus_id for gpu in select(proc.gpus(installed.root), devices)]
+    return [
+        ("drm", graphics.drm_edits(bus_ids, SYSFS, installed.root, program, with_gids)),
+        ("graphics", graphics.edits(installed, version, program)),
+    ]
+
+
+def select(gpus: "list[Gpu]", devices: tuple[str, ...]) -> "list[Gpu]":
+    """Choose GPUs by ids: the index, the UUID or the PCI bus id, or all.
+
+    The index is the one by which ``nvidia-container-cli`` chooses, not the minor number: they
+    differ on machines like the DGX A100.  A MIG device gets no DRM nodes.
+    """
+    from nvidia_runtime.host import proc
+
+    if "all" in devices:
+        return gpus
+    bus_ids = [proc.bus_id(device) for device in devices]
+    return [
+        gpu
+        for index, gpu in enumerate(gpus)
+        if str(index) in devices or gpu.uuid in devices or gpu.bus_id in bus_ids
+    ]
+
+
+def _source(name: str, edits: "Edits") -> Source:
+    from nvidia_runtime.cdi import edits as cdi_edits
+
+    origin = document.dumps({"mode": "legacy", "generator": name}).decode()
+    return Source("", origin, document.dumps(cdi_edits.prepare(edits)).decode())

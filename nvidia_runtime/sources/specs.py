@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From names to edits: the registry's devices, and the device nodes as they are on this host now.
+
+Ring: create.
+"""
+
+import posix
+
+from nvidia_runtime import document
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store.lines import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
+    from nvidia_runtime.store.snapshot import Snapshot
+
+KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
+SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
+MODULE = "/sys/module/nvidia/version"
+
+
+def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
+    """Look every device up; a spec's own edits come before its first device's.
+
+    Raises one `NvidiaRuntimeError` for all devices that cannot be resolved.
+    """
+    found: list[Source] = []
+    origins: dict[bytes, str] = {}
+    missing: list[str] = []
+    for name in devices:
+        fields = registry.line(name)
+        if fields is None:
+            missing.append(name)
+            continue
+        number, text = fields
+        if number not in origins:
+            header = registry.line("@" + number.decode())
+            if header is None:
+                raise NvidiaRuntimeError("the snapshot lacks a spec", hint="remove the snapshot")
+            origins[number] = header[0].decode()
+            found.append(Source("", origins[number], header[1].decode()))
+        found.append(Source(name, origins[number], text.decode()))
+    if missing:
+        from nvidia_runtime.sources import unresolvable  # the way to a helpful error may be slow
+
+        raise unresolvable.explain(missing, registry.settings[SPEC_DIRS])
+    return found
+
+
+def misfit(found: list[Source]) -> tuple[str, str]:
+    """Give the spec file that does not fit this machine any more, and a sentence why; or "" twice.
+
+    A file that mounts a driver's libraries names its version; another one may be loaded by now,
+    and what it lists may be gone.  Other vendors' files are theirs to keep.
+    """
+    loaded = ""
+    for source in found:
+        if '"driver":' not in source.origin:
+            continue
+        origin = document.loads(source.origin.encode(), "snapshot")
+        file: str = origin["file"]
+        loaded = loaded or _loaded_driver() or origin["driver"]
+        if loaded != origin["driver"]:
+            reason = f"is for driver {origin['driver']}, but {loaded} is loaded"
+            return file, reason
+        paths: list[str] = [mount["source"] for mount in source.edits.get("mounts", ())]
+        for node in source.edits.get("devices", ()):
+            path: str = node.get("hostPath", node["path"])
+            if path.startswith("/dev/nvidia"):
+                paths.append(path)
+        for path in paths:
+            try:
+                posix.stat(path)
+            except FileNotFoundError:
+                return file, f"asks for {path}, which does not exist on this host"
+            except (OSError, ValueError):
+                continue  # who looks closer will say
+    return "", ""
+
+
+def _loaded_driver() -> str:
+    """Give the version of the kernel module, "" if none is loaded or it cannot be read."""
+    try:
+        descriptor = posix.open(MODULE, posix.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return posix.read(descriptor, 64).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        posix.close(descriptor)
+
+
+def fill_nodes(edits: "Document", origin: str = "null") -> None:
+    """Complete device nodes in place, with type, numbers and mode as they are on the host now.
+
+    ``origin`` is a `Source`'s, for messages.
+
+    Whatever a file says of majors may be of yesterday's driver.  A link is resolved.  A node that
+    the host lacks is an error, unless the spec describes it fully.
+    """
+    nodes: "list[Document]" = edits.get("devices", ())
+    for node in nodes:
+        path: str = node.pop("hostPath", node["path"])
+        try:
+            found = posix.stat(path)
+        except (OSError, ValueError) as error:
+            # Numbers of NVIDIA's drivers are handed out anew at each boot: these may be another's.
+            if not _is_complete(node) or path.startswith("/dev/nvidia"):
+                raise _no_node(path, error, origin) from None
+            node.setdefault("minor", 0)
+            continue
+        kind = KINDS.get(found.st_mode & 0o170000)
+        if kind is None:
+            if not _is_complete(node):
+                raise NvidiaRuntimeError("is no device node", where=path, hint=NODE_HINT)
+            node.setdefault("minor", 0)
+            continue
+        said = node.setdefault("type", kind)
+        if said != kind and not (said == "u" and kind == "c"):
+            what = f"is a device node of type {kind}, not {said} as its CDI spec says"
+            raise NvidiaRuntimeError(what, where=path, hint=NODE_HINT)
+        if kind != "p":
+            node["major"] = posix.major(found.st_rdev)
+            node["minor"] = posix.minor(found.st_rdev)
+        node.setdefault("fileMode", found.st_mode & 0o777)
+
+
+NODE_HINT = "generate the CDI spec anew, or load the driver that makes the node"
+
+
+def _is_complete(node: "Document") -> bool:
+    """Whether a spec describes a node so fully that the host need not have it (CDI SPEC.md)."""
+    kind = node.get("type")
+    return kind == "p" or (kind is not None and bool(node.get("major")))
+
+
+def _no_node(path: str, error: OSError | ValueError, origin: str) -> NvidiaRuntimeError:
+    """Say that the host lacks a node, not in the C library's words.
+
+    podman takes an error with "no such file or directory" in it for its own, and shows no more.
+    """
+    what = f"cannot be looked up: {error}"
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        what = "does not exist on this host"
+    elif isinstance(error, OSError):
+        what = f"cannot be looked up on this host (error {error.errno})"
+    said = document.loads(origin.encode(), "snapshot")
+    if said and "file" in said:
+        what += f", but {said['file']} asks for it"
+    return NvidiaRuntimeError(what, path, NODE_HINT)

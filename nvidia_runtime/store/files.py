@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state folder, and the stamps of files: what tells that one is as it was.  Ring: create."""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+SYSTEM_FOLDER = "/run/nvidia-container-runtime"
+# One component of a path has at most 255 bytes on Linux.
+LONGEST_NAME = 200
+
+Stamp = list[int]
+
+
+def are_unchanged(stamps: "list[list[Any]]") -> bool:
+    """Whether every file and folder has its stamp; an entry of a path alone is one that is absent.
+
+    Whatever is compared first changes most often.
+    """
+    stat = posix.stat
+    for entry in stamps:
+        try:
+            found = stat(entry[0])
+        except OSError:
+            if len(entry) > 1:
+                return False
+            continue
+        if (
+            len(entry) == 1
+            or found.st_mtime_ns != entry[4]
+            or found.st_ctime_ns != entry[5]
+            or found.st_ino != entry[2]
+            or found.st_size != entry[3]
+            or found.st_dev != entry[1]
+        ):
+            return False
+    return True
+
+
+def stamp(path: str) -> Stamp | None:
+    """Give what changes when a file or folder does: device, inode, size, mtime and ctime in ns."""
+    try:
+        found = posix.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def environment(name: bytes) -> str:
+    """Read a variable of our own environment; unset is empty."""
+    value: bytes = posix.environ.get(name, b"")
+    return value.decode("utf-8", "surrogateescape")
+
+
+def config_path() -> str:
+    """Give the path of config.toml, which need not exist."""
+    return environment(b"NVIDIA_CTK_CONFIG_FILE_PATH") or (
+        (environment(b"XDG_CONFIG_HOME") or "/etc") + "/nvidia-container-runtime/config.toml"
+    )
+
+
+def state_folder(make: bool = False) -> str:
+    """Give the folder for our state, "" if there is none that only we can write.
+
+    root's is ``/run/nvidia-container-runtime``; a user's, and that of root in a user namespace,
+    lies in ``$XDG_RUNTIME_DIR``.  The launcher chooses in the same way.
+    """
+    folders = [SYSTEM_FOLDER]
+    own = environment(b"XDG_RUNTIME_DIR")
+    if own[:1] == "/":  # a relative one would lead into the bundle
+        folders.append(f"{own}/nvidia-container-runtime")
+    for folder in folders:
+        if _is_ours(folder) or (make and _make_folder(folder)):
+            return folder
+    return ""
+
+
+def _is_ours(folder: str) -> bool:
+    try:
+        found = posix.lstat(folder)
+    except (OSError, ValueError):
+        return False
+    return (
+        found.st_mode & 0o170000 == 0o040000
+        and found.st_uid == posix.geteuid()
+        and not found.st_mode & 0o022
+    )
+
+
+def _make_folder(folder: str) -> bool:
+    try:
+        posix.mkdir(folder, 0o755)
+        posix.chmod(folder, 0o755)  # whatever the umask
+    except (OSError, ValueError):
+        return _is_ours(folder)  # somebody may have been faster
+    return True
+
+
+def read_own(path: str) -> bytes:
+    """Read a file of ours; raises `ValueError` if anybody else could have written it."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)
+    try:
+        found = posix.fstat(descriptor)
+        if found.st_uid != posix.geteuid() or found.st_mode & 0o170022 != 0o100000:
+            raise ValueError("not ours alone")
+        return posix.read(descriptor, found.st_size)
+    finally:
+        posix.close(descriptor)
+
+
+def replace(
+    path: str,
+    data: bytes,
+    mode: int = 0o600,
+    *,
+    sync: bool = False,
+    finish: "Callable[[int], None] | None" = None,
+    mark: str = "",
+) -> None:
+    """Give a file a new text: whoever reads sees the old or the new one, whole.
+
+    The one way for all files but those of a container.  ``finish`` is given the descriptor of the
+    new file before it is seen; with ``sync`` it is on the disk when this returns.  ``mark`` stands
+    in the name of the temporary file, in place of our process id.  Raises `OSError`; the old file
+    is then as it was.
+    """
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name[:100]}.{mark or posix.getpid()}"
+    descriptor = _open_new(temporary, mode)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[posix.write(descriptor, rest) :]
+            posix.fchmod(descriptor, mode)  # whatever the umask
+            if finish:
+                finish(descriptor)
+            if sync:
+                posix.fsync(descriptor)
+        finally:
+            posix.close(descriptor)
+        posix.rename(temporary, path)
+    except BaseException:
+        posix.unlink(temporary)
+        raise
+    if sync:
+        sync_folder(folder or "/")
+
+
+def _open_new(path: str, mode: int) -> int:
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    try:
+        return posix.open(path, flags, mode & 0o600)
+    except FileExistsError:  # of a killed process with our number, which in a container is usual
+        posix.unlink(path)
+        return posix.open(path, flags, mode & 0o600)
+
+
+def sync_folder(folder: str) -> None:
+    """Have the disk know the names in a folder; some file systems cannot."""
+    try:
+        descriptor = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        posix.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        posix.close(descriptor)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine has, compiled once and read at every create in jit-cdi and csv mode.
+
+A machine file has the lines of a snapshot: the header (JSON), the stamps (JSON), then the driver's
+edits, those of each device, and a sentence for each device that is not usable::
+
+    @0<TAB>{"generator": "nvml", "driver": "580.95.05"}<TAB>{edits for every container}
+    runtime.nvidia.com/gpu=0<TAB>0<TAB>{edits of the device, after its place among all}
+    !runtime.nvidia.com/gpu=1<TAB>"GPU 1 is lost"
+
+It holds while everything that it was made from is unchanged, which is asked of /proc, /sys and the
+file system alone: no GPU is woken.  Ring: create.
+"""
+
+import posix
+
+from nvidia_runtime import __version__, document
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store import files, lines
+from nvidia_runtime.store.lines import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nvidia_runtime.store.snapshot import Snapshot
+
+FORMAT = 2
+KIND = "runtime.nvidia.com/gpu"
+LONGEST_TEXT = 4096
+
+
+class Machine:
+    """A machine file that was read: what it says of the platform, and its lines."""
+
+    __slots__ = ("data", "lines_at", "platform")
+
+    def __init__(self, data: bytes, key: "list[Any]") -> None:
+        """Read the header.  Raises on anything malformed, or made for another ``key``."""
+        end = data.index(b"\n")
+        header = document.loads(data[:end], "machine")
+        if header["key"] != key or header["length"] != len(data) - end - 1 or b"\0" in data:
+            raise ValueError("another one")
+        self.data = data
+        self.platform: str = header["platform"]
+        self.lines_at = end + 1
+
+    def is_fresh(self) -> bool:
+        """Whether everything that was looked at is as it was."""
+        line = self.data[self.lines_at : self.data.index(b"\n", self.lines_at)]
+        return are_fresh(document.loads(line, "machine"))
+
+    def line(self, key: str) -> list[bytes] | None:
+        """Find the line that begins with ``key``; give its other fields, undecoded."""
+        return lines.find_line(self.data, key)
+
+
+def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
+    """Compare stamps with the machine: texts and listings of /proc and /sys, nodes, files."""
+    for path, text in stamps["texts"]:
+        if read_text(path) != text:
+            return False
+    for path, names in stamps["lists"]:
+        if list_names(path) != names:
+            return False
+    for path, number in stamps["objects"]:
+        if object_number(path) != number:
+            return False
+    for entry in stamps["nodes"]:
+        try:
+            found = posix.lstat(entry[0])
+        except OSError:
+            return False
+        if found.st_rdev != entry[1] or found.st_mode != entry[2] or found.st_gid != entry[3]:
+            return False
+    return files.are_unchanged(stamps["files"])
+
+
+def read_text(path: str) -> str | None:
+    """Read a short file of /proc or /sys, ``None`` if it cannot be read."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return posix.read(descriptor, LONGEST_TEXT).decode("utf-8", "replace")
+    except OSError:
+        return None
+    finally:
+        posix.close(descriptor)
+
+
+def list_names(folder: str) -> list[str] | None:
+    """List a folder of /proc or /sys, whose times say nothing; ``None`` if it cannot be read."""
+    try:
+        return sorted(posix.listdir(folder))
+    except OSError:
+        return None
+
+
+def object_number(path: str) -> int:
+    """Give the inode of what the kernel shows in /proc or /sys, 0 if it is not there.
+
+    A driver that is loaded or bound anew shows other objects under the same names.
+    """
+    try:
+        return posix.lstat(path).st_ino
+    except OSError:
+        return 0
+
+
+def key(known: "Snapshot", variant: str) -> "list[Any]":
+    """Give what else than the machine decides: settings, the environment's search paths."""
+    paths = [files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")]
+    return [FORMAT, __version__, known.config, known.stamp, variant, *paths]
+
+
+def file_of(folder: str, wanted: "list[Any]") -> str:
+    """Give the path of the file for a key; engines whose PATH differs have one each."""
+    config: str = wanted[2]
+    number = int.from_bytes(document.dumps(wanted[4:]), "little") % ((1 << 61) - 1)
+    name = config.replace("%", "%25").replace("/", "%2F")[-files.LONGEST_NAME :]
+    return f"{folder}/machine-{__version__}-{number:x}-{name}" if config[:1] == "/" else ""
+
+
+def load(known: "Snapshot", variant: str) -> Machine | None:
+    """Read what is known of this machine; ``None`` if missing, foreign, corrupt or stale."""
+    folder = files.state_folder()
+    wanted = key(known, variant)
+    path = folder and file_of(folder, wanted)
+    if not path:
+        return None
+    try:
+        machine = Machine(files.read_own(path), wanted)
+        return machine if machine.is_fresh() else None
+    except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
+        return None
+
+
+def sources(ids: tuple[str, ...], machine: Machine) -> "tuple[list[Source], list[str]]":
+    """Give the devices' edits, then the driver's, as the toolkit does; and the ids without any.
+
+    Beside ``all``, other names say nothing more; nor does ``none`` beside devices.  Raises
+    `NvidiaRuntimeError` for a device that the machine has and that is not usable.
+    """
+    if "all" in ids:
+        ids = ("all",)
+    elif len(ids) > 1:
+        ids = tuple(each for each in ids if each != "none")
+    common = machine.line("@0")
+    if common is None:
+        raise ValueError("no edits of the driver's")
+    origin = common[0].decode()
+    found: dict[int, Source] = {}
+    missing: list[str] = []
+    for each in ids:
+        name = each.lstrip("0") or "0" if each.isdigit() else each
+        broken = machine.line(f"!{KIND}={name}")
+        if broken is not None:
+            raise NvidiaRuntimeError(document.loads(broken[0], "machine"))
+        fields = machine.line(f"{KIND}={name}")
+        if fields is None:
+            _check_gpu_of(name, machine)
+            missing.append(each)
+            continue
+        # A GPU that is asked for by two names is one.
+        found[int(fields[0])] = Source(f"{KIND}={name}", origin, fields[1].decode())
+    ordered = [found[place] for place in sorted(found)]
+    return [*ordered, Source("", origin, common[1].decode())], missing
+
+
+def _check_gpu_of(name: str, machine: Machine) -> None:
+    """Raise `NvidiaRuntimeError` where 0:1 is not known because GPU 0 is sick as a whole."""
+    gpu, colon, _ = name.partition(":")
+    broken = machine.line(f"!{KIND}={gpu}") if colon else None
+    if broken is not None:
+        raise NvidiaRuntimeError(document.loads(broken[0], "machine"))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher's shortcut: which low-level runtime to execute without starting Python.
+
+One line, ``CONFIG:PATH:RUNTIME``, in a file whose mtime equals that of config.toml: equal, not
+newer, because restored backups and package upgrades bring old mtimes.  Without a config.toml the
+line begins with a ``-``.  The launcher hands over the file's name and the line's key, so that both
+sides compute them once.  Ring: elsewhere.
+"""
+
+import os
+import time
+
+from nvidia_runtime.store import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.start import Launch
+
+# Some shells compare whole seconds: an edit within this time might not change what they see.
+SETTLED_NS = 2_000_000_000
+MOST_FILES = 8
+PREFIX = "low-level-runtime."
+
+
+def remember(launch: "Launch", config: str, runtime: str) -> None:
+    """Write the shortcut where it cannot mislead; otherwise leave none.  Never raises OSError."""
+    folder = files.state_folder(make=True)
+    if not folder or os.path.dirname(launch.known) != folder:
+        return
+    try:
+        if _may_shorten(launch, config, runtime):
+            _write(launch, config, runtime)
+            _forget_oldest(folder)
+        else:
+            os.unlink(launch.known)
+    except (OSError, ValueError):
+        return
+
+
+def _may_shorten(launch: "Launch", config: str, runtime: str) -> bool:
+    if "\n" in launch.key + runtime or runtime[:1] != "/":
+        return False
+    if launch.key.startswith(f"-{config}:"):
+        return not os.path.lexists(config)
+    # Through a symbolic link, config.toml can change without a change of the mtimes that sh sees.
+    if not launch.key.startswith(f"{config}:") or config != os.path.realpath(config):
+        return False
+    mtime = os.stat(config).st_mtime_ns
+    return SETTLED_NS <= mtime <= time.time_ns() - SETTLED_NS
+
+
+def _write(launch: "Launch", config: str, runtime: str) -> None:
+    before = files.stamp(config)
+    line = f"{launch.key}:{runtime}\n".encode(errors="surrogateescape")
+
+    def date(descriptor: int) -> None:
+        if before:
+            os.utime(descriptor, ns=(before[3], before[3]))
+
+    files.replace(launch.known, line, finish=date)
+    if files.stamp(config) != before:
+        os.unlink(launch.known)
+
+
+def _forget_oldest(folder: str) -> None:
+    """Keep the shortcuts of a few keys; engines and users differ in PATH, but not endlessly."""
+    entries = list(os.scandir(folder))
+    for entry in entries:  # of a process that was killed; the last form is an older version's
+        is_left = entry.name.startswith(f".{PREFIX}") or entry.name.count(".") > 1
+        if PREFIX in entry.name and is_left and time.time() - entry.stat().st_ctime > 60:
+            os.unlink(entry.path)
+    known = [e for e in entries if e.name.startswith(PREFIX) and e.name.count(".") == 1]
+    known.sort(key=lambda entry: entry.stat().st_ctime_ns)
+    for entry in known[:-MOST_FILES]:
+        os.unlink(entry.path)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What config.toml and the CDI specs say, compiled once and read at every create.  Ring: create.
+
+A snapshot is one file of lines: the settings (JSON), the stamps of every file and folder that it
+was made from (JSON), then a line for each spec and each device, of which a create decodes only
+those that it needs::
+
+    @0<TAB>{"file": "/etc/cdi/nvidia.json", "sha256": ...}<TAB>{edits of the spec}
+    nvidia.com/gpu=0<TAB>0<TAB>{edits of the device}
+
+It is used while every stamp is what it was, and only if nobody else could have written it.
+"""
+
+from nvidia_runtime import __version__, document
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store import files, lines
+
+FORMAT = 2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Settings = dict[str, Any]
+
+
+class Snapshot:
+    """The settings, and the devices of the CDI registry when the specs were compiled too."""
+
+    __slots__ = ("config", "data", "devices_at", "settings", "stamp", "warnings")
+
+    def __init__(self, data: bytes) -> None:
+        """Read the first line; ``data`` is the whole file.  Raises on anything malformed."""
+        end = data.index(b"\n")
+        header = document.loads(data[:end], "snapshot")
+        self.data = data
+        self.config: str = header["config"]
+        self.stamp: files.Stamp | None = header["stamp"]
+        self.settings: Settings = header["settings"]
+        self.devices_at = end + 1 if header["devices"] else 0
+        self.warnings: list[str] = header["warnings"]
+        # A crash of the machine leaves short files, or NULs, which JSON has not.
+        rest = len(data) - end - 1
+        if header["format"] != [FORMAT, __version__] or header["length"] != rest or b"\0" in data:
+            raise ValueError("another format")
+
+    def has_fresh_devices(self) -> bool:
+        """Whether the registry was compiled, and every file and folder of it is unchanged."""
+        if not self.devices_at:
+            return False
+        line = self.data[self.devices_at : self.data.index(b"\n", self.devices_at)]
+        return files.are_unchanged(document.loads(line, "snapshot"))
+
+    def line(self, key: str) -> list[bytes] | None:
+        """Find the line that begins with ``key``; give its other fields, undecoded."""
+        return lines.find_line(self.data, key)
+
+
+def file_of(folder: str, config: str) -> str:
+    """Give the snapshot's path for a config.toml; only an absolute path says which one is meant."""
+    name = config.replace("%", "%25").replace("/", "%2F")[-files.LONGEST_NAME :]
+    return f"{folder}/snapshot-{__version__}-{name}" if config[:1] == "/" else ""
+
+
+def load(config: str) -> Snapshot | None:
+    """Read the snapshot of a config.toml; ``None`` if missing, foreign, corrupt or stale.
+
+    The caller still has to ask `Snapshot.has_fresh_devices` before it uses devices.
+    """
+    folder = files.state_folder()
+    path = folder and file_of(folder, config)
+    if not path:
+        return None
+    try:
+        data = files.read_own(path)
+        snapshot = Snapshot(data)
+    except (OSError, ValueError, KeyError, TypeError, NvidiaRuntimeError):
+        return None
+    if snapshot.config != config or snapshot.stamp != files.stamp(config):
+        return None
+    return snapshot

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd's files, where a golden folder would say too little."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nvidia_runtime.engines import containerd, difference
+from nvidia_runtime.engines.wanted import Found, Wanted
+
+V2 = 'plugins."io.containerd.grpc.v1.cri"'
+V3 = 'plugins."io.containerd.cri.v1.runtime"'
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+
+
+def ask(folder: Path, text: str, **options: Any) -> Wanted:
+    (folder / "config.toml").write_text(text)
+    values = {
+        "name": "nvidia",
+        "program": "/usr/bin/nvidia-container-runtime",
+        "config": str(folder / "config.toml"),
+        "drop_in": str(folder / "conf.d" / "99-nvidia.toml"),
+    }
+    return Wanted(**(values | options))
+
+
+def drop_in(asked: Wanted) -> dict[str, Any]:
+    plan = containerd.configure(asked)
+    text = next(each.after for each in plan.changes if each.path == asked.drop_in)
+    return tomllib.loads(text or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "expected"),
+    [
+        ("", (), 2),
+        ("", (1, 7, 24), 2),
+        ("", (2, 0, 1), 3),
+        ("version = 2", (2, 1), 2),
+        ("version = 3", (), 3),
+    ],
+    ids=["unknown", "containerd 1", "containerd 2", "a file of version 2", "of version 3"],
+)
+def test_version_is_that_of_the_file_or_of_the_one_that_runs(
+    text: str, version: tuple[int, ...], expected: int, tmp_path: Path
+) -> None:
+    assert drop_in(ask(tmp_path, text, version=version))["version"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "cgroup"),
+    [("runc", True), ("nvidia", False), ("", False), ("crun", True)],
+    ids=["the default's", "not of one of ours", "runc without a default", "another default's"],
+)
+def test_options_are_copied(name: str, cgroup: bool, tmp_path: Path) -> None:
+    """SystemdCgroup is what pods crash without; it comes from the default runtime first."""
+    text = f"""version = 2
+[{V2}.containerd]
+default_runtime_name = "{name}"
+"""
+    for each in dict.fromkeys(["runc", name or "runc"]):
+        value = str(each == name and each != "nvidia").lower()
+        text += f"[{V2}.containerd.runtimes.{each}.options]\nSystemdCgroup = {value}\n"
+
+    content = drop_in(ask(tmp_path, text))
+
+    path = ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes", "nvidia", "options")
+    assert difference.at(content, path) == {
+        "SystemdCgroup": cgroup,
+        "BinaryName": "/usr/bin/nvidia-container-runtime",
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "cri", "expected"),
+    [
+        (2, V2, {"sandbox_image": "late"}),
+        (3, V3, {"sandbox_image": "late", "enable_selinux": True}),
+    ],
+    ids=["version 2: the last table wins", "version 3: tables are merged"],
+)
+def test_tables_of_imported_files_are_those_in_use(
+    version: int, cri: str, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "extra"
+    folder.mkdir()
+    for name, image in (("1.toml", "early"), ("2.toml", "late")):
+        (folder / name).write_text(f'version = {version}\n[{cri}]\nsandbox_image = "{image}"\n')
+    text = f"version = {version}\nimports = ['extra/*.toml']\n[{cri}]\nenable_selinux = true\n"
+
+    content = drop_in(ask(tmp_path, text))
+
+    table = content["plugins"][cri.split('"')[1]]
+    assert {key: value for key, value in table.items() if key != "containerd"} == expected
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "['conf.d/99-nvidia.toml']",
+        "['{folder}/conf.d/*.toml']",
+        "['{folder}/*/99-nvidia.toml', '/x']",
+    ],
+    ids=["relative", "absolute", "another pattern"],
+)
+def test_import_that_covers_the_drop_in_is_enough(imports: str, tmp_path: Path) -> None:
+    text = f"version = 2\nimports = {imports.format(folder=tmp_path)}\n"
+
+    plan = containerd.configure(ask(tmp_path, text))
+
+    assert [change.path.rpartition("/")[2] for change in plan.changes if change.is_one] == [
+        "99-nvidia.toml"
+    ]
+
+
+def test_engine_that_merges_gets_our_table_alone(tmp_path: Path) -> None:
+    """k0s reads a folder of its own, without an import."""
+    plan = containerd.configure(
+        ask(tmp_path, f"version = 2\n[{V2}]\nsandbox_image = 'x'\n", is_merged=True)
+    )
+
+    assert len(plan.changes) == 1
+    table = tomllib.loads(plan.changes[0].after or "")["plugins"]["io.containerd.grpc.v1.cri"]
+    assert list(table) == ["containerd"]
+
+
+def test_describe(tmp_path: Path) -> None:
+    """What the imported files say counts, too."""
+    asked = ask(tmp_path, "version = 3\n", is_default=True, cdi=True)
+    for change in containerd.configure(asked).changes:
+        path = tmp_path / change.path
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(change.after or "")
+
+    assert containerd.describe(asked.config) == Found(
+        runtimes=("nvidia",), default="nvidia", cdi=True, version=3
+    )
+    assert containerd.describe(str(tmp_path / "none")) == Found()
+
+
+RUNC = f"""version = 2
+[{V2}.containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+"""
+
+
+@pytest.mark.parametrize("place", ["in a drop-in", "in the file itself"])
+@pytest.mark.parametrize("text", ["", "version = 2\n", f"version = 2\n[{V2}.cni]\nbin_dir = 'x'\n"])
+def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> None:
+    """A table of runtimes replaces the built-in one; without runc CRI does not start."""
+    asked = ask(tmp_path, text, is_own=True)
+    if place != "in a drop-in":
+        asked = replace(asked, drop_in="")
+
+    plan = containerd.configure(asked)
+
+    content = tomllib.loads(plan.changes[0].after or "")
+    runtimes = difference.at(content, containerd.places(2).runtimes)
+    assert list(runtimes) == ["runc", "nvidia"]
+    assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
+    assert not [each for each in plan.warnings if "without CRI" in each]
+    for change in plan.changes:
+        folder = Path(change.path).parent
+        folder.mkdir(exist_ok=True)
+        Path(change.path).write_text(change.after or "")
+    assert not [change for change in containerd.configure(asked).changes if change.is_one]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (RUNC, {"is_own": True}),
+        ("", {"is_own": True, "version": (2, 0, 1)}),
+        ("version = 3\n", {"is_own": True}),
+        (f"version = 2\n[{V2}.containerd]\ndefault_runtime_name = 'kata'\n", {"is_own": True}),
+    ],
+    ids=["it is there", "containerd 2", "version 3", "another default"],
+)
+def test_runc_is_not_added(text: str, options: dict[str, Any], tmp_path: Path) -> None:
+    plan = containerd.configure(ask(tmp_path, text, **options))
+
+    new = [each.after or "" for each in plan.changes]
+    assert sum(each.count("runtimes.runc]") for each in new) == text.count("runtimes.runc]") * 2
+    assert not [each for each in plan.warnings if "without CRI" in each]
+
+
+def test_runc_that_is_missing_elsewhere_is_said(tmp_path: Path) -> None:
+    plan = containerd.configure(ask(tmp_path, "version = 2\n"))
+
+    assert [each for each in plan.warnings if "without CRI" in each]
+
+
+def test_file_that_replaces_the_drop_in_is_named(tmp_path: Path) -> None:
+    (tmp_path / "last.toml").write_text(RUNC)
+    imports = f"imports = ['{tmp_path}/conf.d/*.toml', '{tmp_path}/last.toml']\n"
+
+    plan = containerd.configure(ask(tmp_path, "version = 2\n" + imports))
+
+    assert [
+        each for each in plan.warnings if each.startswith(f"{tmp_path}/last.toml is read after")
+    ]
+
+
+def test_relative_star_is_no_import_of_ours(tmp_path: Path) -> None:
+    """containerd 1 takes it from the folder that it was started in."""
+    plan = containerd.configure(ask(tmp_path, "version = 2\nimports = ['conf.d/*.toml']\n"))
+
+    text = tomllib.loads(plan.changes[1].after or "")
+    assert text["imports"] == ["conf.d/*.toml", f"{tmp_path}/conf.d/*.toml"]

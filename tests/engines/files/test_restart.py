@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restarting an engine: by its own service, by a signal, when asked, and never otherwise."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime.engines import profiles, restart
+from nvidia_runtime.engines.running import Running
+from nvidia_runtime.errors import NvidiaRuntimeError
+
+from . import listener
+
+TREE = Path(restart.__file__).parents[2]
+
+
+def engine(name: str, pid: int, socket: str = "", profile: str = "") -> Running:
+    return Running(
+        engine=name,
+        pid=pid,
+        executable="",
+        version=(),
+        config="",
+        socket=socket,
+        profile=profile,
+    )
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a systemctl into PATH that notes its words; what it does is for a test to write."""
+    program = tmp_path / "bin/systemctl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "words"),
+    [
+        ("docker", "", "systemctl restart docker"),
+        ("docker", "snap-docker", "snap restart docker.dockerd"),
+        ("docker", "rootless-docker", "systemctl --user restart docker"),
+        ("containerd", "", "systemctl restart containerd"),
+        ("containerd", "k3s", "systemctl restart k3s"),
+        ("containerd", "rke2", "systemctl restart rke2-server"),
+        ("containerd", "microk8s", "snap restart microk8s.daemon-containerd"),
+        ("crio", "", "systemctl restart crio"),
+    ],
+)
+def test_nothing_is_restarted_unless_asked_for(
+    systemctl: Path, name: str, profile: str, words: str
+) -> None:
+    said: list[str] = []
+
+    restart.carry_out(engine(name, os.getpid(), profile=profile), restart.NONE, said.append)
+
+    assert said == [f"to make {name} read the file: {words}"]
+    assert not (systemctl.parents[1] / "called").exists()
+
+
+def test_every_daemon_has_a_way_to_restart() -> None:
+    for profile in profiles.PROFILES:
+        if profile.sockets:
+            assert profile.units
+            assert profile.restart
+
+
+def test_engine_that_does_not_run() -> None:
+    said: list[str] = []
+
+    restart.carry_out(engine("docker", 0), restart.SYSTEMD, said.append)
+    restart.carry_out(engine("podman", 0), restart.SYSTEMD, said.append)
+
+    assert said == ["docker does not run; it reads the file when it starts"]
+
+
+def test_signal_reloads_docker(tmp_path: Path) -> None:
+    path = tmp_path / "d.sock"
+    said: list[str] = []
+    with listener.running("dockerd", path) as pid:
+        restart.carry_out(engine("docker", pid), restart.SIGNAL, said.append)
+        got = subprocess.run(
+            ["timeout", "10", "sh", "-c", f"until [ -e {path}.reloaded ]; do :; done"], check=False
+        )
+
+    assert got.returncode == 0
+    assert said == [
+        f"docker (pid {pid}) was told to read runtimes and the default runtime, but not CDI again;",
+        "what the file no longer names it keeps until it is restarted",
+    ]
+
+
+@pytest.mark.parametrize("name", ["containerd", "crio"])
+def test_signal_would_end_the_others(name: str) -> None:
+    with pytest.raises(NvidiaRuntimeError) as error:
+        restart.carry_out(engine(name, os.getpid()), restart.SIGNAL, print)
+
+    assert str(error.value) == f"{name} reads its configuration only when it starts"
+    assert error.value.hint == "--restart=systemd restarts it"
+
+
+def test_systemd_restarts_and_the_new_daemon_is_awaited(
+    tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    said: list[str] = []
+    with listener.running("dockerd", path) as pid:
+        start = f"exec -a dockerd {sys.executable} {listener.__file__} -1 {path}"
+        systemctl.write_text(
+            f'#!/bin/bash\necho "$@" >{tmp_path}/called\nkill -KILL {pid}\n'
+            f"({start}) >/dev/null 2>&1 &\necho $! >{tmp_path}/new\n"
+        )
+        restart.carry_out(engine("docker", pid, str(path)), restart.SYSTEMD, said.append)
+
+    os.kill(int((tmp_path / "new").read_text()), 9)
+    assert (tmp_path / "called").read_text() == "restart docker\n"
+    assert said == ["restarting docker: systemctl restart docker", "docker runs again"]
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        pytest.param(
+            "echo 'Job for docker.service failed.' >&2; exit 1",
+            "'systemctl restart docker' failed: Job for docker.service failed.",
+            id="failed",
+        ),
+        pytest.param("exit 0", "docker does not listen on /nowhere again", id="never came back"),
+    ],
+)
+def test_restart_that_failed(
+    systemctl: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    monkeypatch.setattr(restart, "SECONDS", 0.5)
+    systemctl.write_text(f"#!/bin/sh\n{script}\n")
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        restart.carry_out(engine("docker", os.getpid(), "/nowhere"), restart.SYSTEMD, print)
+
+    assert str(error.value) == says
+    assert error.value.hint == "'journalctl -u docker' says why"
+
+
+@pytest.mark.parametrize(("answer", "is_called"), [("y", True), ("", False), ("no", False)])
+def test_question_on_a_terminal(
+    tmp_path: Path, systemctl: Path, answer: str, *, is_called: bool
+) -> None:
+    systemctl.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
+    probe = (
+        "from nvidia_runtime.engines import restart, running\n"
+        "it = running.Running(engine='docker', pid=1, executable='', version=(), config='',"
+        " socket='', profile='')\n"
+        "try: restart.carry_out(it, 'ask', str)\n"
+        "except Exception: pass\n"
+    )
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    subprocess.run(
+        [sys.executable, "-c", probe],
+        stdin=theirs,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": str(TREE)},
+        check=True,
+    )
+    shown = os.read(ours, 1000).decode()
+    os.close(ours)
+    os.close(theirs)
+
+    assert "restart docker now (systemctl restart docker)? [y/N] " in shown
+    assert (tmp_path / "called").exists() is is_called
+
+
+def test_nobody_is_asked_without_a_terminal(systemctl: Path) -> None:
+    said: list[str] = []
+
+    restart.carry_out(engine("docker", os.getpid()), restart.ASK, said.append)
+
+    assert said == ["to make docker read the file: systemctl restart docker"]
+    assert not (systemctl.parents[1] / "called").exists()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which seccomp profiles can be given a rule against nodes of NVIDIA's GPUs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from nvidia_runtime.prepare import node_filter
+
+ALLOW, ERRNO = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
+NOT_AS_THE_SPEC = "the container's seccomp profile is not as the runtime-spec has it"
+OWN_RULES = "the container's seccomp profile has rules for mknod of its own"
+
+
+def profile(default: str, *rules: dict[str, Any]) -> dict[str, Any]:
+    return {"defaultAction": default, "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": [*rules]}
+
+
+def refuses(call: dict[str, Any], name: str) -> bool:
+    return bool(call["names"] == [name] and call["action"] == ERRNO and call.get("args"))
+
+
+def test_profile_that_allows_the_rest_gets_a_refusal() -> None:
+    given = profile(ALLOW, {"names": ["reboot"], "action": ERRNO})
+    before = copy.deepcopy(given)
+
+    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+
+    assert given == before
+    assert made is not None
+    assert made["flags"] == given["flags"]
+    assert made["syscalls"][0] == given["syscalls"][0]
+    assert [
+        refuses(call, name)
+        for call, name in zip(made["syscalls"][1:], node_filter.CALLS, strict=True)
+    ] == [True, True]
+
+
+def test_profile_that_refuses_the_rest_stays_as_strict() -> None:
+    """A call that is not named there, or refused, is not allowed now."""
+    given = profile(ERRNO, {"names": ["mknod", "read"], "action": ALLOW})
+
+    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+
+    assert made is not None
+    assert made["syscalls"][0] == {"names": ["read"], "action": ALLOW}
+    assert {call["names"][0] for call in made["syscalls"][1:]} == {"mknod"}
+    assert len(made["syscalls"]) == 1 + 12
+
+
+@pytest.mark.parametrize("major", [0, 1, 194, 195, 196, 451, 4095])
+def test_rules_allow_every_other_major(major: int) -> None:
+    given = profile(ERRNO, {"names": ["mknod"], "action": ALLOW})
+    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+    assert made is not None
+
+    def allows(minor: int) -> bool:
+        device = (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
+        conditions = [call["args"][0] for call in made["syscalls"]]
+        return any(device & each["value"] == each["valueTwo"] for each in conditions)
+
+    assert {allows(minor) for minor in (0, 1, 255, 256, 1 << 19)} == {major != 195}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], NOT_AS_THE_SPEC),
+        ({"syscalls": {}}, NOT_AS_THE_SPEC),
+        ({"syscalls": [1]}, NOT_AS_THE_SPEC),
+        ({"syscalls": [{"names": "mknod", "action": ALLOW}]}, NOT_AS_THE_SPEC),
+        (profile(ERRNO, {"names": ["mknod"], "action": ALLOW, "args": [{}]}), OWN_RULES),
+        (
+            profile(
+                ERRNO,
+                {"names": ["mknod"], "action": ALLOW},
+                {"names": ["mknod"], "action": ERRNO},
+            ),
+            OWN_RULES,
+        ),
+    ],
+    ids=["a list", "no list", "numbers", "a name", "conditions", "two rules"],
+)
+def test_profiles_that_are_left_alone(given: Any, reason: str) -> None:
+    assert node_filter.forbid({"linux": {"seccomp": given}}) == (None, reason)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Legacy mode: the prestart hook."""
+
+from __future__ import annotations
+
+import pytest
+from builders import Document, spec
+
+from nvidia_runtime.admission.policy import Admitted
+from nvidia_runtime.admission.request import Request
+from nvidia_runtime.compile import config
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.sources import legacy
+
+HOOK = "nvidia-container-runtime-hook"
+
+
+def injected(document: Document, program: str = f"/opt/{HOOK}") -> list[Document]:
+    """Give the edits for a container that asks for nothing."""
+    settings = {**config.defaults(), f"{HOOK}.path": program}
+    found = legacy.sources(document, Request(), Admitted((), ""), settings, "/b/config.json")
+    return [source.edits for source in found]
+
+
+def test_hook_is_added_to_every_container() -> None:
+    hook = {"path": f"/opt/{HOOK}", "args": [HOOK, "prestart"]}
+
+    assert injected(spec()) == [{"hooks": {"prestart": [hook]}}]
+
+
+def test_name_of_the_program_is_its_first_argument() -> None:
+    hook = {"path": "/opt/our-hook", "args": ["our-hook", "prestart"]}
+
+    assert injected(spec(), "/opt/our-hook") == [{"hooks": {"prestart": [hook]}}]
+
+
+@pytest.mark.parametrize("name", [HOOK, "nvidia-container-toolkit"])
+def test_hook_that_is_there_is_enough(name: str) -> None:
+    assert injected(spec(hooks={"prestart": [{"path": f"/usr/bin/{name}"}]})) == []
+
+
+@pytest.mark.parametrize("hooks", [{"poststop": [{"path": f"/usr/bin/{HOOK}"}]}, {}, None])
+def test_hook_of_another_stage_is_not_enough(hooks: object) -> None:
+    assert len(injected(spec(hooks=hooks))) == 1
+
+
+def test_hooks_of_a_wrong_type() -> None:
+    with pytest.raises(NvidiaRuntimeError) as error:
+        injected(spec(hooks=[]))
+
+    assert str(error.value) == "/b/config.json: hooks: must be an object, not a list"

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default mode on simulated machines: what the toolkit injected there, and staying fresh."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shim
+import simulated
+import test_startup as startup
+
+Document = dict[str, Any]
+
+MACHINES = ("t4x1", "a100x8", "a100x8mig", "h100x8", "orin")
+PLAIN = json.loads((Path(__file__).parents[1] / "simulated/bundle/config.plain.json").read_text())
+CASES = sorted((simulated.EXPECTED / "oci").iterdir())
+# Runs on the machine: creates containers one after the other, and says what became of each.
+CREATES = """
+import json, os, subprocess, sys
+launcher, folder, jobs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+ends = []
+for number, job in enumerate(jobs):
+    bundle = f"{folder}/bundle{number}"
+    os.makedirs(bundle)
+    with open(f"{bundle}/config.json", "w") as file:
+        json.dump(job["spec"], file)
+    if job["shell"]:
+        subprocess.run(["sh", "-c", job["shell"]], check=True)
+    words = [launcher, "create", "--bundle", bundle, f"c{number}"]
+    got = subprocess.run(words, capture_output=True, text=True)
+    with open(f"{bundle}/config.json") as file:
+        end = {"code": got.returncode, "out": got.stdout, "err": got.stderr}
+        ends.append({**end, "spec": json.load(file)})
+    for name in os.listdir("/run/nvidia-container-runtime"):
+        if name.startswith("machine-"):
+            ends[-1]["machine"] = os.stat(f"/run/nvidia-container-runtime/{name}").st_ino
+print(json.dumps(ends))
+"""
+SETTLE = "sleep 0.07"  # until what was just written may be remembered
+
+
+def spec(*env: str) -> Document:
+    """Give a container's config.json with more variables."""
+    made: Document = json.loads(json.dumps(PLAIN))
+    made["process"]["env"] += env
+    return made
+
+
+def create(
+    name: str,
+    folder: Path,
+    *jobs: Document,
+    settings: str = "",
+    hooks: str = "toolkit",
+    **options: Any,
+) -> Any:
+    """Create containers on a machine, each a spec and a shell command to run before it."""
+    runtime = folder / "runc"
+    runtime.write_bytes(shim.program(shim.SAY_WORDS))
+    runtime.chmod(0o755)
+    config = folder / "config.toml"
+    config.write_text(
+        '[nvidia-ctk]\npath = "/usr/bin/nvidia-ctk"\n[nvidia-container-runtime]\n'
+        f'runtimes = ["{runtime}"]\nin-container-hooks = "{hooks}"\n{settings}'
+    )
+    os.utime(config, (1e9, 1e9))
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NVIDIA_CTK_CONFIG_FILE_PATH": str(config)}
+    words: list[str | Path] = [sys.executable, "-c", CREATES, shim.BIN / shim.NAME, folder]
+    words.append(json.dumps(jobs))
+    env |= options.pop("env", {})
+    got = simulated.run(name, words, env=env, cwd=shim.TREE, **options)
+    assert got.returncode == 0, got.stderr
+    return json.loads(got.stdout)
+
+
+def job(*env: str, shell: str = "") -> Document:
+    return {"spec": spec(*env), "shell": shell}
+
+
+def request_of(case: Path) -> list[str]:
+    """Give the variables of a recorded case; for an error its name says them."""
+    if case.suffix == ".err":
+        what = "99" if case.stem.endswith("__bad") else case.read_text().split()[-1].rstrip('"')
+        return [f"NVIDIA_VISIBLE_DEVICES={what}"]
+    env = json.loads(case.read_text())["process"]["env"]
+    asked = [entry for entry in env[len(PLAIN["process"]["env"]) :] if "NVIDIA_CTK" not in entry]
+    return [each for each in asked if each != "NVIDIA_VISIBLE_DEVICES=void"] or asked[:1]
+
+
+@functools.cache
+def results(name: str) -> dict[str, Document]:
+    """Create the containers of all recorded cases of a machine."""
+    import tempfile
+
+    cases = [case for case in CASES if case.name.startswith(f"{name}__")]
+    with tempfile.TemporaryDirectory() as folder:
+        ends = create(name, Path(folder), *(job(*request_of(case)) for case in cases))
+    return {case.name: end for case, end in zip(cases, ends, strict=True)}
+
+
+def variables(document: Document) -> list[str]:
+    """Give the environment as libc would read it: of a repeated variable, the last."""
+    last = {entry.partition("=")[0]: entry for entry in document["process"]["env"]}
+    return sorted(last.values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_container_gets_what_the_toolkit_gave_it(case: Path) -> None:
+    simulated.need_root()
+    got = results(case.name.partition("__")[0])[case.name]
+
+    if case.suffix == ".err":
+        assert got["code"] == 1
+        assert got["spec"] == spec(*request_of(case))
+        return
+    expected = json.loads(case.read_text())
+    assert (got["code"], got["err"]) == (0, "")
+    assert variables(got["spec"]) == variables(expected)
+    for document in (got["spec"], expected):
+        document["process"].pop("env")
+        document["mounts"].sort(key=lambda mount: mount["destination"])
+        # The toolkit repeats the rule of a node that several MIG devices have.
+        rules = document["linux"]["resources"].pop("devices")
+        document["rules"] = [
+            rules[0],
+            *sorted({json.dumps(rule, sort_keys=True) for rule in rules[1:]}),
+        ]
+    assert got["spec"] == expected
+
+
+# Staying fresh: what changes after the first container was created.
+def numbers(end: Document) -> list[tuple[str, int, int]]:
+    """Give the nodes that a container got."""
+    devices = end["spec"].get("linux", {}).get("devices", [])
+    return [(each["path"], each["major"], each["minor"]) for each in devices]
+
+
+def paths(end: Document) -> list[str]:
+    return [path for path, _, _ in numbers(end)]
+
+
+# The first listing of a folder of an overlay changes its times, so the first container settles it.
+FIRST = job("NVIDIA_VISIBLE_DEVICES=all", shell=SETTLE)
+
+
+def test_machine_is_asked_once(tmp_path: Path) -> None:
+    """NVML starts for the first containers, then no more."""
+    trace = tmp_path / "trace"
+    trace.touch()
+    jobs = [{**FIRST, "shell": f"{SETTLE}; wc -l < {trace} >> {tmp_path}/calls"} for _ in range(4)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOCK_NVML_TRACE", str(trace))
+        ends = create("a100x8mig", tmp_path, *jobs, env={"MOCK_NVML_TRACE": str(trace)})
+
+    calls = [int(line) for line in (tmp_path / "calls").read_text().split()]
+    assert calls[0] == 0 < calls[1]
+    assert calls[2] == calls[3]
+    assert [end["code"] for end in ends] == [0, 0, 0, 0]
+    assert numbers(ends[0]) == numbers(ends[1]) == numbers(ends[2]) == numbers(ends[3])
+    assert ends[2]["machine"] == ends[3]["machine"]
+
+
+CHANGES = {
+    "another-boot": "echo another > /proc/sys/kernel/random/boot_id",
+    "another-driver": "echo 999.1 > /sys/module/nvidia/version",
+    "module-loaded-again": "echo other > /sys/module/nvidia/srcversion",
+    "gpu-gone": "rm -r /proc/driver/nvidia/gpus/0000:07:00.0",
+    "gpu-bound-anew": "cd /proc/driver/nvidia; cp -r gpus/0000:07:00.0 .;"
+    " rm -r gpus/0000:07:00.0; mv 0000:07:00.0 gpus",
+    "mig-device-gone": "rm -r /proc/driver/nvidia/capabilities/gpu2/mig/gi7",
+    "node-with-another-number": "rm /dev/nvidia-uvm; mknod -m 666 /dev/nvidia-uvm c 444 0",
+    "node-of-another-mode": "chmod 600 /dev/nvidia0",
+    "library-gone": "rm /usr/lib/x86_64-linux-gnu/libnvidia-ngx.so.580.95.05",
+    "library-new": "cp /usr/lib/x86_64-linux-gnu/libnvidia-ngx.so.580.95.05"
+    " /usr/lib/x86_64-linux-gnu/libnvidia-new.so.580.95.05",
+    "socket-appears": "mkdir -p /run/nvidia-persistenced; touch /run/nvidia-persistenced/socket",
+    "settings": "echo >> $NVIDIA_CTK_CONFIG_FILE_PATH",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_change_is_noticed_at_the_next_container(change: str, tmp_path: Path) -> None:
+    """And costs one look at the machine, no more."""
+    fresh = {**FIRST, "shell": f"{CHANGES[change]}; {SETTLE}"}
+
+    ends = create("a100x8mig", tmp_path, FIRST, FIRST, FIRST, fresh, FIRST)
+
+    inodes = [end.get("machine") for end in ends]
+    assert inodes[1] == inodes[2] is not None
+    assert inodes[3] not in (inodes[2], None)
+    assert inodes[4] == inodes[3]
+
+
+def test_node_has_its_number_of_now(tmp_path: Path) -> None:
+    fresh = {**FIRST, "shell": CHANGES["node-with-another-number"]}
+
+    ends = create("a100x8", tmp_path, FIRST, FIRST, fresh)
+
+    assert ("/dev/nvidia-uvm", 444, 0) in numbers(ends[2])
+
+
+# The modules of nvidia-uvm and nvidia-drm may be loaded after the first container.
+LATE = {
+    "nvidia-uvm": ("/dev/nvidia-uvm", "mknod -m 666 /dev/nvidia-uvm c 511 0"),
+    "nvidia-drm": ("/dev/dri/card1", "mknod -m 660 /dev/dri/card1 c 226 1"),
+}
+
+
+@pytest.mark.parametrize("module", LATE, ids=str)
+def test_node_that_comes_late_is_given(module: str, tmp_path: Path) -> None:
+    node, make = LATE[module]
+    jobs = [
+        {**FIRST, "shell": f"rm {node}; {SETTLE}"},
+        FIRST,
+        {**FIRST, "shell": f"{make}; {SETTLE}"},
+    ]
+
+    ends = create("t4x1", tmp_path, *jobs)
+
+    assert [node in paths(end) for end in ends] == [False, False, True]
+
+
+def test_index_follows_a_gpu_that_has_another_node_now(tmp_path: Path) -> None:
+    """Two GPUs, unbound and bound in the other order, change their minor numbers."""
+    asked = job("NVIDIA_VISIBLE_DEVICES=0", shell=SETTLE)
+    swap = (
+        f"cd /proc/driver/nvidia/gpus; set -- *; mv $1 $2 {tmp_path}; cp -r {tmp_path}/0000:* .;"
+        " sed -i 's/Minor:.*/Minor: 7/' $1/information;"
+        f" sed -i 's/Minor:.*/Minor: 0/' $2/information; {SETTLE}"
+    )
+
+    before, warm, after = create("h100x8", tmp_path, asked, asked, {**asked, "shell": swap})
+
+    assert ["/dev/nvidia0" in paths(end) for end in (before, warm, after)] == [True, True, False]
+    assert "/dev/nvidia7" in paths(after)
+
+
+ALL = "runtime.nvidia.com/gpu=all"
+SEVERAL = {
+    "all-and-an-index": (f"{ALL},runtime.nvidia.com/gpu=0", 8),
+    "an-index-and-all": (f"runtime.nvidia.com/gpu=0,{ALL}", 8),
+    "all-and-none": (f"{ALL},runtime.nvidia.com/gpu=none", 8),
+    "none-and-an-index": ("runtime.nvidia.com/gpu=none,runtime.nvidia.com/gpu=0", 1),
+}
+
+
+def test_several_names_give_what_each_of_them_means(tmp_path: Path) -> None:
+    jobs = [job(f"NVIDIA_VISIBLE_DEVICES={asked}") for asked, _ in SEVERAL.values()]
+
+    ends = create("h100x8", tmp_path, *jobs, settings='mode = "cdi"\n')
+
+    counts = [sum(path[11:].isdigit() for path in paths(end)) for end in ends]
+    assert dict(zip(SEVERAL, counts, strict=True)) == {k: n for k, (_, n) in SEVERAL.items()}
+
+
+def test_all_of_no_gpus_is_said(tmp_path: Path) -> None:
+    """Programs that count GPUs have to run without one, but nobody should wonder."""
+    log = tmp_path / "log"
+
+    (end,) = create("t4x1", tmp_path, FIRST, settings=f'debug = "{log}"\n', remove=[0])
+
+    assert (end["code"], "/dev/nvidia0" in paths(end)) == (0, False)
+    assert "asks for all GPUs and gets none" in log.read_text()
+
+
+def test_mig_device_that_is_gone_is_not_given(tmp_path: Path) -> None:
+    uuid = "MIG-12afe4b4-7c38-554e-80c9-91eb0923a722"
+    asked = job(f"NVIDIA_VISIBLE_DEVICES={uuid}", shell=SETTLE)
+    forget = "sed -i --follow-symlinks '0,/^size/{/^\\[mig\\]/,/^size/d}' $NVIDIA_SIMULATED_MACHINE/mock-nvml.conf"
+    gone = f"{CHANGES['mig-device-gone']}; {forget}"
+
+    ends = create("a100x8mig", tmp_path, asked, asked, {**asked, "shell": gone})
+
+    assert [end["code"] for end in ends] == [0, 0, 1]
+    assert f"has no device '{uuid}'" in ends[2]["err"]
+    assert ends[2]["spec"] == asked["spec"]
+
+
+# A sick GPU fails those who ask for it.
+SICK: dict[str, tuple[dict[str, Any], str]] = {
+    "lost": ({"lose": [3]}, "lost"),
+    "hangs": ({"hang": ["nvmlDeviceGetUUID@3"]}, "did not answer"),
+    "crashes": ({"crash": ["nvmlDeviceGetUUID@3"]}, "crash"),
+}
+
+
+@pytest.mark.parametrize(
+    "fault", ["lost", "crashes", pytest.param("hangs", marks=pytest.mark.long)]
+)
+def test_sick_gpu_harms_only_those_who_ask_for_it(fault: str, tmp_path: Path) -> None:
+    options, says = SICK[fault]
+    jobs = [job(f"NVIDIA_VISIBLE_DEVICES={ids}") for ids in ("0:0", "3", "all")]
+
+    well, sick, everything = create("a100x8mig", tmp_path, *jobs, timeout=120, **options)
+
+    assert (well["code"], sick["code"], everything["code"]) == (0, 1, 1)
+    assert says in sick["err"]
+    assert says in everything["err"]
+
+
+def test_mig_device_of_a_lost_gpu_is_not_just_unknown(tmp_path: Path) -> None:
+    (end,) = create("a100x8mig", tmp_path, job("NVIDIA_VISIBLE_DEVICES=0:0"), lose=[0])
+
+    assert (end["code"], "is lost: it has fallen" in end["err"]) == (1, True)
+
+
+@pytest.mark.parametrize(("name", "code"), [("{gpu}/7/0", 0), ("{gpu}/99/0", 1)])
+def test_machine_is_asked_once_for_a_name_that_its_file_lacks(
+    name: str, code: int, tmp_path: Path
+) -> None:
+    gpu = "MIG-GPU-145f911f-2dc8-5e9a-bf60-a9c307c91566"
+    trace = tmp_path / "trace"
+    asked = job(f"NVIDIA_VISIBLE_DEVICES={name.format(gpu=gpu)}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOCK_NVML_TRACE", str(trace))
+        (end,) = create("a100x8mig", tmp_path, asked, env={"MOCK_NVML_TRACE": str(trace)})
+
+    assert end["code"] == code
+    assert trace.read_text().count("nvmlInit") == 1
+
+
+@pytest.mark.parametrize(("hooks", "most"), [("toolkit", 20), ("auto", 42)])
+def test_warm_create_is_light(hooks: str, most: int, tmp_path: Path) -> None:
+    """What the machine file knows is not looked up, and nothing is imported to do so."""
+    python, folder = Path(sys.executable).resolve(), tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python3").symlink_to(python)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(startup.WRAPPER.format(python=python, probe=startup.PROBE))
+    wrapper.chmod(0o755)
+    probe = {**FIRST, "shell": f"mv {wrapper} {folder}/python3"}
+    env = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+    ends = create("a100x8mig", tmp_path, FIRST, probe, FIRST, FIRST, env=env, hooks=hooks)
+
+    bare: list[str | Path] = [python, "-I", "-S", "-c", "import sys; print(*sys.modules)"]
+    start = subprocess.run(bare, capture_output=True, text=True, check=True).stdout.split()
+    loaded = set(ends[3]["out"].split()) - set(start)
+    assert startup.foreign(loaded) - startup.LIGHT - {"_struct"} == set()
+    assert startup.heavy(loaded) - {"host", "host.platform"} == set()
+    assert len(startup.ours(loaded)) <= most
+
+
+def test_soc_asks_nvml_for_its_mode_and_its_devices(tmp_path: Path) -> None:
+    """Once for each at the first container; what is compiled then remembers the mode, too."""
+    trace = tmp_path / "trace"
+
+    ends = create("thor_dgpu", tmp_path, FIRST, env={"MOCK_NVML_TRACE": str(trace)})
+
+    assert ends[0]["code"] == 0, ends[0]["err"]
+    assert trace.read_text().count(" nvmlInit_v2 ") <= 2

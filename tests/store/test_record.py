@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of an injection."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from nvidia_runtime.admission.policy import Admitted
+from nvidia_runtime.oci.argv import Invocation
+from nvidia_runtime.store import files, record
+from nvidia_runtime.store.lines import Source
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of records on a machine of our own."""
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", str(tmp_path / "state"))
+    return tmp_path / "state" / "containers"
+
+
+def create(container: str = "c1", bundle: str = "/b") -> Invocation:
+    made = Invocation([])
+    made.container = container
+    made.bundle = bundle
+    return made
+
+
+def write(container: str = "c1", bundle: str = "/b", device: str = "nvidia.com/gpu=0") -> None:
+    admitted = Admitted(("0",), "environment")
+    admitted.refusals = ["ignoring that"]
+    source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', '{"env":["A=1"]}')
+    record.write(create(container, bundle), "cdi", admitted, [source], ["made 2 links"])
+
+
+def test_write(folder: Path) -> None:
+    write()
+
+    assert json.loads((folder / "c1.json").read_text()) == {
+        "container": "c1",
+        "bundle": "/b",
+        "mode": "cdi",
+        "requested": ["0"],
+        "by": "environment",
+        "refused": ["ignoring that"],
+        "warnings": [],
+        "prepared": ["made 2 links"],
+        "injected": [
+            {
+                "device": "nvidia.com/gpu=0",
+                "from": {"file": "/etc/cdi/x.json", "sha256": "00"},
+                "edits": {"env": ["A=1"]},
+            }
+        ],
+    }
+
+
+def test_nobody_else_reads_it(folder: Path) -> None:
+    write()
+
+    modes = [path.stat().st_mode & 0o777 for path in (folder, folder / "c1.json")]
+    assert modes == [0o700, 0o600]
+    assert os.listdir(folder) == ["c1.json"]
+
+
+def test_younger_record_replaces_an_older_one(folder: Path) -> None:
+    write(bundle="/old")
+    write(bundle="/new")
+
+    assert json.loads((folder / "c1.json").read_text())["bundle"] == "/new"
+
+
+def test_bundle_is_the_working_directory_if_none_was_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    write(bundle="")
+
+    assert json.loads((folder / "c1.json").read_text())["bundle"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("container", ["", ".", "..", ".c1", "a/b", "../c1", "a b", "a\0", "é"])
+def test_what_is_no_id_of_runc_names_no_file(container: str, folder: Path) -> None:
+    write(container)
+
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("container", ["a", "A-1_2+3.4", "x" * 200])
+def test_ids_of_runc(container: str, folder: Path) -> None:
+    write(container)
+
+    assert os.listdir(folder) == [f"{container}.json"]
+
+
+def test_folder_that_cannot_be_made_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("in the way")
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", str(tmp_path / "state"))
+    monkeypatch.setattr("posix.environ", {})
+
+    write()
+
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_name_that_is_too_long_leaves_nothing(folder: Path) -> None:
+    write("x" * 300)
+
+    assert os.listdir(folder) == []
+
+
+def test_leftover_of_a_killed_process_is_no_obstacle(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / f".c1.json.{os.getpid()}").symlink_to("elsewhere")
+
+    write()
+
+    assert os.listdir(folder) == ["c1.json"]
+
+
+def test_full_disk_leaves_the_record_that_was_there(folder: Path) -> None:
+    write(bundle="/old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        write(bundle="/new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert os.listdir(folder) == ["c1.json"]
+    assert json.loads((folder / "c1.json").read_text())["bundle"] == "/old"
+
+
+def test_prune_keeps_the_youngest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MOST", 2)
+    for age, name in enumerate(["youngest", "younger", "old", "oldest"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+
+    record.prune(str(tmp_path))
+
+    assert sorted(os.listdir(tmp_path)) == ["younger", "youngest"]
+
+
+def test_prune_of_few_records(tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+
+    record.prune(str(tmp_path))
+
+    assert os.listdir(tmp_path) == ["one"]
