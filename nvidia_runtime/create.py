@@ -157,7 +157,7 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
 def _resolve_mode(
     asked: request.Request, known: "Snapshot", program: str
 ) -> "tuple[str, policy.Admitted]":
-    """Give the mode of this container and what it may have there.
+    """Return the mode of this container and what it may have there.
 
     ``auto`` is cdi if all devices are asked for by qualified names; annotations count in cdi only.
     """

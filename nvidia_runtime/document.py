@@ -82,7 +82,7 @@ def kind(value: object) -> str:
 
 
 def object_at(parent: "Document", key: str, path: str) -> "Document":
-    """Give the object at ``key``; null is as good as nothing."""
+    """Return the object at ``key``; null is as good as nothing."""
     value = parent.get(key)
     if value is None:
         return {}
@@ -92,7 +92,7 @@ def object_at(parent: "Document", key: str, path: str) -> "Document":
 
 
 def list_at(parent: "Document", key: str, path: str) -> list[object]:
-    """Give the list at ``key``; null is as good as nothing."""
+    """Return the list at ``key``; null is as good as nothing."""
     value = parent.get(key)
     if value is None:
         return []

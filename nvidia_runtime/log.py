@@ -54,7 +54,7 @@ class Log:
 
 
 def line_of(level: str, message: str, json: bool) -> str:
-    """Give a message as one line, as logrus writes it."""
+    """Return a message as one line, as logrus writes it."""
     # In UTC, which needs no table of zones; logrus' readers take any zone.
     now = "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime()[:6]  # noqa: UP031 (no faster way)
     if json:
@@ -63,7 +63,7 @@ def line_of(level: str, message: str, json: bool) -> str:
 
 
 def shown(text: str) -> str:
-    """Give a text without what moves a cursor: containers choose names that we repeat."""
+    """Return a text without what moves a cursor: containers choose names that we repeat."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -79,7 +79,7 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
 
 
 def _settings(config: str) -> "tuple[Settings, Stamp | None, NvidiaRuntimeError | None]":
-    """Give the settings with their file's stamp, or the defaults and what is wrong with it."""
+    """Return the settings with their file's stamp, or the defaults and what is wrong with it."""
     from nvidia_runtime.store import snapshot
 
     known = snapshot.load(config)

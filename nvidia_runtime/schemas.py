@@ -47,7 +47,7 @@ class Violation:
     what: str
 
     def __str__(self) -> str:
-        """Give the place in front, as errors do."""
+        """Return the place in front, as errors do."""
         return f"{self.path}: {self.what}" if self.path else self.what
 
 

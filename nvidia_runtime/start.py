@@ -64,7 +64,7 @@ class Launch:
         self.launcher = launcher
 
     def program(self) -> str:
-        """Give the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
+        """Return the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
         return self.launcher.rpartition("/")[2]
 
     def knows(self, runtime: str, stamp: "Stamp | None") -> bool:
@@ -84,7 +84,7 @@ class Launch:
 
 
 def begin() -> "ModuleType":
-    """Prepare the process, and load what the call probably needs; give the program's module."""
+    """Prepare the process, and load what the call probably needs; return the program's module."""
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # end as runc would, without a traceback

@@ -32,7 +32,7 @@ def cdi_spec(*devices: Document, **fields: Any) -> Document:
 
 
 def environment(document: Document) -> list[str]:
-    """Give the environment of a config.json's process."""
+    """Return the environment of a config.json's process."""
     entries: list[str] = document["process"]["env"]
     return entries
 

@@ -39,7 +39,7 @@ class Container:
     shim: str
 
     def words(self, command: str) -> list[str]:
-        """Give a call of our runtime."""
+        """Return a call of our runtime."""
         create = ["--bundle", str(self.folder), "--pid-file", str(self.folder / "pid")]
         options = {"create": create, "delete": ["--force"]}.get(command, [])
         root = os.fspath(self.folder / "runc")
@@ -63,7 +63,7 @@ class Container:
             fail(f"{NAME} {command} exited with {done.returncode}: {err.read_text().strip()}")
 
     def run(self) -> str:
-        """Run the created container to its end; give what it said."""
+        """Run the created container to its end; return what it said."""
         self.call("start")
         code = await_exit(int((self.folder / "pid").read_text()))
         said = (self.folder / "stdout").read_text()

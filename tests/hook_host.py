@@ -47,14 +47,14 @@ class Hook:
         return shim.end(self.start(*(words or ("prestart",)), **options))
 
     def gives(self, document: builders.Document) -> list[str]:
-        """Call the hook for a container; give the words of the program's call."""
+        """Call the hook for a container; return the words of the program's call."""
         self.site.write_bundle(document)
         got = self.run()
         assert (got.code, got.err) == (0, "")
         return [os.fsdecode(word) for word in got.words]
 
     def refuses(self, document: builders.Document, **options: Any) -> str:
-        """Call the hook for a container; give its sentence and its hint."""
+        """Call the hook for a container; return its sentence and its hint."""
         self.site.write_bundle(document)
         got = self.run(**options)
         assert (got.code, got.out) == (1, b"")

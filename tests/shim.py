@@ -131,7 +131,7 @@ class Site:
         return folder
 
     def _enter(self) -> None:
-        """Give the calling thread a mount namespace in which our folder is /run."""
+        """Return the calling thread a mount namespace in which our folder is /run."""
         if is_root:
             _check(_libc().unshare(CLONE_NEWNS))
             mount("none", "/", MS_REC | MS_PRIVATE)
@@ -175,7 +175,7 @@ class Site:
             (self.specs / f"{name}.json").write_text(text)
 
     def write_bundle(self, document: object) -> bytes:
-        """Write config.json; give its bytes."""
+        """Write config.json; return its bytes."""
         data = document if isinstance(document, bytes) else builders.encode(document)
         (self.bundle / "config.json").write_bytes(data)
         return data
@@ -201,7 +201,7 @@ class Site:
         return sorted(self.state.glob("snapshot-*")) if self.state.exists() else []
 
     def unprivileged(self) -> dict[str, Any]:
-        """Give the options of `start` that make a call one of a user who is not root."""
+        """Return the options of `start` that make a call one of a user who is not root."""
         if not is_root:
             return {}
         own = self.folder / "user"
@@ -273,7 +273,7 @@ def mount(source: str, target: str, flags: int, kind: str = "", options: str = "
 
 
 def copy_tree(folder: Path) -> Path:
-    """Copy what the launcher needs of the source tree; give the launcher."""
+    """Copy what the launcher needs of the source tree; return the launcher."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(TREE / "nvidia_runtime", folder / "nvidia_runtime", ignore=ignored)
     shutil.copytree(TREE / "packaging", folder / "packaging", symlinks=True)

@@ -48,7 +48,7 @@ except NvidiaRuntimeError as error:
 
 @functools.cache
 def machine(name: str) -> Path:
-    """Give a folder with all that a machine has, for ``--driver-root``; do not change it.
+    """Return a folder with all that a machine has, for ``--driver-root``; do not change it.
 
     It is made once in a run of tests, and removed at the end.
     """
@@ -100,7 +100,7 @@ def words(
     root_only: str | Path = "",
     **options: Any,
 ) -> list[str]:
-    """Give the command line that ``run`` runs, for those who start it in their own way.
+    """Return the command line that ``run`` runs, for those who start it in their own way.
 
     It does what ``nvidia-ctk simulate`` does, without the time that parsing its options takes.
     """

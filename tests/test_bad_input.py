@@ -36,7 +36,7 @@ def call(site: Site, command: str = "create", **options: object) -> shim.Ended:
 
 
 def messages(site: Site, level: str) -> list[str]:
-    """Give what the log says at a level, our folder shortened to ``~``."""
+    """Return what the log says at a level, our folder shortened to ``~``."""
     entries = shim.logged(site.folder / "log")
     return [tilde(site, entry["msg"]) for entry in entries if entry["level"] == level]
 

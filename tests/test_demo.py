@@ -23,7 +23,7 @@ HAS_GPU = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """Give the demo a folder for its own folders, where the machine can run it."""
+    """Return the demo a folder for its own folders, where the machine can run it."""
     if os.geteuid() != 0:
         pytest.skip("not root")
     for program in ("runc", "busybox"):

@@ -15,7 +15,7 @@ PATH = "/b/config.json"
 
 
 def refusal(data: bytes) -> str:
-    """Give the message by which a document is refused, without the file's name."""
+    """Return the message by which a document is refused, without the file's name."""
     with pytest.raises(NvidiaRuntimeError) as error:
         document.loads(data, PATH)
     assert error.value.where == PATH

@@ -65,7 +65,7 @@ def make_nodes(file: Path, site: Site) -> None:
 
 
 def logged(site: Site) -> str:
-    """Give what was logged, without the times."""
+    """Return what was logged, without the times."""
     return re.sub(r'^time="[^"]*" ', "", (site.folder / "log").read_text(), flags=re.MULTILINE)
 
 

@@ -464,7 +464,7 @@ def test_package_is_found_in_a_folder_with_blanks(
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into a virtual environment; give the environment's bin."""
+    """Install the wheel into a virtual environment; return the environment's bin."""
     pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
     pytest.importorskip("pip", reason="needs pip to install the wheel")
     folder = tmp_path_factory.mktemp("venv with blanks ")

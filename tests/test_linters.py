@@ -36,7 +36,7 @@ def shell_scripts() -> list[Path]:
 
 
 def says(*words: str) -> str:
-    """Run a linter of this environment in the tree; give what it says, "" if all is well."""
+    """Run a linter of this environment in the tree; return what it says, "" if all is well."""
     run = subprocess.run(words, check=False, capture_output=True, text=True, cwd=TREE)
     return "" if run.returncode == 0 else run.stdout + run.stderr
 

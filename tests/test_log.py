@@ -22,7 +22,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Path]:
-    """Give the path of a log file; what a test opens is closed."""
+    """Return the path of a log file; what a test opens is closed."""
     before = set(os.listdir("/proc/self/fd"))
     yield tmp_path / "log"
     for name in set(os.listdir("/proc/self/fd")) - before:
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Iterator[Path]:
 
 
 def messages(file: Path) -> list[str]:
-    """Give the lines of a log file in text form, without their times."""
+    """Return the lines of a log file in text form, without their times."""
     return [line.partition(" ")[2] for line in file.read_text().splitlines()]
 
 

@@ -57,7 +57,7 @@ written = st.builds(as_bytes, values, indents, st.booleans())
 
 
 def by_json(data: bytes) -> object:
-    """Decode as the standard library does; give the error if it cannot."""
+    """Decode as the standard library does; return the error if it cannot."""
     try:
         return json.loads(data.decode(), parse_constant=dict[str, float]().__getitem__)
     except (ValueError, KeyError) as error:

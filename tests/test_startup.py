@@ -65,7 +65,7 @@ def site() -> Iterator[Site]:
 
 
 def imports(site: Site, *words: str | Path, **options: Any) -> set[str]:
-    """Call the shim; give the modules that its interpreter had loaded beyond its own start.
+    """Call the shim; return the modules that its interpreter had loaded beyond its own start.
 
     ``python3`` on PATH is a script that puts a probe in front of the launcher's program.
     """
@@ -107,7 +107,7 @@ def heavy(modules: set[str]) -> set[str]:
 
 @pytest.fixture
 def warm(site: Site) -> Site:
-    """Give a machine whose snapshot and shortcut are made."""
+    """Return a machine whose snapshot and shortcut are made."""
     site.settle()
     for command in ("state", "create"):
         assert (site.create() if command == "create" else site.run(command, "c1")).code == 0
@@ -288,7 +288,7 @@ MODULES = sorted((shim.TREE / PACKAGE).rglob("*.py"))
 
 
 def room(module: str) -> int:
-    """Give the number of a module's line, by the longest name that covers it."""
+    """Return the number of a module's line, by the longest name that covers it."""
     lines = [line.split() for line in LAYERS.strip().splitlines()]
     parts = module.split(".")
     for length in range(len(parts), 0, -1):
@@ -299,7 +299,7 @@ def room(module: str) -> int:
 
 
 def name_of(file: Path) -> str:
-    """Give a file's module, without the package's name."""
+    """Return a file's module, without the package's name."""
     parts = file.relative_to(shim.TREE / PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 

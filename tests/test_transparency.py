@@ -109,7 +109,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, site: Site) -> list[str]:
-    """Give the words of a call, with the machine made so that it goes that way."""
+    """Return the words of a call, with the machine made so that it goes that way."""
     words, short = WAYS[request.param]
     command, _, devices = words.partition(" ")
     site.write_bundle(builders.asking(devices) if devices else builders.spec())

@@ -152,7 +152,7 @@ def _of_storage(folder: str, driver: str, container: str) -> Image | None:
 
 
 def _environment(image: "Any") -> frozenset[str]:
-    """Give the environment in an image's configuration."""
+    """Return the environment in an image's configuration."""
     config = _get(image, "config")
     if config is None and _get(image, "rootfs") is not None:
         return frozenset()
@@ -167,7 +167,7 @@ def _environment(image: "Any") -> frozenset[str]:
 
 
 def _get(document: "Any", key: str) -> "Any":
-    """Give a field; engines are written in Go, which takes a key in any case, and folds letters."""
+    """Return a field; engines are written in Go, which takes a key in any case."""
     if type(document) is not dict:
         return None
     for other in document:
@@ -182,7 +182,7 @@ def _text(document: "Any", key: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Give the hexadecimal part of a digest, "" if it is none that could name a file."""
+    """Return the hexadecimal part of a digest, "" if it is none that could name a file."""
     algorithm, _, digits = text.partition(":")
     return digits if algorithm == "sha256" and len(digits) == 64 and HEX.issuperset(digits) else ""
 

@@ -20,7 +20,7 @@ DEVICES = "nvidia-container-runtime.image-devices"
 
 
 def limit(asked: Request, settings: "Settings", image: "Image | None") -> Request:
-    """Give a request without what the image may not ask for; `Request.refused` says what that was.
+    """Return a request without what the image may not ask for, which `Request.refused` says.
 
     Where the image is unknown its environment counts as its own, and annotations as the user's:
     Kubernetes asks by these, and containerd copies none of an image.  Where an engine's files are
@@ -65,7 +65,7 @@ class _Rule:
         devices: tuple[str, ...],
         names: tuple[str, ...],
     ) -> tuple[str, ...]:
-        """Give what these variables may ask for: all of it, unless one of them is the image's.
+        """Return what these variables may ask for: all of it, unless one of them is the image's.
 
         ``names`` are the devices as image-devices spells them.
         """
@@ -78,7 +78,7 @@ class _Rule:
     def filter(
         self, what: str, devices: tuple[str, ...], names: tuple[str, ...]
     ) -> tuple[str, ...]:
-        """Give those of an image's devices that are listed, and refuse the others."""
+        """Return those of an image's devices that are listed, and refuse the others."""
         kept: list[str] = []
         lost: list[str] = []
         for device, name in zip(devices, names, strict=True):
@@ -126,7 +126,7 @@ def _limit_devices(limited: Request, rule: _Rule, settings: "Settings") -> None:
 
 
 def override(variables: dict[str, str]) -> Source:
-    """Give the edit that tells the prestart hook what is left of the image's request."""
+    """Return the edit that tells the prestart hook what is left of the image's request."""
     env = [f"{name}={value}" for name, value in variables.items()]
     origin = document.dumps({"setting": REQUESTS}).decode()
     return Source("", origin, document.dumps({"env": env}).decode())

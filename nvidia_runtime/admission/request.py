@@ -64,7 +64,7 @@ class Request:
         self.refused: tuple[str, ...] = ()
 
     def copy(self) -> "Request":
-        """Give the same request, to be changed."""
+        """Return the same request, to be changed."""
         made = Request()
         for name in Request.__slots__:
             setattr(made, name, getattr(self, name))
@@ -112,7 +112,7 @@ def _environment(process: "Document", swarm: list[str], path: str) -> dict[str, 
 
 
 def swarm_variables(settings: "Settings") -> list[str]:
-    """Give the names that stand in the place of NVIDIA_VISIBLE_DEVICES."""
+    """Return the names that stand in the place of NVIDIA_VISIBLE_DEVICES."""
     setting: str = settings["swarm-resource"]
     return [name.strip() for name in setting.split(",") if name.strip()] if setting else []
 
@@ -179,7 +179,7 @@ def _annotations(spec: "Document", settings: "Settings", path: str) -> dict[str,
 
 
 def devices_by_annotation(annotations: dict[str, str]) -> tuple[str, ...] | None:
-    """Give the devices that annotations ask for, each once."""
+    """Return the devices that annotations ask for, each once."""
     if not annotations:
         return None
     names = [name for value in annotations.values() for name in value.split(",")]
@@ -199,7 +199,7 @@ def is_privileged(process: "Document", path: str) -> bool:
 
 
 def qualify(devices: tuple[str, ...], kind: str) -> tuple[str, ...]:
-    """Give qualified names: a name that is none is a device of the default kind, "" is its none.
+    """Return qualified names: a name that is none is a device of the default kind, "" is its none.
 
     Raises `NvidiaRuntimeError` for more devices than any machine has.
     """

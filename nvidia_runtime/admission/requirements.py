@@ -44,7 +44,7 @@ class _MalformedError(ValueError):
 
 
 def read(environment: dict[str, str]) -> dict[str, str]:
-    """Give the requirements by their variables, none if NVIDIA_DISABLE_REQUIRE says so."""
+    """Return the requirements by their variables, none if NVIDIA_DISABLE_REQUIRE says so."""
     if environment.get(DISABLE) in TRUE:
         return {}
     found = {
@@ -61,7 +61,7 @@ def read(environment: dict[str, str]) -> dict[str, str]:
 
 
 def judge(environment: dict[str, str], host: dict[str, str], rule: str) -> list[str]:
-    """Give the warnings about a container's requirements.
+    """Return the warnings about a container's requirements.
 
     Where the rule is "enforce", raises `NvidiaRuntimeError` for what is not met or malformed, and
     warns of what cannot be known.
@@ -203,7 +203,7 @@ def _unmet(text: str, host: dict[str, str]) -> Verdict:
 
 
 def _shown(text: str) -> str:
-    """Give what an image says as it can be shown on a terminal."""
+    """Return what an image says as it can be shown on a terminal."""
     return text if text.isprintable() else repr(text)
 
 
@@ -221,7 +221,7 @@ def _remedy(name: str, operator: str, value: str) -> str:
 
 
 def strict(environment: dict[str, str], host: dict[str, str]) -> str:
-    """Judge as the toolkit does in csv mode; give its sentence, "" if everything is met.
+    """Judge as the toolkit does in csv mode; return its sentence, "" if everything is met.
 
     There a property that could not be determined is "", and every operand is checked before any
     comparison is made.

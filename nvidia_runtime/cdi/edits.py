@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prepare(edits: Edits) -> Edits:
-    """Give the edits of a valid CDI spec in the runtime-spec's form; what is empty is left out."""
+    """Return a spec's edits in the runtime-spec's form; what is empty is left out."""
     hooks: dict[str, list[Edits]] = {}
     for hook in edits.get("hooks") or ():
         hooks.setdefault(hook["hookName"], []).append(_hook(hook))
@@ -55,7 +55,7 @@ def _pick(source: Edits, keys: tuple[str, ...]) -> Edits:
 
 
 def _hook(hook: Edits) -> Edits:
-    """Give a hook; one of the toolkit's never goes without an environment of its own.
+    """Return a hook; one of the toolkit's never goes without an environment of its own.
 
     runc before 1.3 would hand it the container's, LD_PRELOAD and all (CVE-2025-23266): specs from
     before that was known are still about.

@@ -255,7 +255,7 @@ _RULES = {
 
 
 def minimum_version(spec: Spec) -> str:
-    """Give the oldest CDI version that has all that a spec uses (SPEC.md, "Versions")."""
+    """Return the oldest CDI version that has all that a spec uses (SPEC.md, "Versions")."""
     devices = spec.get("devices") or []
     parts = [spec.get("containerEdits") or {}]
     parts += [device.get("containerEdits") or {} for device in devices]

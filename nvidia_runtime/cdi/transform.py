@@ -22,7 +22,7 @@ IN_CONTAINER = ("createContainer", "startContainer")
 
 
 def root(spec: Spec, old: str, new: str, relative_to: str) -> Spec:
-    """Give a valid spec with its paths below ``old`` moved below ``new``.
+    """Return a valid spec with its paths below ``old`` moved below ``new``.
 
     Relative to the host these are what a spec names of the host, else what it names of the
     container.  The version is raised only where the result needs a newer one: a device node gets a

@@ -161,7 +161,7 @@ class Configured(Command):
     )
 
     def config_path(self) -> str:
-        """Give the absolute path of the config.toml that is meant, which need not exist."""
+        """Return the absolute path of the config.toml that is meant, which need not exist."""
         from nvidia_runtime.store import files  # only for those that read one
 
         given = self.config or str(getattr(self.root_app, "config", ""))

@@ -133,7 +133,7 @@ class EngineCommand(Command):
         )
 
     def _files(self, engine: Running | None) -> tuple[str, str]:
-        """Give the configuration file and the drop-in, "" where there is none."""
+        """Return the configuration file and the drop-in, "" where there is none."""
         own = (engine.template or engine.config) if engine else ""
         config = os.path.abspath(self.config or own or CONFIGS[self.engine])
         if self.drop_in != BY_ENGINE:

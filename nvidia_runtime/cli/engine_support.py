@@ -42,7 +42,7 @@ GIDS_SINCE = "0.7.0"
 
 
 def newest_version() -> tuple[str, str]:
-    """Give the newest CDI version that all installed engines know, and which of them sets it.
+    """Return the newest CDI version that all installed engines know, and which of them sets it.
 
     Both are "" where there is no engine with CDI.
     """
@@ -58,7 +58,7 @@ def newest_version() -> tuple[str, str]:
 
 
 def newest_for(engine: str, version: tuple[int, ...]) -> str:
-    """Give the newest CDI version that a version of an engine knows, "" if it knows none."""
+    """Return the newest CDI version that a version of an engine knows, "" if it knows none."""
     found = [cdi for since, cdi in TABLE[engine] if since <= version]
     return found[-1] if found else ""
 

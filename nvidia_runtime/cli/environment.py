@@ -9,7 +9,7 @@ from nvidia_runtime.cli.command import Command, boolean
 
 
 def text(given: str, variables: tuple[str, ...], default: str) -> str:
-    """Give what was given, else the first of the variables that says something."""
+    """Return what was given, else the first of the variables that says something."""
     said = [os.environ.get(name, "") for name in variables]
     return given or next(filter(None, said), default)
 

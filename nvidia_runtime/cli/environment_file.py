@@ -19,7 +19,7 @@ OURS = "NVIDIA_"
 
 
 def apply(argv: list[str]) -> list[str]:
-    """Put the file's variables into the environment, where that has none; give the other words.
+    """Put the file's variables into the environment, where that has none; return the other words.
 
     The file is that of the flag, which has to exist, or the usual one.
     """

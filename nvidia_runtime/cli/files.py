@@ -31,7 +31,7 @@ def read(path: str) -> bytes:
 
 
 def name(path: str) -> str:
-    """Give the name of a file for messages."""
+    """Return the name of a file for messages."""
     return "stdin" if path == STDIN else path
 
 

@@ -50,7 +50,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        """Give one line, the severity in front, as compilers do."""
+        """Return one line, the severity in front, as compilers do."""
         where = f"{self.file}: {self.path}" if self.path else self.file
         return f"{self.severity}: {where}: {self.message}"
 
@@ -97,7 +97,7 @@ def of_cdi_spec(data: bytes, file: str) -> list[Finding]:
 
 
 def _place(finding: Finding) -> tuple[str | int, ...]:
-    """Give the steps to what is wrong; the schema speaks of a key at the object that has it."""
+    """Return the steps to what is wrong; the schema speaks of a key at the object that has it."""
     key = UNKNOWN_KEY.match(finding.message)
     return _steps(finding.path) + ((key[1],) if key else ())
 
@@ -157,13 +157,13 @@ def _repair(document: Any, path: str) -> bool:
 
 
 def _item(name: str | int, index: str | int) -> Any:
-    """Give a valid item of a list; a device's name is one that no other has."""
+    """Return a valid item of a list; a device's name is one that no other has."""
     item = copy.deepcopy(ITEMS.get(str(name), "a"))
     return {**item, "name": f"refused-{index}"} if name == "devices" else item
 
 
 def normalised(value: Any, form: str) -> Any:
-    """Give a CDI spec's scalars the types that its readers give them: YAML's bare 0 is "0".
+    """Return a CDI spec's scalars the types that its readers give them: YAML's bare 0 is "0".
 
     What has a wrong shape stays, for the schema to see.
     """

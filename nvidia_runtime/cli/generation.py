@@ -150,7 +150,7 @@ class Generating(Command):
     )
 
     def options(self) -> Options:
-        """Give what is asked for.  Raises `NvidiaRuntimeError` for what makes no sense."""
+        """Return what is asked for.  Raises `NvidiaRuntimeError` for what makes no sense."""
         made = Options(self.mode.lower(), _parts(self.ids) or ("all",))
         made.thorough = True
         made.path = os.environ.get("PATH", "")
@@ -180,7 +180,7 @@ class Generating(Command):
         return self.patience
 
     def _configured_root(self) -> str:
-        """Give the driver root of the config.toml that was named."""
+        """Return the driver root of the config.toml that was named."""
         path = str(getattr(self.root_app, "config", ""))
         return str(config.load(path)[0][ROOT]) if path else ""
 
@@ -240,7 +240,7 @@ def _absolute(path: str) -> str:
 
 
 def _hook_program(given: str) -> str:
-    """Give the absolute path of the hook's program: a name is looked for on PATH."""
+    """Return the absolute path of the hook's program: a name is looked for on PATH."""
     default = CTK if os.path.basename(given) == CTK else HOOK
     if "/" in given:
         return os.path.abspath(given)

@@ -16,7 +16,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def document(program: str) -> dict[str, object]:
-    """Give the hook's document, version 1.0.0, for a hook program; its path must be absolute."""
+    """Return the hook's document, version 1.0.0, for a hook program; its path must be absolute."""
     if not os.path.isabs(program):
         what = f"the path of the hook must be absolute, not {program!r}"
         hint = "--nvidia-runtime-hook-path=/usr/bin/nvidia-container-runtime-hook is the default"
@@ -32,5 +32,5 @@ def document(program: str) -> dict[str, object]:
 
 
 def text(program: str) -> str:
-    """Give the file's text."""
+    """Return the file's text."""
     return json.dumps(document(program), indent=2) + "\n"

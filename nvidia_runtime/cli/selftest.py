@@ -52,7 +52,7 @@ class Selftest(Command):
         return 1 if counts["FAILED"] else 0
 
     def _folder(self) -> str:
-        """Give the folder of the programs that are to be tried."""
+        """Return the folder of the programs that are to be tried."""
         folder = os.path.abspath(self.programs or os.path.dirname(os.path.abspath(sys.argv[0])))
         if os.access(f"{folder}/{HOOK}", os.X_OK):
             return folder

@@ -91,12 +91,12 @@ HINT = "correct the file; without one, the defaults hold"
 
 
 def defaults() -> Settings:
-    """Give the settings of a host without config.toml."""
+    """Return the settings of a host without config.toml."""
     return copy.deepcopy(DEFAULTS)
 
 
 def load(path: str) -> tuple[Settings, list[str]]:
-    """Read a config.toml; give its settings and warnings.  A missing file means the defaults.
+    """Read a config.toml; return its settings and warnings.  A missing file means the defaults.
 
     Raises `NvidiaRuntimeError` that names every setting of a wrong type at once.
     """
@@ -142,7 +142,7 @@ def decode(text: str, path: str) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
-    """Give the settings of a decoded config.toml, and a warning for each key that is none."""
+    """Return the settings of a decoded config.toml, and a warning for each key that is none."""
     settings = _host_defaults()
     wrong: list[str] = []
     warnings: list[str] = []
@@ -170,7 +170,7 @@ def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
 
 
 def _host_defaults() -> Settings:
-    """Give the defaults; on SUSE the nodes of GPUs belong to the group video."""
+    """Return the defaults; on SUSE the nodes of GPUs belong to the group video."""
     settings = defaults()
     try:
         with open(OS_RELEASE, encoding="utf-8", errors="replace") as file:

@@ -97,7 +97,7 @@ def _exactly(options: Options, variant: str, found: HostMachine) -> list[Source]
 
 
 def options_for(settings: Settings, variant: str) -> Options:
-    """Give what the settings say of generation; ``variant`` is auto, csv or csv-all."""
+    """Return what the settings say of generation; ``variant`` is auto, csv or csv-all."""
     options = Options("auto" if variant == "auto" else "csv")
     options.driver_root = str(settings["nvidia-container-cli.root"]) or "/"
     options.path = files.environment(b"PATH")
@@ -117,7 +117,7 @@ def options_for(settings: Settings, variant: str) -> Options:
 
 
 def platform_of(found: HostMachine | None = None) -> str:
-    """Give the mode that ``auto`` means, asked of NVML where files leave it open.
+    """Return the mode that ``auto`` means, asked of NVML where files leave it open.
 
     ``found`` has asked it already if it is the host itself, whose driver decides.
     """
@@ -221,7 +221,7 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
 
 
 def _all(devices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give all devices in one, as if they were injected one after the other.
+    """Return all devices in one, as if they were injected one after the other.
 
     A node that several have comes where the last of them has it.
     """

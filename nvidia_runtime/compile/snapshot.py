@@ -30,7 +30,7 @@ PATIENCE = 0.3  # seconds
 
 
 def defaults() -> config.Settings:
-    """Give the settings that hold where config.toml cannot be read."""
+    """Return the settings that hold where config.toml cannot be read."""
     return config.defaults()
 
 
@@ -98,7 +98,7 @@ class ConfigFile:
 
 
 def _publish(source: ConfigFile, found: Registry | None, began: int) -> Snapshot:
-    """Give the snapshot, and keep it for the next create if nothing is in flux."""
+    """Return the snapshot, and keep it for the next create if nothing is in flux."""
     data = _text(source, found)
     stamps = [[source.path, *(source.stamp or ())], *(found.stamps if found else ())]
     if all(entry[0][:1] == "/" for entry in stamps) and keep.is_settled(stamps, began):

@@ -37,7 +37,7 @@ def remember(path: str, data: bytes, options: Options) -> None:
 
 
 def recall(path: str, sha256: str) -> Options | None:
-    """Give the options by which a spec file was made, ``None`` unless it is unchanged since."""
+    """Return the options by which a spec file was made, ``None`` unless it is unchanged since."""
     entry = _read().get(os.path.realpath(path))
     if not isinstance(entry, dict) or not sha256 or entry.get("sha256") != sha256:
         return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def configure(engine: str, ask: Wanted, plan: Plan, warn: Callable[[str], None]) -> list[str]:
-    """Write what a plan changes, and remember how it was; give the files that were written."""
+    """Write what a plan changes, and remember how it was; return the files that were written."""
     known = journal.entries()
     entries: Entries = {
         os.path.realpath(change.path): _entry(engine, ask.name, change, known)

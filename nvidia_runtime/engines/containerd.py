@@ -46,7 +46,7 @@ def places(version: int) -> Places:
 
 
 def version_of(document: Document, where: str, newest: int = DEFAULT_VERSION) -> int:
-    """Give a file's version: without a key it is 1, and an empty file may have any."""
+    """Return a file's version: without a key it is 1, and an empty file may have any."""
     if not document:
         return newest
     version = document.get("version", 1)
@@ -149,7 +149,7 @@ def _with_runtime(document: Document, known: Places, entry: Document, ask: Wante
 
 
 def _source(ask: Wanted, document: Document) -> tuple[Document, str]:
-    """Give what containerd runs with, from itself or from its files, and where that was read."""
+    """Return what containerd runs with, from itself or from its files, and where that was read."""
     if ask.by_command:
         # A version is known of the engine that was found, and then the file is its own.
         file = ["--config", ask.config] if ask.version and os.path.exists(ask.config) else []

@@ -32,7 +32,7 @@ class Edit:
 
 
 def at(document: Any, path: Steps) -> Any:
-    """Give the value at a place, ABSENT where there is none."""
+    """Return the value at a place, ABSENT where there is none."""
     for step in path:
         if not isinstance(document, dict) or step not in document:
             return ABSENT
@@ -64,7 +64,7 @@ def between(before: Document, after: Document, path: Steps = ()) -> list[Edit]:
 
 
 def carried_out(edits: list[Edit], document: Document) -> Document:
-    """Give a document with its edits; the one that is given stays as it is."""
+    """Return a document with its edits; the one that is given stays as it is."""
     for edit in edits:
         document = _with(document, edit.path, edit.value)
     return document
@@ -115,7 +115,7 @@ def undone(
 
 
 def _without(then: list[Any], before: Any, found: list[Any]) -> Any:
-    """Give a list without the elements that we had added to it."""
+    """Return a list without the elements that we had added to it."""
     old = before if isinstance(before, list) else [] if isinstance(before, Absent) else [before]
     ours = [each for each in then if not any(is_same(each, other) for other in old)]
     left = [each for each in found if not any(is_same(each, other) for other in ours)]
@@ -125,7 +125,7 @@ def _without(then: list[Any], before: Any, found: list[Any]) -> Any:
 
 
 def _rest(then: Document, found: Document, path: Steps, runtimes: Steps) -> Any:
-    """Give what of a table was not written by us, ABSENT if that is nothing."""
+    """Return what of a table was not written by us, ABSENT if that is nothing."""
     left: Document = {}
     if path[:-1] == runtimes:
         return ABSENT

@@ -40,7 +40,7 @@ def parse(text: str, path: str) -> Document:
 
 
 def _plain(value: Any) -> Any:
-    """Give a document for the schema: a number, which is kept as it is written, becomes one."""
+    """Return a document for the schema: a number, which is kept as it is written, becomes one."""
     if isinstance(value, json_file.Number):
         return 0
     if isinstance(value, dict):
@@ -68,7 +68,7 @@ def configure(ask: Wanted) -> Plan:
 
 
 def edited(text: str, document: Document, path: str) -> str:
-    """Give a text that says what another document does."""
+    """Return a text that says what another document does."""
     return json_file.edit(text, difference.between(json_file.parse(text, path), document))
 
 

@@ -46,7 +46,7 @@ class Entry:
 
 
 def folder() -> str:
-    """Give the folder that survives a restart; systemd's variable names another one."""
+    """Return the folder that survives a restart; systemd's variable names another one."""
     given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if given.startswith("/"):
         return given
@@ -126,7 +126,7 @@ def write(changed: dict[str, Entry | None]) -> None:
 
 
 def back_up(path: str, text: str) -> str:
-    """Keep a file's text under the time of day; give the backup's path."""
+    """Keep a file's text under the time of day; return the backup's path."""
     where = os.path.join(folder(), BACKUPS)
     _make(where)
     name = path.strip("/").replace("/", "%")[-200:]

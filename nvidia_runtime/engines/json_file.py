@@ -113,7 +113,7 @@ def _wrong(what: str, text: str, position: int, where: str) -> NvidiaRuntimeErro
 
 
 def edit(text: str, edits: list[Edit]) -> str:
-    """Give a text with its edits; it must be one that `parse` accepts."""
+    """Return a text with its edits; it must be one that `parse` accepts."""
     if edits and not text.strip():
         text = "{}\n"
     for each in edits:
@@ -166,7 +166,7 @@ def _members(text: str, start: int) -> list[Member]:
 
 
 def _end(text: str, at: int) -> int:
-    """Give the place behind the value that begins at `at`."""
+    """Return the place behind the value that begins at `at`."""
     depth = 0
     while True:
         char = text[at]
@@ -191,7 +191,7 @@ def _closing(text: str, start: int) -> int:
 
 
 def _indent(text: str, at: int) -> str:
-    """Give the white space in front of the line in which `at` is."""
+    """Return the white space in front of the line in which `at` is."""
     line = text.rfind("\n", 0, at) + 1
     return text[line : _blank(text, line)]
 
@@ -203,7 +203,7 @@ def _blank(text: str, at: int) -> int:
 
 
 def _unit(text: str) -> str:
-    """Give what one level of the file is indented by."""
+    """Return what one level of the file is indented by."""
     start = _space(text, 0)
     members = _members(text, start)
     if members and "\n" in text[start : members[0].start]:
@@ -240,7 +240,7 @@ def _inserted(text: str, start: int, members: list[Member], key: str, value: Any
 
 
 def _separators(text: str, members: list[Member]) -> tuple[str, str]:
-    """Give the comma and the colon of an object in one line, with the space that it has there."""
+    """Return the comma and the colon of an object in one line, with the space that it has there."""
     first = members[0]
     colon = ": " if text[first.value - 1] == " " else ":"
     if len(members) == 1:

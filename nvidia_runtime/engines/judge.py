@@ -32,7 +32,7 @@ def objection(engine: str, path: str, drop_in: str = "", executable: str = "") -
 
 
 def _command(engine: str, path: str, drop_in: str, executable: str) -> list[str]:
-    """Give the words that have a file judged, none for one that is not there."""
+    """Return the words that have a file judged, none for one that is not there."""
     if not os.path.exists(drop_in or path if engine == "podman" else path):
         return []
     if engine == "docker":

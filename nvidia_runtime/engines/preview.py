@@ -18,7 +18,7 @@ END = "\033[0m"
 
 
 def diff(change: Change, *, has_colour: bool) -> str:
-    """Give a unified diff of one file, "" where nothing changes."""
+    """Return a unified diff of one file, "" where nothing changes."""
     old, new = (_lines(text) for text in (change.before, change.after))
     names = ["/dev/null" if text is None else change.path for text in (change.before, change.after)]
     lines = list(difflib.unified_diff(old, new, fromfile=names[0], tofile=names[1]))

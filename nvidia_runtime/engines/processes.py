@@ -55,7 +55,7 @@ def behind(path: str, names: tuple[str, ...], proc: str = "/proc") -> Iterator[P
 
 
 def _name(process: Process) -> set[str]:
-    """Give the names of a process: its file may be many programs in one, as k3s is."""
+    """Return the names of a process: its file may be many programs in one, as k3s is."""
     return {os.path.basename(word) for word in (process.executable, *process.words[:1])}
 
 

@@ -141,7 +141,7 @@ def of(engine: str) -> list[Profile]:
 
 
 def named(engine: str, name: str) -> Profile:
-    """Give the profile of a name, "" being the distribution's own."""
+    """Return the profile of a name, "" being the distribution's own."""
     return next(profile for profile in of(engine) if profile.name == name)
 
 

@@ -53,7 +53,7 @@ def ask(command: list[str], **variables: str) -> Answer:
 
 
 def _environment() -> dict[str, str]:
-    """Give our environment as we got it: CPython adds LC_CTYPE in a C locale (PEP 538)."""
+    """Return our environment as we got it: CPython adds LC_CTYPE in a C locale (PEP 538)."""
     variables = dict(os.environ)
     try:
         with open("/proc/self/environ", "rb") as file:

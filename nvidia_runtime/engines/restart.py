@@ -51,7 +51,7 @@ def carry_out(engine: Running, way: str, tell: Callable[[str], None]) -> None:
 
 
 def command(engine: Running) -> list[str]:
-    """Give the words that restart an engine, by the service that its process belongs to."""
+    """Return the words that restart an engine, by the service that its process belongs to."""
     profile = profiles.named(engine.engine, engine.profile)
     unit = next((name for name in _services(engine.pid) if name in profile.units), "")
     return [*profile.restart, unit or profile.units[0]]

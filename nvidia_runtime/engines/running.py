@@ -124,7 +124,7 @@ def _running(engine: str, process: processes.Process, socket: str, root: str) ->
 
 
 def _template(profile: Profile, config: str, version: tuple[int, ...]) -> str:
-    """Give the template that goes with a configuration, beside it where both are in one folder."""
+    """Return the template of a configuration, beside it where both are in one folder."""
     if not profile.template:
         return ""
     name = os.path.basename(profile.template).format(version="-v3" if version >= (2,) else "")
@@ -154,7 +154,7 @@ def _elsewhere(engine: str, process: processes.Process, config: str, root: str) 
 
 
 def _installed(engine: str, root: str) -> list[Running]:
-    """Give what would run, from the first profile whose program or file is there."""
+    """Return what would run, from the first profile whose program or file is there."""
     known = profiles.of(engine)
     is_rootless = os.geteuid() != 0
     for profile in known:
@@ -211,7 +211,7 @@ def _below(root: str, path: str) -> str:
 
 
 def _argument(words: tuple[str, ...], flags: tuple[str, ...]) -> str:
-    """Give the value of a flag, "" where it is not given; the last one counts."""
+    """Return the value of a flag, "" where it is not given; the last one counts."""
     found = ""
     for word, following in zip(words, [*words[1:], ""], strict=False):
         name, equals, value = word.partition("=")

@@ -27,7 +27,7 @@ CANDIDATES = ("runc", "crun")
 
 
 def edited(text: str, document: Document, path: str) -> str:
-    """Give a text that says what another document does."""
+    """Return a text that says what another document does."""
     edits = difference.between(toml_file.parse(text, path), document)
     return toml_file.edit(text, edits, path) if edits else text
 
@@ -108,7 +108,7 @@ def listed(folder: str, suffix: str) -> list[str]:
 
 
 def asked(*commands: list[str]) -> tuple[str, str]:
-    """Ask an engine for its configuration by the first command that answers; give its name, too."""
+    """Ask an engine for its configuration by the first command that answers; return both."""
     said = []
     for command in commands:
         name = " ".join(command)

@@ -49,7 +49,7 @@ def _wrong(said: str, text: str, where: str) -> NvidiaRuntimeError:
 
 
 def edit(text: str, edits: list[Edit], where: str) -> str:
-    """Give a text with its edits; it must be one that `parse` accepts."""
+    """Return a text with its edits; it must be one that `parse` accepts."""
     expected = difference.carried_out(edits, parse(text, where))
     new = text
     try:
@@ -213,7 +213,7 @@ def _removed(text: str, path: Steps) -> str:
 
 
 def _before(text: str, header: Statement) -> int:
-    """Give where a section begins: with the one blank line that parts it from the last one."""
+    """Return where a section begins: with the one blank line that parts it from the last one."""
     for blank in ("\r\n", "\n"):
         if text[: header.start].endswith("\n" + blank):
             return header.start - len(blank)
@@ -221,7 +221,7 @@ def _before(text: str, header: Statement) -> int:
 
 
 def _section_end(text: str, last: Statement) -> int:
-    """Give where something new may follow a section: before what leads to the next header.
+    """Return where something new may follow a section: before what leads to the next header.
 
     Comments that stand alone belong to the section; those right above a header belong to that.
     """
@@ -238,7 +238,7 @@ def _section_end(text: str, last: Statement) -> int:
 
 
 def _top(text: str, known: list[Statement]) -> int:
-    """Give where a first pair may stand: behind the comments on top that a blank line ends."""
+    """Return where a first pair may stand: behind the comments on top that a blank line ends."""
     first = known[0].start if known else len(text)
     head = text[:first]
     for match in reversed(list(BLANK_LINE.finditer(head))):
@@ -248,7 +248,7 @@ def _top(text: str, known: list[Statement]) -> int:
 
 
 def _step(text: str, known: list[Statement]) -> str:
-    """Give by how much more than its header a pair of this file is indented."""
+    """Return by how much more than its header a pair of this file is indented."""
     header = None
     for each in known:
         if each.is_header:

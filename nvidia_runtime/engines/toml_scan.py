@@ -86,7 +86,7 @@ def statements(text: str) -> list[Statement]:
 
 
 def keys(text: str, at: int) -> tuple[tuple[str, ...], int]:
-    """Read a key, dotted or not; give its parts and the place behind it."""
+    """Read a key, dotted or not; return its parts and the place behind it."""
     parts: list[str] = []
     while True:
         pattern = {'"': BASIC, "'": LITERAL}.get(text[at], BARE)
@@ -101,7 +101,7 @@ def keys(text: str, at: int) -> tuple[tuple[str, ...], int]:
 
 
 def value_end(text: str, at: int) -> int:
-    """Give the place behind the value that begins at `at`."""
+    """Return the place behind the value that begins at `at`."""
     if text[at] in "[{":
         items = elements(text, at) if text[at] == "[" else members(text, at)
         end = _gap(text, items[-1][-1] if items else at + 1)

@@ -39,7 +39,7 @@ class Engine(Protocol):
         ...
 
     def edited(self, text: str, document: Document, path: str) -> str:
-        """Give a text that says what another document does."""
+        """Return a text that says what another document does."""
         ...
 
     def places_in(self, document: Document, path: str) -> Places:
@@ -122,13 +122,13 @@ def _with_what_it_imports(engine: str, ask: Wanted, plan: Plan, made: set[str]) 
 
 
 def _rest(text: str | None) -> Document:
-    """Give what a file of containerd's says beside its imports."""
+    """Return what a file of containerd's says beside its imports."""
     document = toml_file.parse(text or "", "")
     return {key: value for key, value in document.items() if key not in ("version", "imports")}
 
 
 def text_without_us(entry: Entry, now: str, path: str) -> tuple[str | None, list[str]]:
-    """Give a file's text without what we did to it, and the places that others changed since."""
+    """Return a file's text without what we did to it, and the places that others changed since."""
     if now == entry.after:
         return entry.before, []
     engine = ENGINES[entry.engine]

@@ -110,7 +110,7 @@ def found(document: Document, places: Places, version: int | None = None) -> Fou
 
 
 def table(document: Document, path: Steps, where: str) -> Document:
-    """Give a table of a document, empty where there is none; a wrong type is an error."""
+    """Return a table of a document, empty where there is none; a wrong type is an error."""
     for length in range(1, len(path) + 1):
         value = difference.at(document, path[:length])
         if isinstance(value, Absent):
@@ -122,7 +122,7 @@ def table(document: Document, path: Steps, where: str) -> Document:
 
 
 def text(document: Document, path: Steps, where: str) -> str:
-    """Give a string of a document, "" where there is none; a wrong type is an error."""
+    """Return a string of a document, "" where there is none; a wrong type is an error."""
     table(document, path[:-1], where)
     value = difference.at(document, path)
     if isinstance(value, Absent):

@@ -136,7 +136,7 @@ def _replace(path: str, text: str | None) -> None:
 
 
 def _target(path: str) -> str:
-    """Give the file behind a path, which need not exist."""
+    """Return the file behind a path, which need not exist."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError) as error:
@@ -153,7 +153,7 @@ def _put(target: str, data: bytes) -> None:
 
 
 def _keep_attributes(target: str, descriptor: int) -> None:
-    """Give the new file what the old one has; a file that was not there is readable by all."""
+    """Return the new file what the old one has; a file that was not there is readable by all."""
     try:
         old = os.stat(target)
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _attributes(target: str) -> list[str]:
 
 
 def _make_folder(path: str) -> list[str]:
-    """Make a folder and those above it; give those that are new."""
+    """Make a folder and those above it; return those that are new."""
     missing = []
     while path and not os.path.lexists(path):
         missing.append(path)

@@ -33,7 +33,7 @@ OLDEST = "0.3.0"
 
 
 def device(name: str, edits: Edits, annotations: dict[str, str] | None = None) -> Device:
-    """Give the entry of a device."""
+    """Return the entry of a device."""
     entry: Device = {"name": name}
     if annotations:
         entry["annotations"] = annotations
@@ -76,7 +76,7 @@ def spec(
 
 
 def finish(made: Device, common: Edits, options: Options) -> Device:
-    """Give a device as `spec` would write it beside these common edits."""
+    """Return a device as `spec` would write it beside these common edits."""
     return _own(made, common, options, frozenset())
 
 

@@ -53,7 +53,7 @@ def differences(old: Spec | None, new: Spec) -> list[str]:
 
 
 def driver_version(spec: Spec) -> str:
-    """Give the version of the driver whose libraries a spec mounts, "" if it mounts none."""
+    """Return the version of the driver whose libraries a spec mounts, "" if it mounts none."""
     for path in _mounts(spec):
         if match := VERSIONED.search(path):
             return match[1]
@@ -88,7 +88,7 @@ def _all_edits(spec: Spec) -> Iterator[Edits]:
 
 
 def _nodes(spec: Spec) -> dict[str, tuple[Any, Any]]:
-    """Give the numbers of each device node, by its path in the container."""
+    """Return the numbers of each device node, by its path in the container."""
     return {
         str(node.get("path")): (node.get("major"), node.get("minor", 0))
         for edits in _all_edits(spec)
@@ -110,7 +110,7 @@ def _hooks(spec: Spec) -> list[Any]:
 
 
 def _list(edits: Edits, key: str) -> list[dict[str, Any]]:
-    """Give the objects of a list; a file that was not ours may hold anything."""
+    """Return the objects of a list; a file that was not ours may hold anything."""
     found = edits.get(key)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 

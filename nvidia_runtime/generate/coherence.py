@@ -23,7 +23,7 @@ SUFFIXES = {"true": "coherent", "false": "noncoherent"}
 
 
 def split(spec: Spec, options: Options) -> dict[str, Spec]:
-    """Give the specs to write by their suffix: "" is all devices, the others have one kind each.
+    """Return the specs to write by their suffix: "" is all devices, the others have one kind each.
 
     Without annotations there is nothing to split.  None of them has annotations afterwards.
     """

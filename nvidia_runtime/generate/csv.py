@@ -54,7 +54,7 @@ class Found:
         self.syms = tegra.find_links(root, syms)
 
     def missing(self) -> list[str]:
-        """Give the entries that this machine has nothing of."""
+        """Return the entries that this machine has nothing of."""
         answers: tuple[dict[str, Any], ...] = (self.nodes, self.libs, self.dirs, self.syms)
         return [entry for each in answers for entry, found in each.items() if not found]
 
@@ -105,7 +105,7 @@ def _choose(
 
 
 def _pure(options: Options, nodes: list[Node], why: str = "") -> csv_mixed.Chosen:
-    """Give the one device that the lists describe; ``why`` says why there are no others."""
+    """Return the one device that the lists describe; ``why`` says why there are no others."""
     for each in options.ids:
         if each not in ("all", "0"):
             hint = why or "this system has device 0, which is also called all"
@@ -132,7 +132,7 @@ def _common(
     answer: Answer | None,
     warnings: list[str],
 ) -> Edits:
-    """Give what every container gets: the lists' files, and the hooks for them."""
+    """Return what every container gets: the lists' files, and the hooks for them."""
     libraries = [file for files in found.libs.values() for file in files]
     links = [link for each in found.syms.values() for link in each]
     mounts = _mounts(machine, found, libraries)
@@ -164,7 +164,7 @@ def _mounts(machine: Machine, found: Found, libraries: list[str]) -> list[Edits]
 
 
 def _compat_hook(options: Options, answer: Answer | None) -> list[Edits]:
-    """Give the hook for an image's newer CUDA libraries; NVML alone knows the driver's version."""
+    """Return the hook for an image's newer CUDA libraries; only NVML has the driver's version."""
     if not answer or not answer.cuda:
         return []
     args = [f"--host-cuda-version={answer.cuda}"]
@@ -188,7 +188,7 @@ def _ask(machine: Machine, warnings: list[str]) -> Answer | None:
 
 
 def _watched(machine: Machine, found: Found) -> list[str]:
-    """Give what may change the spec: links, entries that are not there yet, folders of patterns."""
+    """Return what may change the spec: links, entries that are missing, folders of patterns."""
     root = machine.driver.root.rstrip("/")
     links = [link for each in found.syms.values() for link in each]
     watched = [f"{root}{path}" for link in links for path, _ in link.steps]
@@ -201,7 +201,7 @@ def _watched(machine: Machine, found: Found) -> list[str]:
 
 
 def _open_entries(folder: str, root: str, answers: Mapping[str, list[Any]]) -> list[str]:
-    """Give the host's paths of entries whose answer may become another one."""
+    """Return the host's paths of entries whose answer may become another one."""
     paths = []
     for entry, found in answers.items():
         path = root + entry if entry[:1] == "/" else f"{folder}/{entry}"
@@ -213,7 +213,7 @@ def _open_entries(folder: str, root: str, answers: Mapping[str, list[Any]]) -> l
 
 
 def _folder_of(pattern: str) -> str:
-    """Give the folder that holds what a pattern can match, as far as it is known."""
+    """Return the folder that holds what a pattern can match, as far as it is known."""
     parts = pattern.split("/")
     plain = next(at for at, part in enumerate(parts) if tegra.MAGIC.intersection(part))
     return "/".join(parts[:plain]) or "/"

@@ -21,7 +21,7 @@ MOST_BYTES = 4 << 20
 
 
 def read(files: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
-    """Give the paths of each type in the files' order, and a sentence for each unusable file."""
+    """Return the paths of each type in the files' order, and a sentence for each unusable file."""
     rows: dict[str, list[str]] = {name: [] for name in TYPES}
     warnings = []
     for file in files:
@@ -38,12 +38,12 @@ def read(files: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def present() -> tuple[str, ...]:
-    """Give those of the usual lists that are there; all of them if none is."""
+    """Return those of the usual lists that are there; all of them if none is."""
     return tuple(file for file in DEFAULT if os.path.exists(file)) or DEFAULT
 
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """Give the rows of a list: types and paths."""
+    """Return the rows of a list: types and paths."""
     split = [line.partition(",") for line in text.split("\n")]
     rows = [(name.strip(), path.strip()) for name, comma, path in split if comma]
     return [(name, path) for name, path in rows if name in TYPES and path]

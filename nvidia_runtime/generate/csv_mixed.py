@@ -66,7 +66,7 @@ def choose(options: Options, machine: Machine, nodes: list[Node], gpus: list[Gpu
 
 
 def cards(options: Options, machine: Machine, nodes: list[Node], gpus: list[Gpu]) -> list[Device]:
-    """Give the card for those who name it where GPU 0 is none of a SoC's."""
+    """Return the card for those who name it where GPU 0 is none of a SoC's."""
     gpu = gpus[1]
     if is_integrated(gpu):
         return []
@@ -95,7 +95,7 @@ def _asked(ids: tuple[str, ...], gpus: list[Gpu]) -> list[Gpu]:
 
 
 def _edits(options: Options, machine: Machine, nodes: list[Node], gpu: Gpu) -> Edits:
-    """Give the edits of the SoC's GPU or of the card; none where it is unusable."""
+    """Return the edits of the SoC's GPU or of the card; none where it is unusable."""
     if gpu.problem:
         return {}
     if is_integrated(gpu):

@@ -32,7 +32,7 @@ CLOSED = ("/dev/dri", "/dev/nvidia-caps")
 
 
 def full_gpu(options: Options, machine: Machine, gpu: Gpu) -> Edits:
-    """Give the edits of a whole GPU, none where its node is missing."""
+    """Return the edits of a whole GPU, none where its node is missing."""
     node = nodes.read(machine.dev_root, f"/dev/nvidia{gpu.minor}") if gpu.minor >= 0 else None
     if not node:
         return {}
@@ -40,7 +40,7 @@ def full_gpu(options: Options, machine: Machine, gpu: Gpu) -> Edits:
 
 
 def mig_device(options: Options, machine: Machine, gpu: Gpu, mig: Mig) -> Edits:
-    """Give the edits of a MIG device: its GPU's node and the capabilities of its two instances.
+    """Return the edits of a MIG device: its GPU's node and the capabilities of its two instances.
 
     They are none where one of these nodes is missing: nothing would work without it.
     """
@@ -68,7 +68,7 @@ def missing_node(machine: Machine, gpu: Gpu, mig: Mig | None) -> str:
 
 
 def control(options: Options, machine: Machine) -> Edits:
-    """Give the nodes that are of no single GPU; those that the host lacks are left out."""
+    """Return the nodes that are of no single GPU; those that the host lacks are left out."""
     found = [nodes.read(machine.dev_root, path) for path in CONTROL]
     return entries.of_nodes([node for node in found if node], options.with_gids)
 

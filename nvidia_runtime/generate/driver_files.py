@@ -68,7 +68,7 @@ FOLDERS_VARIABLE = "NVIDIA_CTK_LIBCUDA_DIR"
 
 
 def edits(options: Options, machine: Machine, version: str, warnings: list[str]) -> Edits:
-    """Give the mounts, the variable that names the libraries' folders, and the hooks for them.
+    """Return the mounts, the variable that names the libraries' folders, and the hooks for them.
 
     ``version`` is the driver's; what is odd about a library is added to the warnings.  Raises
     `NvidiaRuntimeError` if there are no libraries of that version.
@@ -114,7 +114,7 @@ def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
 def symlinks_hook(
     options: Options, installed: Driver, found: Iterable[str], warnings: list[str]
 ) -> list[Edits]:
-    """Give the hook for the links beside libraries, by which programs and the loader know them."""
+    """Return the hook for the links beside libraries, by which the loader finds them."""
     links: list[tuple[str, str]] = []
     for path in found:
         try:
@@ -125,7 +125,7 @@ def symlinks_hook(
 
 
 def ldcache_hook(options: Options, paths: Iterable[str]) -> list[Edits]:
-    """Give the hook that makes the loader's cache, for what is a library among container paths."""
+    """Return the hook that makes the loader's cache, for the libraries among container paths."""
     folders = dict.fromkeys(os.path.dirname(path) for path in paths if _is_library(path))
     if not folders:
         return []
@@ -133,7 +133,7 @@ def ldcache_hook(options: Options, paths: Iterable[str]) -> list[Edits]:
 
 
 def ipc_mounts(machine: Machine) -> list[Edits]:
-    """Give the mounts of the sockets of NVIDIA's daemons, and of the pipes of MPS."""
+    """Return the mounts of the sockets of NVIDIA's daemons, and of the pipes of MPS."""
     root = machine.driver.root
     mounts = []
     for name in SOCKETS:
@@ -158,7 +158,7 @@ def _is_own_folder(path: str) -> bool:
 
 
 def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
-    """Give the mounts of the firmware of the GPU's own processor, wherever the kernel looks."""
+    """Return the mounts of the firmware of the GPU's own processor, wherever the kernel looks."""
     mounts = []
     for folder in firmware_folders(machine, version):
         path = driver_root.join(machine.driver.root, folder)
@@ -170,7 +170,7 @@ def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
 
 
 def firmware_folders(machine: Machine, version: str) -> list[str]:
-    """Give the folders, below the driver root, where the kernel looks for the firmware."""
+    """Return the folders, below the driver root, where the kernel looks for the firmware."""
     release = os.uname().release
     folders = [each.format(release=release) for each in FIRMWARE_FOLDERS]
     try:
@@ -182,13 +182,13 @@ def firmware_folders(machine: Machine, version: str) -> list[str]:
 
 
 def binary_mounts(machine: Machine) -> list[Edits]:
-    """Give the mounts of the driver's programs."""
+    """Return the mounts of the driver's programs."""
     found = [machine.driver.executable(name) for name in BINARIES]
     return [entries.mount(path, machine.driver.strip(path)) for path in found if path]
 
 
 def watched(machine: Machine, version: str) -> list[str]:
-    """Give the host's folders and files where these were looked for, there or not."""
+    """Return the host's folders and files where these were looked for, there or not."""
     installed = machine.driver
     places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS] + [MPS]
     places += [*firmware_folders(machine, version), *installed.executable_folders]

@@ -20,12 +20,12 @@ OTHERS_READ_WRITE = 0o006
 
 
 def mount(host_path: str, container_path: str) -> Edits:
-    """Give a read-only bind mount of a file or folder of the driver's."""
+    """Return a read-only bind mount of a file or folder of the driver's."""
     return {"hostPath": host_path, "containerPath": container_path, "options": list(OPTIONS)}
 
 
 def of_nodes(nodes: list[Node], with_gids: bool) -> Edits:
-    """Give the edits for device nodes: themselves, and with ``with_gids`` the groups they need."""
+    """Return the edits for device nodes, and with ``with_gids`` for the groups they need."""
     edits: Edits = {}
     if nodes:
         edits["deviceNodes"] = [_device_node(node) for node in nodes]

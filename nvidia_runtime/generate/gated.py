@@ -54,7 +54,7 @@ def generate(options: Options, machine: Machine) -> Generated:
 
 
 def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:
-    """Give the edits of a gate, empty where the machine has no node of it.
+    """Return the edits of a gate, empty where the machine has no node of it.
 
     ``root`` is where the driver's files lie, ``dev_root`` where its nodes are.
     """

@@ -60,7 +60,7 @@ X_CONFIGURATOR = "nvidia-xconfig"
 
 
 def edits(installed: Driver, version: str, program: str) -> Edits:
-    """Give the mounts of libraries, X.org modules and configuration, and the hook for links.
+    """Return the mounts of libraries, X.org modules and configuration, and the hook for links.
 
     ``version`` is the driver's, ``program`` the hook's; what the host lacks is left out.
     """
@@ -92,7 +92,7 @@ def find_x_modules(installed: Driver, version: str) -> list[str]:
 
 
 def watched(installed: Driver, version: str) -> list[str]:
-    """Give the host's folders where configuration and X.org's modules were looked for.
+    """Return the host's folders where configuration and X.org's modules were looked for.
 
     Of what is not there, the first folder that would have to appear.
     """
@@ -104,7 +104,7 @@ def watched(installed: Driver, version: str) -> list[str]:
 
 
 def _first_missing(folder: str) -> str:
-    """Give a folder, or the topmost of those above it that do not exist."""
+    """Return a folder, or the topmost of those above it that do not exist."""
     above = os.path.dirname(folder)
     while folder != above and not os.path.exists(above):
         folder, above = above, os.path.dirname(above)
@@ -121,7 +121,7 @@ def _x_folders(installed: Driver, version: str) -> tuple[str, ...]:
 
 
 def config_mounts(installed: Driver) -> list[Edits]:
-    """Give the mounts of what tells loaders of EGL, OpenCL, Vulkan and X.org about the driver."""
+    """Return the mounts of what tells loaders of EGL, OpenCL, Vulkan and X.org about the driver."""
     mounts = [
         _config_mount(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS
     ]
@@ -137,7 +137,7 @@ def config_mounts(installed: Driver) -> list[Edits]:
 def drm_edits(
     bus_ids: list[str], sysfs: str, dev_root: str, program: str, with_gids: bool = True
 ) -> Edits:
-    """Give the DRM nodes of GPUs, and the hook for the links to them in /dev/dri/by-path.
+    """Return the DRM nodes of GPUs, and the hook for the links to them in /dev/dri/by-path.
 
     ``sysfs`` is where the kernel's own /sys lies, ``dev_root`` where the nodes are.
     """
@@ -158,7 +158,7 @@ def _config_mount(path: str, container_path: str) -> Edits:
 
 
 def _links(path: str, version: str) -> list[tuple[str, str]]:
-    """Give the links that a library or module needs beside it, each with its target."""
+    """Return the links that a library or module needs beside it, each with its target."""
     folder, _, name = path.rpartition("/")
     if name == f"{ALLOCATOR}.{version}":
         return [(f"{folder}/gbm/nvidia-drm_gbm.so", f"../{ALLOCATOR}.1")]

@@ -21,7 +21,7 @@ OFF = ("chmod",)
 
 
 def hook(program: str, name: str, *args: str) -> Edits:
-    """Give the entry of a hook; ``program`` is the absolute path on the host.
+    """Return the entry of a hook; ``program`` is the absolute path on the host.
 
     The environment is never empty: runc would hand on its own.
     """
@@ -36,7 +36,7 @@ def hook(program: str, name: str, *args: str) -> Edits:
 
 
 def create_symlinks(program: str, links: Iterable[tuple[str, str]]) -> list[Edits]:
-    """Give the hook that makes links, each a path in the container and a target; none for none."""
+    """Return the hook that makes links, each a path in the container and a target, if any."""
     args = [
         word
         for text in dict.fromkeys(f"{target}::{link}" for link, target in links)
@@ -46,19 +46,19 @@ def create_symlinks(program: str, links: Iterable[tuple[str, str]]) -> list[Edit
 
 
 def enable_cuda_compat(program: str, driver_version: str) -> Edits:
-    """Give the hook that puts an image's newer libcuda in front of the driver's."""
+    """Return the hook that puts an image's newer libcuda in front of the driver's."""
     return hook(program, "enable-cuda-compat", f"--host-driver-version={driver_version}")
 
 
 def update_ldcache(program: str, folders: Iterable[str] = (), ldconfig: str = "") -> Edits:
-    """Give the hook that runs ldconfig, or this one, for these folders besides the usual ones."""
+    """Return the hook that runs ldconfig, or this one, for these folders besides the usual ones."""
     args = ["--ldconfig-path", ldconfig] if ldconfig else []
     args += [word for folder in folders for word in ("--folder", folder)]
     return hook(program, "update-ldcache", *args)
 
 
 def chmod(program: str, folders: Iterable[str]) -> Edits:
-    """Give the hook that lets everybody into folders of nodes; old versions of crun did not."""
+    """Return the hook that lets everybody into folders of nodes; old versions of crun did not."""
     args = [word for folder in folders for word in ("--path", folder)]
     return hook(program, "chmod", "--mode", "755", *args)
 
@@ -75,12 +75,12 @@ def combine(found: list[Edits]) -> list[Edits]:
 
 
 def verb(entry: Edits) -> str:
-    """Give what a hook of ours does."""
+    """Return what a hook of ours does."""
     return str(_words(entry)[0])
 
 
 def _words(entry: Edits) -> list[str]:
-    """Give a hook's verb and its arguments."""
+    """Return a hook's verb and its arguments."""
     args: list[str] = entry["args"]
     return args[2:] if args[0] == "nvidia-ctk" else args[1:]
 

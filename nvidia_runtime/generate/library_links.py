@@ -21,7 +21,7 @@ VERSIONED = "*.*.*"
 
 
 def beside(host_path: str, path: str) -> list[tuple[str, str]]:
-    """Give the links that belong beside a library, each a path in the container and its target.
+    """Return the links that belong beside a library, each a path in the container and its target.
 
     By SONAME only what the host has too.  Raises `ValueError` for what is no library.
     """

@@ -55,7 +55,7 @@ def generate(options: Options, found: Machine | None = None) -> Generated:
 
 
 def look(options: Options) -> Machine:
-    """Give the machine that options speak of; it is looked at when it is asked."""
+    """Return the machine that options speak of; it is looked at when it is asked."""
     installed = Driver(
         options.driver_root,
         options.path,

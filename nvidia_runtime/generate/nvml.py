@@ -58,7 +58,7 @@ def generate(options: Options, machine: Machine) -> Generated:
 
 
 def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
-    """Give the edits of every container: control nodes, the driver's files, hooks."""
+    """Return the edits of every container: control nodes, the driver's files, hooks."""
     version = machine.version()
     program = options.hook_program
     parts = [devices.control(options, machine)]
@@ -71,7 +71,7 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
 
 
 def watched(machine: Machine) -> list[str]:
-    """Give the host's files and folders that were looked at."""
+    """Return the host's files and folders that were looked at."""
     found = driver_files.watched(machine, machine.version())
     return list(dict.fromkeys([*found, *graphics.watched(machine.driver, machine.version())]))
 
@@ -90,7 +90,7 @@ def _without_gpus(options: Options, machine: Machine) -> Generated:
 def _devices(
     one: Chosen, options: Options, machine: Machine, problems: dict[str, str]
 ) -> list[Device]:
-    """Give a device by all its names, or add to the problems why there is none."""
+    """Return a device by all its names, or add to the problems why there is none."""
     problem = one.gpu.problem or (one.mig.problem if one.mig else "")
     edits: Edits = {}
     if not problem:

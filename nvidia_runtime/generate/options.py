@@ -84,7 +84,7 @@ class Options:
         self.combine_hooks = False  # one hook for all that a device or the spec needs
 
     def but(self, **changes: object) -> Options:
-        """Give the same options with some changes."""
+        """Return the same options with some changes."""
         made = Options()
         for name in self.__slots__:
             setattr(made, name, changes.get(name, getattr(self, name)))

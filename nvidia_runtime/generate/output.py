@@ -25,12 +25,12 @@ MODE = 0o644
 
 
 def name_file(path: str, form: str) -> str:
-    """Give the name of the file to write: readers of CDI take .yaml and .json, no others."""
+    """Return the name of the file to write: readers of CDI take .yaml and .json, no others."""
     return path if format_of(path) else f"{path}.{form}"
 
 
 def format_of(path: str) -> str:
-    """Give the format that a file's name says, "" if it says none."""
+    """Return the format that a file's name says, "" if it says none."""
     extension = path.rpartition("/")[2].rpartition(".")[2]
     return extension if extension in FORMATS else ""
 

@@ -25,15 +25,15 @@ class Chosen:
         self.mig = mig
 
     def index(self) -> str:
-        """Give the name by index: ``3``, or ``3:1`` for a MIG device."""
+        """Return the name by index: ``3``, or ``3:1`` for a MIG device."""
         return f"{self.gpu.index}:{self.mig.index}" if self.mig else str(self.gpu.index)
 
     def uuid(self) -> str:
-        """Give the UUID, "" if it is not known."""
+        """Return the UUID, "" if it is not known."""
         return self.mig.uuid if self.mig else self.gpu.uuid
 
     def ids(self) -> tuple[str, ...]:
-        """Give all ids by which a user may mean it, with the one of drivers before 470."""
+        """Return all ids by which a user may mean it, with the one of drivers before 470."""
         if not self.mig:
             return (self.index(), self.gpu.uuid)
         instances = f"{self.mig.gpu_instance}/{self.mig.compute_instance}"

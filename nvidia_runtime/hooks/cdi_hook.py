@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def run(words: list[str], program: str = PROGRAM) -> int:
-    """Do what the words say; give the exit code."""
+    """Do what the words say; return the exit code."""
     debug = False
     try:
         call = verbs.parse(words, lambda name: files.environment(name.encode()))

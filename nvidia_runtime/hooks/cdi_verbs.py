@@ -24,7 +24,7 @@ class Call:
         self._root: "Place | None" = None
 
     def root(self, step: "Step") -> "Place":
-        """Give the root of the container; stdin can be read once."""
+        """Return the root of the container; stdin can be read once."""
         if self._root is None:
             path = container.root_path(step.texts.get("container-spec", ""))
             self._root = container.open_root(path)

@@ -14,7 +14,7 @@ HINT = "an OCI runtime calls hooks, and writes the state: see the OCI runtime-sp
 
 
 def root_path(file: str = "") -> str:
-    """Give the absolute path of the container's root; ``file`` has its state, "" or - is stdin.
+    """Return the absolute path of the container's root; ``file`` has its state, "" or - is stdin.
 
     crun says the root in the state; the others leave it to be read in config.json.
     """

@@ -59,7 +59,7 @@ class Request:
 
 
 def words(request: Request, settings: "Settings", *, debug: bool) -> list[str]:
-    """Give the words of the call: ``configure`` with all its flags, without the program."""
+    """Return the words of the call: ``configure`` with all its flags, without the program."""
     debug_file = "/dev/stderr" if debug else settings[f"{NAME}.debug"]
     found = [
         _flag("root", settings[f"{NAME}.root"]),
@@ -94,13 +94,13 @@ def _switch(name: str, on: bool) -> str:
 
 
 def _compat_mode(settings: "Settings") -> str:
-    """Give the mode that the program knows; for an unknown one its own choice may be allowed."""
+    """Return the mode that the program knows; for an unknown one its own choice may be allowed."""
     unknown = "" if settings[CONTAINERS_COMPAT] else "disabled"
     return COMPAT_MODES.get(settings[COMPAT_MODE], unknown)
 
 
 def _ldconfig(setting: str) -> str:
-    """Give ldconfig as this host has it: Debian's and Ubuntu's is a script beside the real one."""
+    """Return this host's ldconfig: Debian's and Ubuntu's is a script beside the real one."""
     if setting[:1] != "@":
         return setting  # the container's own, where the settings allow it
     plain = setting.removesuffix(".real")
@@ -132,7 +132,7 @@ def run(words: list[str], known: "Snapshot", ignored: str) -> "NoReturn":
 
 
 def _search_path(root: str) -> str:
-    """Give PATH with the default folders, all of it below the driver root first."""
+    """Return PATH with the default folders, all of it below the driver root first."""
     folders = [folder for folder in files.environment(b"PATH").split(":") if folder]
     folders += [folder for folder in lowlevel.DEFAULT_PATH if folder not in folders]
     if root:

@@ -90,7 +90,7 @@ def configure(call: "Call", program: str, ignored: str) -> None:
 
 
 def _load(file: str) -> "Snapshot":
-    """Give the settings with their file, which must be there if somebody names it."""
+    """Return the settings with their file, which must be there if somebody names it."""
     config = file or files.config_path()
     known = snapshot.load(config)
     if known is None:
@@ -158,7 +158,7 @@ def _required(found: "Bundle", name: str, kind: type) -> "Any":
 
 
 def _root(root: "Document", folder: str, path: str) -> str:
-    """Give the absolute path of the container's root; a relative one is relative to the bundle."""
+    """Return the absolute path of the container's root, which may be relative to the bundle."""
     name = root.get("path")
     if type(name) is not str or not name:
         raise document.wrong_type(f"{path}: root.path", "a path", name)
@@ -223,7 +223,7 @@ def _capabilities(environment: dict[str, str], known: "Snapshot") -> tuple[str, 
 
 
 def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[str, ...]:
-    """Give what the image requires, for the program to judge."""
+    """Return what the image requires, for the program to judge."""
     if settings["disable-require"] or not request.has_requirements(environment):
         return ()
     start.preload("admission.requirements")  # only for images that are based on CUDA's

@@ -74,7 +74,7 @@ def _repeat(outputs: tuple[int, ...]) -> None:
 
 
 def _wait(pid: int, end: float) -> int | None:
-    """Wait until ``end``, hand signals on; give the exit status, as a shell does, if it ends."""
+    """Wait until ``end``, hand signals on; return the exit status, as a shell does, if it ends."""
     while (left := end - time.monotonic()) > 0:
         came = _signal.sigtimedwait({_signal.SIGCHLD, *HANDED_ON}, left)
         if came and came.si_signo != _signal.SIGCHLD:

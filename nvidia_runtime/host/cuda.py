@@ -22,7 +22,7 @@ PATIENCE = 10.0
 
 
 def facts(installed: Driver, patience: float = PATIENCE) -> dict[str, str]:
-    """Give cuda and arch, each only if libcuda tells it; asked in a process of its own.
+    """Return cuda and arch, each only if libcuda tells it; asked in a process of its own.
 
     A library of the driver's may crash or hang; that costs the answer, not the caller.
     """

@@ -36,7 +36,7 @@ OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
 
 
 def majors(kernel_root: str = "") -> dict[str, int]:
-    """Give the major numbers of NVIDIA's drivers.  Raises `NvidiaRuntimeError` if it has none."""
+    """Return the major numbers of NVIDIA's drivers.  Raises `NvidiaRuntimeError` if it has none."""
     path = kernel_root + DEVICES
     try:
         with open(path, encoding="ascii", errors="replace") as file:
@@ -54,7 +54,7 @@ def majors(kernel_root: str = "") -> dict[str, int]:
 
 
 def present(dev_root: str) -> dict[str, tuple[int, int]]:
-    """Give the nodes that are there below a root, with their numbers."""
+    """Return the nodes that are there below a root, with their numbers."""
     found = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
     return {
         node.path: (node.major, node.minor)
@@ -64,12 +64,12 @@ def present(dev_root: str) -> dict[str, tuple[int, int]]:
 
 
 def control(known: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Give the nodes of no single GPU, there or not, with their numbers."""
+    """Return the nodes of no single GPU, there or not, with their numbers."""
     return {path: (_major(known, name), minor) for path, (name, minor) in CONTROL.items()}
 
 
 def possible(kernel_root: str = "") -> dict[str, tuple[int, int]]:
-    """Give all nodes of this machine's GPUs, there or not, with their numbers."""
+    """Return all nodes of this machine's GPUs, there or not, with their numbers."""
     known = majors(kernel_root)
     count = count_gpus(kernel_root)
     found = control(known)
@@ -118,7 +118,7 @@ def mismatch(dev_root: str, path: str, numbers: tuple[int, int]) -> str:
 
 
 def link(folder: str, numbers: tuple[int, int], target: str) -> str:
-    """Make the link MAJOR:MINOR to a node; give what is there instead, "" if it is this link."""
+    """Make the link MAJOR:MINOR to a node; return what is there instead, "" if it is this link."""
     name = f"{folder}/{numbers[0]}:{numbers[1]}"
     try:
         os.symlink(target, name)

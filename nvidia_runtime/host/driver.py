@@ -81,14 +81,14 @@ class Driver:
         return list(found)
 
     def executable(self, name: str) -> str:
-        """Give the host path of the first executable of this name, "" if there is none."""
+        """Return the host path of the first executable of this name, "" if there is none."""
         for path in self._places(self.executable_folders, name):
             if os.path.isfile(path) and os.access(path, os.X_OK):
                 return path
         return ""
 
     def config(self, name: str) -> str:
-        """Give the host path of the first configuration file of this name, "" if none."""
+        """Return the host path of the first configuration file of this name, "" if none."""
         for folder in self.config_folders:
             path = f"{folder.rstrip('/')}/{name}"
             if _is_file(path):
@@ -96,14 +96,14 @@ class Driver:
         return ""
 
     def file(self, folders: tuple[str, ...], name: str) -> str:
-        """Give the host path of a file in the first of the folders that has it, "" if none."""
+        """Return the host path of a file in the first of the folders that has it, "" if none."""
         for path in self._places(folders, name):
             if _is_file(path):
                 return path
         return ""
 
     def strip(self, path: str) -> str:
-        """Give the path that a host's path has in a container."""
+        """Return the path that a host's path has in a container."""
         return driver_root.strip(path, self.root)
 
     def _places(self, folders: tuple[str, ...], name: str) -> list[str]:
@@ -113,7 +113,7 @@ class Driver:
         ]
 
     def library_places(self) -> list[str]:
-        """Give the host's folders where libraries are looked for, there or not."""
+        """Return the host's folders where libraries are looked for, there or not."""
         if self.library_folders:
             return list(self.library_folders)
         return [driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS]
@@ -170,7 +170,7 @@ class Driver:
 
 
 def version(driver: Driver) -> str:
-    """Give the driver's version by the names of its libraries, "" if there are none.
+    """Return the driver's version by the names of its libraries, "" if there are none.
 
     The first library counts, in the order of folders and names.
     """
@@ -189,7 +189,7 @@ def has_version(driver: Driver, version: str) -> bool:
 
 
 def library_folders(driver: Driver, version: str) -> tuple[str, ...]:
-    """Give the folders, as a container sees them, of the libraries of a version."""
+    """Return the folders, as a container sees them, of the libraries of a version."""
     libraries = driver.libraries(f"lib*.so.{version}")
     return tuple(dict.fromkeys(os.path.dirname(driver.strip(library)) for library in libraries))
 

@@ -22,7 +22,7 @@ def find(bus_id: str, sysfs: str, dev_root: str) -> list[nodes.Node]:
 
 
 def links(bus_id: str, found: list[nodes.Node], dev_root: str) -> list[tuple[str, str]]:
-    """Give the links of a GPU in /dev/dri/by-path, and their targets, that lead to these nodes."""
+    """Return the links in /dev/dri/by-path that lead to these nodes, with their targets."""
     known = {os.path.basename(node.path) for node in found}
     present = []
     for kind in ("card", "render"):

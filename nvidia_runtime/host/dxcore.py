@@ -81,7 +81,7 @@ class Registry(ctypes.Structure):
 
 
 def driver_stores(library: str, patience: float) -> list[str]:
-    """Give the folders of the drivers of all adapters, as this system sees them.
+    """Return the folders of the drivers of all adapters, as this system sees them.
 
     Raises `NvidiaRuntimeError` if the library does not answer within ``patience`` seconds.
     """

@@ -51,7 +51,7 @@ BRANCHES = {
 
 
 def read(root: str = "") -> dict[str, str]:
-    """Give driver and cuda, each only if it is known; ``root`` is where /sys and /proc are."""
+    """Return driver and cuda, each only if it is known; ``root`` is where /sys and /proc are."""
     version = driver_version(root)
     if not version:
         return {}
@@ -60,7 +60,7 @@ def read(root: str = "") -> dict[str, str]:
 
 
 def driver_version(root: str = "") -> str:
-    """Give the version of the loaded kernel module, "" if there is none."""
+    """Return the version of the loaded kernel module, "" if there is none."""
     for path in (MODULE, PROC):
         for word in _first_line(root.rstrip("/") + path).split():
             if _is_version(word):
@@ -69,7 +69,7 @@ def driver_version(root: str = "") -> str:
 
 
 def branch_with(cuda: str) -> int:
-    """Give the oldest driver branch with at least a CUDA version, 0 if none is known."""
+    """Return the oldest driver branch with at least a CUDA version, 0 if none is known."""
     try:
         wanted = [int(part) for part in cuda.split(".")[:2]]
     except ValueError:

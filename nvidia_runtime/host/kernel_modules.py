@@ -17,7 +17,7 @@ PATIENCE = 120.0
 
 
 def commands(root: str) -> list[list[str]]:
-    """Give the commands that load the modules; another root is a system of its own."""
+    """Return the commands that load the modules; another root is a system of its own."""
     above = ["chroot", root] if root.rstrip("/") else []
     return [[*above, MODPROBE, name] for name in NAMES]
 

@@ -26,7 +26,7 @@ def paths(root: str) -> list[str]:
 
 
 def parse(data: bytes) -> list[str]:
-    """Give the paths in a cache; raises `ldcache.MalformedError` for what is none."""
+    """Return the paths in a cache; raises `ldcache.MalformedError` for what is none."""
     return [
         path.decode("utf-8", "surrogateescape")
         for _name, flags, path, _hwcap in ldcache.parse(data).rows()

@@ -55,13 +55,13 @@ class Machine:
         return self._answer
 
     def mig_minors(self) -> str:
-        """Give the table of minor numbers of MIG instances, "" where there is none."""
+        """Return the table of minor numbers of MIG instances, "" where there is none."""
         if self._minors is None:
             self._minors = mig.read_minors(self.kernel_root)
         return self._minors
 
     def version(self) -> str:
-        """Give the driver's version, "" if nothing tells it.
+        """Return the driver's version, "" if nothing tells it.
 
         NVML is believed where it was asked; then the loaded module; then the names of libraries.
         """
@@ -72,7 +72,7 @@ class Machine:
         return self._version
 
     def warnings(self) -> list[str]:
-        """Give what NVML found odd, if it was asked."""
+        """Return what NVML found odd, if it was asked."""
         return list(self._answer.warnings) if self._answer else []
 
 

@@ -30,7 +30,7 @@ def read_minors(kernel_root: str) -> str:
 
 
 def node_paths(minors: str, gpu_minor: int, mig: Mig) -> list[str]:
-    """Give the nodes of a MIG device's GPU instance and compute instance; none if one is untold."""
+    """Return the nodes of a MIG device's GPU instance and compute instance, or nothing."""
     instance = f"gpu{gpu_minor}/gi{mig.gpu_instance}"
     names = (f"{instance}/access", f"{instance}/ci{mig.compute_instance}/access")
     found = [_number(minors, name) for name in names]

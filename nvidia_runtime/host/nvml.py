@@ -82,13 +82,13 @@ class _Walk:
         self.has_silent = False
 
     def allowance(self) -> float:
-        """Give the seconds that this step may take: to be initialised, each GPU takes some."""
+        """Return the seconds that this step may take: to be initialised, each GPU takes some."""
         if self.at is None:
             return self.patience * (1 + self.count / 4)
         return self.patience / (HURRY if self.has_silent else 1)
 
     def time_left(self) -> float:
-        """Give the seconds that are left of them."""
+        """Return the seconds that are left of them."""
         return self.since + self.allowance() - time.monotonic()
 
     def take(self, line: Line) -> None:
@@ -216,7 +216,7 @@ def _listen(walk: _Walk, readable: int) -> str:
 
 
 def _wait(pid: int) -> int | None:
-    """Give how a child ended, ``None`` if it does not end by and by."""
+    """Return how a child ended, ``None`` if it does not end by and by."""
     end = time.monotonic() + GRACE
     while time.monotonic() < end:
         found, status = os.waitpid(pid, os.WNOHANG)

@@ -89,7 +89,7 @@ class Nvml:
 
 
 def driver_versions(nvml: Nvml) -> tuple[str, str]:
-    """Give the driver's version and, if it is told, the newest CUDA version that it knows."""
+    """Return the driver's version and, if it is told, the newest CUDA version that it knows."""
     driver = nvml.text("nvmlSystemGetDriverVersion")
     try:
         cuda = nvml.number("nvmlSystemGetCudaDriverVersion")
@@ -164,7 +164,7 @@ def _migs(nvml: Nvml, device: ctypes.c_void_p) -> list[dict[str, Any]]:
 
 
 def _graphics_profiles(nvml: Nvml, device: ctypes.c_void_p) -> list[int]:
-    """Give the ids of the profiles with graphics that a GPU has: none but on some."""
+    """Return the ids of the profiles with graphics that a GPU has: none but on some."""
     found = []
     for profile in GRAPHICS_PROFILES:
         try:
@@ -176,7 +176,7 @@ def _graphics_profiles(nvml: Nvml, device: ctypes.c_void_p) -> list[int]:
 
 
 def _profile(nvml: Nvml, device: ctypes.c_void_p, instance: int) -> int | None:
-    """Give the profile id of a GPU instance; who may not open the instance is not told."""
+    """Return the profile id of a GPU instance; who may not open the instance is not told."""
     try:
         handle = nvml.handle("nvmlDeviceGetGpuInstanceById", device, instance)
         told = nvml.structure("nvmlGpuInstanceGetInfo", handle)

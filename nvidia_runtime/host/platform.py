@@ -37,7 +37,7 @@ MOST_CACHE = 1 << 24
 
 
 def mode(root: str = "") -> str:
-    """Give what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide: `ask`.
+    """Return what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide: `ask`.
 
     Only a SoC with NVML is such a machine: NVML may name its own GPU, or a card beside it.
     """
@@ -50,7 +50,7 @@ def mode(root: str = "") -> str:
 
 
 def ask(found: "Machine | None" = None) -> str:
-    """Give what ``auto`` means where NVML must be asked for it, which may take seconds.
+    """Return what ``auto`` means where NVML must be asked for it, which may take seconds.
 
     ``found`` is the host if it was looked at before: then it is asked no second time.
     """

@@ -45,7 +45,7 @@ def information(path: str) -> dict[str, str]:
 
 
 def bus_id(text: str) -> str:
-    """Give a PCI bus id as sysfs writes it: lower case, four digits of domain where they do."""
+    """Return a PCI bus id as sysfs writes it: lower case, four digits of domain where they do."""
     text = text.lower()
     domain = text.partition(":")[0]
     return text[4:] if len(domain) == len("00000000") and domain.startswith("0000") else text

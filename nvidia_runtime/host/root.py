@@ -14,12 +14,12 @@ MOST_LINKS = 40
 
 
 def join(root: str, path: str) -> str:
-    """Give the host's path of what is ``path`` to a program whose ``/`` is the root."""
+    """Return the host's path of what is ``path`` to a program whose ``/`` is the root."""
     return root.rstrip("/") + path
 
 
 def strip(path: str, root: str) -> str:
-    """Give the path as the driver's own files say it; what is not below the root stays as it is."""
+    """Return the path as the driver's own files say it; one that is elsewhere stays as it is."""
     root = root.rstrip("/")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
@@ -54,7 +54,7 @@ def resolve(path: str, root: str) -> str:
 
 
 def _read_link(path: str) -> str | None:
-    """Give a link's target, ``None`` for what exists and is no link."""
+    """Return a link's target, ``None`` for what exists and is no link."""
     try:
         return os.readlink(path)
     except OSError as error:

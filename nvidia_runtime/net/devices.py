@@ -61,7 +61,7 @@ START = (
 
 
 def prepare(spec: Document, sources: list[Source], runtime: str, path: str) -> Document:
-    """Check the interfaces that a container asks for; give the edits that move them, if any.
+    """Check the interfaces that a container asks for; return the edits that move them, if any.
 
     Without a network namespace of its own the container gets the field only, and the runtime's
     word on it.  ``path`` is the document's, for messages.  Raises `NvidiaRuntimeError`.
@@ -268,7 +268,7 @@ def _hook(*words: str) -> Document:
 
 
 def command(*words: str) -> list[str]:
-    """Give the words that run `net.hook`, with site-packages, where pyroute2 is."""
+    """Return the words that run `net.hook`, with site-packages, where pyroute2 is."""
     python = sys.executable or os.path.realpath("/proc/self/exe")
     package = os.path.dirname(os.path.realpath(nvidia_runtime.__file__))
     return [python, "-I", "-c", START, os.path.dirname(package), *words]

@@ -142,12 +142,12 @@ def _return_all(file: str, record: Record) -> list[str]:
 
 
 def _record_of(folder: str, state: State) -> str:
-    """Give the file of a container's record; quoted, an id is one component of a path."""
+    """Return the file of a container's record; quoted, an id is one component of a path."""
     return f"{folder}/{quote(state['id'], safe='')}.json"
 
 
 def _pin_of(file: str) -> str:
-    """Give the place of the pin beside a record; no id makes one file of two."""
+    """Return the place of the pin beside a record; no id makes one file of two."""
     return f"{file.removesuffix('.json')}.net"
 
 

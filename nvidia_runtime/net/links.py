@@ -67,7 +67,7 @@ def describe(host: str) -> Device:
 
 
 def _nature(link: Any) -> Device:
-    """Give what no container can change of an interface, so that it cannot return another one."""
+    """Return what no container can change of an interface, so that it cannot return another one."""
     kind = link.get_attr("IFLA_LINKINFO")
     return {
         "kind": kind.get_attr("IFLA_INFO_KIND") if kind else None,
@@ -87,7 +87,7 @@ def _flags(address: Any) -> int:
 
 
 def _address(found: Any) -> dict[str, Any]:
-    """Give an address as pyroute2 takes it to make one; the kernel dates and labels it itself."""
+    """Return an address as pyroute2 takes it to make one; the kernel dates and labels it itself."""
     values = {
         "family": found["family"],
         "prefixlen": found["prefixlen"],

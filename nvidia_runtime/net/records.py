@@ -20,7 +20,7 @@ OWN_NAMESPACE = "/proc/self/ns/net"
 
 
 def identity(path: str) -> list[int]:
-    """Give what tells a namespace from all others, nothing if there is none."""
+    """Return what tells a namespace from all others, nothing if there is none."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -29,7 +29,7 @@ def identity(path: str) -> list[int]:
 
 
 def folder() -> str:
-    """Give the folder of the records and pins, "" if there is no state."""
+    """Return the folder of the records and pins, "" if there is no state."""
     found = files.state_folder()
     return f"{found}/netns" if found else ""
 
@@ -55,7 +55,7 @@ def is_over(record: Record) -> bool:
 
 
 def started(pid: int) -> int:
-    """Give when a process was started, in clock ticks; 0 if it runs no longer.
+    """Return when a process was started, in clock ticks; 0 if it runs no longer.
 
     A zombie has left its namespaces already.
     """

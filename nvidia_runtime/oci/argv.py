@@ -60,7 +60,7 @@ def parse(words: list[str]) -> Invocation:
 
 
 def _read_globals(invocation: Invocation) -> int:
-    """Read the flags in front of the command; give the index of the command."""
+    """Read the flags in front of the command; return the index of the command."""
     words = invocation.words
     at = 0
     while at < len(words):

@@ -68,7 +68,7 @@ def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
 
 
 def program_of(hook: object) -> str:
-    """Give the name of the program that a hook runs, "" for what is no hook."""
+    """Return the name of the program that a hook runs, "" for what is no hook."""
     path = hook.get("path") if type(hook) is dict else None
     return path.rstrip("/").rpartition("/")[2] if type(path) is str else ""
 
@@ -116,7 +116,7 @@ def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None
 
 
 def _allowed_last(rules: list[object]) -> list[object]:
-    """Give the rules after the last one that denies: only these are sure to hold."""
+    """Return the rules after the last one that denies: only these are sure to hold."""
     for index in range(len(rules) - 1, -1, -1):
         rule = rules[index]
         if type(rule) is not dict or not rule.get("allow"):
@@ -125,7 +125,7 @@ def _allowed_last(rules: list[object]) -> list[object]:
 
 
 def _owner(spec: "Document", path: str) -> "Document":
-    """Give the ids of the container's user, who owns its nodes unless it is root."""
+    """Return the ids of the container's user, who owns its nodes unless it is root."""
     process = spec.get("process")
     user = process.get("user") if type(process) is dict else None
     if user is None:
@@ -220,7 +220,7 @@ def _clean(path: object) -> object:
 
 
 def _object(parent: "Document", key: str, path: str) -> "Document":
-    """Give the object at ``key``, made where it is missing or null."""
+    """Return the object at ``key``, made where it is missing or null."""
     value = parent.get(key)
     if value is None:
         value = parent[key] = {}
@@ -230,7 +230,7 @@ def _object(parent: "Document", key: str, path: str) -> "Document":
 
 
 def _list(parent: "Document", key: str, path: str) -> list[object]:
-    """Give the list at ``key``, made where it is missing or null."""
+    """Return the list at ``key``, made where it is missing or null."""
     value = parent.get(key)
     if value is None:
         value = parent[key] = []

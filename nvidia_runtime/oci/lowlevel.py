@@ -24,7 +24,7 @@ LAUNCHER_MARK = b"nvcr_"
 
 
 def find(candidates: list[str], path: str, launcher: str) -> str:
-    """Give the path of the first candidate that can be executed and is not ourselves.
+    """Return the path of the first candidate that can be executed and is not ourselves.
 
     A candidate with a slash is a path, any other a name that is looked up in ``path`` and the
     default folders; relative entries of ``path`` are ignored.  Raises with exit code 127.

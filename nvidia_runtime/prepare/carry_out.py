@@ -126,7 +126,7 @@ def _compatible(
     gone: list[bytes],
     done: list[str],
 ) -> "list[Row]":
-    """Decide on CUDA's compatibility libraries; give their rows, which come first.
+    """Decide on CUDA's compatibility libraries; return their rows, which come first.
 
     What an earlier start decided, with an older driver, is taken back.
     """
@@ -149,7 +149,7 @@ def _compatible(
 
 
 def _driver_rows(root: resolver.Place, plan: "Plan", done: list[str]) -> "list[Row]":
-    """Give the rows of the libraries that will be mounted, after making the links by soname."""
+    """Return the rows of the libraries that will be mounted, after making the links by soname."""
     rows: list[Row] = []
     facts = libraries.Facts(plan.state)
     for folder in plan.folders:
@@ -170,7 +170,7 @@ def _rows_of(
     made: list[tuple[str, str]],
     done: list[str],
 ) -> "list[Row]":
-    """Give the rows of a folder's libraries; of two of one soname the higher version counts."""
+    """Return the rows of a folder's libraries; of two of one soname the higher version counts."""
     path = resolver.encode(folder)
     chosen: dict[bytes, bytes] = {}
     flags_of: dict[bytes, int] = {}

@@ -27,12 +27,12 @@ class Survey:
             self.covered.add(self.resolve(mount["destination"]))
 
     def resolve(self, path: str) -> str:
-        """Give a path as the container sees it, with the links of its folder followed."""
+        """Return a path as the container sees it, with the links of its folder followed."""
         folder, _, name = path.rstrip("/").rpartition("/")
         return f"{self._follow(folder)}/{name}"
 
     def is_covered(self, path: str) -> str:
-        """Give the mount that will hide what is written to a path, "" for none."""
+        """Return the mount that will hide what is written to a path, "" for none."""
         place = self.resolve(path)
         while len(place) > 1:
             if place in self.covered:

@@ -57,7 +57,7 @@ def hooks_of(edits: "list[Document]") -> "list[Document]":
 
 
 def understood(hook: "Document") -> "list[Step]":
-    """Give the steps of a hook of NVIDIA's, none for one that we know not all about."""
+    """Return the steps of a hook of NVIDIA's, none for one that we know not all about."""
     words: list[str] = hook.get("args") or []
     name = hook["path"].rpartition("/")[2]
     if name == "nvidia-cdi-hook":
@@ -78,7 +78,7 @@ def understood(hook: "Document") -> "list[Step]":
 
 
 def root_path(spec: "Document", folder: str) -> str:
-    """Give the path of the container's root, "" where config.json does not say it."""
+    """Return the path of the container's root, "" where config.json does not say it."""
     root = spec.get("root")
     path = root.get("path") if type(root) is dict else None
     if type(path) is not str or not path:
@@ -89,7 +89,7 @@ def root_path(spec: "Document", folder: str) -> str:
 def _without_hooks(
     edits: "list[Document]", calls: "list[list[Step]]", left: "list[Step]", program: str
 ) -> "list[Document]":
-    """Give the edits without the hooks that we understand; one of ours takes the first place."""
+    """Return the edits without the hooks that we understand; one of ours takes the first place."""
     known = iter(calls)
     combined = [_hook(left, program)] if left else []
     changed = []
@@ -113,7 +113,7 @@ def _without_hooks(
 
 
 def _hook(steps: "list[Step]", program: str) -> "Document":
-    """Give one call of our hook for these steps."""
+    """Return one call of our hook for these steps."""
     if not program:
         what = "nvidia-cdi-hook is not beside the runtime, and something has to be done by it"
         raise NvidiaRuntimeError(what, hint="reinstall the package")

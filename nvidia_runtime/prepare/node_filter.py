@@ -27,7 +27,7 @@ ALLOW, ERRNO, EQUAL = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_CMP_MASKED_EQ"
 
 
 def forbid(spec: "Document") -> "tuple[Document | None, str]":
-    """Give the container's filter with these nodes forbidden, or ``None`` and why not."""
+    """Return the container's filter with these nodes forbidden, or ``None`` and why not."""
     linux = spec.get("linux")
     profile = linux.get("seccomp") if type(linux) is dict else None
     if profile is None:
@@ -64,13 +64,13 @@ def _without(call: "Document") -> "Document":
 
 
 def _refuse(name: str) -> "Document":
-    """Give the rule that refuses a call for our major number."""
+    """Return the rule that refuses a call for our major number."""
     condition = {"index": CALLS[name], "value": MASK, "valueTwo": WANTED, "op": EQUAL}
     return {"names": [name], "action": ERRNO, "errnoRet": EPERM, "args": [condition]}
 
 
 def _allow_others(name: str) -> "list[Document]":
-    """Give rules that allow a call for all other majors: a bit of the number differs."""
+    """Return rules that allow a call for all other majors: a bit of the number differs."""
     rules: "list[Document]" = []
     for number in range(SHIFT, 20):
         bit = 1 << number

@@ -33,7 +33,7 @@ def plan(
     runtime: str,
     settings: "Settings",
 ) -> "tuple[list[Document], list[str], Work | None]":
-    """Give the edits without the hooks that are done here, why others stay, and what to do last."""
+    """Return the edits without the hooks done here, why others stay, and what to do last."""
     value: str = settings[decide.SETTING]
     setting = Setting(value, runtime, _own_hook(launch), files.state_folder(make=True))
     setting.by_filter = settings[decide.FILTER] == "seccomp"
@@ -47,7 +47,7 @@ def plan(
 
 
 def _own_hook(launch: "Launch") -> str:
-    """Give the path of the hook beside our launcher, or beside what that leads to; "" for none."""
+    """Return the path of the hook beside our launcher, or beside what that leads to, or ""."""
     path = launch.launcher
     for _ in range(MOST_LINKS):
         folder = path.rpartition("/")[0]

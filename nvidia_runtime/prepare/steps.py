@@ -115,7 +115,7 @@ class Taking:
 
 
 def take(plan: Plan, steps: "list[Step]", spec: "Document", setting: Setting) -> "list[Step]":
-    """Plan all steps that can be done on the host; give those that are left, in their order."""
+    """Plan all steps that can be done on the host; return those that are left, in their order."""
     try:
         root = resolver.open_root(plan.root)
     except (OSError, ValueError) as error:
@@ -170,7 +170,7 @@ def _mount_links(taking: Taking, found: dict[str, str]) -> None:
 
 
 def digest(data: bytes) -> str:
-    """Give a short name for content of our own; no cryptography is needed, nor loaded."""
+    """Return a short name for content of our own; no cryptography is needed, nor loaded."""
     from _imp import source_hash  # built in; hashlib is 2 ms
 
     return source_hash(1, data).hex()

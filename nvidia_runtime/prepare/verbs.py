@@ -67,7 +67,7 @@ class Step:
         self.texts: dict[str, str] = {}
 
     def all(self, flag: str) -> list[str]:
-        """Give the values of a flag that may be repeated, without repetitions."""
+        """Return the values of a flag that may be repeated, without repetitions."""
         return list(dict.fromkeys(self.lists.get(flag, ())))
 
 
@@ -113,7 +113,7 @@ def parse(words: list[str], environment: "Callable[[str], str]") -> Call:
 
 
 def words(step: Step) -> list[str]:
-    """Give the words of a step, from which `parse` makes an equal one."""
+    """Return the words of a step, from which `parse` makes an equal one."""
     found = [step.verb]
     for flag in VERBS[step.verb]:
         found += [word for value in step.all(flag) for word in (f"--{flag}", value)]
@@ -123,7 +123,7 @@ def words(step: Step) -> list[str]:
 
 
 def _parse_verb(call: Call, rest: list[str]) -> list[str]:
-    """Read a verb with its flags; give the words behind its ``--then``."""
+    """Read a verb with its flags; return the words behind its ``--then``."""
     verb, *rest = rest
     if verb in ("help", "h"):
         call.help = True

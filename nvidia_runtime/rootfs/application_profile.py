@@ -31,7 +31,7 @@ def is_gpu_path(path: object) -> bool:
 
 
 def text(minors: "Iterable[int]") -> bytes:
-    """Give the file for these GPUs, b"" for none; the driver reads it, and it is not quite JSON."""
+    """Return the file for these GPUs, b"" for none; the driver's form of it is not quite JSON."""
     mask = 0
     for minor in minors:
         if minor < MOST_MINORS:

@@ -105,7 +105,7 @@ def _compare(version: str, note: "dict[str, Any]", driver: str, cuda: str) -> tu
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Give the numbers of a version of one to three parts, () for what is none."""
+    """Return the numbers of a version of one to three parts, () for what is none."""
     parts = version.split(".")
     if len(parts) > 3 or not all(
         part.isascii() and part.isdigit() and len(part) < 10 for part in parts

@@ -13,7 +13,7 @@ LARGEST = 64 << 10
 
 
 def without_modification(path: str = PATH) -> bytes:
-    """Give the host's parameters with the setting off, b"" where there is nothing to switch off."""
+    """Return the host's parameters with the setting off, b"" where it is off already."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY)
     except OSError:

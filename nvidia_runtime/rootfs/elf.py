@@ -62,7 +62,7 @@ def identify(descriptor: int) -> Library | None:
 
 
 def _segments(descriptor: int, head: bytes) -> list[tuple[int, int, int, int]]:
-    """Give type, offset, address and size in the file of each segment."""
+    """Return type, offset, address and size in the file of each segment."""
     if head[4] == 2:
         (start,) = unpack_from("<Q", head, 32)
         size, count = unpack_from("<HH", head, 54)
@@ -86,7 +86,7 @@ def _soname(
     dynamic: tuple[int, int, int, int],
     segments: list[tuple[int, int, int, int]],
 ) -> bytes:
-    """Give DT_SONAME; of several the last counts, as for ldconfig."""
+    """Return DT_SONAME; of several the last counts, as for ldconfig."""
     _, offset, _, size = dynamic
     table = posix.pread(descriptor, min(size, MOST_DYNAMIC), offset)
     form, length = ("<qQ", 16) if is_64 else ("<iI", 8)
@@ -110,7 +110,7 @@ def _soname(
 
 
 def note(descriptor: int, section: bytes, owner: bytes) -> bytes:
-    """Give the description of the note in a section, b"" if there is none of this owner's."""
+    """Return the description of the note in a section, b"" if there is none of this owner's."""
     try:
         return _note(descriptor, section, owner)
     except (OSError, error, OverflowError):
@@ -138,7 +138,7 @@ def _note(descriptor: int, section: bytes, owner: bytes) -> bytes:
 
 
 def _described(data: bytes, owner: bytes) -> bytes:
-    """Give the description in a note: name and description are padded to four bytes."""
+    """Return the description in a note: name and description are padded to four bytes."""
     name, length, _ = unpack_from("<III", data)
     if data[12 : 12 + name].rstrip(b"\0") != owner:
         return b""

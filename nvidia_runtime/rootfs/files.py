@@ -121,7 +121,7 @@ def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
 
 
 def read_link(folder: resolver.Place, name: str) -> bytes | None:
-    """Give a link's target, ``None`` for what is missing or no link."""
+    """Return a link's target, ``None`` for what is missing or no link."""
     try:
         return posix.readlink(resolver.encode(name), dir_fd=folder.descriptor)
     except OSError as error:

@@ -66,7 +66,7 @@ class Cache:
         return len(self.words) // WORDS
 
     def text(self, offset: int) -> bytes:
-        """Give the string at an offset of an entry's."""
+        """Return the string at an offset of an entry's."""
         start = offset - self.base
         if not 0 <= start < len(self.strings):
             raise MalformedError("a string lies outside the table")
@@ -76,7 +76,7 @@ class Cache:
         return self.strings[start:end]
 
     def rows(self) -> "Iterator[tuple[bytes, int, bytes, int]]":
-        """Give each entry's name, flags, path and hwcap, in their order."""
+        """Return each entry's name, flags, path and hwcap, in their order."""
         words = self.words
         for at in range(0, len(words), WORDS):
             hwcap = words[at + LOW] | words[at + HIGH] << 32
@@ -220,7 +220,7 @@ def _find(strings: bytes, paths: set[bytes]) -> dict[bytes, list[int]]:
 
 
 def _without(cache: Cache, offsets: set[int]) -> list[int]:
-    """Give the words of a cache without the entries whose paths are at these offsets."""
+    """Return the words of a cache without the entries whose paths are at these offsets."""
     words = cache.words[:]
     gone = [number for number, offset in enumerate(words[PATH::WORDS]) if offset in offsets]
     for number in reversed(gone):

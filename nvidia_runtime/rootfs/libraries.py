@@ -46,7 +46,7 @@ class Candidate:
 def scan(
     root: resolver.Place, folder: str, known: frozenset[bytes], budget: Budget | None = None
 ) -> "tuple[list[Row], list[tuple[str, str]]]":
-    """Give the rows of a folder's libraries, and the links (soname and file) that it lacks.
+    """Return the rows of a folder's libraries, and the links (soname and file) that it lacks.
 
     Libraries whose path is among ``known``, those of the image's own cache, need nothing, unless
     there is a better one of the same soname: the driver's, which is mounted, before the image's.
@@ -94,7 +94,7 @@ def _results(
 def _known_links(
     place: resolver.Place, folder: str, names: list[str], known: frozenset[bytes]
 ) -> dict[str, str]:
-    """Give what the image's cache knows of a folder: names, and the files that they lead to."""
+    """Return what the image's cache knows of a folder: names, and the files that they lead to."""
     path = resolver.encode(folder.rstrip("/"))
     found: dict[str, str] = {}
     for name in names if known else ():
@@ -109,7 +109,7 @@ def _known_links(
 def _identify(
     root: resolver.Place, place: resolver.Place, name: str
 ) -> tuple[bytes, Candidate] | None:
-    """Give the soname that a file or link stands for, ``None`` for what is no library."""
+    """Return the soname that a file or link stands for, ``None`` for what is no library."""
     is_link = files.read_link(place, name) is not None
     try:
         if is_link:  # what it leads to may lie in another folder of the image

@@ -69,7 +69,7 @@ def _read_others(root: resolver.Place) -> list[str]:
 
 
 def _local(root: resolver.Place) -> list[str]:
-    """Give /usr/local/lib, which musl searches too, where the image has one."""
+    """Return /usr/local/lib, which musl searches too, where the image has one."""
     try:
         with resolver.walk(root, "/usr/local/lib"):
             return ["/usr/local/lib"]
@@ -84,7 +84,7 @@ def scan(
     done: list[str],
     budget: libraries.Budget | None = None,
 ) -> "list[Row]":
-    """Give the rows of a folder's libraries, after making their links; a missing one has none.
+    """Return the rows of a folder's libraries, after making their links; a missing one has none.
 
     Libraries of which ``known`` has the path are left alone, and those beyond the budget.
     """

@@ -36,7 +36,7 @@ class Known:
         self.trouble = trouble
 
     def paths(self) -> frozenset[bytes]:
-        """Give the paths of its libraries; a cache that contradicts itself has none."""
+        """Return the paths of its libraries; a cache that contradicts itself has none."""
         try:
             return frozenset(path for _, _, path, _ in self.cache.rows())
         except ldcache.MalformedError:

@@ -140,7 +140,7 @@ def _matching(names: list[str], pattern: str) -> list[str]:
 
 
 def clean(folder: str) -> str:
-    """Give a folder without doubled or trailing slashes, "" for what is no absolute path."""
+    """Return a folder without doubled or trailing slashes, "" for what is no absolute path."""
     if folder[:1] != "/" or any(letter in folder for letter in "\0\n"):
         return ""
     return "/" + "/".join(part for part in folder.split("/") if part not in ("", "."))
@@ -162,7 +162,7 @@ def extend(root: resolver.Place, name: str, folders: list[str]) -> bool:
 
 
 def remove(root: resolver.Place, name: str) -> list[str]:
-    """Take a file of ours out of ld.so.conf.d; give the folders that it named, a few at most."""
+    """Take a file of ours out of ld.so.conf.d; return the folders that it named, a few at most."""
     reading = _Reading(root, (), MOST_COMPAT)
     reading.read(f"{FOLDER}/{name}", 0)
     if reading.folders:

@@ -29,7 +29,7 @@ class Memory:
             self._name = _digest(repr(rest).encode() + b"\0" + data)
 
     def read(self) -> bytes | None:
-        """Give the result, ``None`` if it is not known."""
+        """Return the result, ``None`` if it is not known."""
         if not self._state:
             return None
         try:
@@ -62,7 +62,7 @@ class Memory:
 
 
 def _digest(data: bytes) -> str:
-    """Give a SHA-256 by CPython's own module, without hashlib, which is 2 ms."""
+    """Return a SHA-256 by CPython's own module, without hashlib, which is 2 ms."""
     try:
         from _sha256 import sha256
     except ImportError:  # from Python 3.12 on

@@ -7,7 +7,7 @@ from nvidia_runtime.rootfs import resolver
 
 
 def identity(place: resolver.Place) -> str:
-    """Give the number of the mount, as mountinfo has it; "" if the kernel does not say."""
+    """Return the number of the mount, as mountinfo has it; "" if the kernel does not say."""
     for line in _lines(f"/proc/self/fdinfo/{place.descriptor}"):
         if line.startswith("mnt_id:"):
             return line[len("mnt_id:") :].strip()
@@ -15,7 +15,7 @@ def identity(place: resolver.Place) -> str:
 
 
 def file_system(place: resolver.Place) -> str:
-    """Give the type of the file system, "" if the kernel does not say."""
+    """Return the type of the file system, "" if the kernel does not say."""
     number = identity(place)
     for line in _lines("/proc/self/mountinfo"):
         if line.partition(" ")[0] == number:

@@ -44,11 +44,11 @@ class Place:
         posix.close(self.descriptor)
 
     def status(self) -> posix.stat_result:
-        """Give what the kernel says of it now."""
+        """Return what the kernel says of it now."""
         return posix.fstat(self.descriptor)
 
     def by_descriptor(self) -> str:
-        """Give a path that means this very inode, for calls that take no descriptor."""
+        """Return a path that means this very inode, for calls that take no descriptor."""
         return f"/proc/self/fd/{self.descriptor}"
 
     def names(self) -> list[str]:

@@ -50,7 +50,7 @@ class Attack:
 
     @property
     def number(self) -> str:
-        """Give T and two digits."""
+        """Return T and two digits."""
         return self.name[:3]
 
     @property

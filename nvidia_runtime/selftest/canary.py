@@ -69,7 +69,7 @@ class Canary:
 
 
 def _look(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Give what identifies each entry; not the count of links, which replacing one lowers."""
+    """Return what identifies each entry; not the count of links, which replacing one lowers."""
     found: dict[str, tuple[object, ...]] = {".": _status(os.fspath(folder))}
     for above, folders, files in os.walk(folder):
         for name in folders + files:

@@ -42,11 +42,11 @@ class Stage:
         self._write(self.bundle / "config.json", self._container())
 
     def words(self, call: tuple[str, ...]) -> list[str]:
-        """Give the words of a call, with the canary's path in the place of its name."""
+        """Return the words of a call, with the canary's path in the place of its name."""
         return [word.replace("{canary}", os.fspath(self.canary.folder)) for word in call]
 
     def state(self) -> bytes:
-        """Give the container's state, as a runtime gives it to hooks."""
+        """Return the container's state, as a runtime gives it to hooks."""
         state = {"ociVersion": "1.0.2", "id": "c", "status": "creating", "pid": os.getpid()}
         return json.dumps({**state, "bundle": os.fspath(self.bundle)}).encode()
 
@@ -118,7 +118,7 @@ class Stage:
         }
 
     def _spec(self, hook: str) -> dict[str, Any]:
-        """Give a CDI spec whose hooks are the attack's calls, with a file for each mount."""
+        """Return a CDI spec whose hooks are the attack's calls, with a file for each mount."""
         library = self.folder / "driver.so"
         library.write_bytes(elf.shared_object("libcuda.so.1", platform.machine()))
         name = os.path.basename(hook)

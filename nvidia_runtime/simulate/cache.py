@@ -20,7 +20,7 @@ MOST_FILES = 32
 
 
 def folder() -> str:
-    """Give the folder: below $XDG_CACHE_HOME, or below the user's home."""
+    """Return the folder: below $XDG_CACHE_HOME, or below the user's home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):
         base = os.path.join(_home(), ".cache")
@@ -39,7 +39,7 @@ def read(name: str) -> bytes:
 
 @contextmanager
 def new(name: str) -> Iterator[str]:
-    """Give the path at which to make a file, which then appears in one step."""
+    """Return the path at which to make a file, which then appears in one step."""
     target = os.path.join(folder(), name)
     path = f"{target}.{os.getpid()}"
     try:
@@ -74,7 +74,7 @@ def _is_own(found: os.stat_result) -> bool:
 
 
 def _home() -> str:
-    """Give the user's home; sudo may leave another user's in HOME."""
+    """Return the user's home; sudo may leave another user's in HOME."""
     home = os.environ.get("HOME", "")
     with suppress(OSError):
         if home.startswith("/") and _is_own(os.stat(home)):

@@ -23,7 +23,7 @@ def has(machine: Machine) -> bool:
 
 
 def minor(gpu: int, gpu_instance: int, compute_instance: int = -1) -> int:
-    """Give the minor of an instance's node: a GPU takes 135, a GPU instance 9 of them."""
+    """Return the minor of an instance's node: a GPU takes 135, a GPU instance 9 of them."""
     return 3 + gpu * 135 + gpu_instance * 9 + 1 + compute_instance
 
 

@@ -43,7 +43,7 @@ GRAPHICS: tuple[Place, ...] = (
 
 
 def find(name: str) -> Machine:
-    """Give the machine of a name."""
+    """Return the machine of a name."""
     for machine in machines():
         if machine.name == name:
             return machine
@@ -52,7 +52,7 @@ def find(name: str) -> Machine:
 
 
 def machines() -> tuple[Machine, ...]:
-    """Give all machines; a table, however long."""
+    """Return all machines; a table, however long."""
     return (
         Machine(
             name="t4x1",
@@ -181,7 +181,7 @@ def _gpus(
 
 
 def divided(gpu: Gpu, layout: tuple[Place, ...]) -> Gpu:
-    """Give a GPU in MIG mode, with MIG devices; none is a layout too."""
+    """Return a GPU in MIG mode, with MIG devices; none is a layout too."""
     profiles = {profile.name: profile.enum for profile in gpu.gpu_profiles}
     sizes = {profile.slices: profile.enum for profile in gpu.compute_profiles}
     devices = [

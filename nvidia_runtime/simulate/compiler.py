@@ -20,7 +20,7 @@ LIBRARIES = ("-lpthread", "-ldl")
 
 
 def library(source: str, *flags: str) -> bytes:
-    """Give the library that a file of this folder makes; NvidiaRuntimeError if it cannot be."""
+    """Return the library that a file of this folder makes; NvidiaRuntimeError if it cannot be."""
     path = os.path.join(FOLDER, source)
     words = (*FLAGS, *flags, path, *LIBRARIES)
     name = _name(path, words)
@@ -28,7 +28,7 @@ def library(source: str, *flags: str) -> bytes:
 
 
 def _name(path: str, words: tuple[str, ...]) -> str:
-    """Give the name by which it is kept: another source, or other flags, have another one."""
+    """Return the name by which it is kept: another source, or other flags, have another one."""
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read() + "\0".join(words).encode()).hexdigest()[:16]
     return f"{os.path.basename(path)}-{platform.machine()}-{digest}.so"

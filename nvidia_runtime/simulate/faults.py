@@ -30,7 +30,7 @@ def apply(
     attach_us: int = 0,
     call_us: int = 0,
 ) -> Machine:
-    """Give the machine with faults; NvidiaRuntimeError if it lacks what they are about."""
+    """Return the machine with faults; NvidiaRuntimeError if it lacks what they are about."""
     for flag, words, form, shape in (
         ("--fail", fail, FAILURE, "FUNCTION:RESULT[@GPU], such as nvmlDeviceGetUUID:15@3"),
         ("--hang", hang, FUNCTION, "FUNCTION[@GPU], such as nvmlDeviceGetUUID@3"),

@@ -22,7 +22,7 @@ FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def name(files: Tree) -> str:
-    """Give the name by which the cache of a machine with these files is kept."""
+    """Return the name by which the cache of a machine with these files is kept."""
     digest = hashlib.sha256()
     for path, entry in files.items():
         digest.update(f"{path}\0{len(entry.data) if isinstance(entry, File) else ''}\0".encode())
@@ -33,7 +33,7 @@ def name(files: Tree) -> str:
 
 
 def kept(kept_as: str) -> Tree:
-    """Give the cache as a file of the machine, or nothing if it has to be written yet."""
+    """Return the cache as a file of the machine, or nothing if it has to be written yet."""
     data = cache.read(kept_as)
     return {PATH: File(data)} if data else {}
 

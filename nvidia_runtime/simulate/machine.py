@@ -136,7 +136,7 @@ class Machine:
 
     @property
     def library_folder(self) -> str:
-        """Give the folder of the driver's libraries."""
+        """Return the folder of the driver's libraries."""
         if self.kind == "wsl":
             return "/usr/lib/wsl/lib"
         folder = f"/usr/lib/{self.architecture}-linux-gnu"
@@ -144,10 +144,10 @@ class Machine:
 
     @property
     def nvml_settings(self) -> str:
-        """Give the path of the file from which the simulated NVML has its answers."""
+        """Return the path of the file from which the simulated NVML has its answers."""
         return f"{self.library_folder}/mock-nvml.conf"
 
     @property
     def module_version(self) -> str:
-        """Give the version that the kernel module has."""
+        """Return the version that the kernel module has."""
         return self.module or self.driver

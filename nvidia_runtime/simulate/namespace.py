@@ -146,7 +146,7 @@ def _usual_nodes() -> Tree:
 
 
 def _make_dev(nodes: Tree, doors: overlay.Doors) -> None:
-    """Give the machine a /dev of its own."""
+    """Return the machine a /dev of its own."""
     mount.mount("tmpfs", f"{ROOT}/dev", "mode=755")
     trees.write(nodes, ROOT)
     for path in SHARED:

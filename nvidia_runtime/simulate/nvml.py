@@ -20,7 +20,7 @@ NOT_LOADED = 9
 
 
 def library(faults: Faults) -> bytes:
-    """Give the library, less some functions; NvidiaRuntimeError where it cannot be made."""
+    """Return the library, less some functions; NvidiaRuntimeError where it cannot be made."""
     if faults.without_code:
         return elf.shared_object(SONAME, platform.machine())
     image = compiler.library(SOURCE, f"-Wl,-soname,{SONAME}")

@@ -47,7 +47,7 @@ def is_in(path: str, folders: Iterable[str]) -> bool:
 
 
 def resolved(files: Tree) -> Tree:
-    """Give the files where they are on this host, on which /lib may be a link."""
+    """Return the files where they are on this host, on which /lib may be a link."""
     found: Tree = {}
     folders: dict[str, str] = {}
     for path, entry in files.items():
@@ -84,7 +84,7 @@ def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> li
 
 
 def _of_layer(files: Tree, layer: str, layers: list[str]) -> Tree:
-    """Give the files of a file system, by their paths in it."""
+    """Return the files of a file system, by their paths in it."""
     start = len(layer.rstrip("/"))
     found: Tree = {"/": Folder()}
     for path, entry in files.items():

@@ -54,13 +54,13 @@ def text(content: str, mode: int = 0o644) -> File:
 
 
 def below(tree: Tree, *folders: str) -> Tree:
-    """Give the part of a tree that is in folders."""
+    """Return the part of a tree that is in folders."""
     starts = tuple(f"{folder}/" for folder in folders)
     return {path: entry for path, entry in tree.items() if f"{path}/".startswith(starts)}
 
 
 def outside(tree: Tree, *folders: str) -> Tree:
-    """Give the part of a tree that is not in folders."""
+    """Return the part of a tree that is not in folders."""
     inside = below(tree, *folders)
     return {path: entry for path, entry in tree.items() if path not in inside}
 

@@ -82,7 +82,7 @@ def _is_wanted(path: str, wanted: set[str]) -> bool:
 
 
 def _links(hook: "Edits", wanted: set[str]) -> "list[Edits]":
-    """Give a hook without the links to what is left out; none if it has no other."""
+    """Return a hook without the links to what is left out; none if it has no other."""
     words: list[str] = hook.get("args", [])
     if "create-symlinks" not in words:
         return [hook]

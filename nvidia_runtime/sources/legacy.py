@@ -26,7 +26,7 @@ def sources(
     settings: "Settings",
     path: str,
 ) -> list[Source]:
-    """Give what legacy mode injects: gated devices, graphics files, the hook unless it is there."""
+    """Return what legacy mode injects: gated devices, graphics files, the hook if it is missing."""
     found: list[Source] = []
     if admitted.devices:
         from nvidia_runtime.sources import legacy_extras  # only with devices

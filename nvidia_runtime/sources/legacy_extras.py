@@ -35,7 +35,7 @@ SYSFS = "/sys"
 
 
 def sources(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:
-    """Give the edits for gated features, CUDA compatibility by a hook, graphics and display."""
+    """Return the edits for gated features, CUDA compatibility by a hook, graphics and display."""
     found = [(gate, _gated(gate, settings)) for gate in admitted.gates]
     compat = settings[COMPAT_MODE] == "hook" and not settings[NO_COMPAT_HOOK]
     graphics = not set(DISPLAYING).isdisjoint(asked.environment.get(CAPABILITIES, "").split(","))
@@ -54,7 +54,7 @@ def _gated(gate: str, settings: "Settings") -> "Edits":
 def _of_driver(
     devices: tuple[str, ...], settings: "Settings", compat: bool, graphics: bool
 ) -> "list[tuple[str, Edits]]":
-    """Give what depends on the installed driver.
+    """Return what depends on the installed driver.
 
     The links come before the loader's cache, which is made anew where the compatibility hook has
     chosen other libraries; else the prestart hook's program makes it.

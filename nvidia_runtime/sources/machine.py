@@ -34,7 +34,7 @@ def sources(
     environment: dict[str, str],
     known: "Snapshot",
 ) -> list[Source]:
-    """Give the edits for devices of this machine, and for the features that were asked for.
+    """Return the edits for devices of this machine, and for the features that were asked for.
 
     Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
     """
@@ -60,7 +60,7 @@ def sources(
 
 
 def platform(known: "Snapshot") -> str:
-    """Give the mode that ``auto`` means where only NVML's names of GPUs tell."""
+    """Return the mode that ``auto`` means where only NVML's names of GPUs tell."""
     found = this_machine.load(known, "auto")
     if found is None:
         from nvidia_runtime.compile import machine_file  # heavy: the machine

@@ -49,7 +49,7 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
 
 
 def misfit(found: list[Source]) -> tuple[str, str]:
-    """Give the spec file that does not fit this machine any more, and a sentence why; or "" twice.
+    """Return the spec file that no longer fits this machine, and a sentence why; or "" twice.
 
     A file that mounts a driver's libraries names its version; another one may be loaded by now,
     and what it lists may be gone.  Other vendors' files are theirs to keep.
@@ -80,7 +80,7 @@ def misfit(found: list[Source]) -> tuple[str, str]:
 
 
 def _loaded_driver() -> str:
-    """Give the version of the kernel module, "" if none is loaded or it cannot be read."""
+    """Return the version of the kernel module, "" if none is loaded or it cannot be read."""
     try:
         descriptor = posix.open(MODULE, posix.O_RDONLY)
     except OSError:

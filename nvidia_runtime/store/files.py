@@ -41,7 +41,7 @@ def are_unchanged(stamps: "list[list[Any]]") -> bool:
 
 
 def stamp(path: str) -> Stamp | None:
-    """Give what changes when a file or folder does: device, inode, size, mtime and ctime in ns."""
+    """Return what changes when a file does: device, inode, size, mtime and ctime in ns."""
     try:
         found = posix.stat(path)
     except (OSError, ValueError):
@@ -56,14 +56,14 @@ def environment(name: bytes) -> str:
 
 
 def config_path() -> str:
-    """Give the path of config.toml, which need not exist."""
+    """Return the path of config.toml, which need not exist."""
     return environment(b"NVIDIA_CTK_CONFIG_FILE_PATH") or (
         (environment(b"XDG_CONFIG_HOME") or "/etc") + "/nvidia-container-runtime/config.toml"
     )
 
 
 def state_folder(make: bool = False) -> str:
-    """Give the folder for our state, "" if there is none that only we can write.
+    """Return the folder for our state, "" if there is none that only we can write.
 
     root's is ``/run/nvidia-container-runtime``; a user's, and that of root in a user namespace,
     lies in ``$XDG_RUNTIME_DIR``.  The launcher chooses in the same way.

@@ -41,7 +41,7 @@ class Facts:
                 pass
 
     def identify(self, path: str) -> "Fact | None":
-        """Give a library's soname, b"" for none, and its flags; ``None`` for no library."""
+        """Return a library's soname, b"" for none, and its flags; ``None`` for no library."""
         stamp = files.stamp(path)
         if stamp is None:
             return None  # the low-level runtime will say so

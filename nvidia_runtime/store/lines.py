@@ -25,7 +25,7 @@ class Source:
 
 
 def find_line(data: bytes, key: str) -> list[bytes] | None:
-    """Find the line after the first that begins with ``key``; give its other fields."""
+    """Find the line after the first that begins with ``key``; return its other fields."""
     if not key.isascii() or "\t" in key or "\n" in key:
         return None  # no name of CDI's
     wanted = key.encode()

@@ -51,7 +51,7 @@ class Machine:
         return are_fresh(document.loads(line, "machine"))
 
     def line(self, key: str) -> list[bytes] | None:
-        """Find the line that begins with ``key``; give its other fields, undecoded."""
+        """Find the line that begins with ``key``; return its other fields, undecoded."""
         return lines.find_line(self.data, key)
 
 
@@ -99,7 +99,7 @@ def list_names(folder: str) -> list[str] | None:
 
 
 def object_number(path: str) -> int:
-    """Give the inode of what the kernel shows in /proc or /sys, 0 if it is not there.
+    """Return the inode of what the kernel shows in /proc or /sys, 0 if it is not there.
 
     A driver that is loaded or bound anew shows other objects under the same names.
     """
@@ -110,13 +110,13 @@ def object_number(path: str) -> int:
 
 
 def key(known: "Snapshot", variant: str) -> "list[Any]":
-    """Give what else than the machine decides: settings, the environment's search paths."""
+    """Return what else than the machine decides: settings, the environment's search paths."""
     paths = [files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")]
     return [FORMAT, __version__, known.config, known.stamp, variant, *paths]
 
 
 def file_of(folder: str, wanted: "list[Any]") -> str:
-    """Give the path of the file for a key; engines whose PATH differs have one each."""
+    """Return the path of the file for a key; engines whose PATH differs have one each."""
     config: str = wanted[2]
     number = int.from_bytes(document.dumps(wanted[4:]), "little") % ((1 << 61) - 1)
     name = config.replace("%", "%25").replace("/", "%2F")[-files.LONGEST_NAME :]
@@ -138,7 +138,7 @@ def load(known: "Snapshot", variant: str) -> Machine | None:
 
 
 def sources(ids: tuple[str, ...], machine: Machine) -> "tuple[list[Source], list[str]]":
-    """Give the devices' edits, then the driver's, as the toolkit does; and the ids without any.
+    """Return the devices' edits, then the driver's, as the toolkit does; and the ids without any.
 
     Beside ``all``, other names say nothing more; nor does ``none`` beside devices.  Raises
     `NvidiaRuntimeError` for a device that the machine has and that is not usable.

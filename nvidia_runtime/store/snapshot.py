@@ -52,12 +52,12 @@ class Snapshot:
         return files.are_unchanged(document.loads(line, "snapshot"))
 
     def line(self, key: str) -> list[bytes] | None:
-        """Find the line that begins with ``key``; give its other fields, undecoded."""
+        """Find the line that begins with ``key``; return its other fields, undecoded."""
         return lines.find_line(self.data, key)
 
 
 def file_of(folder: str, config: str) -> str:
-    """Give the snapshot's path for a config.toml; only an absolute path says which one is meant."""
+    """Return the snapshot's path for a config.toml, "" for a relative one: it could be any."""
     name = config.replace("%", "%25").replace("/", "%2F")[-files.LONGEST_NAME :]
     return f"{folder}/snapshot-{__version__}-{name}" if config[:1] == "/" else ""
 

@@ -41,12 +41,12 @@ class Result:
     document: dict[str, Any] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """Give a text of the document, "" if it has none."""
+        """Return a text of the document, "" if it has none."""
         found = self.document.get(name)
         return found if isinstance(found, str) else ""
 
     def texts(self, name: str) -> list[str]:
-        """Give a list of texts of the document."""
+        """Return a list of texts of the document."""
         found = self.document.get(name)
         return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
@@ -68,7 +68,7 @@ def start(command: list[str], deadline: float) -> Child:
 
 
 def result(child: Child) -> Result | None:
-    """Give the result, ``None`` while it runs."""
+    """Return the result, ``None`` while it runs."""
     code = child.process.poll()
     if code is None:
         return None

@@ -25,7 +25,7 @@ class Pace:
     retry: float = NEVER
 
     def due(self) -> float:
-        """Give the time of the next refresh, `NEVER` if nothing is waited for."""
+        """Return the time of the next refresh, `NEVER` if nothing is waited for."""
         settled = min(self.last_change + self.quiet, self.first_change + self.longest)
         return min(settled, self.retry)
 

@@ -169,7 +169,7 @@ class Service:
 
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """Give a socket from which the numbers of signals are read, as they come."""
+    """Return a socket from which the numbers of signals are read, as they come."""
     woken, waker = socket.socketpair()
     for end in (woken, waker):
         end.settimeout(0)

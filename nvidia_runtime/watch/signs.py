@@ -66,7 +66,7 @@ class Lookout:
         self._listings: dict[str, tuple[int, list[str]]] = {}
 
     def widen(self, paths: list[str], signs: Signs, since: int) -> Signs:
-        """Look at these files and folders too; give the signs as if it had been so before.
+        """Look at these files and folders too; return the signs as if it had been so before.
 
         What has changed since that time, in nanoseconds, the next look finds changed.
         """

@@ -54,11 +54,11 @@ class Listener:
         self._socket.settimeout(0)
 
     def fileno(self) -> int:
-        """Give the descriptor that becomes readable when there is something to `read`."""
+        """Return the descriptor that becomes readable when there is something to `read`."""
         return self._socket.fileno()
 
     def read(self) -> tuple[list[Uevent], list[str]]:
-        """Give the events that have arrived, and a sentence for each message that is none."""
+        """Return the events that have arrived, and a sentence for each message that is none."""
         events: list[Uevent] = []
         refused: list[str] = []
         while True:

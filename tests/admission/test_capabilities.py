@@ -67,7 +67,7 @@ def site() -> Iterator[Site]:
 
 
 def warnings(site: Site, wanted: str) -> list[str]:
-    """Create a container that asks for capabilities; give the warnings in the log."""
+    """Create a container that asks for capabilities; return the warnings in the log."""
     log = site.folder / "log"
     entries = ("NVIDIA_VISIBLE_DEVICES=0", f"NVIDIA_DRIVER_CAPABILITIES={wanted}")
     site.write_bundle(builders.spec(*entries))

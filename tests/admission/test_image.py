@@ -374,7 +374,7 @@ REFUSED = f"ignoring NVIDIA_VISIBLE_DEVICES of the image (0); {DENY}"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give a machine with docker's files, of an image that asks for device 0."""
+    """Return a machine with docker's files, of an image that asks for device 0."""
     with Site() as made:
         made.write_specs(nvidia=builders.cdi_spec())
         docker(made.folder / "docker")
@@ -386,7 +386,7 @@ def site() -> Iterator[Site]:
 
 
 def create(site: Site) -> list[str]:
-    """Create the container; give the warnings in the log."""
+    """Create the container; return the warnings in the log."""
     log = site.folder / "log"
     words = ("--log", log, "--log-format", "json", "create", "--bundle", site.bundle, CONTAINER)
     got = site.run(*words)

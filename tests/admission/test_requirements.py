@@ -289,7 +289,7 @@ ASKING = ("NVIDIA_VISIBLE_DEVICES=0", f"{CUDA}=cuda>=12.4")
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give a machine with driver 535."""
+    """Return a machine with driver 535."""
     with Site() as made:
         made.write_specs(nvidia=builders.cdi_spec())
         made.inside(shim.mount, "none", "/sys/module", 0, "tmpfs")

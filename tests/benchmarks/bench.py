@@ -74,7 +74,7 @@ class Site:
         self.state.write_text(json.dumps({**state, "bundle": str(self.bundle)}))
 
     def environment(self) -> dict[str, str]:
-        """Give what an engine leaves of an environment."""
+        """Return what an engine leaves of an environment."""
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
@@ -82,7 +82,7 @@ class Site:
         }
 
     def config(self, name: str, specs: int = 0, mode: str = "cdi") -> dict[str, str]:
-        """Write a config.toml with its own spec dir; give the environment that selects it."""
+        """Write a config.toml with its own spec dir; return the environment that selects it."""
         specs_dir = self.folder / f"cdi-{name}"
         specs_dir.mkdir()
         (specs_dir / "nvidia.json").write_text(json.dumps(gpus(8)))
@@ -110,7 +110,7 @@ class Site:
 
 
 def empty_program() -> bytes:
-    """Give a program that exits at once."""
+    """Return a program that exits at once."""
     if os.uname().machine == "x86_64":
         return EMPTY_ELF
     return Path(shutil.which("true") or "/bin/true").read_bytes()
@@ -240,7 +240,7 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
 
 
 def run(case: Case, environment: dict[str, str]) -> float:
-    """Run a command once; give its wall time in milliseconds."""
+    """Run a command once; return its wall time in milliseconds."""
     if case.before:
         case.before()
     quiet = [
@@ -275,7 +275,7 @@ def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]]) -> list[Figu
 
 
 def compile_time(site: Site) -> float:
-    """Give the seconds of a create that compiles 1,000 specs of one device each, half of them YAML
+    """Return the seconds of a create that compiles 1,000 specs of one device each, half of them YAML
     (JSON is YAML, but the parser of JSON takes no comment).
     """
     environment = site.config("cold", 1000)
@@ -296,7 +296,7 @@ def compile_time(site: Site) -> float:
 
 
 def peak_memory(case: Case, environment: dict[str, str], python: str) -> float:
-    """Give the largest resident size of a create, in MB, as its parent is told (a small parent:
+    """Return the largest resident size of a create, in MB, as its parent is told (a small parent:
     a child begins with its parent's pages, which count).
     """
     if case.before:
@@ -312,7 +312,7 @@ def peak_memory(case: Case, environment: dict[str, str], python: str) -> float:
 
 
 def find_launcher(bin_dir: str) -> Path:
-    """Give the launcher: of ``bin_dir``, else of this environment, else of the tree."""
+    """Return the launcher: of ``bin_dir``, else of this environment, else of the tree."""
     for folder in (bin_dir, sysconfig.get_path("scripts"), str(TREE / "packaging" / "bin")):
         if folder and (Path(folder) / NAME).exists():
             return Path(folder) / NAME

@@ -78,7 +78,7 @@ class Site:
         make_image(folder / "image")
 
     def settings(self, hooks: str) -> dict[str, str]:
-        """Give the environment of a config.toml that says where hooks run; "none" is without."""
+        """Return the environment of a config.toml that says where hooks run; "none" is without."""
         # Of another length each: by that the launcher knows them apart, see its text.
         config = self.folder / f"{hooks}{'_' * [*TITLES].index(hooks)}.toml"
         lines = [
@@ -94,7 +94,7 @@ class Site:
         return {"PATH": PATH, "LC_ALL": "C.UTF-8", "NVIDIA_CTK_CONFIG_FILE_PATH": str(config)}
 
     def pair(self, hooks: str) -> list[Case]:
-        """Give the two cases of a setting, on one container of its own."""
+        """Return the two cases of a setting, on one container of its own."""
         folder = self.folder / hooks
         (folder / "rootfs").mkdir(parents=True, exist_ok=True)
         budget = BUDGET if hooks == "auto" else 0.0
@@ -113,7 +113,7 @@ class Site:
         ]
 
     def bare(self) -> list[Case]:
-        """Give the cases of runc alone: with what our runtime would have made of config.json."""
+        """Return the cases of runc alone: with what our runtime would have made of config.json."""
         first, again = self.pair("none")
         self.create(first)
         spec = (first.folder / "config.json").read_text()
@@ -131,7 +131,7 @@ class Site:
         ]
 
     def create(self, case: Case) -> float:
-        """Create a container and remove it again; give the milliseconds of the create."""
+        """Create a container and remove it again; return the milliseconds of the create."""
         if case.is_new:
             renew(case.folder, self.folder / "image")
         (case.folder / "config.json").write_text(case.spec)

@@ -39,7 +39,7 @@ class Machine:
         shutil.copy("/etc/ld.so.cache", self.cache)
 
     def use(self, hooks: str) -> dict[str, str]:
-        """Give the environment of a config.toml that says where hooks run."""
+        """Return the environment of a config.toml that says where hooks run."""
         config = self.site.folder / f"{hooks}.toml"
         text = f'[{bench.NAME}]\nruntimes = ["{self.site.runtime}"]\n'
         config.write_text(f'{text}in-container-hooks = "{hooks}"\n')
@@ -64,7 +64,7 @@ class Machine:
             path.unlink()
 
     def create(self, name: str, before: Callable[[], None] | None = None) -> bench.Case:
-        """Give the case of a create that asks for all GPUs."""
+        """Return the case of a create that asks for all GPUs."""
         words = (str(self.site.launcher), "create", "--bundle", str(self.site.bundle), "c1")
         return bench.Case(name=name, words=words, before=before or self.site.restore)
 
@@ -144,7 +144,7 @@ def main() -> None:
 
 
 def table(found: dict[str, Figures], seconds: float) -> list[tuple[str, float, float]]:
-    """Give the rows: what, how much, and the budget."""
+    """Return the rows: what, how much, and the budget."""
     full, mig, mixed = (found[name] for name in (FULL, MIG, MIXED))
     new, second = (full[name][1] - full["warm"][1] for name in ("new image", "second start"))
     rows = [
@@ -162,7 +162,7 @@ def table(found: dict[str, Figures], seconds: float) -> list[tuple[str, float, f
 
 
 def over(figures: Figures, name: str) -> float:
-    """Give a median in ms, less the interpreter's."""
+    """Return a median in ms, less the interpreter's."""
     return figures[name][0] - figures["bare interpreter"][0]
 
 

@@ -41,7 +41,7 @@ class Machine:
         return registry.read([str(self.folder / name) for name in dirs or ("etc", "run")])
 
     def sources(self) -> dict[str, str]:
-        """Give the devices, each with the file that supplies it."""
+        """Return the devices, each with the file that supplies it."""
         devices = self.read().devices
         return {
             name: str(Path(file.path).relative_to(self.folder))
@@ -49,7 +49,7 @@ class Machine:
         }
 
     def errors(self) -> list[str]:
-        """Give the messages, paths below the machine's folder."""
+        """Return the messages, paths below the machine's folder."""
         return [str(error).replace(f"{self.folder}/", "") for error in self.read().errors]
 
 

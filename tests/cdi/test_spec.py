@@ -23,7 +23,7 @@ def parsed(document: object) -> Document:
 
 
 def refusal(document: object) -> str:
-    """Give the message by which a document is refused, without the file's name."""
+    """Return the message by which a document is refused, without the file's name."""
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     with pytest.raises(NvidiaRuntimeError) as error:
         cdi_spec_file.parse(data, FILE)

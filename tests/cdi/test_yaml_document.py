@@ -19,7 +19,7 @@ def loaded(text: str, most: int = 1000) -> object:
 
 
 def refusal(data: bytes, most: int = 1000) -> str:
-    """Give the message by which a document is refused, without the file's name."""
+    """Return the message by which a document is refused, without the file's name."""
     with pytest.raises(NvidiaRuntimeError) as error:
         yaml_document.load(data, FILE, most)
     assert error.value.where == FILE

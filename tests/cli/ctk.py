@@ -27,7 +27,7 @@ class Ended:
     err: str
 
     def lines(self) -> list[str]:
-        """Give the lines of stdout."""
+        """Return the lines of stdout."""
         return self.out.splitlines()
 
 

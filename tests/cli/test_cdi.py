@@ -31,7 +31,7 @@ def ctk(site: Site, *words: str, **environment: str) -> Ended:
 
 
 def listed(site: Site, *words: str, **environment: str) -> list[str]:
-    """Give the names that ``nvidia-ctk cdi list`` prints."""
+    """Return the names that ``nvidia-ctk cdi list`` prints."""
     got = ctk(site, "cdi", "list", *words, **environment)
     assert got.code == 0
     return got.out.decode().splitlines()

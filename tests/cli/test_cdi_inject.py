@@ -24,7 +24,7 @@ GPUS = cdi_spec(device("0"), device("1"), device("all"), containerEdits={"env": 
 
 @pytest.fixture
 def specs(tmp_path: Path) -> Path:
-    """Give a spec dir with two GPUs."""
+    """Return a spec dir with two GPUs."""
     ctk.write(tmp_path / "cdi" / "gpus.json", GPUS)
     return tmp_path / "cdi"
 

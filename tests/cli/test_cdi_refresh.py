@@ -23,7 +23,7 @@ REFRESH = "refresh"
 
 
 def on(name: str, *steps: str, **options: Any) -> list[str]:
-    """Do the steps on one machine; give the lines of stdout, with `= CODE` after each refresh."""
+    """Do the steps on one machine; return the lines of stdout, with `= CODE` after each refresh."""
     program = f"{sys.executable} -c {shlex.quote(ctk.PROGRAM)} cdi refresh"
     script = [f'refresh() {{ {program} "$@"; echo "= $?"; }}', *steps]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE)}

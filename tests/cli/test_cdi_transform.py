@@ -29,7 +29,7 @@ def hook(name: str) -> dict[str, Any]:
 def moved(
     edits: dict[str, Any], relative_to: str, old: str = "/r", new: str = "/n"
 ) -> dict[str, Any]:
-    """Give the edits of a device in another root."""
+    """Return the edits of a device in another root."""
     spec = transform.root(cdi_spec(device("0", **edits)), old, new, relative_to)
     found: dict[str, Any] = spec["devices"][0]["containerEdits"]
     return found

@@ -23,14 +23,14 @@ HOOK = {"hookName": "createContainer", "path": "/bin/true", "env": ["A=b"]}
 
 
 def errors(document: Document | str) -> list[str]:
-    """Give the errors of a spec, without the file."""
+    """Return the errors of a spec, without the file."""
     data = document if isinstance(document, str) else json.dumps(document)
     found = findings.of_cdi_spec(data.encode(), "FILE")
     return [str(finding).removeprefix("error: FILE: ") for finding in found]
 
 
 def warnings(*dirs: Path) -> list[str]:
-    """Give what is said of a host with these spec dirs, all of it but the owners of folders."""
+    """Return what is said of a host with these spec dirs, all of it but the owners of folders."""
     got = ctk.run("cdi", "validate", *[f"--spec-dir={folder}" for folder in dirs])
     return [line.replace(f"{dirs[0].parent}/", "") for line in got.lines()]
 

@@ -23,7 +23,7 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give a machine with two GPUs on which container c1 has been created."""
+    """Return a machine with two GPUs on which container c1 has been created."""
     with Site() as made:
         made.write_specs(gpus=cdi_spec(device("0"), device("1")))
         made.write_bundle(asking("0"))

@@ -20,7 +20,7 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give a machine with two GPUs, whose files were written a while ago."""
+    """Return a machine with two GPUs, whose files were written a while ago."""
     with Site() as made:
         made.write_specs(gpus=cdi_spec(device("0"), device("1")))
         made.settle()
@@ -34,7 +34,7 @@ def ctk(site: Site, *words: str) -> Ended:
 
 
 def shown(site: Site) -> dict[str, str]:
-    """Give the facts that ``nvidia-ctk snapshot show`` prints, by their name."""
+    """Return the facts that ``nvidia-ctk snapshot show`` prints, by their name."""
     got = ctk(site, "show")
     assert (got.err, got.code) == ("", 0)
     lines = got.out.decode().splitlines()

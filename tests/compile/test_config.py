@@ -19,7 +19,7 @@ UNPRIVILEGED = "accept-nvidia-visible-devices-envvar-when-unprivileged"
 
 
 def checked(text: str) -> tuple[dict[str, Any], list[str]]:
-    """Check a text; give the settings that differ from the defaults, and the warnings."""
+    """Check a text; return the settings that differ from the defaults, and the warnings."""
     settings, warnings = config.check(tomllib.loads(text), FILE)
     defaults = config.load("/absent")[0]
     changed = {key: value for key, value in settings.items() if value != defaults[key]}
@@ -27,7 +27,7 @@ def checked(text: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def refusal(text: str) -> str:
-    """Give the message by which a text is refused, without the file's name."""
+    """Return the message by which a text is refused, without the file's name."""
     with pytest.raises(NvidiaRuntimeError) as error:
         checked(text)
     assert error.value.where == FILE
@@ -264,7 +264,7 @@ def test_ldconfig_of_the_container_is_refused(value: str) -> None:
 
 
 def of_schema(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give every setting of the schema with its own schema."""
+    """Return every setting of the schema with its own schema."""
     found: dict[str, Any] = {}
     for name, schema in table["properties"].items():
         inner = of_schema(schema, f"{prefix}{name}.") if "properties" in schema else {}

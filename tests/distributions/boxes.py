@@ -117,7 +117,7 @@ def box(
     prepare: Callable[[Path], None] | None = None,
     options: str = "",
 ) -> Iterator[Box]:
-    """Give a started container of an image; ``change`` edits the config.json that asks for it.
+    """Return a started container of an image; ``change`` edits the config.json that asks for it.
 
     ``prepare`` is given the root before anything is started; ``options`` are of the root's mount.
     """

@@ -36,7 +36,7 @@ def cluster(machine: Machine) -> Iterator[Site]:  # noqa: F811
 
 
 def low_level(site: Site, group: str, program: str, view: str) -> Bundles:  # noqa: F811
-    """Give a low-level runtime on a machine, in one view of the control groups, if it runs there."""
+    """Return a low-level runtime on a machine, in one view of the control groups, if it runs there."""
     path = require(program)
     missing, enter = VIEWS[view]
     if why := missing():

@@ -53,14 +53,14 @@ FEDORA = {
 
 
 def cache() -> Path:
-    """Give the folder in which they are kept."""
+    """Return the folder in which they are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base, "nvidia-container-runtime-tests")
 
 
 @functools.cache
 def get(name: str) -> Path:
-    """Give a root file system, made if it is not there yet; skip where that cannot be."""
+    """Return a root file system, made if it is not there yet; skip where that cannot be."""
     folder = cache() / f"{name}-{EDITION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:
@@ -93,7 +93,7 @@ def run(*words: str | Path, text: str | None = None) -> None:
 
 
 def debian(suite: str, *options: str) -> Callable[[Path], None]:
-    """Give the recipe of a minimal Debian, as debootstrap makes it."""
+    """Return the recipe of a minimal Debian, as debootstrap makes it."""
 
     def make(folder: Path) -> None:
         if platform.machine() != "x86_64":

@@ -26,7 +26,7 @@ Tell = Callable[..., str]
 
 
 def libraries(config: dict[str, Any], root: Path) -> dict[str, str]:
-    """Give what the loader must find, by the mounts of a config.json: soname to file.
+    """Return what the loader must find, by the mounts of a config.json: soname to file.
 
     ``root`` leads to the machine's files.
     """
@@ -64,7 +64,7 @@ def loads(tell: Tell, names: Iterable[str], *, musl: bool = False) -> dict[str, 
 
 
 def loaded(tell: Tell, name: str) -> str:
-    """Give the file that the container's loader takes for a name."""
+    """Return the file that the container's loader takes for a name."""
     mapped = tell("perl", "-MDynaLoader", "-e", MAPS, name).splitlines()
     known = tell("perl", "-MDynaLoader", "-e", MAPS, "libc.so.6").splitlines()
     found = {line.split()[-1] for line in mapped} - {line.split()[-1] for line in known}

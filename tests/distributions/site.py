@@ -50,7 +50,7 @@ class Site:
         return processes.succeed([*self.enter, *map(str, words)])
 
     def path(self, path: str) -> Path:
-        """Give a file of the machine as this process reaches it; links are the machine's."""
+        """Return a file of the machine as this process reaches it; links are the machine's."""
         return Path(f"/proc/{self.pid}/root/{path.lstrip('/')}")
 
     def runtime(self, name: str, low_level: str, **settings: str) -> Runtime:

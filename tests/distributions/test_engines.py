@@ -134,7 +134,7 @@ def client(
 
 
 def start(client: Sequence[str], *options: str) -> tuple[str, sight.Tell]:
-    """Start a container of docker's; give its id, and how to run a command in it."""
+    """Start a container of docker's; return its id, and how to run a command in it."""
     words = [*client, "run", "--detach", "--network=none", "--runtime=nvidia", *ASK, *options]
     name = processes.succeed([*words, IMAGE, *SLEEP]).strip()
     return name, lambda *command: processes.succeed([*client, "exec", name, *command])

@@ -36,7 +36,7 @@ def quiet_driver(site: Site) -> Iterator[None]:
 
 
 def volume(folder: Path, path: str) -> Change:
-    """Give a change that mounts a copy of a folder of the image's over it, as a user's volume."""
+    """Return a change that mounts a copy of a folder of the image's over it, as a user's volume."""
     source = folder / path.strip("/").replace("/", "-")
     shutil.copytree(images.get("bookworm") / path.lstrip("/"), source, symlinks=True)
 
@@ -197,7 +197,7 @@ def without_mknod(spec: dict[str, Any]) -> None:
 
 
 def with_user_namespace(spec: dict[str, Any]) -> None:
-    """Give a user namespace, as userns-remap and rootless engines do."""
+    """Return a user namespace, as userns-remap and rootless engines do."""
     mapping = [{"containerID": 0, "hostID": 0, "size": 65536}]
     spec["linux"]["namespaces"].append({"type": "user"})
     spec["linux"] |= {"uidMappings": mapping, "gidMappings": mapping}

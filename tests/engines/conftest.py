@@ -195,7 +195,7 @@ def live_containerd(
 
 @pytest.fixture(scope="session")
 def live_podman(machine: Machine, busybox: str, group: str) -> Iterator[Podman]:
-    """Give podman its folder."""
+    """Return podman its folder."""
     require("podman")
     require("conmon")
     folder = machine.scratch / "p"
@@ -267,6 +267,6 @@ def live_engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def engine(live_engine: Engine) -> Iterator[Engine]:
-    """Give an engine without containers, whatever the test before did."""
+    """Return an engine without containers, whatever the test before did."""
     yield live_engine
     live_engine.clean()

@@ -107,7 +107,7 @@ def daemon(
 
 
 def settings(folder: Path, *, containerd: Path, group: str) -> dict[str, Any]:
-    """Give the daemon.json of a daemon that keeps to its folder."""
+    """Return the daemon.json of a daemon that keeps to its folder."""
     return {
         "data-root": f"{folder}/data",
         "exec-root": f"{folder}/exec",

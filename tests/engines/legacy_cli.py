@@ -214,7 +214,7 @@ def read_process(folder: Path, who: str) -> Process:
 
 
 def namespaces() -> dict[str, str]:
-    """Give the namespaces of this process, the host's."""
+    """Return the namespaces of this process, the host's."""
     return {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in NAMESPACES}
 
 
@@ -228,5 +228,5 @@ def is_alive(pid: int) -> bool:
 
 
 def variables(asked: Mapping[str, str]) -> list[str]:
-    """Give the options of `docker run` and `podman run` that set variables."""
+    """Return the options of `docker run` and `podman run` that set variables."""
     return [word for name, value in asked.items() for word in ("--env", f"{name}={value}")]

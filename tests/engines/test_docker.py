@@ -14,7 +14,7 @@ from .rootfs import IMAGE
 
 @pytest.fixture
 def docker(live_docker: Docker) -> Iterator[Docker]:
-    """Give a docker without containers, whatever the test before did."""
+    """Return a docker without containers, whatever the test before did."""
     yield live_docker
     live_docker.clean()
 

@@ -61,7 +61,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def docker(live_docker: Docker) -> Docker:
-    """Give docker an image that asks for the first GPU."""
+    """Return docker an image that asks for the first GPU."""
     words = live_docker.docker
     made = processes.succeed([*words, "create", IMAGE, "true"]).strip()
     change = "ENV NVIDIA_VISIBLE_DEVICES=0"
@@ -98,7 +98,7 @@ def test_gpus_of_docker_are_the_users(docker: Docker, machine: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def podman(live_podman: Podman, machine: Machine, busybox: str) -> Podman:
-    """Give podman an image that asks for the first GPU, by its environment and an annotation."""
+    """Return podman an image that asks for the first GPU, by its environment and an annotation."""
     folder = machine.scratch / "image-that-asks"
     folder.mkdir()
     with tarfile.open(folder / "layer.tar", mode="w") as tar:

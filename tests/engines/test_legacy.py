@@ -99,7 +99,7 @@ def live_gpu_docker(
 
 @pytest.fixture
 def gpu_docker(live_gpu_docker: Docker) -> Iterator[Docker]:
-    """Give that docker without containers, whatever the test before did."""
+    """Return that docker without containers, whatever the test before did."""
     yield live_gpu_docker
     live_gpu_docker.clean()
 
@@ -123,7 +123,7 @@ def bundles(request: pytest.FixtureRequest) -> Iterator[Bundles]:
 
 @pytest.fixture
 def podman(live_podman: Podman) -> Iterator[Podman]:
-    """Give podman without containers, whatever the test before did."""
+    """Return podman without containers, whatever the test before did."""
     yield live_podman
     live_podman.clean()
 
@@ -164,7 +164,7 @@ def ask(spec: dict[str, Any], asked: Mapping[str, str]) -> None:
 
 
 def only_call(cli: Cli) -> Call:
-    """Give the call, of which there must be one."""
+    """Return the call, of which there must be one."""
     calls = cli.calls()
     assert len(calls) == 1
     return calls[0]
@@ -256,7 +256,7 @@ def test_hanging_cli(engine: Live, cli: Cli) -> None:
 
 @pytest.fixture
 def freezer() -> Iterator[Path]:
-    """Give a control group of v1's freezer that ends with what is in it."""
+    """Return a control group of v1's freezer that ends with what is in it."""
     hierarchy = cgroups.ROOT / "freezer"
     if cgroups.mounts().get(os.fspath(hierarchy)) != "cgroup":
         pytest.skip(f"no cgroup v1 freezer is mounted at {hierarchy}")

@@ -45,16 +45,16 @@ class Made:
     calls: collections.Counter[str]
 
     def names(self) -> list[str]:
-        """Give the names of the devices."""
+        """Return the names of the devices."""
         return [device["name"] for device in self.spec["devices"]]
 
     def edits(self, name: str) -> dict[str, Any]:
-        """Give the edits of a device."""
+        """Return the edits of a device."""
         (found,) = [each for each in self.spec["devices"] if each["name"] == name]
         return dict(found["containerEdits"])
 
     def nodes(self, name: str) -> list[str]:
-        """Give the paths of a device's nodes."""
+        """Return the paths of a device's nodes."""
         return [node["path"] for node in self.edits(name)["deviceNodes"]]
 
 
@@ -70,7 +70,7 @@ def generate(machine: str, tmp_path: Path, *, before: str = "", **options: Any) 
 
 
 def error(machine: str, tmp_path: Path, *, before: str = "", **options: Any) -> tuple[str, str]:
-    """Generate what cannot be generated; give the sentence and its hint."""
+    """Generate what cannot be generated; return the sentence and its hint."""
     got = _run(machine, tmp_path, before, options)
     assert got[0] == "error", got
     return got[1], got[2]

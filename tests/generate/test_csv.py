@@ -77,7 +77,7 @@ def paths(edits: dict[str, Any]) -> list[str]:
 
 
 def words(edits: dict[str, Any]) -> list[list[str]]:
-    """Give what the hooks are called with, without their program."""
+    """Return what the hooks are called with, without their program."""
     return [hook["args"][1:] for hook in edits.get("hooks", ())]
 
 

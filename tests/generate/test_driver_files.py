@@ -37,7 +37,7 @@ def make(tmp_path: Path, tree: dict[str, str]) -> str:
 
 
 def mounts(root: str, found: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Give the options of mounts by path, which is the same on the host below the root."""
+    """Return the options of mounts by path, which is the same on the host below the root."""
     assert all(each["hostPath"] == root + each["containerPath"] for each in found)
     return {each["containerPath"]: each["options"] for each in found}
 

@@ -73,13 +73,13 @@ def _words() -> argparse.Namespace:
 
 
 def _place(is_simulated: bool) -> Path:
-    """Give the page's place: real ones are kept in the tree."""
+    """Return the page's place: real ones are kept in the tree."""
     name = f"{time.strftime('%Y-%m-%d')}-{platform.node() or 'machine'}.md"
     return Path(tempfile.gettempdir(), name) if is_simulated else HERE / "reports" / name
 
 
 def _examine(fitted: Outfit, rounds: int, *, is_simulated: bool) -> tuple[str, bool]:
-    """Do everything; give the page, and whether a step failed."""
+    """Do everything; return the page, and whether a step failed."""
     steps: list[Step] = []
     asked = _ask(fitted)
     spec_file = fitted.work / "specs/nvidia.json"
@@ -125,7 +125,7 @@ def _try(name: str, do: Callable[[], str]) -> Step:
 
 
 def _call(fitted: Outfit, *words: str, settings: Path | None = None) -> str:
-    """Run a program; give its stdout."""
+    """Run a program; return its stdout."""
     got = subprocess.run(
         words,
         capture_output=True,
@@ -194,7 +194,7 @@ def _compare_smi(spec: dict[str, Any]) -> str:
 
 
 def _smi(spec: dict[str, Any]) -> str:
-    """Give the place of nvidia-smi in a container, where the driver has it on the host."""
+    """Return the place of nvidia-smi in a container, where the driver has it on the host."""
     mounts = spec.get("containerEdits", {}).get("mounts", ())
     found = [
         each["containerPath"] for each in mounts if each["containerPath"].endswith("/nvidia-smi")

@@ -71,7 +71,7 @@ class Ran:
 
 
 def settings(fitted: Outfit, mode: str) -> Path:
-    """Give the folder of a config.toml for a mode."""
+    """Return the folder of a config.toml for a mode."""
     folder = fitted.work / "settings" / mode
     file = folder / "nvidia-container-runtime/config.toml"
     if not file.exists():
@@ -83,7 +83,7 @@ def settings(fitted: Outfit, mode: str) -> Path:
 
 
 def root(fitted: Outfit, name: str) -> Path:
-    """Give a root file system of its own to each mode."""
+    """Return a root file system of its own to each mode."""
     root = fitted.work / "roots" / name
     if not root.exists():
         _build_root(fitted, root)

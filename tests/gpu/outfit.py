@@ -50,11 +50,11 @@ class Outfit:
 
     @property
     def bin(self) -> Path:
-        """Give the folder of our programs."""
+        """Return the folder of our programs."""
         return self.work / "bin"
 
     def environment(self, settings: Path | None = None) -> dict[str, str]:
-        """Give an environment with our programs in front, and a config.toml's folder."""
+        """Return an environment with our programs in front, and a config.toml's folder."""
         path = f"{self.bin}:{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
         kept = ("HOME", "LANG", "LD_LIBRARY_PATH", "NVIDIA_CTK_")
         keep = {name: value for name, value in os.environ.items() if name.startswith(kept)}
@@ -110,7 +110,7 @@ def _unpack_deb(deb: Path, folder: Path) -> None:
 
 
 def _runc(work: Path) -> Path:
-    """Give this machine's own runc, or a program that calls the one that came along."""
+    """Return this machine's own runc, or a program that calls the one that came along."""
     if own := shutil.which("runc", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"):
         return Path(own)
     came = _find(work, "runc")
@@ -121,7 +121,7 @@ def _runc(work: Path) -> Path:
 
 
 def _busybox(work: Path) -> Path:
-    """Give a static busybox: the one that came along is one, and this machine's may be."""
+    """Return a static busybox: the one that came along is one, and this machine's may be."""
     own = shutil.which("busybox")
     return Path(own) if own and not (work / "debian").exists() else _find(work, "busybox")
 

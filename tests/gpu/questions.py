@@ -117,7 +117,7 @@ def _describe(library: ctypes.CDLL, handle: ctypes.c_void_p) -> dict[str, Any]:
 
 
 def _mig(library: ctypes.CDLL, handle: ctypes.c_void_p) -> dict[str, Any]:
-    """Give whether MIG is on, and the instances in the order of NVML's indices."""
+    """Return whether MIG is on, and the instances in the order of NVML's indices."""
     current, pending = ctypes.c_uint(), ctypes.c_uint()
     if library.nvmlDeviceGetMigMode(handle, ctypes.byref(current), ctypes.byref(pending)):
         return {"mode": "not supported"}

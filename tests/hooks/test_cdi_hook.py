@@ -61,13 +61,13 @@ class Container:
         return ended
 
     def does(self, *words: str, **options: str) -> str:
-        """Call the hook, which succeeds; give what it says."""
+        """Call the hook, which succeeds; return what it says."""
         ended = self.run(*words, **options)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
         return ended.stderr
 
     def refuses(self, *words: str, **options: str) -> str:
-        """Call the hook, which fails; give its first sentence."""
+        """Call the hook, which fails; return its first sentence."""
         ended = self.run(*words, **options)
         assert (ended.returncode, ended.stdout) == (1, "")
         return ended.stderr.split("\n")[0].removeprefix("nvidia-cdi-hook: ")

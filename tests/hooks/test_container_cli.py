@@ -15,7 +15,7 @@ from shim import Ended, Site
 
 
 def ignored() -> bytes:
-    """Give what a program of ours is to ignore: what we do, but for what Python alone does."""
+    """Return what a program of ours is to ignore: what we do, but for what Python alone does."""
     (mask,) = [
         int(line.split()[1], 16)
         for line in Path("/proc/self/status").read_text().splitlines()

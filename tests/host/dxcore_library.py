@@ -20,7 +20,7 @@ STORES = ["/usr/lib/wsl/drivers/other", "/usr/lib/wsl/drivers/été"]
 
 @functools.cache
 def library() -> str:
-    """Give the path of the library, made once."""
+    """Return the path of the library, made once."""
     compiler = shutil.which("cc")
     if not compiler:
         pytest.skip("no C compiler for a stand-in of libdxcore.so")

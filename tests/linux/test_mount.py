@@ -26,7 +26,7 @@ os.chdir(sys.argv[1])
 
 
 def inside(script: str, folder: Path) -> list[str]:
-    """Run Python in a mount namespace of its own; give its lines."""
+    """Run Python in a mount namespace of its own; return its lines."""
     if os.geteuid() != 0:
         pytest.skip("not root")
     words = [sys.executable, "-I", "-c", INSIDE.format(tree=TREE, script=script), str(folder)]

@@ -11,7 +11,7 @@ FIELDS = ("command", "complaint", "container", "bundle", "log", "log_json", "deb
 
 
 def said(line: str) -> dict[str, object]:
-    """Parse a line; give what differs from an empty one."""
+    """Parse a line; return what differs from an empty one."""
     found = argv.parse(line.split())
     return {name: value for name in FIELDS if (value := getattr(found, name))}
 

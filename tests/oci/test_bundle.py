@@ -17,14 +17,14 @@ from nvidia_runtime.oci import bundle
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Give a bundle's config.json."""
+    """Return a bundle's config.json."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(spec()))
     return path
 
 
 def refusal(folder: Path) -> str:
-    """Give the message by which a bundle is refused."""
+    """Return the message by which a bundle is refused."""
     with pytest.raises(NvidiaRuntimeError) as error:
         bundle.read(str(folder))
     return str(error.value)

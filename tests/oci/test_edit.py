@@ -27,7 +27,7 @@ def edited(document: Document, **edits: Any) -> Document:
 
 
 def in_linux(document: Document) -> tuple[Any, Any]:
-    """Give the devices, and the rules of the device cgroup."""
+    """Return the devices, and the rules of the device cgroup."""
     return document["linux"]["devices"], document["linux"]["resources"]["devices"]
 
 

@@ -134,7 +134,7 @@ def test_binary_that_has_our_mark_is_no_launcher(tmp_path: Path) -> None:
 
 
 def become(runtime: Path, ignored: str = "", **environment: str) -> str:
-    """Become a runtime in a process of its own; give what that printed."""
+    """Become a runtime in a process of its own; return what that printed."""
     code = f"import sys; sys.path.insert(0, {TREE!r}); from nvidia_runtime.oci import lowlevel\n"
     code += f"lowlevel.become({str(runtime)!r}, sys.argv[1:], {ignored!r})"
     words = [sys.executable, "-ISc", code, "--root", "a b", "state", "\udcff"]

@@ -107,7 +107,7 @@ class Machine:
         return planned.reasons + carry_out.carry_out(planned)
 
     def names(self) -> list[tuple[str, str]]:
-        """Give name and path of each entry of the container's cache."""
+        """Return name and path of each entry of the container's cache."""
         return [row[:2] for row in images.rows(self.root)]
 
 
@@ -125,7 +125,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def left(planned: Plan) -> list[list[str]]:
-    """Give the words of the hooks that remain."""
+    """Return the words of the hooks that remain."""
     return [entry["args"][1:] for entry in decide.hooks_of(planned.edits)]
 
 

@@ -18,7 +18,7 @@ PROFILE = ["nvidia-cdi-hook", "update-ldcache", "--folder", "/usr/lib64"]
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give a machine whose CDI spec has a hook, and a container without a root to prepare."""
+    """Return a machine whose CDI spec has a hook, and a container without a root to prepare."""
     with Site() as made:
         hook = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook", "args": PROFILE}
         made.write_specs(nvidia={**builders.cdi_spec(), "containerEdits": {"hooks": [hook]}})

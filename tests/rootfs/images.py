@@ -68,7 +68,7 @@ def run_ldconfig(root: Path) -> None:
 
 
 def rows(root: Path) -> list[tuple[str, str, int, int]]:
-    """Give the name, path, flags and hwcap of each entry of an image's cache, in their order."""
+    """Return the name, path, flags and hwcap of each entry of an image's cache, in their order."""
     cache = ldcache.parse((root / "etc/ld.so.cache").read_bytes())
     return [
         (name.decode(), path.decode(), flags, hwcap) for name, flags, path, hwcap in cache.rows()
@@ -76,7 +76,7 @@ def rows(root: Path) -> list[tuple[str, str, int, int]]:
 
 
 def tree(root: Path) -> dict[str, Any]:
-    """Give what is in a folder: type, mode, owner, and content or target of each entry."""
+    """Return what is in a folder: type, mode, owner, and content or target of each entry."""
     found: dict[str, Any] = {}
     for folder, folders, files in os.walk(root):
         for name in folders + files:

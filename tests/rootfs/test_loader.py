@@ -29,7 +29,7 @@ SYSTEM = "/lib\n/usr/lib\n/lib64\n/usr/lib64\n/libx32\n/usr/libx32\n"
 
 
 def update(tmp_path: Path, tree: dict[str, str | bytes], *folders: str) -> list[str]:
-    """Update an image in a folder beside a canary; give the warnings."""
+    """Update an image in a folder beside a canary; return the warnings."""
     images.make(tmp_path / "outside", {"canary": "of the host", "etc/": "", "nv/": ""})
     images.make(tmp_path / "image", tree)
     before = images.tree(tmp_path / "outside")

@@ -15,7 +15,7 @@ ROWS = [(b"libcuda.so.1", 0x0303, b"/usr/lib64/libcuda.so.1")]
 
 
 def image(folder: Path) -> resolver.Place:
-    """Give the root of an image with a cache of one row of its own."""
+    """Return the root of an image with a cache of one row of its own."""
     (folder / "etc").mkdir(parents=True)
     root = resolver.open_root(str(folder))
     own = [(b"libc.so.6", 0x0303, b"/lib64/libc.so.6")]

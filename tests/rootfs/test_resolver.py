@@ -41,7 +41,7 @@ def openat2(root: int, path: str) -> int:
 
 
 def oracle(root: resolver.Place, path: str) -> tuple[int, int] | int:
-    """Give the device and inode that the kernel finds, or the error's number."""
+    """Return the device and inode that the kernel finds, or the error's number."""
     try:
         descriptor = openat2(root.descriptor, path)
     except OSError as error:
@@ -54,7 +54,7 @@ def oracle(root: resolver.Place, path: str) -> tuple[int, int] | int:
 
 
 def resolved(root: resolver.Place, path: str) -> tuple[int, int] | int:
-    """Give the same of ours."""
+    """Return the same of ours."""
     try:
         with resolver.walk(root, path) as place:
             status = place.status()

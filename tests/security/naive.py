@@ -17,7 +17,7 @@ OUTSIDE = 99
 
 
 def place(path: str) -> str:
-    """Give where a path of the container is on the host, with every link followed."""
+    """Return where a path of the container is on the host, with every link followed."""
     found = os.path.realpath(os.path.join(ROOT, path.lstrip("/")))
     if not found.startswith(SCRATCH + "/"):
         print(f"would have touched {found}")

@@ -160,7 +160,7 @@ def test_ways_are_what_they_say(hooks: str, count: int, folder: Path) -> None:
 
 
 def creates() -> list[object]:
-    """Give each attack with each runtime and setting; most of them are for the long form."""
+    """Return each attack with each runtime and setting; most of them are for the long form."""
     seen: set[tuple[str, str, str]] = set()
     found: list[object] = []
     for one in ATTACKS:

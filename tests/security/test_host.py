@@ -261,7 +261,7 @@ def test_t22_specs_of_others_are_named(kind: str, site: Site) -> None:
 
 
 def bombs() -> dict[str, bytes]:
-    """Give documents that are small, or shallow, only to look at."""
+    """Return documents that are small, or shallow, only to look at."""
     anchors = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
     )

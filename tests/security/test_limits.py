@@ -93,7 +93,7 @@ def cache(rows: int, names: list[bytes], **changes: int) -> bytes:
 
 
 def real_caches() -> list[bytes]:
-    """Give this machine's cache, if it has one, and one of each kind that we write."""
+    """Return this machine's cache, if it has one, and one of each kind that we write."""
     found = [
         ldcache.dump(ldcache.merge(ldcache.Cache(), ROWS)),
         cache(20, [b"liba.so.1", b"/l/liba.so.1"]),

@@ -50,7 +50,7 @@ def call(name: str, *args: Any) -> int:
 
 
 def number(name: str, handle: Any) -> int:
-    """Give a number, or less than 0 for an error."""
+    """Return a number, or less than 0 for an error."""
     value = UINT()
     result = call(name, handle, ctypes.byref(value))
     return -result if result else value.value

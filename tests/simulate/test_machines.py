@@ -44,7 +44,7 @@ def name_of(machine: Machine) -> str:
 
 
 def names(paths: Iterable[str], folder: str) -> set[str]:
-    """Give the names in a folder of which some paths are in."""
+    """Return the names in a folder of which some paths are in."""
     return {
         path[len(folder) + 1 :].split("/")[0] for path in paths if path.startswith(f"{folder}/")
     }

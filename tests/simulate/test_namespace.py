@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts an
 
 
 def shell(name: str, script: str, **options: object) -> list[str]:
-    """Run a script on a machine; give its lines."""
+    """Run a script on a machine; return its lines."""
     done = simulated.run(name, ["sh", "-c", script], **options)  # type: ignore[arg-type]
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()

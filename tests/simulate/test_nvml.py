@@ -27,7 +27,7 @@ LOADED = [machine for machine in catalogue.machines() if machine.loaded]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the library, and none of its settings."""
+    """Return a folder with the library, and none of its settings."""
     simulated.need_nvml()
     made = tmp_path_factory.mktemp("nvml")
     (made / "libnvidia-ml.so.1").write_bytes(nvml.library(Faults()))

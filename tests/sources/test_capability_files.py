@@ -29,7 +29,7 @@ ALWAYS = ["libnvidia-unheard-of.so.580.95.05", "gsp_tu10x.bin"]
 
 
 def hook(*links: str) -> dict[str, Any]:
-    """Give a hook that makes links."""
+    """Return a hook that makes links."""
     words = [word for link in links for word in ("--link", link)]
     return {"path": "/x", "args": ["nvidia-cdi-hook", "create-symlinks", *words]}
 

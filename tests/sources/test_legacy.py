@@ -16,7 +16,7 @@ HOOK = "nvidia-container-runtime-hook"
 
 
 def injected(document: Document, program: str = f"/opt/{HOOK}") -> list[Document]:
-    """Give the edits for a container that asks for nothing."""
+    """Return the edits for a container that asks for nothing."""
     settings = {**config.defaults(), f"{HOOK}.path": program}
     found = legacy.sources(document, Request(), Admitted((), ""), settings, "/b/config.json")
     return [source.edits for source in found]

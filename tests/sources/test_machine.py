@@ -47,7 +47,7 @@ SETTLE = "sleep 0.07"  # until what was just written may be remembered
 
 
 def spec(*env: str) -> Document:
-    """Give a container's config.json with more variables."""
+    """Return a container's config.json with more variables."""
     made: Document = json.loads(json.dumps(PLAIN))
     made["process"]["env"] += env
     return made
@@ -85,7 +85,7 @@ def job(*env: str, shell: str = "") -> Document:
 
 
 def request_of(case: Path) -> list[str]:
-    """Give the variables of a recorded case; for an error its name says them."""
+    """Return the variables of a recorded case; for an error its name says them."""
     if case.suffix == ".err":
         what = "99" if case.stem.endswith("__bad") else case.read_text().split()[-1].rstrip('"')
         return [f"NVIDIA_VISIBLE_DEVICES={what}"]
@@ -106,7 +106,7 @@ def results(name: str) -> dict[str, Document]:
 
 
 def variables(document: Document) -> list[str]:
-    """Give the environment as libc would read it: of a repeated variable, the last."""
+    """Return the environment as libc would read it: of a repeated variable, the last."""
     last = {entry.partition("=")[0]: entry for entry in document["process"]["env"]}
     return sorted(last.values())
 
@@ -137,7 +137,7 @@ def test_container_gets_what_the_toolkit_gave_it(case: Path) -> None:
 
 # Staying fresh: what changes after the first container was created.
 def numbers(end: Document) -> list[tuple[str, int, int]]:
-    """Give the nodes that a container got."""
+    """Return the nodes that a container got."""
     devices = end["spec"].get("linux", {}).get("devices", [])
     return [(each["path"], each["major"], each["minor"]) for each in devices]
 

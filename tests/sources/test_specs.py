@@ -41,7 +41,7 @@ def test_qualify(devices: tuple[str, ...], expected: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def specs(tmp_path: Path) -> Path:
-    """Give a spec dir with two specs, each with edits of its own."""
+    """Return a spec dir with two specs, each with edits of its own."""
     (tmp_path / "cdi").mkdir()
     gpus = cdi_spec(device("0"), device("1"), containerEdits={"env": ["SPEC=gpu"]})
     nics = {**cdi_spec(device("0"), containerEdits={"env": ["SPEC=nic"]}), "kind": "nvidia.com/nic"}
@@ -52,7 +52,7 @@ def specs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def known(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
-    """Give a snapshot of the spec dir, on a machine that keeps none."""
+    """Return a snapshot of the spec dir, on a machine that keeps none."""
     monkeypatch.setattr(files, "SYSTEM_FOLDER", "/proc/none")
     monkeypatch.setattr("posix.environ", {})
     file = tmp_path / "config.toml"
@@ -61,7 +61,7 @@ def known(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snaps
 
 
 def env(names: tuple[str, ...], known: Snapshot) -> list[tuple[str, str]]:
-    """Give the name and the variable of each source."""
+    """Return the name and the variable of each source."""
     return [(source.name, source.edits["env"][0]) for source in resolve.sources(names, known)]
 
 

@@ -46,7 +46,7 @@ class Machine:
         return unresolvable.explain(list(missing), [str(folder) for folder in self.dirs])
 
     def say(self, *missing: str) -> tuple[str, str]:
-        """Give sentence and hint, paths below the machine's root."""
+        """Return sentence and hint, paths below the machine's root."""
         error = self.explain(*missing)
         return str(error).replace(str(self.root), ""), error.hint.replace(str(self.root), "")
 

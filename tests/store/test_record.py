@@ -18,7 +18,7 @@ from nvidia_runtime.store.lines import Source
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of records on a machine of our own."""
+    """Return the folder of records on a machine of our own."""
     monkeypatch.setattr(files, "SYSTEM_FOLDER", str(tmp_path / "state"))
     return tmp_path / "state" / "containers"
 

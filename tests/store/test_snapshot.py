@@ -43,7 +43,7 @@ def spec(version: str, *names: str) -> builders.Document:
 
 
 def ask(site: Site, devices: str = "0", **options: object) -> list[str]:
-    """Create a container that asks for devices; give what its environment got."""
+    """Create a container that asks for devices; return what its environment got."""
     site.write_bundle(builders.asking(devices))
     if "user" in options:  # his bundle, whoever runs the tests
         os.chown(site.bundle / "config.json", shim.NOBODY, shim.NOBODY)
@@ -53,7 +53,7 @@ def ask(site: Site, devices: str = "0", **options: object) -> list[str]:
 
 
 def warm(site: Site) -> Path:
-    """Let a create compile the snapshot; give its path."""
+    """Let a create compile the snapshot; return its path."""
     site.settle()
     ask(site)
     (snapshot,) = site.snapshots()
@@ -336,7 +336,7 @@ def test_nothing_in_the_folder_is_trusted_if_it_is(
 
 
 def check_repair(site: Site, snapshot: Path, data: bytes) -> str:
-    """Give what is wrong when a create meets these bytes as its snapshot, "" if nothing."""
+    """Return what is wrong when a create meets these bytes as its snapshot, "" if nothing."""
     snapshot.write_bytes(data)
     site.write_bundle(builders.asking("0,1"))
     got = site.create()

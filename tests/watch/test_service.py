@@ -71,7 +71,7 @@ class Watching:
         )
 
     def says(self, wanted: str) -> list[str]:
-        """Read until a line has these words; give the lines."""
+        """Read until a line has these words; return the lines."""
         lines: list[str] = []
         assert self.process
         assert self.process.stdout
@@ -237,7 +237,7 @@ def test_what_the_generator_looked_at_is_looked_at(watching: Watching) -> None:
 
 
 def told(watching: Watching, monkeypatch: pytest.MonkeyPatch, **options: Any) -> socket.socket:
-    """Start it as systemd does; give what systemd listens to."""
+    """Start it as systemd does; return what systemd listens to."""
     name = str(watching.folder / "notify")
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.settimeout(10)

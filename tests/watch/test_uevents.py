@@ -33,7 +33,7 @@ needs_namespaces = pytest.mark.skipif(
 
 
 def heard(action: str) -> tuple[list[dict[str, str]], list[str]]:
-    """Give the events and the refusals of a listener while something happens."""
+    """Return the events and the refusals of a listener while something happens."""
     path = f"{HERE}:{Path(nvidia_runtime.__file__).parents[1]}"
     words = ["unshare", "--net", sys.executable, "-c", PROGRAM, action]
     got = subprocess.run(

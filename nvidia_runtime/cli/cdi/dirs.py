@@ -26,7 +26,7 @@ class WithSpecDirs(Configured):
     )
 
     def spec_dirs(self) -> list[str]:
-        """Give the dirs of the command line, of the environment, or of config.toml."""
+        """Return the dirs of the command line, of the environment, or of config.toml."""
         given = self.given_dirs or [os.environ.get(VARIABLE, "")]
         dirs = [part for value in given for part in value.split(",") if part]
         dirs = dirs or list(self.settings()[snapshot.SPEC_DIRS])

@@ -53,7 +53,7 @@ class Generate(Generating):
         return 0
 
     def _form(self) -> str:
-        """Give the format that is asked for, "" if none is."""
+        """Return the format that is asked for, "" if none is."""
         form = self.format.lower()
         if form and form not in output.FORMATS:
             what = f"unknown format {self.format!r}"

@@ -86,7 +86,7 @@ class Inject(WithSpecDirs):
 
 
 def _inject(devices: tuple[str, ...], spec: Document, known: Snapshot, path: str) -> Document:
-    """Give the spec that the low-level runtime would be given."""
+    """Return the spec that the low-level runtime would be given."""
     edited = copy.deepcopy(spec)
     names = request.qualify(devices, known.settings[request.DEFAULT_KIND])
     sources = specs.sources(names, known)

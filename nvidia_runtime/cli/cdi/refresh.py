@@ -166,7 +166,7 @@ def _is_without_driver(options: Options) -> bool:
 
 
 def _files(specs: dict[str, coherence.Spec], path: str) -> dict[str, coherence.Spec]:
-    """Give the files to write: beside the first, one for each kind of GPU."""
+    """Return the files to write: beside the first, one for each kind of GPU."""
     stem, _, extension = path.rpartition(".")
     return {
         f"{stem}.{suffix}.{extension}" if suffix else path: spec for suffix, spec in specs.items()

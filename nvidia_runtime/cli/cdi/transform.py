@@ -58,7 +58,7 @@ class Root(Command):
 
 
 def _named(path: str) -> str:
-    """Give the name of the file to write: one that says no format gets that of YAML."""
+    """Return the name of the file to write: one that says no format gets that of YAML."""
     is_special = os.path.exists(path) and not os.path.isfile(path)
     return path if is_special or path.endswith((".json", ".yaml", ".yml")) else f"{path}.yaml"
 

@@ -47,7 +47,7 @@ class Validate(WithSpecDirs):
 
 
 def _of_file(path: str) -> tuple[list[Finding], cdi_spec.Spec | None]:
-    """List the findings of a spec file; give its spec too if it is valid."""
+    """List the findings of a spec file; return its spec too if it is valid."""
     name = files.name(path)
     try:
         data = files.read(path)

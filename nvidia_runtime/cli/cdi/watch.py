@@ -79,7 +79,7 @@ class Watch(Command):
         return 0
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        """Give the words that refresh, as this program was called."""
+        """Return the words that refresh, as this program was called."""
         root_app = self.root_app
         config = str(getattr(root_app, "config", ""))
         asked = [

@@ -26,12 +26,12 @@ class Edit:
 
 
 def default() -> str:
-    """Give the config.toml to begin with."""
+    """Return the config.toml to begin with."""
     return config_text.default()
 
 
 def change(path: str, options: Sequence[str], separator: str) -> Edit:
-    """Give the text of a file with all that --set says, in order, and with samples.
+    """Return the text of a file with all that --set says, in order, and with samples.
 
     Raises `NvidiaRuntimeError` for what could not be loaded afterwards.
     """

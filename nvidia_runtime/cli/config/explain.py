@@ -94,7 +94,7 @@ def settings(path: str, command: Command) -> list[Setting]:
 
 
 def described(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every setting of the schema by its full name."""
+    """Return every setting of the schema by its full name."""
     for name, schema in table["properties"].items():
         if "properties" in schema:
             yield from described(schema, f"{prefix}{name}.")
@@ -120,7 +120,7 @@ def asked(known: list[Setting], key: str) -> list[Setting]:
 
 
 def text(setting: Setting) -> str:
-    """Give a setting as people read it; a value is written as in the file."""
+    """Return a setting as people read it; a value is written as in the file."""
     lines = [
         f"{setting.key} = {json.dumps(setting.value)}",
         f"  {setting.meaning}",

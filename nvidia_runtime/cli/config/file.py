@@ -12,6 +12,6 @@ FLAGS = ["--config-file", "--config", "-c"]
 
 
 def file_path(file: str, command: Command) -> str:
-    """Give the absolute path of the config.toml that a command is about; it need not exist."""
+    """Return the absolute path of the config.toml that a command is about; it need not exist."""
     given = file or str(getattr(command.root_app, "config", ""))
     return os.path.abspath(given or files.config_path())

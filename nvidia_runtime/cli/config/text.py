@@ -69,7 +69,7 @@ USER = "nvidia-container-cli.user"
 
 
 def default() -> str:
-    """Give the text of a new file; two of its values are this host's."""
+    """Return the text of a new file; two of its values are this host's."""
     settings, _ = config.check({}, "")
     text = DEFAULT.replace("@/sbin/ldconfig", settings[LDCONFIG])
     if settings[USER]:

@@ -13,7 +13,7 @@ from nvidia_runtime.engines import apply, undo, write
 
 
 class Unconfigure(EngineCommand):
-    """Give an engine's configuration back as it was: values, absence, files that were made.
+    """Return an engine's configuration back as it was: values, absence, files that were made.
 
     Without a record of that the runtime is removed, and runc is the default again.
     """

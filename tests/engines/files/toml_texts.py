@@ -42,7 +42,7 @@ def documents(leaves: int = 12) -> st.SearchStrategy[Document]:
 
 @st.composite
 def texts(draw: DrawFn, document: Document | None = None) -> tuple[Document, str]:
-    """Give a document, and a text that says it."""
+    """Return a document, and a text that says it."""
     whole: Document = draw(documents()) if document is None else document
     lines: list[str] = []
     _write(draw, whole, (), (), lines)
