@@ -7,7 +7,7 @@ import json
 
 
 def of(data: bytes) -> str:
-    """Say what is wrong with a document that could not be decoded."""
+    """Say what is wrong with a document, "" if nothing is."""
     if not data.strip():
         return "is empty, not a JSON document"
     try:
@@ -25,4 +25,4 @@ def of(data: bytes) -> str:
         return "is nested too deeply"
     except ValueError:  # CPython's limit of int()
         return "has a number of too many digits"
-    return "is not JSON"
+    return ""

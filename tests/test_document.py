@@ -81,7 +81,7 @@ def test_number_of_too_many_digits() -> None:
 
 
 def test_complaint_about_what_is_right_is_short() -> None:
-    assert complaint.of(b"{}") == "is not JSON"
+    assert complaint.of(b"{}") == ""
 
 
 @pytest.mark.parametrize(
