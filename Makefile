@@ -2,7 +2,7 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-security bench bench-short lint clean
+.PHONY: help setup run test test-long test-security bench bench-short lint pins clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -46,6 +46,13 @@ lint: ## check style and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict nvidia_runtime tests
 	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run
+
+# For every Python from pyproject's floor on; uv is for this alone, and stays out of .venv/bin.
+pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests
+	@sh tests/setup.sh python
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --upgrade --target .venv/uv uv
+	@.venv/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra test --annotation-style line \
+	  --custom-compile-command 'make pins' --output-file tests/pins.txt pyproject.toml
 
 clean: ## remove .venv, caches and what was built; apt's packages stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -176,3 +178,33 @@ def test_source_archive(tmp_path: Path) -> None:
     for name, member in members.items():
         target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
         assert not member.issym() or target.startswith(f"{top}/"), name
+
+
+def pins() -> dict[str, str]:
+    """Read what pip installs for the tests: names, normalized, with what each line says."""
+    lines = (TREE / "tests/pins.txt").read_text().splitlines()
+    lines = [line.partition("#")[0].partition(";")[0].strip() for line in lines]
+    return {normal(line): line for line in lines if line}
+
+
+def normal(requirement: str) -> str:
+    """Name the project that a requirement is about, as PyPI does."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def requirements() -> list[str]:
+    """List what pyproject wants of others, for the product, its tests and its build."""
+    with (TREE / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    return [*wanted, *project["project"]["optional-dependencies"]["test"]]
+
+
+def test_all_that_pip_installs_is_pinned() -> None:
+    """So that what is published tomorrow changes no result; 'make pins' takes it in."""
+    floating = [line for line in pins().values() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+
+    assert floating == []
+    assert {normal(requirement) for requirement in requirements()} - set(pins()) == set()

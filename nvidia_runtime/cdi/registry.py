@@ -87,7 +87,7 @@ def _files(folder: str, registry: Registry) -> list[str]:
     except NotADirectoryError:
         return [folder] if _is_spec(folder) else []
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         registry.errors.append(NvidiaRuntimeError(f"cannot read the spec dir: {reason}", folder))
         return []
     paths = [os.path.join(folder, name) for name in names if _is_spec(name)]

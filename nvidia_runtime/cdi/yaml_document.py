@@ -15,6 +15,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 
 # A CDI spec has seven levels.
 DEEPEST = 50
+TOO_DEEP = f"is nested deeper than {DEEPEST} levels"
 NAMES = {"True": "true", "False": "false", "None": "null"}
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
@@ -102,6 +103,8 @@ def load(data: bytes, path: str, most: int) -> object:
         raise NvidiaRuntimeError(what, path) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if mark and _open_brackets(text[: mark.index]) > DEEPEST:
+            raise NvidiaRuntimeError(TOO_DEEP, path) from None
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise NvidiaRuntimeError(f"is not YAML: {place}{error.problem}", path) from None
     except (
@@ -131,9 +134,14 @@ def _refuse_bombs(text: str, path: str, most: int) -> None:
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
         if depth > DEEPEST:
-            raise NvidiaRuntimeError(f"is nested deeper than {DEEPEST} levels", path)
+            raise NvidiaRuntimeError(TOO_DEEP, path)
         if count > most:
             raise NvidiaRuntimeError(f"has more than {most} values", path)
+
+
+def _open_brackets(text: str) -> int:
+    """Count the brackets that are not closed: libyaml looks ahead, and has a limit of its own."""
+    return sum(text.count(letter) for letter in "[{") - sum(text.count(letter) for letter in "]}")
 
 
 def _is_larger(value: object, most: int) -> bool:

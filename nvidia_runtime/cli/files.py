@@ -26,8 +26,8 @@ def read(path: str) -> bytes:
             return file.read(LARGEST + 1)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
-    except ValueError as error:  # a NUL in the path
-        raise NvidiaRuntimeError(str(error), path) from None
+    except ValueError as error:
+        raise NvidiaRuntimeError(os_reason(error), path) from None
 
 
 def name(path: str) -> str:
@@ -49,8 +49,8 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
         files.replace(os.fspath(target), data, mode)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
-    except (ValueError, RuntimeError) as error:  # a NUL in the path, links in a circle
-        raise NvidiaRuntimeError(str(error), path) from None
+    except (ValueError, RuntimeError) as error:  # the latter: links in a circle
+        raise NvidiaRuntimeError(os_reason(error), path) from None
 
 
 def _is_special(path: str) -> bool:

@@ -36,10 +36,8 @@ def ask(command: list[str], **variables: str) -> Answer:
             check=False,
             env=_environment() | variables,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return Answer(problem=os_reason(error))
-    except ValueError as error:  # a NUL in the path
-        return Answer(problem=str(error))
     except subprocess.TimeoutExpired:
         return Answer(problem=f"no answer in {SECONDS} seconds")
     out, err = (each.decode(errors="replace") for each in (got.stdout, got.stderr))

@@ -169,7 +169,7 @@ def _become(
         # Without an environment argument: order, duplicates and invalid entries stay as they are.
         posix.execv(_encode(program), [_encode(word) for word in (program, *words)])
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         hint = f"reinstall libnvidia-container-tools, or correct {NAME}.path"
         raise NvidiaRuntimeError(f"cannot be executed: {reason}", program, hint) from None
 

@@ -71,7 +71,7 @@ def _read_all(descriptor: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
-    reason = os_reason(error) if isinstance(error, OSError) else str(error)
+    reason = os_reason(error)
     return NvidiaRuntimeError(
         f"cannot read the container's configuration: {reason}",
         where=path,

@@ -7,7 +7,7 @@ Ring: create.
 import posix
 
 from nvidia_runtime import document
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
@@ -142,7 +142,7 @@ def _no_node(path: str, error: OSError | ValueError, origin: str) -> NvidiaRunti
 
     podman takes an error with "no such file or directory" in it for its own, and shows no more.
     """
-    what = f"cannot be looked up: {error}"
+    what = f"cannot be looked up: {os_reason(error)}"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         what = "does not exist on this host"
     elif isinstance(error, OSError):

@@ -148,10 +148,10 @@ def test_sources(files: Files, sources: dict[str, str], machine: Machine) -> Non
             id="overridden conflict",
         ),
         pytest.param(
-            {"etc/a.json": "[]", "run/b.yaml": "a: [", "run/c.json": {"kind": "x"}},
+            {"etc/a.json": "[]", "run/b.yaml": "a: 1\na: 2", "run/c.json": {"kind": "x"}},
             [
                 "etc/a.json: must be an object",
-                "run/b.yaml: is not YAML: line 2, column 1: did not find expected node content",
+                "run/b.yaml: is not YAML: line 2, column 1: repeated key 'a'",
                 "run/c.json: cdiVersion: '' is no known CDI version",
             ],
             id="broken files",

@@ -110,7 +110,7 @@ def _node_complaint(node: Item) -> str:
     except (OSError, ValueError) as error:
         if node.get("type") == "p" or (node.get("type") and node.get("major")):
             return ""  # The spec says all that is needed to make it.
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         return f"{path!r} cannot be injected: {reason}"
     kind = KINDS.get(stat.S_IFMT(found.st_mode))
     said = node.get("type") or kind
