@@ -10,6 +10,7 @@ import pytest
 import traces
 
 BEFORE = pytest.StashKey[dict[str, str]]()
+MOST_LINES = 50
 LEFT = pytest.StashKey[list[str]]()
 
 
@@ -63,5 +64,7 @@ def pytest_terminal_summary(
     left = config.stash.get(LEFT, [])
     if left:
         terminalreporter.section("the tests changed this host", red=True)
-    for line in left:
+    for line in left[:MOST_LINES]:
         terminalreporter.line(line)
+    if len(left) > MOST_LINES:
+        terminalreporter.line(f"and {len(left) - MOST_LINES} more")

@@ -232,7 +232,7 @@ def live_crun_v1(machine: Machine, busybox: str, group: str) -> Iterator[Bundles
 
 @pytest.fixture(scope="session")
 def live_crun_v2(machine: Machine, busybox: str, group: str) -> Iterator[Bundles]:
-    """Run crun on cgroup v2, where it raises RLIMIT_MEMLOCK."""
+    """Run crun on cgroup v2."""
     yield from live_bundles("crun_v2", machine, busybox, group)
 
 
@@ -240,13 +240,12 @@ def live_bundles(name: str, machine: Machine, busybox: str, group: str) -> Itera
     """Use a low-level runtime in one view of the control groups, if it works there without us."""
     program, view = name.split("_")
     low_level = require(program)
-    missing = cgroups.missing_v1() if view == "v1" else cgroups.missing_v2()
-    if missing:
-        pytest.skip(missing)
+    if why := cgroups.missing(view):
+        pytest.skip(why)
     live = Bundles(
         folder=machine.scratch / name,
         busybox=busybox,
-        enter=cgroups.enter_v1() if view == "v1" else cgroups.enter_v2(),
+        enter=cgroups.enter(view, program),
         group=group,
         runtime=machine.runtime(name, low_level),
         debug_runtime=machine.runtime(f"{name}-debug", low_level, debug=True),
