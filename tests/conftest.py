@@ -6,10 +6,14 @@ Tests marked ``long`` are left out without the option.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import own_host
 import pytest
 import traces
 
 BEFORE = pytest.StashKey[dict[str, str]]()
+MADE = pytest.StashKey[list[str]]()
 MOST_LINES = 50
 LEFT = pytest.StashKey[list[str]]()
 
@@ -34,6 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def apart() -> Iterator[None]:
+    """Run all tests where what they leave behind vanishes with them."""
+    with own_host.entered():
+        yield
+
+
 def is_worker(config: pytest.Config) -> bool:
     """Whether this is a process of pytest-xdist's, which another one started and ends."""
     return hasattr(config, "workerinput")
@@ -44,6 +55,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Look at the host before the workers start."""
     if not is_worker(session.config):
         session.config.stash[BEFORE] = traces.listing()
+        session.config.stash[MADE] = own_host.make_folders()
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,6 +64,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if is_worker(config):
         return
+    own_host.remove_folders(config.stash[MADE])
     config.stash[LEFT] = traces.differences(config.stash[BEFORE], traces.listing())
     if config.stash[LEFT] and session.exitstatus in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -12,7 +12,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-FOLDERS = ("/dev", "/etc", "/run", "/sys/fs/cgroup", "/var/lib")
+GROUPS = Path("/sys/fs/cgroup")
+FOLDERS = ("/dev", "/etc", "/run", GROUPS, "/var/lib")
 # Folders of which the names count, but nothing below.
 SHALLOW = ("/", "/tmp")
 # What others change meanwhile, each with its reason; a folder's own name, mode and owner count,
@@ -26,6 +27,7 @@ OTHERS = {
     r"/run/(utmp|motd.*|.*\.lease)": "people log in, leases are renewed",
     r"/run/(docker|containerd|containers|crun|libpod|netns|podman|runc)/.+": "a user's own engine",
     r"/sys/fs/cgroup/.*\.(mount|scope|service|slice|socket|swap)(/.*)?": "systemd starts and ends units",
+    r"/sys/fs/cgroup/.+/[0-9a-f]{32}(/.*)?": "who starts the tests has a group for each command",
     r"/tmp/(?!nvcr).*": "everybody's; what is ours has a name of ours",
     r"/var/lib/(apt|dpkg|PackageKit|systemd|private|logrotate|dhcp|NetworkManager|chrony)/.+": "services",
     r"/var/lib/(docker|containerd|containers)/.+": "a user's own engine",
@@ -47,7 +49,7 @@ def entries(folder: Path) -> Iterator[tuple[str, str]]:
     """Describe a folder and all that is below it."""
     yield os.fspath(folder), describe(folder)
     for parent, folders, files in os.walk(folder):
-        for name in folders + files:
+        for name in folders if folder == GROUPS else folders + files:
             path = Path(parent, name)
             try:
                 yield os.fspath(path), describe(path)
@@ -63,7 +65,7 @@ def describe(path: Path) -> str:
         return f"{text} -> {os.readlink(path)}"
     if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
         return f"{text} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    if stat.S_ISREG(found.st_mode) and not path.is_relative_to("/sys"):
+    if stat.S_ISREG(found.st_mode):
         return f"{text} {found.st_size} bytes of {found.st_mtime_ns}"
     return text
 
@@ -81,9 +83,10 @@ def mounts(table: str) -> dict[str, str]:
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Say what differs between two listings, by path."""
-    found = [f"{path}: is gone" for path in before.keys() - after.keys()]
-    found += [f"{path}: is new, {after[path]}" for path in after.keys() - before.keys()]
+    """Say what differs between two listings, by path; of a new or lost folder only its own."""
+    gone, new = before.keys() - after.keys(), after.keys() - before.keys()
+    found = [f"{path}: is gone" for path in gone if os.path.dirname(path) not in gone]
+    found += [f"{path}: is new, {after[path]}" for path in new if os.path.dirname(path) not in new]
     found += [
         f"{path}: was {before[path]}, is {after[path]}"
         for path in before.keys() & after.keys()
