@@ -173,7 +173,7 @@ class Bundles:
         with out.open("wb") as stdout, err.open("wb") as stderr, subreaper():
             done = subprocess.run(
                 [*words, "create", *where, bundle.name],
-                stdin=subprocess.DEVNULL,
+                input=b"",  # not /dev/null: see processes.run
                 stdout=stdout,
                 stderr=stderr,
                 timeout=processes.PATIENCE,

@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,23 +25,6 @@ from .podman import Podman
 
 TREE = Path(__file__).resolve().parents[2]
 ENGINES = ("docker", "containerd", "podman", "runc_v1", "runc_v2", "crun_v1", "crun_v2")
-# What engines make outside the folders that they are given, whatever their settings; depth first.
-DROPPINGS = (
-    "/etc/cni/net.d/cni.lock",
-    "/etc/docker/key.json",
-    "/etc/docker",
-    "/run/containerd/fifo",
-    "/run/containerd/s",
-    "/run/containerd",
-    "/run/docker/plugins",
-    "/run/docker",
-    "/run/runc",
-    "/run/crun",
-    "/var/lib/containers/cache/blob-info-cache-v1.boltdb",
-    "/var/lib/containers/cache",
-    "/var/lib/containers",
-)
-STATE = Path("/run/nvidia-container-runtime")
 
 
 def require(program: str) -> str:
@@ -52,17 +34,7 @@ def require(program: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tidy() -> Iterator[None]:
-    """Remove what engines have made where it was not before; someone else's use of it keeps it."""
-    made = [path for path in DROPPINGS if not os.path.lexists(path)]
-    yield
-    for path in made:
-        with suppress(OSError):
-            (os.rmdir if os.path.isdir(path) else os.remove)(path)
-
-
-@pytest.fixture(scope="session")
-def scratch(tidy: None) -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """Make a folder whose name is short, for sockets; see that nothing stays mounted in it."""
     folder = Path(tempfile.mkdtemp(prefix="nvcr", dir="/tmp"))
     folder.chmod(0o755)  # as a user namespace or another user would meet it
@@ -72,17 +44,7 @@ def scratch(tidy: None) -> Iterator[Path]:
     for point in reversed(left):
         processes.run(["umount", "--lazy", point])
     shutil.rmtree(folder)
-    forget(folder.name)
     assert left == []
-
-
-def forget(name: str) -> None:
-    """Remove what the runtime remembers of containers and settings in a folder of this name."""
-    for pattern in ("containers/*.json", "snapshot-*", "low-level-runtime.*"):
-        for path in STATE.glob(pattern):
-            with suppress(OSError):
-                if name in path.name or name in path.read_text(errors="replace"):
-                    path.unlink()
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +194,7 @@ def live_crun_v1(machine: Machine, busybox: str, group: str) -> Iterator[Bundles
 
 @pytest.fixture(scope="session")
 def live_crun_v2(machine: Machine, busybox: str, group: str) -> Iterator[Bundles]:
-    """Run crun on cgroup v2, where it raises RLIMIT_MEMLOCK."""
+    """Run crun on cgroup v2."""
     yield from live_bundles("crun_v2", machine, busybox, group)
 
 
@@ -240,13 +202,12 @@ def live_bundles(name: str, machine: Machine, busybox: str, group: str) -> Itera
     """Use a low-level runtime in one view of the control groups, if it works there without us."""
     program, view = name.split("_")
     low_level = require(program)
-    missing = cgroups.missing_v1() if view == "v1" else cgroups.missing_v2()
-    if missing:
-        pytest.skip(missing)
+    if why := cgroups.missing(view):
+        pytest.skip(why)
     live = Bundles(
         folder=machine.scratch / name,
         busybox=busybox,
-        enter=cgroups.enter_v1() if view == "v1" else cgroups.enter_v2(),
+        enter=cgroups.enter(view, program),
         group=group,
         runtime=machine.runtime(name, low_level),
         debug_runtime=machine.runtime(f"{name}-debug", low_level, debug=True),

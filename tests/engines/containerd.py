@@ -132,7 +132,7 @@ def daemon(folder: Path, *, env: Mapping[str, str]) -> Iterator[Path]:
 def daemon_on(file: Path, *, env: Mapping[str, str], enter: Sequence[str] = ()) -> Iterator[Path]:
     """Keep containerd running on a configuration, with its state beside that; yield its socket.
 
-    ``enter`` are words that go before it, as ``cgroups.enter_v2`` gives them.
+    ``enter`` are words that go before it, as ``cgroups.enter`` gives them.
     """
     folder, socket = file.parent, file.parent / "c.sock"
     with processes.daemon(

@@ -17,11 +17,14 @@ PATIENCE = 60.0  # seconds: what takes longer than this here hangs
 def run(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and keep what it said."""
+    """Run a program to its end and keep what it said.
+
+    No stream of it is /dev/null: crun gives a container's streams to the root of its user namespace.
+    """
     return subprocess.run(
         argv,
         env=env,
-        stdin=subprocess.DEVNULL,
+        input="",
         capture_output=True,
         text=True,
         timeout=PATIENCE,

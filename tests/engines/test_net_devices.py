@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from . import processes
+from . import cgroups, processes
 from .bundles import BundleContainer, Bundles
 from .docker import Docker
 from .engine import FOREVER
@@ -163,8 +163,9 @@ def site(request: pytest.FixtureRequest, nics: Machine) -> Iterator[Site]:
         processes.succeed([*host.enter("mount"), "sh", "-c", OWN_STATE])
         add_link(host, "veth", "nic0")
         add_link(host, "veth", "nic1")
-        enter = host.enter("net", "mount")
-        runtime = write_runtime(nics, request.param.partition("_")[0], *enter)
+        program, view = request.param.split("_")
+        enter = (*host.enter("net", "mount"), *cgroups.limits(view, program))
+        runtime = write_runtime(nics, program, *enter)
         bundles = replace(live, enter=enter, runtime=runtime)
         yield Site(host=host, bundles=bundles, machine=nics)
         bundles.clean()
@@ -183,7 +184,7 @@ def add_link(host: Network, kind: str, name: str) -> None:
         host.ip(f"link set p-{name} up")
 
 
-@pytest.mark.parametrize("kind", ["veth", "dummy", "ifb"])
+@pytest.mark.parametrize("kind", ["veth", "ifb"])
 def test_link_moves_in_and_comes_back(site: Site, kind: str) -> None:
     add_link(site.host, kind, "fast0")
     before = site.host.links()

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,6 +187,16 @@ def test_program_that_hangs(limited: Hook) -> None:
     )
 
 
+@contextmanager
+def not_ignored(number: signal.Signals) -> Iterator[None]:
+    """Start programs as a user does: below nohup, or in a script's background, some are ignored."""
+    before = signal.getsignal(number)
+    if before == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_is_handed_on(number: signal.Signals, hook: Hook) -> None:
     hook.write_settings(f"{HOOK}.timeout = 20")
@@ -192,12 +206,50 @@ def test_signal_is_handed_on(number: signal.Signals, hook: Hook) -> None:
     trap = f"trap 'echo {name}; exit 3' {name}"
     hook.site.write_runtime(CLI, f"{trap}\necho >{ready}\nwhile :; do sleep 0.01; done")
 
-    process = hook.start("prestart")
+    with not_ignored(number):
+        process = hook.start("prestart")
     while not ready.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
 
     assert shim.end(process) == Ended(3, f"{name}\n".encode(), "")
+
+
+# Sends SIGHUP to the supervisor before the Nth line that it, or its child, executes.
+AT_A_LINE = """
+import os, signal, sys
+from nvidia_runtime.hooks import supervisor
+whose, number = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+parent, lines = os.getpid(), 0
+def trace(frame, event, _):
+    global lines
+    if frame.f_code.co_filename != supervisor.__file__:
+        return None
+    if event == "line" and (os.getpid() == parent) == (whose == "parent"):
+        lines += 1
+        if lines == number:
+            os.kill(parent, signal.SIGHUP)
+    return trace
+sys.settrace(trace)
+supervisor.fork("sleep", 15, "setting")
+sys.settrace(None)
+os.execvp("sleep", ["sleep", "0" if lines < number else "60"])
+"""
+
+
+@pytest.mark.parametrize("whose", ["parent", "child"])
+def test_signal_at_any_point(whose: str) -> None:
+    """It ends the supervisor before there is a child, and the child from then on."""
+    codes = []
+    while not codes or codes[-1]:
+        words = [sys.executable, "-c", AT_A_LINE, whose, str(len(codes) + 1)]
+        codes.append(subprocess.run(words, cwd=shim.TREE, check=False).returncode)
+
+    outcomes = [code for code, _ in itertools.groupby(codes)]
+    assert outcomes == ([-1, 129, 0] if whose == "parent" else [129, 0])
+    assert len(codes) > 7
 
 
 def test_output_is_repeated_at_the_end(limited: Hook) -> None:
