@@ -22,6 +22,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.net import devices as net_devices
 from nvidia_runtime.net import records
 from nvidia_runtime.net.devices import IGNORES, MOVES, PIECE, UNKNOWN
+from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep what is remembered in a folder of the test's."""
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
-    monkeypatch.setattr(snapshot, "SYSTEM_FOLDER", str(folder))
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", str(folder))
     return folder
 
 
