@@ -27,7 +27,7 @@ STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
 ALWAYS = ("oci.argv", "oci.lowlevel", "runtime", *STORE)
 CREATE = (
     *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
-    *("prepare.decide", "create", "store.record"),
+    *("sources.find", "prepare.decide", "create", "store.record"),
 )
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")

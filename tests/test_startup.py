@@ -51,8 +51,9 @@ HEAVY = [
     *("compile", "schemas", "sources.unresolvable", "generate", "host", "cli"),
     *("hooks", "cdi.spec", "cdi.registry", "cdi.edits", "cdi.yaml_document"),
 ]
-# One module costs 0.06 to 0.13 ms: more than these is a ring that has grown.
-MOST = {"state": 9, "create": 17, "hook": 17}
+# One module costs 0.06 to 0.13 ms: more than these is a ring that has grown.  Packages, which are
+# made by hand, do not count.
+MOST = {"state": 9, "create": 18, "hook": 17}
 SECTION = "nvidia-container-runtime"
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Driver capabilities: what NVIDIA_DRIVER_CAPABILITIES asks for, of what is supported.
 
-Ring: create, where a container that gets devices asks for some.
+Loaded where a container that gets devices asks for some.
 """
 
 VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"

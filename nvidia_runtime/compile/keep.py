@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of the state folder: written whole, if what they were made from holds still.
-
-Ring: elsewhere; loaded when a stamp differs.
-"""
+"""The files of the state folder: written whole, if what they were made from does not change."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
 
+from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.store import files, record
 
 MOST_FILES = 16
@@ -21,6 +20,16 @@ LEFT = (".snapshot-", ".machine-")
 # of file times ticks every 1 to 10 ms, some file systems count whole seconds.
 SETTLED_NS = 50_000_000
 SETTLED_SECONDS_NS = 2_000_000_000
+
+
+def text(value: object) -> str:
+    """Return a field of a line: compact JSON, in ASCII."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def edits(part: dict[str, Any]) -> str:
+    """Return the edits of a spec, or of a device of one, in the runtime-spec's form."""
+    return text(cdi_edits.prepare(part.get("containerEdits") or {}))
 
 
 def is_settled(stamps: list[list[Any]], began: int) -> bool:

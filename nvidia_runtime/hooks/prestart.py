@@ -76,7 +76,7 @@ def configure(call: "Call", program: str, ignored: str) -> None:
             raise
         return
     asked = _read_request(found, container, known.settings)
-    admitted = policy.admit(asked, known.settings, annotations=False, any_channel=True)
+    admitted = policy.admit(asked, known.settings, "hook")
     if admitted.refusals:
         from nvidia_runtime import log
 
@@ -231,7 +231,7 @@ def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[st
 
     found = requirements.read(environment)
     version = environment.get("CUDA_VERSION", "")
-    if "CUDA_VERSION" in found and not requirements.is_version(version):
+    if "CUDA_VERSION" in found and requirements.version_of(version) is None:
         what = f"cannot understand the image's CUDA_VERSION: {version!r} is no version"
         raise NvidiaRuntimeError(what, hint=f"correct it or set {requirements.DISABLE}=true")
     return tuple(found.values())

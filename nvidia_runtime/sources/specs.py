@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From names to edits: the registry's devices, and the device nodes as they are on this host now.
-
-Ring: create.
-"""
+"""From names to edits: the devices of CDI specs, with device nodes as this host has them now."""
 
 import posix
 
@@ -25,7 +22,7 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
 
     Raises one `NvidiaRuntimeError` for all devices that cannot be resolved.
     """
-    found: list[Source] = []
+    parts: list[Source] = []
     origins: dict[bytes, str] = {}
     missing: list[str] = []
     for name in devices:
@@ -39,23 +36,23 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
             if header is None:
                 raise NvidiaRuntimeError("the snapshot lacks a spec", hint="remove the snapshot")
             origins[number] = header[0].decode()
-            found.append(Source("", origins[number], header[1].decode()))
-        found.append(Source(name, origins[number], text.decode()))
+            parts.append(Source("", origins[number], header[1].decode()))
+        parts.append(Source(name, origins[number], text.decode()))
     if missing:
         from nvidia_runtime.sources import unresolvable  # the way to a helpful error may be slow
 
         raise unresolvable.explain(missing, registry.settings[SPEC_DIRS])
-    return found
+    return parts
 
 
-def misfit(found: list[Source]) -> tuple[str, str]:
+def misfit(sources: list[Source]) -> tuple[str, str]:
     """Return the spec file that no longer fits this machine, and a sentence why; or "" twice.
 
     A file that mounts a driver's libraries names its version; another one may be loaded by now,
     and what it lists may be gone.  Other vendors' files are theirs to keep.
     """
     loaded = ""
-    for source in found:
+    for source in sources:
         if '"driver":' not in source.origin:
             continue
         origin = document.loads(source.origin.encode(), "snapshot")
@@ -75,7 +72,7 @@ def misfit(found: list[Source]) -> tuple[str, str]:
             except FileNotFoundError:
                 return file, f"asks for {path}, which does not exist on this host"
             except (OSError, ValueError):
-                continue  # who looks closer will say
+                continue  # the error comes where it is used
     return "", ""
 
 
@@ -105,17 +102,17 @@ def fill_nodes(edits: "Document", origin: str = "null") -> None:
     for node in nodes:
         path: str = node.pop("hostPath", node["path"])
         try:
-            found = posix.stat(path)
+            status = posix.stat(path)
         except (OSError, ValueError) as error:
             # Numbers of NVIDIA's drivers are handed out anew at each boot: these may be another's.
             if not _is_complete(node) or path.startswith("/dev/nvidia"):
                 raise _no_node(path, error, origin) from None
             node.setdefault("minor", 0)
             continue
-        kind = KINDS.get(found.st_mode & 0o170000)
+        kind = KINDS.get(status.st_mode & 0o170000)
         if kind is None:
             if not _is_complete(node):
-                raise NvidiaRuntimeError("is no device node", where=path, hint=NODE_HINT)
+                raise NvidiaRuntimeError("is not a device node", where=path, hint=NODE_HINT)
             node.setdefault("minor", 0)
             continue
         said = node.setdefault("type", kind)
@@ -123,9 +120,9 @@ def fill_nodes(edits: "Document", origin: str = "null") -> None:
             what = f"is a device node of type {kind}, not {said} as its CDI spec says"
             raise NvidiaRuntimeError(what, where=path, hint=NODE_HINT)
         if kind != "p":
-            node["major"] = posix.major(found.st_rdev)
-            node["minor"] = posix.minor(found.st_rdev)
-        node.setdefault("fileMode", found.st_mode & 0o777)
+            node["major"] = posix.major(status.st_rdev)
+            node["minor"] = posix.minor(status.st_rdev)
+        node.setdefault("fileMode", status.st_mode & 0o777)
 
 
 NODE_HINT = "generate the CDI spec anew, or load the driver that makes the node"

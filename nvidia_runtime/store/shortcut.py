@@ -69,7 +69,7 @@ def _forget_oldest(folder: str) -> None:
         is_left = entry.name.startswith(f".{PREFIX}") or entry.name.count(".") > 1
         if PREFIX in entry.name and is_left and time.time() - entry.stat().st_ctime > 60:
             os.unlink(entry.path)
-    known = [e for e in entries if e.name.startswith(PREFIX) and e.name.count(".") == 1]
-    known.sort(key=lambda entry: entry.stat().st_ctime_ns)
-    for entry in known[:-MOST_FILES]:
+    shortcuts = [e for e in entries if e.name.startswith(PREFIX) and e.name.count(".") == 1]
+    shortcuts.sort(key=lambda entry: entry.stat().st_ctime_ns)
+    for entry in shortcuts[:-MOST_FILES]:
         os.unlink(entry.path)
