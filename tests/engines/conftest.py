@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from .machine import Machine
 from .podman import Podman
 
 TREE = Path(__file__).resolve().parents[2]
+# Looks at the mount table, ten a second, until mounts go by themselves.
+GRACE = 30
 ENGINES = ("docker", "containerd", "podman", "runc_v1", "runc_v2", "crun_v1", "crun_v2")
 
 
@@ -39,12 +42,30 @@ def scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="nvcr", dir="/tmp"))
     folder.chmod(0o755)  # as a user namespace or another user would meet it
     yield folder
-    rows = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    left = [point for point in rows if point.startswith(f"{folder}/")]
-    for point in reversed(left):
-        processes.run(["umount", "--lazy", point])
+    release(folder)
     shutil.rmtree(folder)
-    assert left == []
+
+
+def release(folder: Path) -> None:
+    """Unmount what daemons and containers leave mounted below a folder when they end.
+
+    dockerd unmounts its own folder as the last it does, and leaves it where it was in a hurry; a
+    container's shim may outlive the daemon.
+    """
+    for _ in range(GRACE):
+        if not mounted_below(folder):
+            return
+        time.sleep(0.1)
+    for point in reversed(mounted_below(folder)):
+        if processes.run(["umount", point]).returncode != 0:
+            processes.run(["umount", "--lazy", point])
+    assert mounted_below(folder) == []
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """List the mount points below a folder, in the order in which they were mounted."""
+    rows = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [point for point in rows if point.startswith(f"{folder}/")]
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-PATIENCE = 60.0  # seconds: what takes longer than this here hangs
+from waiting import PATIENCE, eventually
 
 
 def run(
@@ -37,14 +35,6 @@ def succeed(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str
     done = run(argv, env=env)
     assert done.returncode == 0, f"{argv} exited with {done.returncode}: {done.stderr}{done.stdout}"
     return done.stdout
-
-
-def eventually(is_so: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; fail with its name when it never is."""
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 from . import cgroups, processes
 from .bundles import BundleContainer, Bundles
@@ -73,10 +74,9 @@ def global_addresses(link: dict[str, Any]) -> list[str]:
 def network(*enter: str) -> Iterator[Network]:
     """Hold a new network namespace, and a mount namespace of the view that ``enter`` makes."""
     words = ["unshare", "--net", "--mount", "--propagation", "slave", "sleep", "infinity"]
-    with subprocess.Popen([*enter, *words]) as holder:
+    with subprocess.Popen([*enter, *words], stderr=subprocess.PIPE) as holder:
         try:
-            command = Path(f"/proc/{holder.pid}/comm")
-            processes.eventually(lambda: command.read_text() == "sleep\n", "the network is there")
+            waiting.becomes(holder, "sleep", "the network is there")
             yield Network(pid=holder.pid)
         finally:
             holder.kill()

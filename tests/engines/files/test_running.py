@@ -316,11 +316,12 @@ def test_who_listens_is_asked_of_the_kernel(
 ) -> None:
     path = tmp_path / "c.sock"
     monkeypatch.setenv("CONTAINERD_ADDRESS", str(path))
-    with listener.running("containerd", path, "--config", "x/c.toml") as pid:
+    with listener.running("containerd", path, "--config", "x/c.toml") as daemon:
         found = running.find("containerd")
 
     assert found is not None
-    assert (found.pid, found.socket, found.config) == (pid, str(path), f"{Path.cwd()}/x/c.toml")
+    assert (found.pid, found.socket) == (daemon.pid, str(path))
+    assert found.config == f"{Path.cwd()}/x/c.toml"
     assert found.executable == os.path.realpath(found.executable)
 
 
@@ -333,12 +334,12 @@ def test_systemd_listened_and_handed_the_socket_on(
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        with listener.running("dockerd", path, "-H", "fd://", fd=server.fileno()) as pid:
+        with listener.running("dockerd", path, "-H", "fd://", fd=server.fileno()) as daemon:
             assert processes.peer(str(path)) == os.getpid()
             found = running.find("docker")
 
     assert found is not None
-    assert (found.pid, found.socket) == (pid, str(path))
+    assert (found.pid, found.socket) == (daemon.pid, str(path))
 
 
 def test_another_program_at_the_socket_is_not_the_engine(
