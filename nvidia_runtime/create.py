@@ -31,62 +31,62 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     if invocation.complaint:
         raise NvidiaRuntimeError(invocation.complaint, hint="--bundle names the bundle's folder")
     config = files.config_path()
-    known = snapshot.load(config)
-    if known is None:
+    compiled = snapshot.load(config)
+    if compiled is None:
         from nvidia_runtime.compile import snapshot as compiler  # heavy: TOML
 
-        known = compiler.settings(config)
-    settings = known.settings
+        compiled = compiler.settings(config)
+    settings = compiled.settings
     log = _open_log(settings, invocation, log)
     if log:
-        for warning in known.warnings:
+        for warning in compiled.warnings:
             log.write("warning", warning)
     path = files.environment(b"PATH")
     runtimes: list[str] = settings[f"{SECTION}.runtimes"]
     runtime = lowlevel.find(runtimes, path, launch.launcher)
     # With a debug file every call is logged, which the shortcut would not do.
     is_silent = settings[f"{SECTION}.debug"] in ("", "/dev/null")
-    if is_silent and not launch.knows(runtime, known.stamp):
+    if is_silent and not launch.knows(runtime, compiled.stamp):
         from nvidia_runtime.store import shortcut  # now and then
 
         shortcut.remember(launch, config, runtime)
-    inject(invocation, launch, runtime, known, log)
+    inject(invocation, launch, runtime, compiled, log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 
 def inject(
-    invocation: "Invocation", launch: "Launch", runtime: str, known: "Snapshot", log: "Log | None"
+    invocation: "Invocation", launch: "Launch", runtime: str, config: "Snapshot", log: "Log | None"
 ) -> None:
     """Rewrite config.json by what the container asks for and may have; else it stays as it is."""
-    config = bundle.read(invocation.bundle, invocation.config)
-    asked = _request(config, invocation, known.settings)
-    admitted = find.admit(asked, known, launch.program())
+    file = bundle.read(invocation.bundle, invocation.config)
+    asked = _request(file, invocation, config.settings)
+    admitted = find.admit(asked, config, launch.program())
     told = _tell(log, admitted)
-    sources = find.sources(config, asked, admitted, known)
+    sources = find.sources(file, asked, admitted, config)
     _warn(log, admitted.warnings[told:])
-    removed = admitted.mode != "legacy" and edit.remove_hooks(config.spec, start.HOOKS, config.path)
+    removed = admitted.mode != "legacy" and edit.remove_hooks(file.spec, start.HOOKS, file.path)
     done: list[str] = []
     if sources or removed:
-        edits = find.edits(sources, config, runtime)
-        planned = decide.plan(edits, config, launch, runtime, known.settings, admitted.mode)
-        edit.apply(config.spec, planned.edits, config.path)
+        edits = find.edits(sources, file, runtime)
+        planned = decide.plan(edits, file, launch, runtime, config.settings, admitted.mode)
+        edit.apply(file.spec, planned.edits, file.path)
         done = planned.reasons + planned.carry_out()  # if it fails, config.json is as it was
-        bundle.write(config)
+        bundle.write(file)
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
         record.write(invocation, admitted, sources, done)
 
 
-def _request(config: "Bundle", invocation: "Invocation", settings: "Settings") -> "Request":
+def _request(file: "Bundle", invocation: "Invocation", settings: "Settings") -> "Request":
     """Read what the container asks for, less what its image asks for and may not have."""
-    asked = request.read(config.spec, settings, config.path)
+    asked = request.read(file.spec, settings, file.path)
     by_image = asked.by_env or asked.by_annotation or asked.imex_by_env or asked.gates
     if settings[IMAGE_REQUESTS] == "allow" or not by_image:
         return asked
     from nvidia_runtime.admission import image, image_policy  # only where images are not trusted
 
-    said = image.read(config.spec, invocation.container)
+    said = image.read(file.spec, invocation.container)
     return image_policy.limit(asked, settings, said)
 
 

@@ -141,9 +141,9 @@ def list_at(parent: "Document", key: str, path: str) -> list[object]:
 
 def wrong_type(where: str, wanted: str, value: object, but: str = "{}") -> NvidiaRuntimeError:
     """Make the error for a field of config.json that has a wrong type."""
-    found = but.format(kind(value))
+    actual = but.format(kind(value))
     hint = "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file"
-    return NvidiaRuntimeError(f"must be {wanted}, not {found}", where=where, hint=hint)
+    return NvidiaRuntimeError(f"must be {wanted}, not {actual}", where=where, hint=hint)
 
 
 def dumps(value: object) -> bytes:

@@ -49,10 +49,10 @@ def main() -> None:
 def _new_log(invocation: "Invocation", level: str) -> "Log":
     from nvidia_runtime.log import Log  # only where somebody asks for one
 
-    made = Log(invocation.log_json, "debug" if invocation.debug else level)
+    log = Log(invocation.log_json, "debug" if invocation.debug else level)
     if not invocation.version:
-        made.open(invocation.log)
-    return made
+        log.open(invocation.log)
+    return log
 
 
 def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> None:
@@ -82,15 +82,15 @@ def _settings(config: str) -> "tuple[Settings, Stamp | None, NvidiaRuntimeError 
     """Return the settings with their file's stamp, or the defaults and what is wrong with it."""
     from nvidia_runtime.store import snapshot
 
-    known = snapshot.load(config)
-    if known is None:
-        from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
+    compiled = snapshot.load(config)
+    if compiled is None:
+        from nvidia_runtime.compile import snapshot as compiler  # heavy: TOML
 
         try:
-            known = compile.settings(config)
+            compiled = compiler.settings(config)
         except NvidiaRuntimeError as error:
-            return compile.defaults(), None, error
-    return known.settings, known.stamp, None
+            return compiler.defaults(), None, error
+    return compiled.settings, compiled.stamp, None
 
 
 def _print_version() -> None:

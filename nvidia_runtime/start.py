@@ -55,10 +55,10 @@ PREPARE = (
 class Launch:
     """What the launcher handed over besides the words: see packaging/bin."""
 
-    __slots__ = ("ignored", "key", "known", "launcher")
+    __slots__ = ("ignored", "key", "launcher", "shortcut")
 
-    def __init__(self, known: str, key: str, ignored: str, launcher: str) -> None:
-        self.known = known
+    def __init__(self, shortcut: str, key: str, ignored: str, launcher: str) -> None:
+        self.shortcut = shortcut
         self.key = key
         self.ignored = ignored
         self.launcher = launcher
@@ -70,10 +70,10 @@ class Launch:
     def knows(self, runtime: str, stamp: "Stamp | None") -> bool:
         """Whether the launcher's shortcut says this runtime, for config.toml as it is now."""
         try:
-            if stamp and posix.stat(self.known).st_mtime_ns != stamp[3]:
+            if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:
                 return False
             flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
-            descriptor = posix.open(self.known, flags)
+            descriptor = posix.open(self.shortcut, flags)
             try:
                 line = posix.read(descriptor, 1 << 16)
             finally:
@@ -144,7 +144,7 @@ TAG = sys.implementation.cache_tag
 def _compiled(source: str, compiled: str) -> "CodeType | None":
     """Read a compiled file if it is of this very source (PEP 552, by time and size)."""
     try:
-        found = posix.stat(source)
+        status = posix.stat(source)
         descriptor = posix.open(compiled, posix.O_RDONLY)
         try:
             data = posix.read(descriptor, 1 << 20)
@@ -152,7 +152,7 @@ def _compiled(source: str, compiled: str) -> "CodeType | None":
             posix.close(descriptor)
     except (OSError, ValueError):
         return None
-    time, size = int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF
+    time, size = int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF
     stamp = time.to_bytes(4, "little") + size.to_bytes(4, "little")
     if data[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
         return None

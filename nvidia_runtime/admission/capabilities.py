@@ -27,7 +27,7 @@ def supported(setting: str) -> tuple[str, ...]:
 
 
 def choose(value: str | None, setting: str, *, legacy_image: bool) -> Capabilities:
-    """Give a container its capabilities; ``value`` is the variable's, None if it is unset."""
+    """Choose a container's capabilities; ``value`` is the variable's, None if it is unset."""
     allowed = supported(setting)
     if value is None and legacy_image:
         return Capabilities(allowed)

@@ -16,7 +16,7 @@ IGNORE_IMEX = "features.ignore-imex-channel-requests"
 class Admitted:
     """The devices that a container gets, where it asked for them, and what it was refused.
 
-    ``mode`` is the one that it was decided for, and ``auto`` until somebody has resolved that.
+    ``mode`` is the one that it was decided for, and ``auto`` until that is resolved.
     ``devices`` are ids as written, ``all``, ``none``, or qualified names; empty asks for nothing.
     Every refusal is a sentence that names the setting behind it; ``warnings`` say what the
     container asks for and cannot be sure to find (CUDA, driver capabilities).

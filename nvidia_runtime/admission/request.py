@@ -137,7 +137,7 @@ def has_requirements(environment: dict[str, str]) -> bool:
 
 
 def visible(value: str) -> tuple[str, ...]:
-    """Read a list of device ids: ``void`` anywhere asks for none, the first all or none decides."""
+    """Read a list of device ids: ``void`` asks for nothing, else the first all or none decides."""
     names = [name for part in value.split(",") if (name := part.strip())]
     if "void" in names:
         return ()

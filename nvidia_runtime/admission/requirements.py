@@ -50,7 +50,7 @@ class _MalformedError(ValueError):
 
 
 def read(environment: dict[str, str]) -> dict[str, str]:
-    """Return the requirements by their variables, none if NVIDIA_DISABLE_REQUIRE says so."""
+    """Return the requirements by their variables, nothing if NVIDIA_DISABLE_REQUIRE says so."""
     if environment.get(DISABLE) in TRUE:
         return {}
     requirements = {

@@ -14,7 +14,7 @@ from nvidia_runtime.store import files, record
 MOST_FILES = 16
 # Of each, all but the youngest are dropped.
 KEPT = ("snapshot-", "machine-")
-# What killed processes leave; the last one by older versions.
+# What killed processes leave, of this and of older versions.
 LEFT = (".snapshot-", ".machine-")
 # A file changed so shortly ago could change again without a change of its times: the kernel's clock
 # of file times ticks every 1 to 10 ms, some file systems count whole seconds.

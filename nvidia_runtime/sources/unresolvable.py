@@ -69,7 +69,7 @@ def explain(missing: list[str], spec_dirs: list[str]) -> NvidiaRuntimeError:
 
 
 def _rest(errors: list[NvidiaRuntimeError]) -> list[str]:
-    """Name what else is wrong with specs; it may not be innocent."""
+    """Name what else is wrong with specs; it may be the cause."""
     more = len(errors) - MOST_ERRORS
     return [str(error) for error in errors[:MOST_ERRORS]] + (
         [f"and {more} more errors"] if more > 0 else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state folder, and the stamps of files: what tells that one is as it was."""
+"""The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
 
 import posix
 
@@ -160,7 +160,7 @@ def _open_new(path: str, mode: int) -> int:
 
 
 def sync_folder(folder: str) -> None:
-    """Have the disk know the names in a folder; some file systems cannot."""
+    """Bring the names in a folder to the disk, where the file system can."""
     try:
         descriptor = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:

@@ -163,7 +163,7 @@ def sources(ids: tuple[str, ...], machine: MachineFile) -> "tuple[list[Source], 
             _check_gpu_of(name, machine)
             missing.append(one)
             continue
-        # A GPU that is asked for by two names is one.
+        # A GPU that is asked for by two names is injected once.
         devices[int(fields[0])] = Source(f"{KIND}={name}", origin, fields[1].decode())
     ordered = [devices[place] for place in sorted(devices)]
     return [*ordered, Source("", origin, common[1].decode())], missing

@@ -82,7 +82,7 @@ def _text(
 
 
 def prune(folder: str) -> None:
-    """Keep the youngest records; engines make ids for ever."""
+    """Keep the youngest records; engines make new ids without end."""
     import os  # one create in many
 
     entries = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)

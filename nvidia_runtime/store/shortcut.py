@@ -25,14 +25,14 @@ PREFIX = "low-level-runtime."
 def remember(launch: "Launch", config: str, runtime: str) -> None:
     """Write the shortcut where it cannot mislead; otherwise leave none.  Never raises OSError."""
     folder = files.state_folder(make=True)
-    if not folder or os.path.dirname(launch.known) != folder:
+    if not folder or os.path.dirname(launch.shortcut) != folder:
         return
     try:
         if _may_shorten(launch, config, runtime):
             _write(launch, config, runtime)
             _forget_oldest(folder)
         else:
-            os.unlink(launch.known)
+            os.unlink(launch.shortcut)
     except (OSError, ValueError):
         return
 
@@ -57,9 +57,9 @@ def _write(launch: "Launch", config: str, runtime: str) -> None:
         if before:
             os.utime(descriptor, ns=(before[3], before[3]))
 
-    files.replace(launch.known, line, finish=date)
+    files.replace(launch.shortcut, line, finish=date)
     if files.stamp(config) != before:
-        os.unlink(launch.known)
+        os.unlink(launch.shortcut)
 
 
 def _forget_oldest(folder: str) -> None:
