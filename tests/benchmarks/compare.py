@@ -160,7 +160,8 @@ def measure(base: Side, tree: Side, rows: list[str], pairs: int) -> Pairs:
     costs: Pairs = {row: [] for row in rows}
     for _ in range(pairs):
         for row, count in often.items():
-            earlier, later = [], []
+            earlier: list[bench.Cost] = []
+            later: list[bench.Cost] = []
             for number in range(count):
                 sides = [(base, earlier), (tree, later)]
                 for side, taken in sides if (number + len(costs[row])) % 2 else sides[::-1]:
