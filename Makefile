@@ -2,7 +2,7 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-security bench bench-short lint pins clean
+.PHONY: help setup run test test-long test-security bench bench-short bench-compare lint pins clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -39,6 +39,10 @@ bench-short: ## the same in fewer rounds, with a quarter more allowed
 	@.venv/bin/python tests/benchmarks/bench.py --short
 	@.venv/bin/python tests/benchmarks/machines.py --short
 	@.venv/bin/python tests/benchmarks/containers.py --short
+
+bench-compare: ## compare with the revision BASE, by PAIRS of runs (200): is anything slower?
+	@sh tests/setup.sh test
+	@.venv/bin/python tests/benchmarks/compare.py $(if $(PAIRS),--pairs $(PAIRS)) $(if $(ROWS),--rows '$(ROWS)') $(or $(BASE),$(error BASE=REVISION is missing))
 
 lint: ## check style and types
 	@sh tests/setup.sh test

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import json
 import os
 import subprocess
@@ -305,15 +307,16 @@ def name_of(file: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def used(file: Path) -> set[str]:
-    """List the modules of ours that a file imports, wherever in it; not those for types only."""
+@functools.cache
+def used(file: Path, *, for_types: bool = False) -> set[str]:
+    """List the modules of ours that a file imports, wherever in it; also those for types only?"""
     names = {name_of(other) for other in MODULES}
     found = set()
     tree = ast.parse(file.read_text())
     typing = [node for node in ast.walk(tree) if is_for_types(node)]
     skipped = {id(inner) for node in typing for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if id(node) in skipped:
+        if id(node) in skipped and not for_types:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
             base = (node.module or "").partition(".")[2]
@@ -345,6 +348,35 @@ def test_room_uses_only_those_before_it(file: Path) -> None:
         return
 
     assert {module for module in used(file) if room(module) > room(own)} == set()
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return names that lead back to the first of them; none if there is no circle."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_circle_is_found() -> None:
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert sorted(set(circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}))) == ["b", "c"]
+
+
+def test_no_circle_of_imports() -> None:
+    """Neither of modules nor of rooms, those counted that a function or a type checker imports."""
+    modules = {name_of(file): used(file, for_types=True) for file in MODULES}
+    rooms: dict[str, set[str]] = {}
+    for name, others in modules.items():
+        own = name.partition(".")[0]
+        rooms.setdefault(own, set()).update(
+            {other.partition(".")[0] for other in others} - {own},
+        )
+
+    assert circle(modules) == []
+    assert circle(rooms) == []
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)

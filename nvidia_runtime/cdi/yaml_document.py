@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML as the CDI library reads it: YAML 1.1's scalars, no dates, no repeated keys.
-
-Ring: elsewhere.
-"""
+"""YAML as the CDI library reads it: YAML 1.1's scalars, no dates, no repeated keys."""
 
 from __future__ import annotations
 
@@ -22,17 +19,17 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten t
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """PyYAML's safe loader with its own resolvers: its tables belong to every user of PyYAML."""
+    """PyYAML's safe loader with resolvers of its own: those of PyYAML are shared by all users."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
-    """Construct a mapping: no repeated keys; what ``<<`` merges gives way to what is written.
+    """Construct a mapping without repeated keys; ``<<`` gives way to what is written.
 
     PyYAML's own merging copies pairs, so that nested merges of aliases grow without bound.
     """
-    found: dict[str, Any] = {}
+    written: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
         value = loader.construct_object(value_node, deep=True)
@@ -47,10 +44,10 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
             if isinstance(key, (dict, list, set)):
                 raise _error("a key must be a scalar", key_node)
             key = NAMES.get(str(key), str(key))  # by the text: True == 1
-        if key in found:
+        if key in written:
             raise _error(f"repeated key {key!r}", key_node)
-        found[key] = value
-    return {**merged, **found} if merged else found
+        written[key] = value
+    return {**merged, **written} if merged else written
 
 
 def _error(what: str, node: yaml.Node) -> yaml.MarkedYAMLError:
@@ -126,7 +123,7 @@ def load(data: bytes, path: str, most: int) -> object:
 
 
 def _refuse_bombs(text: str, path: str, most: int) -> None:
-    """Look at the events before anything is built: libyaml's composer recurses on the C stack."""
+    """Check the events before anything is built: libyaml's composer recurses on the C stack."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Base)):
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
@@ -145,7 +142,7 @@ def _open_brackets(text: str) -> int:
 
 
 def _is_larger(value: object, most: int) -> bool:
-    """Whether a walk through a document, aliases followed, meets more than ``most`` values."""
+    """Whether a document has more than ``most`` values, with each alias counted as its value."""
     count = 0
     stack = [value]
     while stack:

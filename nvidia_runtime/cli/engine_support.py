@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 
-from nvidia_runtime.cdi.spec import VERSIONS
+from nvidia_runtime.cdi.versions import VERSIONS
 
 # From which version of an engine on it is known to know a CDI version: by the CDI library in its
 # go.mod, and by reports of specs that it refused.  It may know newer ones.

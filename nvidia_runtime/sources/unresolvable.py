@@ -11,7 +11,7 @@ import os
 import re
 
 from nvidia_runtime.cdi import registry
-from nvidia_runtime.cdi.spec import VERSIONS
+from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ LONGEST_NAME = 200
 LARGEST_LOOK = 1 << 20
 UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]{8,}")
 INDEX = re.compile(r"[0-9]+(:[0-9]+)?")
-VERSION = re.compile(r"'v?([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})' is no known CDI version")
+VERSION = re.compile(r"'v?([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})' is not a known CDI version")
 DENIED = "permission denied"
 LIST = "run 'nvidia-ctk cdi list' to see what this host has"
 

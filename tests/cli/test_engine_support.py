@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime.cdi.spec import VERSIONS
+from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.cli import engine_support
 
 # What the programs print.
