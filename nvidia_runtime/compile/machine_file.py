@@ -16,7 +16,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import assemble, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
-from nvidia_runtime.host import drm, platform
+from nvidia_runtime.host import drm, machine, platform
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source
@@ -123,7 +123,7 @@ def platform_of(found: HostMachine | None = None) -> str:
     """
     if mode := platform.mode():
         return mode
-    return platform.ask(found if found and found.driver.root == "/" else None)
+    return machine.auto_mode(found if found and found.driver.root == "/" else None)
 
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import sys
 import time
 
 from nvidia_runtime.host import nvml_problems, proc
-from nvidia_runtime.host.gpus import Gpu, Mig
+from nvidia_runtime.host.gpu import Gpu, Mig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

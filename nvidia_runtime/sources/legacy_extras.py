@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
     from nvidia_runtime.host.driver import Driver
-    from nvidia_runtime.host.proc import Gpu
+    from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.store.snapshot import Settings
 
     Edits = dict[str, Any]
