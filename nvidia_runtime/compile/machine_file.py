@@ -152,7 +152,7 @@ def _kernel_stamps() -> Stamps:
             if each.startswith("gi"):
                 lists.append([f"{mig}/{each}", machine_file.list_names(f"{mig}/{each}")])
     return {
-        "texts": [[path, machine_file.read_text(path)] for path in TEXTS],
+        "texts": [[path, files.read_text(path)] for path in TEXTS],
         "lists": lists,
         "objects": [[path, machine_file.object_number(path)] for path in (MODULE, *bound)],
     }
@@ -177,7 +177,7 @@ def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) ->
         elif os.path.isdir(path):
             lists.append([path, machine_file.list_names(path)])
         else:
-            texts.append([path, machine_file.read_text(path)])
+            texts.append([path, files.read_text(path)])
     # A file comes and goes with a change of its folder; what is in it does not count.
     watched |= dict.fromkeys(path for path in mounted if os.path.dirname(path) not in watched)
     return {

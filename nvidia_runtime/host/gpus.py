@@ -7,7 +7,8 @@ mode, and not whether a GPU without instances is in MIG mode.  Ring: elsewhere.
 
 from __future__ import annotations
 
-from nvidia_runtime.host import facts, mig, platform, proc
+from nvidia_runtime.host import mig, platform, proc
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def ask(machine: Machine) -> list[Gpu]:
 def from_proc(kernel_root: str) -> list[Gpu]:
     """List the GPUs that /proc tells of, none if anything that a spec needs is not told."""
     listed = proc.gpus(kernel_root)
-    if platform.is_soc(kernel_root) or not facts.driver_version(kernel_root):
+    if platform.is_soc(kernel_root) or not files.loaded_driver(kernel_root):
         return []
     # A GPU that was not initialised since the driver was loaded has question marks for a UUID.
     if any(gpu.minor < 0 or "?" in gpu.uuid or not gpu.uuid for gpu in listed):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.host import driver, facts, mig, platform, proc
+from nvidia_runtime.host import driver, mig, platform, proc
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Machine:
         """
         if not self._version:
             asked = self._answer.driver if self._answer else ""
-            loaded = asked or facts.driver_version(self.kernel_root)
+            loaded = asked or files.loaded_driver(self.kernel_root)
             self._version = loaded or driver.version(self.driver)
         return self._version
 

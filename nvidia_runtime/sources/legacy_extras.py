@@ -79,7 +79,7 @@ def _of_driver(
 def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
     from nvidia_runtime.host import driver
 
-    version = driver.version(installed)
+    version = driver.version(installed) or files.loaded_driver(installed.root)
     if version:
         return version
     needs = []
