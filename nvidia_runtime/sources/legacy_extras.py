@@ -47,8 +47,7 @@ def sources(asked: "Request", admitted: "Admitted", settings: "Settings") -> lis
 def _gated(gate: str, settings: "Settings") -> "Edits":
     from nvidia_runtime.generate import gated  # only where a container asks
 
-    root = str(settings[ROOT]) or "/"
-    return gated.edits(gate, root, root, not settings[NO_GIDS])
+    return gated.configured(gate, settings)
 
 
 def _of_driver(

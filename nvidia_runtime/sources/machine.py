@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ALL_CSV_FILES = ("NVIDIA_REQUIRE_JETPACK", "csv-mounts=all")
 NO_GPU = "the container asks for all GPUs and gets none: this machine has none to give now"
-NO_GIDS = "features.no-additional-gids-for-device-nodes"
 ROOT = "nvidia-container-cli.root"
 CAPABILITIES = "nvidia-container-runtime.modes.jit-cdi.driver-capabilities"
 
@@ -90,8 +89,7 @@ def _devices(ids: tuple[str, ...], variant: str, known: "Snapshot") -> list[Sour
 def _gated(gate: str, settings: "Settings") -> Source:
     from nvidia_runtime.generate import gated  # only where a container asks
 
-    root = str(settings[ROOT]) or "/"
-    return _source(gate, gated.edits(gate, root, root, not settings[NO_GIDS]))
+    return _source(gate, gated.configured(gate, settings))
 
 
 def _imex(channels: tuple[str, ...], settings: "Settings") -> Source:
