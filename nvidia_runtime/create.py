@@ -8,14 +8,13 @@ from nvidia_runtime import start
 from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit, lowlevel
+from nvidia_runtime.prepare import decide
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files, snapshot
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nvidia_runtime.log import Log
     from nvidia_runtime.oci.argv import Invocation
     from nvidia_runtime.start import Launch
@@ -25,7 +24,6 @@ SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
 AUTOMATIC = "runtime.nvidia.com/gpu="
 IMAGE_REQUESTS = f"{SECTION}.image-requests"
-HOOKS = f"{SECTION}.in-container-hooks"
 REQUIREMENTS = f"{SECTION}.requirements"
 
 
@@ -79,7 +77,7 @@ def inject(
         for sentence in admitted.warnings[told:]:
             log.write("warning", sentence)
     removed = mode != "legacy" and edit.remove_hooks(found.spec, start.HOOKS, found.path)
-    prepared: list[str] = []
+    said: list[str] = []
     if sources or removed:
         for source in sources:
             specs.fill_nodes(source.edits, source.origin)
@@ -88,21 +86,15 @@ def inject(
             from nvidia_runtime.net import devices  # few containers get network interfaces
 
             edits.append(devices.prepare(found.spec, sources, runtime, found.path))
-        work: "Callable[[], list[str]] | None" = None
-        by_hooks = mode == "legacy" or settings[HOOKS] == "toolkit"
-        if not by_hooks and any("hooks" in one for one in edits):
-            start.preload(*start.PREPARE, "prepare.on_host")  # other specs do without
-            from nvidia_runtime.prepare import on_host
-
-            edits, prepared, work = on_host.plan(edits, found, launch, runtime, settings)
-        edit.apply(found.spec, edits, found.path)
-        if work:
-            prepared += work()  # before config.json is replaced: if it fails, that stays as it was
+        plan = decide.plan(edits, found, launch, runtime, settings, mode)
+        edit.apply(found.spec, plan.edits, found.path)
+        # Before config.json is replaced: if it fails, that stays as it was.
+        said = plan.reasons + plan.carry_out()
         bundle.write(found)
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
-        record.write(invocation, mode, admitted, sources, prepared)
+        record.write(invocation, mode, admitted, sources, said)
 
 
 def _limit(

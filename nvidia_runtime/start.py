@@ -27,7 +27,7 @@ STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
 ALWAYS = ("oci.argv", "oci.lowlevel", "runtime", *STORE)
 CREATE = (
     *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
-    *("create", "store.record"),
+    *("prepare.decide", "create", "store.record"),
 )
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
@@ -45,10 +45,10 @@ CDI_HOOK = (
 PREPARE = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
     *("rootfs.links", "rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("store.libraries", "prepare.covered", "prepare.steps", "prepare.decide", "prepare.carry_out"),
+    *("store.libraries", "prepare.covered", "prepare.steps", "prepare.takeover"),
     # These verbs are in all specs that are generated.
     *("rootfs.application_profile", "rootfs.driver_parameters", "prepare.node_making"),
-    "rootfs.cuda_compat",
+    *("rootfs.cuda_compat", "prepare.carry_out"),
 )
 
 
