@@ -7,6 +7,7 @@
 import posix
 import sys
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import argv, lowlevel
 from nvidia_runtime.start import Launch
@@ -75,6 +76,7 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
         from nvidia_runtime.store import shortcut  # next time the launcher does without Python
 
         shortcut.remember(launch, config, runtime)
+    start.tell(log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 
