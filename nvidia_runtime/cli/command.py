@@ -14,13 +14,13 @@ from typing import Any
 from plumbum import cli
 from plumbum.cli import switches
 
-from nvidia_runtime import __version__
+from nvidia_runtime import __version__, document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-# Go's strconv.ParseBool, by which the toolkit reads a boolean.
+# As the toolkit reads a boolean.
 BOOLEANS = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("", "0", "f", "F", "FALSE", "false", "False"), False),
+    **dict.fromkeys(document.TRUE, True),
+    **dict.fromkeys(("", *document.FALSE), False),
 }
 UNKNOWN_COMMAND = 3
 MISUSES = (
