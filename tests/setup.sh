@@ -14,7 +14,7 @@ PATH=$PATH:/usr/sbin:/sbin
 python='ensurepip=python3-venv'
 run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
-  shellcheck=shellcheck newuidmap=uidmap ip=iproute2 iptables=iptables
+  shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
   debootstrap=debootstrap musl-gcc=musl-tools"
 policy=/usr/sbin/policy-rc.d

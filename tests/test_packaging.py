@@ -27,6 +27,7 @@ HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 CDI_HOOK = "nvidia-cdi-hook"
 LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK)
 DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
+MAN = f"nvidia_container_runtime-{__version__}.data/data/share/man"
 INFO = f"nvidia_container_runtime-{__version__}.dist-info"
 
 pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
@@ -68,6 +69,10 @@ def test_files(wheel: Path) -> None:
             "nvidia_runtime/simulate/mock_dxcore.c",
             "nvidia_runtime/simulate/mock_nvml.c",
             *[f"{DATA}/{name}" for name in LAUNCHERS],
+            *[
+                f"{MAN}/man{page.suffix[1:]}/{page.name}"
+                for page in (TREE / "packaging/man").iterdir()
+            ],
             f"{INFO}/METADATA",
             f"{INFO}/RECORD",
             f"{INFO}/WHEEL",
@@ -173,7 +178,15 @@ def test_source_archive(tmp_path: Path) -> None:
         members = {member.name: member for member in found}
 
     top = archive.name.removesuffix(".tar.gz")
-    for name in (".ci/run", "Makefile", "packaging/bin/nvidia-container-runtime", "tests/shim.py"):
+    for name in (
+        ".ci/run",
+        "DIFFERENCES.md",
+        "Makefile",
+        "packaging/bin/nvidia-container-runtime",
+        "packaging/man/nvidia-ctk.1",
+        "packaging/pictures/create.svg",
+        "tests/shim.py",
+    ):
         assert f"{top}/{name}" in members
     for name, member in members.items():
         target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))

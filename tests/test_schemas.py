@@ -108,10 +108,17 @@ def test_every_rule_of_a_schema_has_our_words(name: str) -> None:
         assert "type" not in rules or rules[0] == "type", part
 
 
-def test_every_setting_has_type_default_and_one_sentence() -> None:
+def test_every_setting_has_type_default_and_sentences() -> None:
     for path, schema in settings(schemas.schema("config")):
         assert {"type", "default", "description"} <= set(schema), path
-        assert re.fullmatch(r"[^.]([^.]|\.\S)*\.", schema["description"]), path
+        assert re.fullmatch(r"\S+( \S+)*\.", schema["description"]), path
+
+
+def test_every_choice_is_described() -> None:
+    for path, schema in settings(schemas.schema("config")):
+        words = set(re.findall(r"[\w-]+", schema["description"]))
+
+        assert set(schema.get("enum", ())) <= words, path
 
 
 def test_defaults_are_what_the_schema_allows() -> None:

@@ -12,6 +12,7 @@ from nvidia_runtime.generate import assemble, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
+from nvidia_runtime.host import machine as host_machine
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source
@@ -122,7 +123,7 @@ def platform_of(machine: HostMachine | None = None) -> str:
     """
     if mode := platform.mode():
         return mode
-    return platform.ask(machine if machine and machine.driver.root == "/" else None)
+    return host_machine.auto_mode(machine if machine and machine.driver.root == "/" else None)
 
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
@@ -151,7 +152,7 @@ def _kernel_stamps() -> Stamps:
             if name.startswith("gi"):
                 lists.append([f"{mig}/{name}", machine_file.list_names(f"{mig}/{name}")])
     return {
-        "texts": [[path, machine_file.read_text(path)] for path in TEXTS],
+        "texts": [[path, files.read_text(path)] for path in TEXTS],
         "lists": lists,
         "objects": [[path, machine_file.object_number(path)] for path in (MODULE, *bound)],
     }
@@ -176,7 +177,7 @@ def _stamps(generated: Generated, kernel: Stamps, snapshot: Snapshot, root: str)
         elif os.path.isdir(path):
             lists.append([path, machine_file.list_names(path)])
         else:
-            texts.append([path, machine_file.read_text(path)])
+            texts.append([path, files.read_text(path)])
     # A file comes and goes with a change of its folder; what is in it does not count.
     watched |= dict.fromkeys(path for path in mounted if os.path.dirname(path) not in watched)
     return {

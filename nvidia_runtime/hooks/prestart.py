@@ -247,9 +247,13 @@ def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
         if any(name[:1] == "=" for name in request.qualify(devices, "")):
             from nvidia_runtime.host import platform  # looks at the machine
 
-            if (platform.mode() or platform.ask()) != "csv":
+            mode = platform.mode()
+            if not mode:
+                from nvidia_runtime.host import machine  # seldom: NVML must be asked
+
+                mode = machine.auto_mode()
+            if mode != "csv":
                 return
-            mode = "csv"
     raise NvidiaRuntimeError(
         "invoking the NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus "
         "flag) is not supported. Please use the NVIDIA Container Runtime (e.g. specify the "

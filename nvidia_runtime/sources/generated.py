@@ -16,15 +16,12 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.store.snapshot import Settings
 
-NO_GIDS = "features.no-additional-gids-for-device-nodes"
 ROOT = "nvidia-container-cli.root"
 
 
 def feature(gate: str, settings: "Settings", **origin: str) -> Source:
     """Return the edits for a gated feature, as NVIDIA_GDS=enabled asks for one."""
-    root = str(settings[ROOT]) or "/"
-    edits = gated.edits(gate, root, root, not settings[NO_GIDS])
-    return source({**origin, "generator": gate}, edits)
+    return source({**origin, "generator": gate}, gated.configured(gate, settings))
 
 
 def imex(channels: tuple[str, ...], settings: "Settings") -> Source:

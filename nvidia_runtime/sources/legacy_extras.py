@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
     from nvidia_runtime.host.driver import Driver
-    from nvidia_runtime.host.proc import Gpu
+    from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.store.snapshot import Settings
 
     Edits = dict[str, Any]
@@ -75,7 +75,7 @@ def _of_driver(
 def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
     from nvidia_runtime.host import driver
 
-    version = driver.version(installed)
+    version = driver.version(installed) or files.loaded_driver(installed.root)
     if version:
         return version
     needs = []

@@ -5,6 +5,7 @@ import posix
 
 from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
-MODULE = "/sys/module/nvidia/version"
 
 
 def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
@@ -57,7 +57,7 @@ def misfit(sources: list[Source]) -> tuple[str, str]:
             continue
         origin = document.loads(source.origin.encode(), "snapshot")
         file: str = origin["file"]
-        loaded = loaded or _loaded_driver() or origin["driver"]
+        loaded = loaded or files.loaded_driver() or origin["driver"]
         if loaded != origin["driver"]:
             reason = f"is for driver {origin['driver']}, but {loaded} is loaded"
             return file, reason
@@ -74,20 +74,6 @@ def misfit(sources: list[Source]) -> tuple[str, str]:
             except (OSError, ValueError):
                 continue  # the error comes where it is used
     return "", ""
-
-
-def _loaded_driver() -> str:
-    """Return the version of the kernel module, "" if none is loaded or it cannot be read."""
-    try:
-        descriptor = posix.open(MODULE, posix.O_RDONLY)
-    except OSError:
-        return ""
-    try:
-        return posix.read(descriptor, 64).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-    finally:
-        posix.close(descriptor)
 
 
 def fill_nodes(edits: "Document", origin: str = "null") -> None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 SYSTEM_FOLDER = "/run/nvidia-container-runtime"
+# The second says it in a sentence, and is the only one in some sandboxes and virtual machines.
+DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
+LONGEST_TEXT = 4096
 # One component of a path has at most 255 bytes on Linux.
 LONGEST_NAME = 200
 
@@ -47,6 +50,43 @@ def stamp(path: str) -> Stamp | None:
     except (OSError, ValueError):
         return None
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def loaded_driver(root: str = "") -> str:
+    """Return the version of the loaded driver, "" if there is none.
+
+    ``root`` is where /proc and /sys are.
+    """
+    for path in DRIVER:
+        line = (read_text(root.rstrip("/") + path) or "").partition("\n")[0]
+        for word in line.split():
+            if is_driver_version(word):
+                return word
+    return ""
+
+
+def is_driver_version(word: str) -> bool:
+    """Whether a word is a version of a driver: 535.104.05, not x86_64 nor 2023.
+
+    The first number is the branch, of three digits: Tegra's libcuda.so.1.1 says nothing of it.
+    """
+    parts = word.split(".")
+    is_long = len(parts) > 1 and len(parts[0]) > 2 and len(word) < 32
+    return is_long and all(part.isascii() and part.isdigit() for part in parts)
+
+
+def read_text(path: str) -> str | None:
+    """Read a short file of /proc or /sys, ``None`` if it cannot be read."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return posix.read(descriptor, LONGEST_TEXT).decode("utf-8", "replace")
+    except OSError:
+        return None
+    finally:
+        posix.close(descriptor)
 
 
 def environment(name: bytes) -> str:

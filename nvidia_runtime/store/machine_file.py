@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 KIND = "runtime.nvidia.com/gpu"
-LONGEST_TEXT = 4096
 
 
 class MachineFile:
@@ -58,7 +57,7 @@ class MachineFile:
 def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
     """Compare stamps with the machine: texts and listings of /proc and /sys, nodes, files."""
     for path, text in stamps["texts"]:
-        if read_text(path) != text:
+        if files.read_text(path) != text:
             return False
     for path, names in stamps["lists"]:
         if list_names(path) != names:
@@ -74,20 +73,6 @@ def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
         if status.st_rdev != entry[1] or status.st_mode != entry[2] or status.st_gid != entry[3]:
             return False
     return files.are_unchanged(stamps["files"])
-
-
-def read_text(path: str) -> str | None:
-    """Read a short file of /proc or /sys, ``None`` if it cannot be read."""
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return posix.read(descriptor, LONGEST_TEXT).decode("utf-8", "replace")
-    except OSError:
-        return None
-    finally:
-        posix.close(descriptor)
 
 
 def list_names(folder: str) -> list[str] | None:

@@ -25,16 +25,17 @@ def test_every_setting_is_explained(tmp_path: Path) -> None:
 
 def test_value_and_its_file(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text('[nvidia-container-runtime]\nrequirements = "enforce"\n')
+    file.write_text('[nvidia-container-runtime.modes.jit-cdi]\ndriver-capabilities = "requested"\n')
 
-    got = ctk.run("config", "-c", file, "explain", "nvidia-container-runtime.requirements")
+    got = ctk.run("config", "-c", file, "explain", "driver-capabilities")
 
     assert got == ctk.Ended(
         0,
-        'nvidia-container-runtime.requirements = "enforce"\n'
-        "  What an unmet CUDA requirement does in the cdi and jit-cdi modes.\n"
-        "  type:    string, one of warn, enforce, ignore\n"
-        '  default: "warn"\n'
+        'nvidia-container-runtime.modes.jit-cdi.driver-capabilities = "requested"\n'
+        '  Which files of the driver a container gets: "all", or with "requested" those\n'
+        "  of the capabilities that its NVIDIA_DRIVER_CAPABILITIES names.\n"
+        "  type:    string, one of all, requested\n"
+        '  default: "all"\n'
         f"  from:    {file}\n",
         "",
     )

@@ -26,7 +26,7 @@ def test_stores_of_drivers_that_can_lend_a_gpu(
     ("behaviour", "patience", "sentence"),
     [
         ("error", 10.0, "cannot list the adapters"),
-        ("crash", 10.0, "ended by signal 6"),
+        ("crash", 10.0, "crashed (SIGABRT)"),
         ("hang", 0.2, "did not answer within 0.2 s"),
     ],
 )

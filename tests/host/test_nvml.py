@@ -73,7 +73,7 @@ except ChildProcessError:
 
 def test_a_child_that_cannot_begin_is_not_a_second_one_of_us() -> None:
     script = """
-sys.modules["nvidia_runtime.host.nvml_child"] = None
+sys.modules["nvidia_runtime.host.nvml_calls"] = None
 try:
     ASK
 except NvidiaRuntimeError as error:
@@ -112,6 +112,7 @@ child = ""
 while not child or "libnvidia-ml" not in open(f"/proc/{child}/maps").read():
     time.sleep(0.01)
     child = open(f"/proc/{asking}/task/{asking}/children").read().strip()
+time.sleep(0.3)  # the library has read its own file
 links = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
 print(sorted(link.partition(":")[0] for link in links))
 os.waitpid(asking, 0)

@@ -22,7 +22,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.generate import changes as refresh
 from nvidia_runtime.generate import coherence, machine, output
 from nvidia_runtime.generate.options import Generated, Options
-from nvidia_runtime.host import facts, platform
+from nvidia_runtime.host import platform
 from nvidia_runtime.store import files
 
 DEFAULT = "/var/run/cdi/nvidia.yaml"
@@ -159,7 +159,7 @@ def _is_without_driver(options: Options) -> bool:
     found = machine.look(options)
     root = options.driver_root.rstrip("/")
     return (
-        not facts.driver_version(found.kernel_root)
+        not files.loaded_driver(found.kernel_root)
         and not platform.is_soc(root)
         and not platform.is_wsl(root)
     )

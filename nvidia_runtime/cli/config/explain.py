@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +28,7 @@ TYPES = {
     "integer": "whole number",
     "string": "string",
 }
+WIDTH = 78
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def text(setting: Setting) -> str:
     """Return a setting as people read it; a value is written as in the file."""
     lines = [
         f"{setting.key} = {json.dumps(setting.value)}",
-        f"  {setting.meaning}",
+        textwrap.indent(textwrap.fill(setting.meaning, WIDTH, break_on_hyphens=False), "  "),
         f"  type:    {setting.type}{_values(setting)}",
         f"  default: {json.dumps(setting.default)}",
         f"  from:    {setting.file or 'the default'}",
