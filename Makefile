@@ -8,7 +8,7 @@
 PYTEST := .venv/bin/pytest -n 2 -rs tests
 
 help: ## list the targets (default)
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: ## install runc and busybox (apt), and the package into .venv
 	@sh tests/setup.sh run

@@ -128,7 +128,7 @@ def object_at(parent: "Document", key: str, path: str) -> "Document":
     if value is None:
         return {}
     if type(value) is not dict:
-        raise wrong_type(f"{path}: {key}", "an object", value)
+        raise wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "an object", value)
     return value
 
 
@@ -142,10 +142,14 @@ def list_at(parent: "Document", key: str, path: str) -> list[object]:
     return value
 
 
-def wrong_type(where: str, wanted: str, value: object, but: str = "{}") -> NvidiaRuntimeError:
-    """Make the error for a field of config.json that has a wrong type."""
+CONFIG = "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file"
+
+
+def wrong_type(
+    where: str, wanted: str, value: object, but: str = "{}", hint: str = CONFIG
+) -> NvidiaRuntimeError:
+    """Make the error for a field, of config.json if no hint says another, that has a wrong type."""
     actual = but.format(kind(value))
-    hint = "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file"
     return NvidiaRuntimeError(f"must be {wanted}, not {actual}", where=where, hint=hint)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's config.json on the disk: read once, replaced whole or not at all.  Ring: create."""
+"""A bundle's config.json on the disk: read once, replaced as a whole or not at all."""
 
 import posix
 
@@ -16,7 +16,7 @@ NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 
 
 class Bundle:
-    """config.json as it was found: its path, its bytes' document, its mode and owner."""
+    """A config.json that was read: its path, its document, its mode and owner."""
 
     __slots__ = ("gid", "mode", "path", "spec", "uid")
 
@@ -38,7 +38,7 @@ def read(folder: str, name: str = "config.json") -> Bundle:
     try:
         stat = posix.fstat(descriptor)
         if stat.st_mode & 0o170000 != 0o100000:
-            raise NvidiaRuntimeError("is no regular file", where=path, hint=HINT)
+            raise NvidiaRuntimeError("is not a regular file", where=path, hint=HINT)
         data = _read_all(descriptor, stat.st_size, path)
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -96,7 +96,7 @@ def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
 
 
 def write(bundle: Bundle) -> None:
-    """Replace config.json by the edited document: mode and owner stay, a reader sees old or new."""
+    """Replace config.json by the edited document, in one step; its mode and owner stay."""
     try:
         data = document.dumps(bundle.spec)
     except (ValueError, RecursionError):
@@ -126,8 +126,8 @@ def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[posix.write(descriptor, rest) :]
-    made = posix.fstat(descriptor)
-    if made.st_uid != bundle.uid or made.st_gid != bundle.gid:
+    new = posix.fstat(descriptor)
+    if new.st_uid != bundle.uid or new.st_gid != bundle.gid:
         posix.fchown(descriptor, bundle.uid, bundle.gid)
     posix.fchmod(descriptor, bundle.mode)  # after the owner: a change of owner clears set-id bits
 
