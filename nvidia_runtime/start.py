@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.log import Log
-
     from nvidia_runtime.store.files import Stamp
 
 PACKAGE = "nvidia_runtime"
