@@ -239,7 +239,7 @@ os.execvp("sleep", ["sleep", "0" if lines < number else "60"])
 @pytest.mark.parametrize("whose", ["parent", "child"])
 def test_signal_at_any_point(whose: str) -> None:
     """It ends the supervisor before there is a child, and the child from then on."""
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1]:
         words = [sys.executable, "-c", AT_A_LINE, whose, str(len(codes) + 1)]
         codes.append(subprocess.run(words, cwd=shim.TREE, check=False).returncode)
