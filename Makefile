@@ -2,13 +2,13 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-security bench bench-short lint clean
+.PHONY: help setup run test test-long test-security bench bench-short bench-compare lint pins clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
 
 help: ## list the targets (default)
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: ## install runc and busybox (apt), and the package into .venv
 	@sh tests/setup.sh run
@@ -40,12 +40,23 @@ bench-short: ## the same in fewer rounds, with a quarter more allowed
 	@.venv/bin/python tests/benchmarks/machines.py --short
 	@.venv/bin/python tests/benchmarks/containers.py --short
 
+bench-compare: ## compare with the revision BASE, by PAIRS of runs (200): is anything slower?
+	@sh tests/setup.sh test
+	@.venv/bin/python tests/benchmarks/compare.py $(if $(PAIRS),--pairs $(PAIRS)) $(if $(ROWS),--rows '$(ROWS)') $(or $(BASE),$(error BASE=REVISION is missing))
+
 lint: ## check style and types
 	@sh tests/setup.sh test
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict nvidia_runtime tests
 	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run
+
+# For every Python from pyproject's floor on; uv is for this alone, and stays out of .venv/bin.
+pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests
+	@sh tests/setup.sh python
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --upgrade --target .venv/uv uv
+	@.venv/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra test --annotation-style line \
+	  --custom-compile-command 'make pins' --output-file tests/pins.txt pyproject.toml
 
 clean: ## remove .venv, caches and what was built; apt's packages stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

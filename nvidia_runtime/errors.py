@@ -20,6 +20,17 @@ class NvidiaRuntimeError(Exception):
         return f"{self.where}: {self.what}" if self.where else self.what
 
 
-def os_reason(error: OSError) -> str:
-    """Say why a system call failed, in the C library's words, lower case."""
-    return (error.strerror or str(error)).lower()
+def os_reason(error: Exception) -> str:
+    """Say why a system call failed, in the C library's words, lower case.
+
+    A path with a NUL is a ValueError, which each version of CPython words otherwise.
+    """
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "embedded null byte" if "null" in str(error) else str(error)
+
+
+def internal(error: Exception, flag: str) -> NvidiaRuntimeError:
+    """Return what an engine is told of a bug: one line; ``flag`` shows the traceback."""
+    what = f"internal error: {type(error).__name__}: {error}"
+    return NvidiaRuntimeError(what, hint=f"run it with {flag} and report it")

@@ -8,7 +8,7 @@ format that ``--log-format`` asks for.  Ring: pass-through; loaded when there is
 import posix
 import time
 
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 # logrus' names, most severe first; a log writes what is at most as far down as its level.
 LEVELS = ("panic", "fatal", "error", "warning", "info", "debug", "trace")
@@ -39,7 +39,8 @@ class Log:
         try:
             self.descriptors.append(_open_append(path))
         except (OSError, ValueError) as error:
-            self.write("warning", f"failed to open log file {path}: {error}")
+            why = error if isinstance(error, OSError) else os_reason(error)
+            self.write("warning", f"failed to open log file {path}: {why}")
 
     def write(self, level: str, message: str) -> None:
         """Write one line to every file; a full disk must not stop a kill, so errors are ignored."""
@@ -113,7 +114,6 @@ def _make_folders(path: str) -> None:
 
 
 def _quote(text: str) -> str:
-    from _json import encode_basestring_ascii  # only where something is written
+    from nvidia_runtime import document  # only where something is written
 
-    quoted: str = encode_basestring_ascii(text)
-    return quoted
+    return document.quote(text)

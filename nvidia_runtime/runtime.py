@@ -7,7 +7,8 @@
 import posix
 import sys
 
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime import start
+from nvidia_runtime.errors import NvidiaRuntimeError, internal
 from nvidia_runtime.oci import argv, lowlevel
 from nvidia_runtime.start import Launch
 
@@ -42,17 +43,16 @@ def main() -> None:
     except Exception as error:  # a bug: still one line for the engine, and no half-made container
         if "--debug" in words:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        _end(NvidiaRuntimeError(what, hint="run it with --debug and report it"), launch, log)
+        _end(internal(error, "--debug"), launch, log)
 
 
 def _new_log(invocation: "Invocation", level: str) -> "Log":
     from nvidia_runtime.log import Log  # only where somebody asks for one
 
-    made = Log(invocation.log_json, "debug" if invocation.debug else level)
+    log = Log(invocation.log_json, "debug" if invocation.debug else level)
     if not invocation.version:
-        made.open(invocation.log)
-    return made
+        log.open(invocation.log)
+    return log
 
 
 def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> None:
@@ -75,6 +75,7 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
         from nvidia_runtime.store import shortcut  # next time the launcher does without Python
 
         shortcut.remember(launch, config, runtime)
+    start.tell(log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 
@@ -82,15 +83,15 @@ def _settings(config: str) -> "tuple[Settings, Stamp | None, NvidiaRuntimeError 
     """Return the settings with their file's stamp, or the defaults and what is wrong with it."""
     from nvidia_runtime.store import snapshot
 
-    known = snapshot.load(config)
-    if known is None:
-        from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
+    compiled = snapshot.load(config)
+    if compiled is None:
+        from nvidia_runtime.compile import snapshot as compiler  # heavy: TOML
 
         try:
-            known = compile.settings(config)
+            compiled = compiler.settings(config)
         except NvidiaRuntimeError as error:
-            return compile.defaults(), None, error
-    return known.settings, known.stamp, None
+            return compiler.defaults(), None, error
+    return compiled.settings, compiled.stamp, None
 
 
 def _print_version() -> None:

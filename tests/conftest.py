@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option ``--long``: tests marked ``long`` are left out without it."""
+"""The option ``--long``, and the check that no test leaves a trace on the host.
+
+Tests marked ``long`` are left out without the option.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import own_host
 import pytest
+import traces
+
+BEFORE = pytest.StashKey[dict[str, str]]()
+MADE = pytest.StashKey[list[str]]()
+MOST_LINES = 50
+LEFT = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,3 +36,48 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def apart() -> Iterator[None]:
+    """Run all tests where what they leave behind vanishes with them."""
+    with own_host.entered():
+        yield
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a process of pytest-xdist's, which another one started and ends."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look at the host before the workers start."""
+    if not is_worker(session.config):
+        session.config.stash[BEFORE] = traces.listing()
+        session.config.stash[MADE] = own_host.make_folders()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look at the host again when the workers have ended; what has changed fails the session."""
+    config = session.config
+    if is_worker(config):
+        return
+    own_host.remove_folders(config.stash[MADE])
+    config.stash[LEFT] = traces.differences(config.stash[BEFORE], traces.listing())
+    if config.stash[LEFT] and session.exitstatus in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name what the tests changed on the host."""
+    left = config.stash.get(LEFT, [])
+    if left:
+        terminalreporter.section("the tests changed this host", red=True)
+    for line in left[:MOST_LINES]:
+        terminalreporter.line(line)
+    if len(left) > MOST_LINES:
+        terminalreporter.line(f"and {len(left) - MOST_LINES} more")

@@ -53,7 +53,7 @@ class Container:
             done = subprocess.run(
                 self.words(command),
                 env={"PATH": SYSTEM_PATH, "NVIDIA_CTK_CONFIG_FILE_PATH": config},
-                stdin=subprocess.DEVNULL,
+                input=b"",  # not /dev/null, which is the machine's
                 stdout=stdout,
                 stderr=stderr,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS),

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # setup.sh python|run|test: prepare this machine for a target of the Makefile.  Packages that are
 # missing come by apt-get, which removes none and starts no service here; the package of this tree
-# is installed into .venv as a wheel, again after a change.  With nothing to do it says nothing.
+# is installed into .venv as a wheel, again after a change, and all that pip brings with it is of the
+# version that tests/pins.txt says.  With nothing to do it says nothing.
 set -eu
 section=$1
 cd "$(dirname "$0")/.."
@@ -13,7 +14,7 @@ PATH=$PATH:/usr/sbin:/sbin
 python='ensurepip=python3-venv'
 run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
-  shellcheck=shellcheck newuidmap=uidmap ip=iproute2 iptables=iptables
+  shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
   debootstrap=debootstrap musl-gcc=musl-tools"
 policy=/usr/sbin/policy-rc.d
@@ -31,8 +32,9 @@ is_there() {
   fi
 }
 
-# A python3 in front of PATH may be a shim that costs more than Python does.
+# $NVCR_PYTHON, or Debian's: a python3 in front of PATH may be a shim that costs more than Python does.
 interpreter() {
+  [ -z "${NVCR_PYTHON:-}" ] || { echo "$NVCR_PYTHON" && return; }
   [ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3 || echo python3
 }
 
@@ -76,12 +78,12 @@ install_packages() {
 }
 
 digest() {
-  find nvidia_runtime packaging/bin schemas pyproject.toml README.md LICENSE \
+  find nvidia_runtime packaging/bin schemas pyproject.toml tests/pins.txt README.md LICENSE \
     -name __pycache__ -prune -o ! -type d -print | LC_ALL=C sort | xargs sha256sum | sha256sum
 }
 
 pip() {
-  .venv/bin/python -m pip install -qq --disable-pip-version-check "$@" # -qq: errors only
+  .venv/bin/python -m pip install -qq --disable-pip-version-check -c tests/pins.txt "$@" # -qq: errors only
 }
 
 install_tree() {
@@ -91,9 +93,10 @@ install_tree() {
     die "Python 3.11 or newer is missing: $(interpreter) is $("$(interpreter)" --version)"
   echo "setup: pip install .[test] into .venv"
   rm -f .venv/installed
-  .venv/bin/python -c 'import pip' 2>/dev/null || "$(interpreter)" -m venv --clear .venv
+  { [ "$(readlink -f .venv/bin/python)" = "$(readlink -f "$(interpreter)")" ] &&
+    .venv/bin/python -c 'import pip' 2>/dev/null; } || "$(interpreter)" -m venv --clear .venv
   # The build tool stays in .venv, so that the next installation needs no network.
-  [ -x .venv/bin/hatchling ] || pip 'hatchling>=1.24'
+  [ -x .venv/bin/hatchling ] || pip hatchling
   pip --no-build-isolation '.[test]'
   echo "$now" >.venv/installed
 }

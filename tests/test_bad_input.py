@@ -173,7 +173,7 @@ def test_documents_that_only_look_bad_are_taken(site: Site) -> None:
 
 
 CANNOT_READ = "~/bundle/config.json: cannot read the container's configuration: "
-NO_FILE = "~/bundle/config.json: is no regular file"
+NO_FILE = "~/bundle/config.json: is not a regular file"
 CANNOT_WRITE = "~/bundle/config.json: cannot write the container's configuration: "
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import waiting
 
 DEMO = Path(__file__).parent / "demo.py"
 NOBODY = 65534
@@ -114,9 +115,15 @@ def test_interrupted_leaves_nothing(scratch: Path, delay: float) -> None:
     """SIGTERM, as from a CI that gives up, in the midst of it."""
     environment = {**os.environ, "TMPDIR": os.fspath(scratch)}
     words = [sys.executable, os.fspath(DEMO)]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as demo:
-        while not (made := list(scratch.glob("nvcr-demo-*/config.toml"))) and demo.poll() is None:
-            time.sleep(0.002)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    made: list[Path] = []
+    with subprocess.Popen(words, env=environment, **pipes) as demo:
+
+        def has_begun() -> bool:
+            made.extend(scratch.glob("nvcr-demo-*/config.toml"))
+            return bool(made)
+
+        waiting.eventually(has_begun, "the container is prepared", demo)
         time.sleep(delay)
         demo.send_signal(signal.SIGTERM)
         demo.communicate()

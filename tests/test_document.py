@@ -81,7 +81,7 @@ def test_number_of_too_many_digits() -> None:
 
 
 def test_complaint_about_what_is_right_is_short() -> None:
-    assert document.complaint(b"{}") == "is not JSON"
+    assert document.complaint(b"{}") == ""
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -25,6 +27,7 @@ HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 CDI_HOOK = "nvidia-cdi-hook"
 LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK)
 DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
+MAN = f"nvidia_container_runtime-{__version__}.data/data/share/man"
 INFO = f"nvidia_container_runtime-{__version__}.dist-info"
 
 pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
@@ -66,6 +69,10 @@ def test_files(wheel: Path) -> None:
             "nvidia_runtime/simulate/mock_dxcore.c",
             "nvidia_runtime/simulate/mock_nvml.c",
             *[f"{DATA}/{name}" for name in LAUNCHERS],
+            *[
+                f"{MAN}/man{page.suffix[1:]}/{page.name}"
+                for page in (TREE / "packaging/man").iterdir()
+            ],
             f"{INFO}/METADATA",
             f"{INFO}/RECORD",
             f"{INFO}/WHEEL",
@@ -171,8 +178,46 @@ def test_source_archive(tmp_path: Path) -> None:
         members = {member.name: member for member in found}
 
     top = archive.name.removesuffix(".tar.gz")
-    for name in (".ci/run", "Makefile", "packaging/bin/nvidia-container-runtime", "tests/shim.py"):
+    for name in (
+        ".ci/run",
+        "DIFFERENCES.md",
+        "Makefile",
+        "packaging/bin/nvidia-container-runtime",
+        "packaging/man/nvidia-ctk.1",
+        "packaging/pictures/create.svg",
+        "tests/shim.py",
+    ):
         assert f"{top}/{name}" in members
     for name, member in members.items():
         target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
         assert not member.issym() or target.startswith(f"{top}/"), name
+
+
+def pins() -> dict[str, str]:
+    """Read what pip installs for the tests: names, normalized, with what each line says."""
+    lines = (TREE / "tests/pins.txt").read_text().splitlines()
+    lines = [line.partition("#")[0].partition(";")[0].strip() for line in lines]
+    return {normal(line): line for line in lines if line}
+
+
+def normal(requirement: str) -> str:
+    """Name the project that a requirement is about, as PyPI does."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def requirements() -> list[str]:
+    """List what pyproject wants of others, for the product, its tests and its build."""
+    with (TREE / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    return [*wanted, *project["project"]["optional-dependencies"]["test"]]
+
+
+def test_all_that_pip_installs_is_pinned() -> None:
+    """So that what is published tomorrow changes no result; 'make pins' takes it in."""
+    floating = [line for line in pins().values() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+
+    assert floating == []
+    assert {normal(requirement) for requirement in requirements()} - set(pins()) == set()

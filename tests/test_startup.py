@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +54,9 @@ HEAVY = [
     *("compile", "schemas", "sources.unresolvable", "generate", "host", "cli"),
     *("hooks", "cdi.spec", "cdi.registry", "cdi.edits", "cdi.yaml_document"),
 ]
-# One module costs 0.06 to 0.13 ms: more than these is a ring that has grown.
-MOST = {"state": 9, "create": 17, "hook": 17}
+# One module costs 0.06 to 0.13 ms: more than these is a ring that has grown.  Packages, which are
+# made by hand, do not count.
+MOST = {"state": 9, "create": 18, "hook": 17}
 SECTION = "nvidia-container-runtime"
 
 
@@ -247,7 +251,7 @@ def test_interpreter_starts_without_site_packages(site: Site) -> None:
     got = site.run("state", "c1", env={"PYTHONPATH": str(Path(pytest.__file__).parents[1])})
 
     assert got.out == b"1 1 []\n"
-    assert got.err.splitlines()[-1] == "ModuleNotFoundError: No module named 'pytest'"
+    assert got.err.splitlines()[-1].startswith("ModuleNotFoundError: No module named 'pytest'")
 
 
 @pytest.mark.parametrize("module", ["errors", "oci/lowlevel", "runtime", "document", "create"])
@@ -268,6 +272,29 @@ def test_edited_module_is_read_again(module: str, site: Site) -> None:
 
     site.write_bundle(builders.asking())
     assert site.create().code == 0
+
+
+@pytest.mark.parametrize("module", ["__init__", "start", "runtime", "oci/edit", "compile"])
+def test_compiled_file_that_is_cut_short_is_made_anew(module: str, site: Site) -> None:
+    """As after a full disk, or a power cut; it is told once, except of what the log itself needs."""
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    log = site.folder / "log"
+    site.write_bundle(builders.asking())
+    assert site.create().code == 0
+    shutil.rmtree(site.state)  # the next compiles config.toml again
+    folder, _, leaf = f"{PACKAGE}/{module}".rpartition("/")
+    place = site.launcher.parents[2] / folder / "__pycache__"
+    (file,) = place.glob(f"{leaf}.*.pyc")
+    file.write_bytes(file.read_bytes()[:100])
+
+    for _ in range(2):
+        site.write_bundle(builders.asking())
+        got = site.run("--log", log, "create", "--bundle", site.bundle, "c1")
+
+        assert (got.err, got.code, got.runtime) == ("", 0, "runc")
+        assert builders.environment(site.read_bundle())[-1] == "GPU=0"
+    assert log.read_text().count(f"/{file.name}: cannot be read") == 1
+    assert not file.exists() or file.stat().st_size > 100
 
 
 # The rooms: each may use those in the lines above its own, and those of its own line.
@@ -304,15 +331,16 @@ def name_of(file: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def used(file: Path) -> set[str]:
-    """List the modules of ours that a file imports, wherever in it; not those for types only."""
+@functools.cache
+def used(file: Path, *, for_types: bool = False) -> set[str]:
+    """List the modules of ours that a file imports, wherever in it; also those for types only?"""
     names = {name_of(other) for other in MODULES}
     found = set()
     tree = ast.parse(file.read_text())
     typing = [node for node in ast.walk(tree) if is_for_types(node)]
     skipped = {id(inner) for node in typing for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if id(node) in skipped:
+        if id(node) in skipped and not for_types:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
             base = (node.module or "").partition(".")[2]
@@ -344,6 +372,35 @@ def test_room_uses_only_those_before_it(file: Path) -> None:
         return
 
     assert {module for module in used(file) if room(module) > room(own)} == set()
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return names that lead back to the first of them; none if there is no circle."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_circle_is_found() -> None:
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert sorted(set(circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}))) == ["b", "c"]
+
+
+def test_no_circle_of_imports() -> None:
+    """Neither of modules nor of rooms, those counted that a function or a type checker imports."""
+    modules = {name_of(file): used(file, for_types=True) for file in MODULES}
+    rooms: dict[str, set[str]] = {}
+    for name, others in modules.items():
+        own = name.partition(".")[0]
+        rooms.setdefault(own, set()).update(
+            {other.partition(".")[0] for other in others} - {own},
+        )
+
+    assert circle(modules) == []
+    assert circle(rooms) == []
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)

@@ -64,6 +64,7 @@ def test_units_have_the_toolkit_s_names() -> None:
     """Who enabled them by name has them still."""
     assert [path.name for path in sorted(FOLDER.iterdir())] == [
         "99-nvidia-cdi-refresh.rules",
+        "README.md",
         "nvidia-cdi-refresh.env",
         "nvidia-cdi-refresh.path",
         "nvidia-cdi-refresh.service",

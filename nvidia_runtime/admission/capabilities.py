@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Driver capabilities: what NVIDIA_DRIVER_CAPABILITIES asks for, of what is supported.
 
-Ring: create, where a container that gets devices asks for some.
+Loaded where a container that gets devices asks for some.
 """
 
 VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
@@ -27,7 +27,7 @@ def supported(setting: str) -> tuple[str, ...]:
 
 
 def choose(value: str | None, setting: str, *, legacy_image: bool) -> Capabilities:
-    """Give a container its capabilities; ``value`` is the variable's, None if it is unset."""
+    """Choose a container's capabilities; ``value`` is the variable's, None if it is unset."""
     allowed = supported(setting)
     if value is None and legacy_image:
         return Capabilities(allowed)

@@ -57,12 +57,12 @@ def read(spec: "Document", container: str) -> Image | None:
     do, but do not say what is the image's.
     """
     try:
-        found = _find(spec, container)
+        image = _find(spec, container)
     except _UnreadableError:
         return UNREADABLE
-    if found is None and _is_of_podman(spec):
+    if image is None and _is_of_podman(spec):
         return UNREADABLE
-    return found
+    return image
 
 
 def _is_of_podman(spec: "Document") -> bool:
@@ -107,16 +107,16 @@ def _of_docker(folder: str, container: str) -> Image | None:
     if _asks_for_gpus(host):
         # The daemon sets the variable for `docker run --gpus`, which only a user can write.
         prefix = f"{VISIBLE_DEVICES}="
-        environment = frozenset(each for each in environment if not each.startswith(prefix))
+        environment = frozenset(entry for entry in environment if not entry.startswith(prefix))
     return Image(environment)
 
 
 def _asks_for_gpus(host: "Any") -> bool:
     requests = host.get("DeviceRequests") if type(host) is dict else None
-    for each in requests if type(requests) is list else ():
-        if _text(each, "Driver") == "nvidia":
+    for request in requests if type(requests) is list else ():
+        if _text(request, "Driver") == "nvidia":
             return True
-        options = each.get("Capabilities") if type(each) is dict else None
+        options = request.get("Capabilities") if type(request) is dict else None
         for option in options if type(options) is list else ():
             if type(option) is list and "gpu" in option:
                 return True
@@ -125,26 +125,26 @@ def _asks_for_gpus(host: "Any") -> bool:
 
 def _of_storage(folder: str, driver: str, container: str) -> Image | None:
     """Read GRAPHROOT/DRIVER-containers and GRAPHROOT/DRIVER-images/IMAGE."""
-    found: str | None = None
+    image_id: str | None = None
     for name in LISTS:
         listed = _load(f"{folder}/{driver}-containers/{name}")
-        for each in listed if type(listed) is list else ():
-            if _text(each, "id") == container:
-                found = _text(each, "image")
-    if found is None:
+        for entry in listed if type(listed) is list else ():
+            if _text(entry, "id") == container:
+                image_id = _text(entry, "image")
+    if image_id is None:
         return None
-    if not found:
+    if not image_id:
         return Image(frozenset())  # podman run --rootfs
-    if not _digest(f"sha256:{found}"):
+    if not _digest(f"sha256:{image_id}"):
         raise _UnreadableError
-    image = f"{folder}/{driver}-images/{found}"
+    image = f"{folder}/{driver}-images/{image_id}"
     manifest = _load(f"{image}/manifest")
     digest = _text(_get(manifest, "config"), "digest")
     if not _digest(digest):
         raise _UnreadableError
     from binascii import b2a_base64  # only here
 
-    # The file's name: "=" and the base64 of what is no plain name.
+    # The file's name: "=" and the base64 of any other name.
     encoded = b2a_base64(digest.encode(), newline=False).decode()
     environment = _environment(_load(f"{image}/={encoded}"))
     annotations = _get(manifest, "annotations")
@@ -182,7 +182,7 @@ def _text(document: "Any", key: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Return the hexadecimal part of a digest, "" if it is none that could name a file."""
+    """Return the hexadecimal part of a digest, "" if it cannot be the name of a file."""
     algorithm, _, digits = text.partition(":")
     return digits if algorithm == "sha256" and len(digits) == 64 and HEX.issuperset(digits) else ""
 
@@ -196,10 +196,10 @@ def _load(path: str) -> "Any":
     except OSError:
         raise _UnreadableError from None
     try:
-        found = posix.fstat(descriptor)
-        if found.st_mode & 0o170000 != 0o100000 or found.st_size > LARGEST:
+        status = posix.fstat(descriptor)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > LARGEST:
             raise _UnreadableError
-        return json.loads(posix.read(descriptor, found.st_size), object_pairs_hook=_unique)
+        return json.loads(posix.read(descriptor, status.st_size), object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError):
         raise _UnreadableError from None
     finally:
@@ -208,7 +208,7 @@ def _load(path: str) -> "Any":
 
 def _unique(pairs: "list[tuple[str, Any]]") -> "Document":
     """Refuse repeated keys: of these Go merges the values."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise _UnreadableError
-    return made
+    return value

@@ -2,7 +2,7 @@
 """How much of what an image itself asks for counts: nvidia-container-runtime.image-requests.
 
 A variable is the image's if the image has the same name with the same value; a user who sets that
-value cannot be told apart.  No disk.  Ring: create, where images are not trusted.
+value cannot be told apart.  No disk.
 """
 
 from nvidia_runtime import document

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests by volume mounts, where the settings allow them.  Ring: create.
+"""Requests by volume mounts, where the settings allow them.
 
-Kubernetes' device plugin asks so, since only who may mount into a pod can.
+Kubernetes' device plugin asks so: a user of the pod cannot.
 """
 
 from __future__ import annotations
 
 from posixpath import normpath
 
-from nvidia_runtime.admission.request import decide
 from nvidia_runtime.cdi import names
 from nvidia_runtime.document import list_at, wrong_type
 
@@ -20,15 +19,13 @@ MOUNT_SOURCE = "/dev/null"
 MOUNT_ROOT = "/var/run/nvidia-container-devices"
 
 
-def read(
-    spec: Document, path: str
-) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
+def read(spec: Document, path: str) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
     """Read requests by mounts of /dev/null below /var/run/nvidia-container-devices.
 
-    Return the devices (``None`` where no mount asks), the IMEX channels and what is no device's.
+    Return the devices, the IMEX channels, and the names that are neither.
     """
     seen: set[str] = set()
-    found: list[str] = []
+    devices: list[str] = []
     invalid: list[str] = []
     imex: list[str] = []
     for index, mount in enumerate(list_at(spec, "mounts", path)):
@@ -50,12 +47,12 @@ def read(
             imex.append(name[5:])
         elif name.startswith("cdi/"):
             if qualified := _mounted_cdi_name(name[4:]):
-                found.append(qualified)
+                devices.append(qualified)
             else:
                 invalid.append(name)
         elif name:
-            found.append(name)
-    return decide(found) if found else None, tuple(dict.fromkeys(imex)), tuple(invalid)
+            devices.append(name)
+    return devices, tuple(dict.fromkeys(imex)), tuple(invalid)
 
 
 def _mounted_cdi_name(name: str) -> str:
@@ -63,5 +60,5 @@ def _mounted_cdi_name(name: str) -> str:
     if names.is_qualified(name):
         return name
     parts = name.split("/", 2)
-    # A name that is still none cannot be resolved, which is an error: nobody meant no device.
+    # A name that is still not qualified cannot be resolved, which is an error.
     return f"{parts[0]}/{parts[1]}={parts[2]}" if len(parts) == 3 else ""

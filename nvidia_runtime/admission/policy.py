@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container may have of what it asks for.  No disk, no environment, no clock.
+"""What a container may have of what it asks for.  No disk, no environment, no clock."""
 
-Ring: create.
-"""
-
+from nvidia_runtime.admission import request
 from nvidia_runtime.admission.request import IMEX_CHANNELS, VISIBLE_DEVICES, Request
 
 TYPE_CHECKING = False
@@ -18,14 +16,16 @@ IGNORE_IMEX = "features.ignore-imex-channel-requests"
 class Admitted:
     """The devices that a container gets, where it asked for them, and what it was refused.
 
+    ``mode`` is the one that it was decided for, and ``auto`` until that is resolved.
     ``devices`` are ids as written, ``all``, ``none``, or qualified names; empty asks for nothing.
     Every refusal is a sentence that names the setting behind it; ``warnings`` say what the
     container asks for and cannot be sure to find (CUDA, driver capabilities).
     """
 
-    __slots__ = ("devices", "gates", "imex", "refusals", "source", "warnings")
+    __slots__ = ("devices", "gates", "imex", "mode", "refusals", "source", "warnings")
 
     def __init__(self, devices: tuple[str, ...], source: str) -> None:
+        self.mode = ""
         self.devices = devices
         self.source = source
         self.gates: tuple[str, ...] = ()
@@ -34,49 +34,52 @@ class Admitted:
         self.warnings: list[str] = []
 
 
-def admit(
-    request: Request, settings: "Settings", *, annotations: bool, any_channel: bool = False
-) -> Admitted:
+def admit(asked: Request, settings: "Settings", mode: str) -> Admitted:
     """Decide by the settings and the container's privileges.
 
-    Annotations go before volume mounts, these before the environment; ``annotations`` says whether
-    the mode reads them at all, ``any_channel`` that another program judges the IMEX channels.
+    Annotations go before volume mounts, these before the environment.  They count in the mode cdi,
+    and in ``auto``, which becomes cdi, if all that is asked for are qualified names.  ``hook`` is
+    the mode of the prestart hook; there and in CDI modes others judge the IMEX channels.
     """
-    trusts_env = request.privileged or bool(settings[UNPRIVILEGED])
-    refusals = list(request.refused)
+    trusts_env = asked.privileged or bool(settings[UNPRIVILEGED])
+    refusals = list(asked.refused)
     refusals += [
         f"ignoring the mount request {name!r}: it names no CDI device"
-        for name in request.invalid_mounts
+        for name in asked.invalid_mounts
     ]
-    if annotations and request.by_annotation:
-        admitted = Admitted(request.by_annotation, "annotations")
-    elif request.by_mount is not None:
-        admitted = Admitted(request.by_mount, "volume mounts")
-    elif request.by_env and not trusts_env:
+    annotations = asked.by_annotation if mode in ("auto", "cdi") else None
+    if annotations and (mode == "cdi" or request.are_qualified(annotations)):
+        admitted = Admitted(annotations, "annotations")
+    elif asked.by_mount is not None:
+        admitted = Admitted(asked.by_mount, "volume mounts")
+    elif asked.by_env and not trusts_env:
         refusals.append(_refusal(VISIBLE_DEVICES))
         admitted = Admitted((), "")
     else:
-        admitted = Admitted(request.by_env or (), "environment")
+        admitted = Admitted(asked.by_env or (), "environment")
+    admitted.mode = mode
+    if mode == "auto" and request.are_qualified(annotations or admitted.devices):
+        admitted.mode = "cdi"
     if admitted.devices:
-        admitted.gates = request.gates
-        admitted.imex = _admit_imex(request, settings, trusts_env, refusals)
-        if not any_channel:
+        admitted.gates = asked.gates
+        admitted.imex = _admit_imex(asked, settings, trusts_env, refusals)
+        if mode in ("csv", "legacy"):
             admitted.imex = _valid_channels(admitted.imex, refusals)
     admitted.refusals = refusals
     return admitted
 
 
 def _admit_imex(
-    request: Request, settings: "Settings", trusts_env: bool, refusals: list[str]
+    asked: Request, settings: "Settings", trusts_env: bool, refusals: list[str]
 ) -> tuple[str, ...]:
     if settings[IGNORE_IMEX]:
-        if request.imex_by_mount or request.imex_by_env:
+        if asked.imex_by_mount or asked.imex_by_env:
             refusals.append(f"ignoring the request for IMEX channels: {IGNORE_IMEX} is true")
         return ()
-    if request.imex_by_env and not request.imex_by_mount and not trusts_env:
+    if asked.imex_by_env and not asked.imex_by_mount and not trusts_env:
         refusals.append(_refusal(IMEX_CHANNELS))
         return ()
-    return request.imex_by_mount or request.imex_by_env
+    return asked.imex_by_mount or asked.imex_by_env
 
 
 def _valid_channels(asked: tuple[str, ...], refusals: list[str]) -> tuple[str, ...]:

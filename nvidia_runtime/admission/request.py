@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a container asks for, as written: devices, features, capabilities, IMEX channels.
 
-Nothing is decided here; `policy.admit` says what the container may have.  Ring: create.
+Nothing is decided here; `policy.admit` says what the container may have.
 """
 
 from nvidia_runtime.document import list_at, object_at, wrong_type
@@ -65,10 +65,10 @@ class Request:
 
     def copy(self) -> "Request":
         """Return the same request, to be changed."""
-        made = Request()
+        copy = Request()
         for name in Request.__slots__:
-            setattr(made, name, getattr(self, name))
-        return made
+            setattr(copy, name, getattr(self, name))
+        return copy
 
 
 def read(spec: "Document", settings: "Settings", path: str) -> Request:
@@ -91,8 +91,8 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
     if settings["accept-nvidia-visible-devices-as-volume-mounts"]:
         from nvidia_runtime.admission import mounts  # only where this way of asking is switched on
 
-        by_mount = mounts.read(spec, path)
-        request.by_mount, request.imex_by_mount, request.invalid_mounts = by_mount
+        devices, request.imex_by_mount, request.invalid_mounts = mounts.read(spec, path)
+        request.by_mount = decide(devices) if devices else None
     if request.by_env or request.imex_by_env:
         request.privileged = is_privileged(process, path)
     return request
@@ -100,15 +100,15 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
 
 def _environment(process: "Document", swarm: list[str], path: str) -> dict[str, str]:
     """Pick NVIDIA's variables; of a repeated name the last entry counts."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for entry in list_at(process, "env", f"{path}: process"):
         if type(entry) is not str:
             raise wrong_type(f"{path}: process.env", "a list of strings", entry, "with {} in it")
         if entry[:7] == "NVIDIA_" or entry[:13] == "CUDA_VERSION=" or swarm:
             name, equals, value = entry.partition("=")
             if equals:
-                found[name] = value
-    return found
+                variables[name] = value
+    return variables
 
 
 def swarm_variables(settings: "Settings") -> list[str]:
@@ -137,7 +137,7 @@ def has_requirements(environment: dict[str, str]) -> bool:
 
 
 def visible(value: str) -> tuple[str, ...]:
-    """Read a list of device ids: ``void`` anywhere asks for none, the first all or none decides."""
+    """Read a list of device ids: ``void`` asks for nothing, else the first all or none decides."""
     names = [name for part in value.split(",") if (name := part.strip())]
     if "void" in names:
         return ()
@@ -168,14 +168,14 @@ def _annotations(spec: "Document", settings: "Settings", path: str) -> dict[str,
     if type(annotations) is not dict:
         raise wrong_type(f"{path}: annotations", "an object", annotations)
     prefixes: tuple[str, ...] = tuple(settings[ANNOTATION_PREFIXES])
-    found: dict[str, str] = {}
+    asking: dict[str, str] = {}
     for key in sorted(annotations):
         if key.startswith(prefixes):
             value = annotations[key]
             if type(value) is not str:
                 raise wrong_type(f"{path}: annotations[{key!r}]", "a string", value)
-            found[key] = value
-    return found
+            asking[key] = value
+    return asking
 
 
 def devices_by_annotation(annotations: dict[str, str]) -> tuple[str, ...] | None:
@@ -198,21 +198,26 @@ def is_privileged(process: "Document", path: str) -> bool:
     return "CAP_SYS_ADMIN" in list_at(capabilities, "bounding", f"{path}: process.capabilities")
 
 
+def are_qualified(devices: tuple[str, ...]) -> bool:
+    """Whether there are devices, and all are named with vendor and class."""
+    return bool(devices) and not any(name[:1] == "=" for name in qualify(devices, ""))
+
+
 def qualify(devices: tuple[str, ...], kind: str) -> tuple[str, ...]:
-    """Return qualified names: a name that is none is a device of the default kind, "" is its none.
+    """Return qualified names: any other name is a device of the default kind, "" its ``none``.
 
     Raises `NvidiaRuntimeError` for more devices than any machine has.
     """
     if len(devices) > MOST_DEVICES:
         what = f"the container asks for {len(devices)} devices, the limit is {MOST_DEVICES}"
         raise NvidiaRuntimeError(what, hint="name fewer, or ask for all")
-    found: dict[str, None] = {}
+    qualified: dict[str, None] = {}
     for name in devices:
         if "=" in name and "/" in name:
             from nvidia_runtime.cdi import names  # only for what looks like a qualified name
 
             if names.is_qualified(name):
-                found[name] = None
+                qualified[name] = None
                 continue
-        found[f"{kind}={name or 'none'}"] = None
-    return tuple(found)
+        qualified[f"{kind}={name or 'none'}"] = None
+    return tuple(qualified)

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an image requires of CUDA, driver, architecture and brand: NVIDIA_REQUIRE_*.
 
-Nothing is looked up here; `host.facts` says what the host has.  Ring: create, where a container
-that gets devices requires something.
+Loaded where a container that gets devices requires something; `host.facts` says what the host has.
 """
 
 from nvidia_runtime.admission import request
+from nvidia_runtime.document import TRUE
 from nvidia_runtime.errors import NvidiaRuntimeError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.store.snapshot import Settings
+
+ROOT = "nvidia-container-cli.root"
 PREFIX = "NVIDIA_REQUIRE_"
 # Not a requirement but a choice of files, in csv mode.
 JETPACK = "NVIDIA_REQUIRE_JETPACK"
 DISABLE = "NVIDIA_DISABLE_REQUIRE"
-# What Go's strconv.ParseBool takes for true.
-TRUE = ("1", "t", "T", "TRUE", "true", "True")
 VERSIONS = ("cuda", "driver", "arch")
 NAMES = {"cuda": "CUDA", "driver": "driver", "arch": "compute capability", "brand": "brand"}
 MARKS = "<>=!"
@@ -23,6 +26,8 @@ SKIPPED = "skipped"
 # More digits than int takes; no version has as many.
 MOST_DIGITS = 18
 
+INVALID = "invalid semantic version"
+INVALID_STRING = f"invalid version string: {INVALID}"
 MET, UNMET, UNKNOWN, MALFORMED = "met", "unmet", "unknown", "malformed"
 
 Version = tuple[int, int, int, bool, str]
@@ -40,24 +45,24 @@ class Verdict:
 
 
 class _MalformedError(ValueError):
-    """A requirement that is no requirement."""
+    """A text that is not a requirement."""
 
 
 def read(environment: dict[str, str]) -> dict[str, str]:
-    """Return the requirements by their variables, none if NVIDIA_DISABLE_REQUIRE says so."""
+    """Return the requirements by their variables, nothing if NVIDIA_DISABLE_REQUIRE says so."""
     if environment.get(DISABLE) in TRUE:
         return {}
-    found = {
+    requirements = {
         name: value
         for name, value in environment.items()
         if name.startswith(PREFIX) and not name.startswith(JETPACK)
     }
     if request.is_legacy_image(environment):
-        version = _version(environment["CUDA_VERSION"])
+        version = version_of(environment["CUDA_VERSION"])
         # A malformed one stays as it is written, for the message.
         wanted = f"{version[0]}.{version[1]}" if version else environment["CUDA_VERSION"]
-        found["CUDA_VERSION"] = f"cuda>={wanted}"
-    return found
+        requirements["CUDA_VERSION"] = f"cuda>={wanted}"
+    return requirements
 
 
 def judge(environment: dict[str, str], host: dict[str, str], rule: str) -> list[str]:
@@ -77,8 +82,8 @@ def judge(environment: dict[str, str], host: dict[str, str], rule: str) -> list[
 def check(requirements: dict[str, str], host: dict[str, str]) -> Verdict:
     """Compare with what the host has: cuda, driver, arch and brand; one left out is unknown.
 
-    Spaces separate alternatives, commas what must hold together; a property that we have never
-    heard of is skipped.  What is not met goes before what cannot be understood, and that before
+    Spaces separate alternatives, commas what must hold together; an unknown property is
+    skipped.  What is not met goes before what cannot be understood, and that before
     what cannot be known.
     """
     worst = Verdict(MET)
@@ -139,22 +144,22 @@ def _holds(factor: str, host: dict[str, str]) -> "bool | str | None":
     if name not in NAMES:
         return SKIPPED
     if not operator:
-        raise _MalformedError(f"{factor!r} is no comparison")
+        raise _MalformedError(f"{factor!r} is not a comparison")
     if name not in VERSIONS:
         return _compare(host[name], operator, value) if name in host else None
-    wanted = _version(value)
+    wanted = version_of(value)
     if wanted is None:
-        raise _MalformedError(f"{value!r} in {factor!r} is no version")
-    has = _version(host.get(name, ""))
+        raise _MalformedError(f"{value!r} in {factor!r} is not a version")
+    has = version_of(host.get(name, ""))
     return None if has is None else _compare(has, operator, wanted)
 
 
 def _split(factor: str) -> tuple[str, str, str]:
-    """Split PROPERTY OPERATOR VALUE; without an operator that is one, it is empty."""
-    found = [at for at in map(factor.find, MARKS) if at >= 0]
-    if not found:
-        raise _MalformedError(f"{factor!r} is no comparison")
-    at = min(found)
+    """Split PROPERTY OPERATOR VALUE; a lone "!" is no operator, which is then empty."""
+    places = [at for at in map(factor.find, MARKS) if at >= 0]
+    if not places:
+        raise _MalformedError(f"{factor!r} is not a comparison")
+    at = min(places)
     if factor[at : at + 2] in ("!=", "<=", ">="):
         return factor[:at], factor[at : at + 2], factor[at + 2 :]
     if factor[at] == "!":
@@ -168,12 +173,7 @@ def _compare(has: "Version | str", operator: str, wanted: "Version | str") -> bo
     return order in ORDERS[operator]
 
 
-def is_version(text: str) -> bool:
-    """Whether a text is one to three numbers, as in CUDA_VERSION."""
-    return _version(text) is not None
-
-
-def _version(text: str) -> "Version | None":
+def version_of(text: str) -> "Version | None":
     """Read one to three numbers as a version; a pre-release comes before its release."""
     numbers, dash, pre = text.removeprefix("v").partition("+")[0].partition("-")
     parts = numbers.split(".")
@@ -220,6 +220,19 @@ def _remedy(name: str, operator: str, value: str) -> str:
     return ""
 
 
+def enforce(environment: dict[str, str], settings: "Settings") -> None:
+    """Raise `NvidiaRuntimeError` for what is not met, or cannot be judged, in csv mode."""
+    if not read(environment):
+        return
+    from nvidia_runtime.host import cuda, facts  # asks libcuda
+    from nvidia_runtime.host.driver import Driver
+
+    host = facts.read() | cuda.facts(Driver(str(settings[ROOT]) or "/"))
+    if failure := strict(environment, host):
+        hint = f"set {DISABLE}=true in the container if it runs here all the same"
+        raise NvidiaRuntimeError(f"requirements not met: {failure}", hint=hint)
+
+
 def strict(environment: dict[str, str], host: dict[str, str]) -> str:
     """Judge as the toolkit does in csv mode; return its sentence, "" if everything is met.
 
@@ -229,7 +242,7 @@ def strict(environment: dict[str, str], host: dict[str, str]) -> str:
     terms: list[list[list[tuple[str, str, str]]]] = []
     try:
         for variable, text in read(environment).items():
-            if variable == "CUDA_VERSION" and not is_version(environment[variable]):
+            if variable == "CUDA_VERSION" and version_of(environment[variable]) is None:
                 return (
                     "failed to get image requirements: failed to get version: invalid CUDA "
                     f"version {environment[variable]}: {INVALID_STRING}"
@@ -249,12 +262,8 @@ def strict(environment: dict[str, str], host: dict[str, str]) -> str:
     return ""
 
 
-INVALID = "invalid semantic version"
-INVALID_STRING = f"invalid version string: {INVALID}"
-
-
 def _strict_alternatives(text: str) -> list[list[tuple[str, str, str]]]:
-    found = []
+    alternatives = []
     for term in text.split(" "):
         factors = []
         for factor in term.split(","):
@@ -265,19 +274,19 @@ def _strict_alternatives(text: str) -> list[list[tuple[str, str, str]]]:
             name, operator, value = _split(factor)
             if name not in NAMES:
                 continue
-            if name in VERSIONS and _version(value) is None:
+            if name in VERSIONS and version_of(value) is None:
                 raise _MalformedError(INVALID_STRING)
             factors.append((name, operator, value))
         if factors:
-            found.append(factors)
-    return found
+            alternatives.append(factors)
+    return alternatives
 
 
 def _strict_failure(factors: list[tuple[str, str, str]], host: dict[str, str]) -> str:
     for name, operator, value in factors:
         has = host.get(name, "")
         if name in VERSIONS:
-            version, wanted = _version(has), _version(value)
+            version, wanted = version_of(has), version_of(value)
             if version is None or wanted is None:
                 return f"invalid value for {name}: {INVALID}"
             holds = _compare(version, operator, wanted)

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Container Device Interface's nouns; nothing here knows NVIDIA."""
+"""The Container Device Interface's nouns; nothing here knows NVIDIA.
+
+Ring: elsewhere, but for `names`.
+"""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Container edits: from the form of a CDI spec to that of the runtime-spec.
 
-The result is what `oci.edit.apply` takes, but for the device nodes, which `resolve.fill_nodes`
-completes from the host at every create.  Ring: elsewhere; the snapshot keeps the result.
+The snapshot keeps the result, which is what `oci.edit.apply` takes but for the device nodes:
+`sources.specs.fill_nodes` completes those from the host at every create.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ RDT = (
 
 
 def _pick(source: Edits, keys: tuple[str, ...]) -> Edits:
-    """Take the fields that are set; Go's decoder knows no difference between empty and absent."""
+    """Return the fields that are set; Go's decoder does not tell empty from absent."""
     unset: tuple[object, ...] = (None, "", [])
     return {key: source[key] for key in keys if key in source and source[key] not in unset}
 
 
 def _hook(hook: Edits) -> Edits:
-    """Return a hook; one of the toolkit's never goes without an environment of its own.
+    """Return a hook; one of the toolkit's always gets an environment of its own.
 
-    runc before 1.3 would hand it the container's, LD_PRELOAD and all (CVE-2025-23266): specs from
-    before that was known are still about.
+    runc before 1.3 would give it the container's, LD_PRELOAD included (CVE-2025-23266), and specs
+    that were generated before that was known are still in use.
     """
     picked = _pick(hook, HOOK)
     if "env" not in picked and hook["path"].rpartition("/")[2] in TOOLKIT_HOOKS:

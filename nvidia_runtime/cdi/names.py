@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qualified device names, ``vendor/class=device`` (CDI SPEC.md, "Kind" and "Device name").
 
-Ring: create; loaded when a request has a name that may be qualified.
+Ring: create, where a request has a name that may be qualified.
 """
 
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -38,7 +38,7 @@ def kind_complaint(kind: str) -> str:
 
 
 def name_complaint(what: str, name: str) -> str:
-    """Say what is wrong with a vendor or a class; names of one letter are names like others."""
+    """Say what is wrong with a vendor or a class; one letter is enough."""
     if not name:
         return f"empty {what}"
     if name[0] not in LETTERS:

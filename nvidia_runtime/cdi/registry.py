@@ -2,7 +2,7 @@
 """The CDI registry: which file supplies which device (CDI SPEC.md, "CDI JSON Specification").
 
 Spec files lie in spec dirs, not deeper; a later dir has the higher priority.  A broken file harms
-no other; a device that two files of one dir describe belongs to neither.  Ring: elsewhere.
+no other; a device that two files of one dir describe belongs to neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 class SpecFile:
-    """A spec that could be read: its path, its dir's priority, its document and its digest."""
+    """A file that holds a valid spec; ``priority`` is the number of its spec dir."""
 
     __slots__ = ("path", "priority", "sha256", "spec")
 
@@ -42,7 +42,7 @@ class Registry:
 
 
 def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:
-    """Read every spec file of the spec dirs; ``progress`` is told how many of how many are read."""
+    """Read every spec file of the spec dirs; ``progress`` gets their number, and that of all."""
     registry = Registry()
     conflicts: dict[str, tuple[int, set[str]]] = {}
     files = [
@@ -53,8 +53,8 @@ def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:
     for number, (path, priority) in enumerate(files):
         if progress:
             progress(number, len(files))
-        if found := _read_file(path, priority, registry):
-            _add(found, registry, conflicts)
+        if file := _read_file(path, priority, registry):
+            _add(file, registry, conflicts)
     for name, (priority, paths) in conflicts.items():
         holder = registry.devices.get(name)
         if holder and holder[0].priority == priority:
@@ -64,17 +64,17 @@ def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:
     return registry
 
 
-def _add(found: SpecFile, registry: Registry, conflicts: dict[str, tuple[int, set[str]]]) -> None:
+def _add(file: SpecFile, registry: Registry, conflicts: dict[str, tuple[int, set[str]]]) -> None:
     """Enter a file's devices; the later dir wins, two files of one dir are a conflict."""
-    for device in found.spec["devices"]:
-        name = f"{found.spec['kind']}={device['name']}"
+    for device in file.spec["devices"]:
+        name = f"{file.spec['kind']}={device['name']}"
         holder = registry.devices.get(name)
-        if holder and holder[0].priority == found.priority and holder[0].path != found.path:
-            paths = conflicts.setdefault(name, (found.priority, set()))[1]
-            paths.update((holder[0].path, found.path))
-        elif name not in conflicts or conflicts[name][0] < found.priority:
+        if holder and holder[0].priority == file.priority and holder[0].path != file.path:
+            paths = conflicts.setdefault(name, (file.priority, set()))[1]
+            paths.update((holder[0].path, file.path))
+        elif name not in conflicts or conflicts[name][0] < file.priority:
             conflicts.pop(name, None)
-        registry.devices[name] = (found, device)
+        registry.devices[name] = (file, device)
 
 
 def _files(folder: str, registry: Registry) -> list[str]:
@@ -87,7 +87,7 @@ def _files(folder: str, registry: Registry) -> list[str]:
     except NotADirectoryError:
         return [folder] if _is_spec(folder) else []
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         registry.errors.append(NvidiaRuntimeError(f"cannot read the spec dir: {reason}", folder))
         return []
     paths = [os.path.join(folder, name) for name in names if _is_spec(name)]
@@ -115,7 +115,7 @@ def _contents(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not os.path.isfile(path):
-                raise NvidiaRuntimeError("is no regular file", path)
+                raise NvidiaRuntimeError("is not a regular file", path)
             return file.read(cdi_spec.LARGEST + 1)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None

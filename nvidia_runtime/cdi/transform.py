@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CDI spec for another place: its paths below another root.  Ring: elsewhere."""
+"""A CDI spec for another place: its paths below another root."""
 
 from __future__ import annotations
 
 import copy
 import posixpath
 
-from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.cdi import versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Edits = dict[str, Any]
 
 RELATIVE_TO = ("host", "container")
-# Who resolves a hook's paths: these run in the container's mounts, the others in the host's.
+# The paths of these hooks are the container's, those of the others the host's.
 IN_CONTAINER = ("createContainer", "startContainer")
 
 
@@ -38,9 +38,8 @@ def root(spec: Spec, old: str, new: str, relative_to: str) -> Spec:
             _move_host(edits, old, new)
         elif edits:
             _move_container(edits, old, new)
-    least = cdi_spec.minimum_version(moved)
-    versions = cdi_spec.VERSIONS
-    if versions.index(moved["cdiVersion"].removeprefix("v")) < versions.index(least):
+    least = versions.minimum(moved)
+    if versions.is_older(moved["cdiVersion"], least):
         moved["cdiVersion"] = least
     return moved
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML as the CDI library reads it: YAML 1.1's scalars, no dates, no repeated keys.
-
-Ring: elsewhere.
-"""
+"""YAML as the CDI library reads it: YAML 1.1's scalars, no dates, no repeated keys."""
 
 from __future__ import annotations
 
@@ -15,23 +12,24 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 
 # A CDI spec has seven levels.
 DEEPEST = 50
+TOO_DEEP = f"is nested deeper than {DEEPEST} levels"
 NAMES = {"True": "true", "False": "false", "None": "null"}
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """PyYAML's safe loader with its own resolvers: its tables belong to every user of PyYAML."""
+    """PyYAML's safe loader with resolvers of its own: those of PyYAML are shared by all users."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
-    """Construct a mapping: no repeated keys; what ``<<`` merges gives way to what is written.
+    """Construct a mapping without repeated keys; ``<<`` gives way to what is written.
 
     PyYAML's own merging copies pairs, so that nested merges of aliases grow without bound.
     """
-    found: dict[str, Any] = {}
+    written: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
         value = loader.construct_object(value_node, deep=True)
@@ -46,10 +44,10 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
             if isinstance(key, (dict, list, set)):
                 raise _error("a key must be a scalar", key_node)
             key = NAMES.get(str(key), str(key))  # by the text: True == 1
-        if key in found:
+        if key in written:
             raise _error(f"repeated key {key!r}", key_node)
-        found[key] = value
-    return {**merged, **found} if merged else found
+        written[key] = value
+    return {**merged, **written} if merged else written
 
 
 def _error(what: str, node: yaml.Node) -> yaml.MarkedYAMLError:
@@ -102,6 +100,8 @@ def load(data: bytes, path: str, most: int) -> object:
         raise NvidiaRuntimeError(what, path) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if mark and _open_brackets(text[: mark.index]) > DEEPEST:
+            raise NvidiaRuntimeError(TOO_DEEP, path) from None
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise NvidiaRuntimeError(f"is not YAML: {place}{error.problem}", path) from None
     except (
@@ -123,7 +123,7 @@ def load(data: bytes, path: str, most: int) -> object:
 
 
 def _refuse_bombs(text: str, path: str, most: int) -> None:
-    """Look at the events before anything is built: libyaml's composer recurses on the C stack."""
+    """Check the events before anything is built: libyaml's composer recurses on the C stack."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Base)):
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
@@ -131,13 +131,18 @@ def _refuse_bombs(text: str, path: str, most: int) -> None:
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
         if depth > DEEPEST:
-            raise NvidiaRuntimeError(f"is nested deeper than {DEEPEST} levels", path)
+            raise NvidiaRuntimeError(TOO_DEEP, path)
         if count > most:
             raise NvidiaRuntimeError(f"has more than {most} values", path)
 
 
+def _open_brackets(text: str) -> int:
+    """Count the brackets that are not closed: libyaml looks ahead, and has a limit of its own."""
+    return sum(text.count(letter) for letter in "[{") - sum(text.count(letter) for letter in "]}")
+
+
 def _is_larger(value: object, most: int) -> bool:
-    """Whether a walk through a document, aliases followed, meets more than ``most`` values."""
+    """Whether a document has more than ``most`` values, with each alias counted as its value."""
     count = 0
     stack = [value]
     while stack:

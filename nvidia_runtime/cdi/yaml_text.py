@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A CDI spec as YAML text, in the layout of the CDI library of Go: four columns a level.
 
-Ring: elsewhere; a hand-written emitter, since PyYAML knows no such layout and takes its time.
+A hand-written emitter: PyYAML has no such layout, and is slow.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 INDENT = 4
-# The last character with an escape of four digits.
+# The last character that has an escape of four digits.
 LAST = 0xFFFF
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-# A string of these that also begins as below is nothing but a string in any version of YAML.
+# A text of these characters that begins with one of BEGINNINGS is a string in all versions of YAML.
 DIGITS = frozenset("0123456789")
 PLAIN = LETTERS | DIGITS | frozenset("/_.+=:@-")
 BEGINNINGS = ("/", "../", "--")
@@ -25,7 +25,7 @@ WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
 def dumps(document: dict[str, Any]) -> str:
-    """Write a document of mappings, lists, texts, numbers and booleans."""
+    """Write a document of mappings, lists, strings, numbers and booleans."""
     return "---\n" + "".join(f"{line}\n" for line in _mapping(document, ""))
 
 
@@ -61,7 +61,7 @@ def _scalar(value: object) -> str:
         return json.dumps(value)
     if _is_plain(value):
         return value
-    # What JSON writes as two surrogates has an escape of its own.
+    # YAML has one escape for what JSON writes as two surrogates.
     parts = [json.dumps(c)[1:-1] if ord(c) <= LAST else f"\\U{ord(c):08x}" for c in value]
     return f'"{"".join(parts)}"'
 

@@ -16,11 +16,10 @@ from typing import Any
 from plumbum import cli
 from plumbum.cli import switches
 
-from nvidia_runtime import __version__
+from nvidia_runtime import __version__, document
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.prepare.verbs import FALSE, TRUE
 
-BOOLEANS = {"": False, **dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}
+BOOLEANS = {"": False} | dict.fromkeys(document.TRUE, True) | dict.fromkeys(document.FALSE, False)
 UNKNOWN_COMMAND = 3
 MISUSES = (
     switches.MissingMandatorySwitch,

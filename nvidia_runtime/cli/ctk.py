@@ -14,7 +14,7 @@ from plumbum import cli
 from nvidia_runtime import log
 from nvidia_runtime.cli import environment
 from nvidia_runtime.cli.command import Group
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 
 ROOM = "nvidia_runtime.cli"
 DEBUG = "NVIDIA_CTK_DEBUG"
@@ -113,8 +113,7 @@ def main() -> None:
     except Exception as error:  # a bug
         if "--debug" in sys.argv or "-d" in sys.argv:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        code = _report(NvidiaRuntimeError(what, hint="run it with --debug and report it"))
+        code = _report(internal(error, "--debug"))
     _end(code)
 
 

@@ -62,7 +62,7 @@ def _variables(path: str, *, is_needed: bool) -> dict[str, str]:
             return {}
         raise NvidiaRuntimeError("there is no such file of settings", path) from None
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         raise NvidiaRuntimeError(f"cannot be read: {reason}", path) from None
 
 

@@ -23,8 +23,8 @@ def read(path: str) -> bytes:
             return file.read(LARGEST + 1)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
-    except ValueError as error:  # a NUL in the path
-        raise NvidiaRuntimeError(str(error), path) from None
+    except ValueError as error:
+        raise NvidiaRuntimeError(os_reason(error), path) from None
 
 
 def name(path: str) -> str:
@@ -47,7 +47,7 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except (ValueError, RuntimeError) as error:  # a NUL in the path, a loop of links
-        raise NvidiaRuntimeError(str(error), path) from None
+        raise NvidiaRuntimeError(os_reason(error), path) from None
 
 
 def _is_special(path: str) -> bool:

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nvidia_runtime import schemas
+from nvidia_runtime.cdi import fields as cdi_fields
 from nvidia_runtime.cdi import spec as cdi_spec
-from nvidia_runtime.cdi import yaml_document
+from nvidia_runtime.cdi import versions, yaml_document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 MOST = 100
@@ -24,7 +25,7 @@ UNKNOWN_KEY = re.compile(r"unknown key '([^']*)'")
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 # Valid values that replace what a check refused, where the document needs a value.
 DEVICE = {"name": "a", "containerEdits": {"env": ["A=b"]}}
-DOCUMENT = {"cdiVersion": cdi_spec.VERSIONS[-1], "kind": "a/b", "devices": [DEVICE]}
+DOCUMENT = {"cdiVersion": versions.VERSIONS[-1], "kind": "a/b", "devices": [DEVICE]}
 ITEMS: dict[str, Any] = {
     "devices": DEVICE,
     "deviceNodes": {"path": "/a"},
@@ -173,7 +174,7 @@ def normalised(value: Any, form: str) -> Any:
         return [normalised(item, form) for item in value]
     if not isinstance(value, dict):
         return value
-    fields = cdi_spec.FIELDS[form]
+    fields = cdi_fields.FIELDS[form]
     return {key: _normalised_field(key, item, fields.get(key, "")) for key, item in value.items()}
 
 

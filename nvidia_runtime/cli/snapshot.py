@@ -84,7 +84,7 @@ def _machine(path: str) -> str:
         data = files.read_own(path)
         header = json.loads(data[: data.index(b"\n")])
         config_path, variant = header["key"][2], header["key"][4]
-        found = machine_file.Machine(data, header["key"])
+        found = machine_file.MachineFile(data, header["key"])
         verdict = "fresh" if found.is_fresh() else "stale: the next create reads the machine"
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
         return f"{path}: cannot be read"

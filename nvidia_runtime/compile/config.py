@@ -123,8 +123,8 @@ def read(path: str) -> str:
     except UnicodeDecodeError as error:
         what = f"is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
-    except ValueError as error:  # a NUL in the path
-        raise NvidiaRuntimeError(str(error), where=path) from None
+    except ValueError as error:
+        raise NvidiaRuntimeError(os_reason(error), where=path) from None
 
 
 def decode(text: str, path: str) -> dict[str, Any]:

@@ -1,26 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of the state folder: written whole, if what they were made from holds still.
-
-Ring: elsewhere; loaded when a stamp differs.
-"""
+"""The files of the state folder: written whole, if what they were made from does not change."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
 
+from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.store import files, record
 
 MOST_FILES = 16
 # Of each, all but the youngest are dropped.
 KEPT = ("snapshot-", "machine-")
-# What killed processes leave; the last one by older versions.
+# What killed processes leave, of this and of older versions.
 LEFT = (".snapshot-", ".machine-")
 # A file changed so shortly ago could change again without a change of its times: the kernel's clock
 # of file times ticks every 1 to 10 ms, some file systems count whole seconds.
 SETTLED_NS = 50_000_000
 SETTLED_SECONDS_NS = 2_000_000_000
+
+
+def text(value: object) -> str:
+    """Return a field of a line: compact JSON, in ASCII."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def edits(part: dict[str, Any]) -> str:
+    """Return the edits of a spec, or of a device of one, in the runtime-spec's form."""
+    return text(cdi_edits.prepare(part.get("containerEdits") or {}))
 
 
 def is_settled(stamps: list[list[Any]], began: int) -> bool:

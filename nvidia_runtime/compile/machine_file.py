@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make machine files: what this machine has, generated once, for all creates to come.
-
-Ring: elsewhere; loaded when a stamp differs.
-"""
+"""Make machine files: what this machine has, generated once, for all creates to come."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.compile import keep
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import assemble, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
+from nvidia_runtime.host import machine as host_machine
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.generate.options import Generated
     from nvidia_runtime.host.machine import Machine as HostMachine
-    from nvidia_runtime.store.machine_file import Machine
+    from nvidia_runtime.store.machine_file import MachineFile
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
     Stamps = dict[str, list[Any]]
@@ -52,45 +48,49 @@ JIT = "nvidia-container-runtime.modes.jit-cdi"
 CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
 
 
-def sources(ids: tuple[str, ...], known: Snapshot, variant: str) -> list[Source]:
+def sources(ids: tuple[str, ...], snapshot: Snapshot, variant: str) -> list[Source]:
     """Look ids up in a new machine file, else in the machine, which is asked once for both.
 
     Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
     """
-    options = options_for(known.settings, variant)
-    found = generator.look(options)
-    devices, missing = machine_file.sources(ids, _compile(known, variant, options, found))
-    return devices if not missing else _exactly(options.but(ids=ids), variant, found)
+    options = options_for(snapshot.settings, variant)
+    machine = generator.look(options)
+    devices, missing = machine_file.sources(ids, _compile(snapshot, variant, options, machine))
+    return devices if not missing else _exactly(options.but(ids=ids), variant, machine)
 
 
-def _compile(known: Snapshot, variant: str, options: Options, found: HostMachine) -> Machine:
-    """Generate, give the machine, and keep it for the next create if nothing is in flux."""
+def _compile(
+    snapshot: Snapshot, variant: str, options: Options, machine: HostMachine
+) -> MachineFile:
+    """Generate and return a machine file, and keep it for the next create if nothing is in flux."""
     began = time.time_ns()
     before = _kernel_stamps()
-    generated = generator.generate(options, found)
-    key = machine_file.key(known, variant)
-    stamps = _stamps(generated, before, known, options.driver_root)
-    data = _text(key, generated, stamps, platform_of(found))
+    generated = generator.generate(options, machine)
+    key = machine_file.key(snapshot, variant)
+    stamps = _stamps(generated, before, snapshot, options.driver_root)
+    data = _text(key, generated, stamps, platform_of(machine))
     if before == _kernel_stamps() and keep.is_settled(stamps["files"], began):
         folder = files.state_folder(make=True)
         keep.keep(folder and machine_file.file_of(folder, key), data)
-    return machine_file.Machine(data, key)
+    return machine_file.MachineFile(data, key)
 
 
-def _exactly(options: Options, variant: str, found: HostMachine) -> list[Source]:
+def _exactly(options: Options, variant: str, machine: HostMachine) -> list[Source]:
     """Generate for ids that the machine file lacks, which the machine may know all the same.
 
     A MIG device has another name since driver 470; WSL takes any.
     """
     options.strategies = ("index",)
-    generated = generator.generate(options, found)
+    generated = generator.generate(options, machine)
     if generated.problems:
         raise NvidiaRuntimeError("; ".join(dict.fromkeys(generated.problems.values())))
     parts = [*generated.spec["devices"], generated.spec]
-    origin = _dump({"generator": variant})
+    origin = keep.text({"generator": variant})
     return [
         Source(
-            f"{machine_file.KIND}={part['name']}" if "name" in part else "", origin, _edits(part)
+            f"{machine_file.KIND}={part['name']}" if "name" in part else "",
+            origin,
+            keep.edits(part),
         )
         for part in parts
     ]
@@ -116,14 +116,14 @@ def options_for(settings: Settings, variant: str) -> Options:
     return options
 
 
-def platform_of(found: HostMachine | None = None) -> str:
+def platform_of(machine: HostMachine | None = None) -> str:
     """Return the mode that ``auto`` means, asked of NVML where files leave it open.
 
-    ``found`` has asked it already if it is the host itself, whose driver decides.
+    ``machine`` has asked it already if it is the host itself, whose driver decides.
     """
     if mode := platform.mode():
         return mode
-    return platform.ask(found if found and found.driver.root == "/" else None)
+    return host_machine.auto_mode(machine if machine and machine.driver.root == "/" else None)
 
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
 def _kernel_stamps() -> Stamps:
     """Read what tells of other GPUs, another driver, another partition of a GPU."""
     addresses = machine_file.list_names(GPUS)
-    bound = [f"{folder}/{each}" for folder in (GPUS, BOUND) for each in addresses or ()]
+    bound = [f"{folder}/{name}" for folder in (GPUS, BOUND) for name in addresses or ()]
     gpus = machine_file.list_names(CAPABILITIES)
     lists = [[GPUS, addresses], [CAPABILITIES, gpus]]
     for gpu in gpus or ():
@@ -148,17 +148,17 @@ def _kernel_stamps() -> Stamps:
         if instances is None:
             continue
         lists.append([mig, instances])
-        for each in instances:
-            if each.startswith("gi"):
-                lists.append([f"{mig}/{each}", machine_file.list_names(f"{mig}/{each}")])
+        for name in instances:
+            if name.startswith("gi"):
+                lists.append([f"{mig}/{name}", machine_file.list_names(f"{mig}/{name}")])
     return {
-        "texts": [[path, machine_file.read_text(path)] for path in TEXTS],
+        "texts": [[path, files.read_text(path)] for path in TEXTS],
         "lists": lists,
         "objects": [[path, machine_file.object_number(path)] for path in (MODULE, *bound)],
     }
 
 
-def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) -> Stamps:
+def _stamps(generated: Generated, kernel: Stamps, snapshot: Snapshot, root: str) -> Stamps:
     """Stamp everything that the edits name, and what was looked at to make them."""
     nodes: dict[str, None] = {}
     watched: dict[str, None] = {}
@@ -169,7 +169,7 @@ def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) ->
         for node in edits.get("deviceNodes") or ():
             nodes[node.get("hostPath") or node["path"]] = None
         mounted |= dict.fromkeys(mount["hostPath"] for mount in edits.get("mounts") or ())
-    watched[str(known.settings[f"{CSV}.mount-spec-path"])] = None
+    watched[str(snapshot.settings[f"{CSV}.mount-spec-path"])] = None
     watched |= dict.fromkeys(root.rstrip("/") + path for path in LATE)
     for path in generated.watched:
         if not path.startswith(KERNEL_FOLDERS):
@@ -177,7 +177,7 @@ def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) ->
         elif os.path.isdir(path):
             lists.append([path, machine_file.list_names(path)])
         else:
-            texts.append([path, machine_file.read_text(path)])
+            texts.append([path, files.read_text(path)])
     # A file comes and goes with a change of its folder; what is in it does not count.
     watched |= dict.fromkeys(path for path in mounted if os.path.dirname(path) not in watched)
     return {
@@ -190,34 +190,34 @@ def _stamps(generated: Generated, kernel: Stamps, known: Snapshot, root: str) ->
 
 
 def _node(path: str) -> list[Any]:
-    found = os.lstat(path)
-    return [path, found.st_rdev, found.st_mode, found.st_gid]
+    status = os.lstat(path)
+    return [path, status.st_rdev, status.st_mode, status.st_gid]
 
 
 def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> bytes:
     spec = generated.spec
     origin = {"generator": key[4]}
-    lines = [_dump(stamps), f"@0\t{_dump(origin)}\t{_edits(spec)}"]
+    lines = [keep.text(stamps), f"@0\t{keep.text(origin)}\t{keep.edits(spec)}"]
     order: dict[str, int] = {}  # by edits: a device's names all lead to the same
     everything: list[dict[str, Any]] = []
     for device in [*spec["devices"], *generated.hidden]:
         if device["name"] == "all":  # of WSL, which has no other
             continue
-        edits = _edits(device)
+        edits = keep.edits(device)
         if edits not in order and device in spec["devices"]:
             everything.append(device)
         number = order.setdefault(edits, len(order))
         lines.append(f"{machine_file.KIND}={device['name']}\t{number}\t{edits}")
-    lines.append(f"{machine_file.KIND}=all\t0\t{_edits(_all(everything or spec['devices']))}")
+    lines.append(f"{machine_file.KIND}=all\t0\t{keep.edits(_all(everything or spec['devices']))}")
     lines.append(f'{machine_file.KIND}=none\t0\t{{"env":["{assemble.EMPTY}"]}}')
     problems = dict(generated.problems)
     if problems:
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))
         lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
-    lines += [f"!{machine_file.KIND}={name}\t{_dump(text)}" for name, text in problems.items()]
+    lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]
     rest = "\n".join([*lines, ""])
     header = {"key": key, "length": len(rest), "platform": mode}
-    return f"{_dump(header)}\n{rest}".encode("ascii")
+    return f"{keep.text(header)}\n{rest}".encode("ascii")
 
 
 def _all(devices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -228,17 +228,9 @@ def _all(devices: list[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for device in devices:
         for field, values in device["containerEdits"].items():
-            known = merged.setdefault(field, [])
+            present = merged.setdefault(field, [])
             for value in values:
-                if value in known:
-                    known.remove(value)
-                known.append(value)
+                if value in present:
+                    present.remove(value)
+                present.append(value)
     return {"containerEdits": merged}
-
-
-def _edits(part: dict[str, Any]) -> str:
-    return _dump(cdi_edits.prepare(part.get("containerEdits") or {}))
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))

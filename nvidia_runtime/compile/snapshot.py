@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make snapshots: read config.toml and the CDI specs once, for all creates to come.
-
-Ring: elsewhere; loaded when a stamp differs.
-"""
+"""Make snapshots: read config.toml and the CDI specs once, for all creates to come."""
 
 from __future__ import annotations
 
@@ -10,10 +7,8 @@ import json
 import os
 import sys
 import time
-from typing import Any
 
 from nvidia_runtime import __version__
-from nvidia_runtime.cdi import edits
 from nvidia_runtime.compile import config, keep
 from nvidia_runtime.generate import changes
 from nvidia_runtime.store import files, snapshot
@@ -43,21 +38,21 @@ def settings(path: str) -> Snapshot:
     return _publish(ConfigFile(path, stamp, values, warnings), None, began)
 
 
-def registry(known: Snapshot) -> Snapshot:
+def registry(compiled: Snapshot) -> Snapshot:
     """Compile the CDI specs for the settings of a snapshot."""
     from nvidia_runtime.cdi import registry as cdi_registry  # YAML and hashes, only for specs
 
     began = time.time_ns()
-    found = cdi_registry.read(known.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
-    source = ConfigFile(known.config, known.stamp, known.settings, known.warnings)
-    return _publish(source, found, began)
+    specs = cdi_registry.read(compiled.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
+    source = ConfigFile(compiled.config, compiled.stamp, compiled.settings, compiled.warnings)
+    return _publish(source, specs, began)
 
 
-def files_of(known: Snapshot, kinds: set[str]) -> list[tuple[str, str]]:
+def files_of(compiled: Snapshot, kinds: set[str]) -> list[tuple[str, str]]:
     """List the spec files, with their digests, that describe devices of some kinds."""
     numbers: dict[str, None] = {}
-    found = []
-    lines = known.data.decode("ascii").splitlines()[2:] if known.devices_at else []
+    spec_files = []
+    lines = compiled.data.decode("ascii").splitlines()[2:] if compiled.devices_at else []
     for line in lines:
         name, number, _ = line.split("\t", 2)
         if name.partition("=")[0] in kinds:
@@ -65,12 +60,12 @@ def files_of(known: Snapshot, kinds: set[str]) -> list[tuple[str, str]]:
     for line in lines:
         name, origin, _ = line.split("\t", 2)
         if name in numbers:
-            found.append((json.loads(origin)["file"], json.loads(origin)["sha256"]))
-    return found
+            spec_files.append((json.loads(origin)["file"], json.loads(origin)["sha256"]))
+    return spec_files
 
 
 def _progress() -> Callable[[int, int], None]:
-    """Tell somebody who waits at a terminal what takes so long; a fast compile says nothing."""
+    """Tell at a terminal what takes so long; a fast compile says nothing."""
     began = time.monotonic()
 
     def tell(number: int, count: int) -> None:
@@ -97,29 +92,29 @@ class ConfigFile:
         self.warnings = warnings
 
 
-def _publish(source: ConfigFile, found: Registry | None, began: int) -> Snapshot:
+def _publish(source: ConfigFile, registry: Registry | None, began: int) -> Snapshot:
     """Return the snapshot, and keep it for the next create if nothing is in flux."""
-    data = _text(source, found)
-    stamps = [[source.path, *(source.stamp or ())], *(found.stamps if found else ())]
+    data = _text(source, registry)
+    stamps = [[source.path, *(source.stamp or ())], *(registry.stamps if registry else ())]
     if all(entry[0][:1] == "/" for entry in stamps) and keep.is_settled(stamps, began):
         folder = files.state_folder(make=True)
         keep.keep(folder and snapshot.file_of(folder, source.path), data)
     return Snapshot(data)
 
 
-def _text(source: ConfigFile, found: Registry | None) -> bytes:
+def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
-    if found:
-        lines.append(_dump(found.stamps))
+    if registry:
+        lines.append(keep.text(registry.stamps))
         numbers: dict[str, int] = {}
-        for name, (file, device) in found.devices.items():
+        for name, (file, device) in registry.devices.items():
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
                 origin = {"file": file.path, "sha256": file.sha256}
                 if version := changes.driver_version(file.spec):
                     origin["driver"] = version
-                lines.append(f"@{numbers[file.path]}\t{_dump(origin)}\t{_edits(file.spec)}")
-            lines.append(f"{name}\t{numbers[file.path]}\t{_edits(device)}")
+                lines.append(f"@{numbers[file.path]}\t{keep.text(origin)}\t{keep.edits(file.spec)}")
+            lines.append(f"{name}\t{numbers[file.path]}\t{keep.edits(device)}")
     rest = "\n".join([*lines, ""]) if lines else ""
     header = {
         "format": [snapshot.FORMAT, __version__],
@@ -128,14 +123,6 @@ def _text(source: ConfigFile, found: Registry | None) -> bytes:
         "stamp": source.stamp,
         "settings": source.settings,
         "warnings": source.warnings,
-        "devices": found is not None,
+        "devices": registry is not None,
     }
-    return f"{_dump(header)}\n{rest}".encode("ascii")
-
-
-def _edits(part: dict[str, Any]) -> str:
-    return _dump(edits.prepare(part.get("containerEdits") or {}))
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return f"{keep.text(header)}\n{rest}".encode("ascii")

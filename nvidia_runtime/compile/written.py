@@ -2,7 +2,7 @@
 """Which CDI spec files this program wrote, and with which options: so that it may write them anew.
 
 A file is ours as long as its digest is the one that was remembered; whoever edits it makes it
-theirs.  Ring: elsewhere.
+theirs.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ OTHERS_WRITE = 0o022
 
 def remember(path: str, data: bytes, options: Options) -> None:
     """Note that a spec file is ours; where no note can be kept it is a file like any other."""
-    known = {name: entry for name, entry in _read().items() if os.path.exists(name)}
-    known.pop(os.path.realpath(path), None)
+    entries = {name: entry for name, entry in _read().items() if os.path.exists(name)}
+    entries.pop(os.path.realpath(path), None)
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "options": _dump(options)}
-    known[os.path.realpath(path)] = entry
-    kept = dict(list(known.items())[-MOST:])
+    entries[os.path.realpath(path)] = entry
+    kept = dict(list(entries.items())[-MOST:])
     with contextlib.suppress(NvidiaRuntimeError):
         output.write(FILE, json.dumps(kept, indent=1).encode())
 
@@ -52,10 +52,10 @@ def _read() -> dict[str, Any]:
             # It says what is run as us.
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & OTHERS_WRITE:
                 return {}
-            found = json.load(file)
+            entries = json.load(file)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _dump(options: Options) -> dict[str, Any]:

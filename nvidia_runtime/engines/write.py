@@ -64,7 +64,7 @@ def read(path: str) -> str | None:
     except OSError as error:
         raise _failed("cannot be read", path, error) from None
     except ValueError as error:  # a NUL in the path
-        raise NvidiaRuntimeError(str(error), repr(path)) from None
+        raise NvidiaRuntimeError(os_reason(error), repr(path)) from None
     if len(data) > LARGEST:
         raise NvidiaRuntimeError("is larger than 32 MiB", path)
     try:
@@ -132,7 +132,7 @@ def _replace(path: str, text: str | None) -> None:
     except OSError as error:
         raise _failed("cannot be written", path, error) from None
     except ValueError as error:  # a NUL, or half of a surrogate pair
-        raise NvidiaRuntimeError(f"cannot be written: {error}", repr(path)) from None
+        raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", repr(path)) from None
 
 
 def _target(path: str) -> str:

@@ -7,7 +7,7 @@ Ring: elsewhere.
 from __future__ import annotations
 
 from nvidia_runtime.cdi import names
-from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.cdi import versions as cdi_versions
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import entries, hooks
 
@@ -133,8 +133,8 @@ def _check(devices: list[Device]) -> None:
 
 
 def _version(made: Spec, wanted: str) -> str:
-    least = cdi_spec.minimum_version(made)
-    versions = cdi_spec.VERSIONS
+    least = cdi_versions.minimum(made)
+    versions = cdi_versions.VERSIONS
     if not wanted:
         return least
     if wanted not in versions:

@@ -6,15 +6,14 @@ Ring: elsewhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from nvidia_runtime.host import facts
 
 Spec = dict[str, Any]
 Edits = dict[str, Any]
 
-# The driver's version, in the names of the libraries that every GPU needs.
-VERSIONED = re.compile(r"/lib(?:cuda|nvidia-ml)\.so\.(\d+(?:\.\d+)+)$")
 MOST_NAMED = 8
 
 
@@ -54,10 +53,7 @@ def differences(old: Spec | None, new: Spec) -> list[str]:
 
 def driver_version(spec: Spec) -> str:
     """Return the version of the driver whose libraries a spec mounts, "" if it mounts none."""
-    for path in _mounts(spec):
-        if match := VERSIONED.search(path):
-            return match[1]
-    return ""
+    return next(filter(None, map(facts.library_version, _mounts(spec))), "")
 
 
 def _sets(noun: str, old: Iterable[str], new: Iterable[str]) -> list[str]:

@@ -76,4 +76,4 @@ def _text(file: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return os_reason(error) if isinstance(error, OSError) else str(error)
+    return os_reason(error)

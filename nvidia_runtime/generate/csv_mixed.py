@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.generate.options import Options
-    from nvidia_runtime.host.gpus import Gpu
+    from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.host.machine import Machine
     from nvidia_runtime.host.nodes import Node
 

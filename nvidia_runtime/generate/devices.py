@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.generate.options import Options
-    from nvidia_runtime.host.gpus import Gpu, Mig
+    from nvidia_runtime.host.gpu import Gpu, Mig
     from nvidia_runtime.host.machine import Machine
 
     Edits = dict[str, Any]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.generate.options import Options
     from nvidia_runtime.host.machine import Machine
+    from nvidia_runtime.store.snapshot import Settings
 
     Edits = dict[str, Any]
 
@@ -32,6 +33,8 @@ NODES = {
 # cuFile reads its settings, and asks udev which disks are behind a file.
 GDS_FILE = "/etc/cufile.json"
 GDS_FOLDER = "/run/udev"
+ROOT = "nvidia-container-cli.root"
+NO_GIDS = "features.no-additional-gids-for-device-nodes"
 
 
 def generate(options: Options, machine: Machine) -> Generated:
@@ -51,6 +54,12 @@ def generate(options: Options, machine: Machine) -> Generated:
         *[driver_root.join(machine.driver.root, path) for path in _files(options.mode)],
     ]
     return generated
+
+
+def configured(gate: str, settings: Settings) -> Edits:
+    """Return the edits of a gate as the settings have it, empty without a node of it."""
+    root = str(settings[ROOT]) or "/"
+    return edits(gate, root, root, not settings[NO_GIDS])
 
 
 def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.host import platform
+from nvidia_runtime.host import machine
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
 
@@ -43,7 +43,7 @@ def generate(options: Options, found: Machine | None = None) -> Generated:
     found = found or look(options)
     warning = ""
     if options.mode == "auto":
-        detected = platform.detect(found)
+        detected = machine.kind(found)
         options = options.but(mode=PLATFORMS[detected])
         warning = UNKNOWN if detected == "unknown" else ""
     if options.mode not in MODULES:

@@ -53,4 +53,4 @@ def write(path: str, data: bytes) -> None:
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except ValueError as error:  # a NUL in the path
-        raise NvidiaRuntimeError(str(error), path) from None
+        raise NvidiaRuntimeError(os_reason(error), path) from None

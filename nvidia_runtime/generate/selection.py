@@ -7,7 +7,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.host.gpus import Gpu, Mig
+    from nvidia_runtime.host.gpu import Gpu, Mig
 
 ALL = "all"
 # A container may ask for anything, as often as it likes.

@@ -51,7 +51,7 @@ def open_root(path: str) -> resolver.Place:
     try:
         root = resolver.open_root(path)
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         what = f"the container's root cannot be opened: {reason}"
         raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
     here, status = posix.stat("/"), root.status()

@@ -6,9 +6,6 @@ Ring: elsewhere; csv mode, where an image requires something.
 
 from __future__ import annotations
 
-import os
-import select
-
 from nvidia_runtime.host import child
 
 TYPE_CHECKING = False
@@ -22,29 +19,12 @@ PATIENCE = 10.0
 
 
 def facts(installed: Driver, patience: float = PATIENCE) -> dict[str, str]:
-    """Return cuda and arch, each only if libcuda tells it; asked in a process of its own.
-
-    A library of the driver's may crash or hang; that costs the answer, not the caller.
-    """
-    found = installed.libraries(LIBRARY)
-    if not found:
+    """Return cuda and arch, each only if libcuda tells it; it is asked in a child."""
+    libraries = installed.libraries(LIBRARY)
+    if not libraries:
         return {}
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            os.write(writer, _ask(found[0]).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    try:
-        ready, _, _ = select.select([reader], [], [], patience)
-        text = os.read(reader, 256).decode() if ready else ""
-    finally:
-        os.close(reader)
-        child.end(pid)
-    return dict(line.split("=", 1) for line in text.splitlines())
+    data, _ = child.ask(lambda: _ask(libraries[0]).encode(), patience)
+    return dict(line.split("=", 1) for line in data.decode().splitlines())
 
 
 def _ask(library: str) -> str:

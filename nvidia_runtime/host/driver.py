@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nvidia_runtime.host import ldcache
+from nvidia_runtime.host import facts, ldcache
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci.lowlevel import DEFAULT_PATH
 
@@ -27,8 +27,6 @@ LIBRARY_FOLDERS = (
 )
 # XDG Base Directory Specification.
 DATA_FOLDERS = ("/usr/local/share", "/usr/share")
-# The libraries whose file names tell the driver's version.
-VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 
 
 class Driver:
@@ -174,18 +172,16 @@ def version(driver: Driver) -> str:
 
     The first library counts, in the order of folders and names.
     """
-    for prefix in VERSIONED:
+    for prefix in facts.VERSIONED:
         for library in driver.libraries(f"{prefix}*.*"):
-            name = os.path.basename(library)
-            found = name[len(prefix) :]
-            if name.startswith(prefix) and all(part.isdigit() for part in found.split(".")):
+            if found := facts.library_version(library):
                 return found
     return ""
 
 
 def has_version(driver: Driver, version: str) -> bool:
     """Whether the libraries of a version of the driver are here."""
-    return any(driver.libraries(f"{prefix}{version}") for prefix in VERSIONED)
+    return any(driver.libraries(f"{prefix}{version}") for prefix in facts.VERSIONED)
 
 
 def library_folders(driver: Driver, version: str) -> tuple[str, ...]:

@@ -8,9 +8,6 @@ d3dukmdt.h; on Linux a WCHAR has four bytes.  Ring: elsewhere.
 from __future__ import annotations
 
 import ctypes
-import os
-import select
-import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import child
@@ -23,8 +20,6 @@ MAX_PATH = 260
 # WDDM 2.8 is the first that lends a GPU to Linux.
 OLDEST_DRIVER = 2800
 MOST_ADAPTERS = 256
-MOST_ANSWER = 1 << 16
-NOWHERE = "/dev/null"
 
 
 class AdapterInfo(ctypes.Structure):
@@ -85,60 +80,21 @@ def driver_stores(library: str, patience: float) -> list[str]:
 
     Raises `NvidiaRuntimeError` if the library does not answer within ``patience`` seconds.
     """
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _be_child(library, writable)
-    os.close(writable)
-    try:
-        data = _listen(readable, time.monotonic() + patience)
-    finally:
-        os.close(readable)
-        status = child.end(pid)
-    hint = "in Windows, run 'wsl --update' and look after the GPU's driver; then 'wsl --shutdown'"
-    if data is None:
-        what = f"did not answer within {patience:g} s"
-        raise NvidiaRuntimeError(what, where=library, hint=hint)
+    data, ending = child.ask(lambda: _answer(library), patience)
     kind, _, text = data.decode("utf-8", "replace").partition("\n")
     if kind == "stores":
         return [line for line in text.split("\n") if line]
-    ended = f"ended by signal {status & 0x7F}" if status & 0x7F else "ended without an answer"
-    raise NvidiaRuntimeError(text or ended, where=library, hint=hint)
+    hint = "in Windows, run 'wsl --update' and look after the GPU's driver; then 'wsl --shutdown'"
+    raise NvidiaRuntimeError(text or ending, where=library, hint=hint)
 
 
-def _listen(readable: int, deadline: float) -> bytes | None:
-    """Read to the end; ``None`` if that takes too long."""
-    data = b""
-    poll = select.poll()
-    poll.register(readable, select.POLLIN)
-    while (left := deadline - time.monotonic()) > 0:
-        if poll.poll(left * 1000):
-            part = os.read(readable, MOST_ANSWER)
-            data += part
-            if not part or len(data) > MOST_ANSWER:
-                return data
-    return None
-
-
-def _be_child(library: str, writable: int) -> None:
-    """Write the answer, whatever happens never return.
-
-    It holds nothing that an engine waits for: it may hang in the kernel and outlive us.
-    """
+def _answer(library: str) -> bytes:
+    """Return the answer of the child: the word ``stores``, or ``error``, and lines."""
     try:
-        nowhere = os.open(NOWHERE, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-        os.closerange(3, writable)
-        os.closerange(writable + 1, os.sysconf("SC_OPEN_MAX"))
-        try:
-            answer = "\n".join(["stores", *_ask(ctypes.CDLL(library))])
-        except (OSError, AttributeError, ValueError) as error:
-            answer = f"error\n{error}"
-        os.write(writable, answer.encode("utf-8", "replace"))
-        os._exit(0)
-    finally:
-        os._exit(1)
+        answer = "\n".join(["stores", *_ask(ctypes.CDLL(library))])
+    except (OSError, AttributeError, ValueError) as error:
+        answer = f"error\n{error}"
+    return answer.encode("utf-8", "replace")
 
 
 def _ask(library: ctypes.CDLL) -> list[str]:

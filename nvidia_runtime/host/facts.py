@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel says of the driver, without NVML: its version, and with it the CUDA version.
+"""The driver's version and the CUDA version that it brings, without NVML.
 
 Architecture and brand of a GPU are NVML's to say.  Ring: create.
 """
 
-import posix
+from nvidia_runtime.store import files
 
-MODULE = "/sys/module/nvidia/version"
-# Says it in a sentence; the only one of both in some sandboxes and virtual machines.
-PROC = "/proc/driver/nvidia/version"
-MOST_BYTES = 4096
+# The libraries that every GPU needs, whose names end with the driver's version.
+VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 # The CUDA version of a driver branch, in the order of branches: "CUDA Toolkit and Corresponding
 # Driver Versions" in the release notes of the CUDA Toolkit, Linux.  A branch that is not in it is
 # unknown: 430 told 10.1 or 10.2, by its releases.
@@ -52,19 +50,20 @@ BRANCHES = {
 
 def read(root: str = "") -> dict[str, str]:
     """Return driver and cuda, each only if it is known; ``root`` is where /sys and /proc are."""
-    version = driver_version(root)
+    version = files.loaded_driver(root)
     if not version:
         return {}
     cuda = BRANCHES.get(int(version.partition(".")[0]))
     return {"driver": version, "cuda": cuda} if cuda else {"driver": version}
 
 
-def driver_version(root: str = "") -> str:
-    """Return the version of the loaded kernel module, "" if there is none."""
-    for path in (MODULE, PROC):
-        for word in _first_line(root.rstrip("/") + path).split():
-            if _is_version(word):
-                return word
+def library_version(path: str) -> str:
+    """Return the driver's version in the name of one of its libraries, "" if it tells none."""
+    name = path.rpartition("/")[2]
+    for prefix in VERSIONED:
+        version = name.removeprefix(prefix)
+        if version != name and files.is_driver_version(version):
+            return version
     return ""
 
 
@@ -78,22 +77,3 @@ def branch_with(cuda: str) -> int:
         if [int(part) for part in version.split(".")] >= wanted:
             return branch
     return 0
-
-
-def _first_line(path: str) -> str:
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
-    except (OSError, ValueError):
-        return ""
-    try:
-        return posix.read(descriptor, MOST_BYTES).decode("utf-8", "replace").partition("\n")[0]
-    except OSError:
-        return ""
-    finally:
-        posix.close(descriptor)
-
-
-def _is_version(word: str) -> bool:
-    """Whether a word is numbers with dots: 535.104.05, not x86_64 nor 2023."""
-    parts = word.split(".")
-    return len(parts) > 1 and len(word) < 32 and all(p.isascii() and p.isdigit() for p in parts)

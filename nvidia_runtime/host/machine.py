@@ -6,16 +6,17 @@ Each is looked at when it is first asked for, and once.  Ring: elsewhere.
 
 from __future__ import annotations
 
+import os
+
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.host import driver, facts, mig, proc
+from nvidia_runtime.host import driver, mig, platform, proc
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.host.driver import Driver
     from nvidia_runtime.host.nvml import Answer
-
-NVML = "libnvidia-ml.so.1"
 
 
 class Machine:
@@ -40,14 +41,14 @@ class Machine:
 
     def has_nvml(self) -> bool:
         """Whether the driver's management library is installed."""
-        return bool(self.driver.libraries(NVML))
+        return bool(self.driver.libraries(platform.NVML))
 
     def nvml(self) -> Answer:
         """Ask NVML for its GPUs, once.  Raises `NvidiaRuntimeError` if it does not answer."""
         if self._answer is None:
             from nvidia_runtime.host import nvml  # only where /proc does not say enough
 
-            found = self.driver.libraries(NVML)
+            found = self.driver.libraries(platform.NVML)
             if not found:
                 raise _no_nvml(self.driver.root)
             count = len(driver_root.names(self.kernel_root + proc.GPUS))
@@ -67,7 +68,7 @@ class Machine:
         """
         if not self._version:
             asked = self._answer.driver if self._answer else ""
-            loaded = asked or facts.driver_version(self.kernel_root)
+            loaded = asked or files.loaded_driver(self.kernel_root)
             self._version = loaded or driver.version(self.driver)
         return self._version
 
@@ -76,6 +77,38 @@ class Machine:
         return list(self._answer.warnings) if self._answer else []
 
 
+def auto_mode(host: Machine | None = None) -> str:
+    """Return what ``auto`` means where NVML must be asked for it, which may take seconds.
+
+    ``host`` is this host if it was looked at before: it is not asked a second time.
+    """
+    host = host or Machine(Driver("/"))
+    return platform.CSV if kind(host) == "tegra" else platform.JIT
+
+
+def kind(machine: Machine) -> str:
+    """Say whether a machine is wsl, tegra or nvml, or unknown."""
+    root = machine.driver.root.rstrip("/")
+    if platform.is_wsl(root):
+        return "wsl"
+    node = machine.dev_root.rstrip("/") + platform.NODE
+    if os.path.lexists(node) and machine.driver.libraries(platform.DXCORE):
+        return "wsl"
+    if not machine.has_nvml():
+        return "tegra" if platform.is_tegra(root, machine.kernel_root) else "unknown"
+    if platform.is_soc(root, machine.kernel_root) and _has_integrated_gpu(machine):
+        return "tegra"
+    return "nvml"
+
+
+def _has_integrated_gpu(machine: Machine) -> bool:
+    try:
+        return any(platform.is_integrated(gpu.name) for gpu in machine.nvml().gpus)
+    except NvidiaRuntimeError:
+        return False
+
+
 def _no_nvml(root: str) -> NvidiaRuntimeError:
     hint = "install the driver there, or set the driver root (nvidia-container-cli.root)"
-    return NvidiaRuntimeError(f"has no {NVML}: no driver is installed", where=root, hint=hint)
+    what = f"has no {platform.NVML}: no driver is installed"
+    return NvidiaRuntimeError(what, where=root, hint=hint)

@@ -12,7 +12,7 @@ from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.host.gpus import Mig
+    from nvidia_runtime.host.gpu import Mig
 
 # The minor numbers of all instances that there could be: thousands of lines on any machine.
 MINORS = "/proc/driver/nvidia-caps/mig-minors"

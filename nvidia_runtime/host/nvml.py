@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
 import sys
 import time
 
-from nvidia_runtime.host import nvml_problems, proc
-from nvidia_runtime.host.gpus import Gpu, Mig
+from nvidia_runtime.host import child, nvml_problems, proc
+from nvidia_runtime.host.gpu import Gpu, Mig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ PROGRESS_AFTER = 0.3
 # After a GPU that says nothing the others get this part of the time: all may be sick, and an engine
 # waits.
 HURRY = 4
-# Seconds that a child gets to end; one that hangs in the kernel does not, and is left.
-GRACE = 1.0
-TICK = 0.001
 # Without persistence mode a GPU takes a second or more; with it, milliseconds.
 SLOW = 0.25
 
@@ -162,71 +157,34 @@ def _mig(told: Line) -> Mig:
 
 def _run_child(walk: _Walk) -> None:
     """Have a child walk the GPUs that are left, until it ends, crashes or takes too long."""
-    readable, writable = os.pipe()
-    # Where it is ignored, nobody is told how a child ended.
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    parent = os.getpid()
-    pid = os.fork()
-    if not pid:
-        try:
-            from nvidia_runtime.host import nvml_child  # of no use to us
-
-            nvml_child.become(walk.library, set(walk.found), writable, parent)
-        finally:  # whatever happens: there must be no second one of us
-            os._exit(1)
-    os.close(writable)
-    problem = ""
-    try:
-        problem = _listen(walk, readable)
-        status = None if problem else _wait(pid)
-    except BaseException:
-        problem = "interrupted"
-        raise
-    finally:
-        os.close(readable)
-        if problem:
-            os.kill(pid, signal.SIGKILL)
-            _wait(pid)
-        signal.signal(signal.SIGCHLD, before)
-    if not walk.is_done:
-        walk.lose(problem or _ending(status))
+    with child.Child(lambda say: _walk_in_child(walk, say)) as asked:
+        problem = _listen(walk, asked)
+        if not walk.is_done:
+            walk.lose(problem or asked.ending())
 
 
-def _listen(walk: _Walk, readable: int) -> str:
+def _walk_in_child(walk: _Walk, say: child.Say) -> None:
+    from nvidia_runtime.host import nvml_calls  # of no use to us
+
+    nvml_calls.walk(walk.library, set(walk.found), say)
+
+
+def _listen(walk: _Walk, asked: child.Child) -> str:
     """Read the child's lines until all is said or it ends; say what is wrong if that takes long."""
     rest = b""
-    poll = select.poll()
-    poll.register(readable, select.POLLIN)
     while not walk.is_done:
         walk.show_progress()
         left = walk.time_left()
         if left <= 0:
             allowed = walk.allowance()
             walk.has_silent = True
-            return f"did not answer within {allowed:g} s"
-        if not poll.poll(min(left, PROGRESS_AFTER) * 1000):
+            return child.silent(allowed)
+        data = asked.read(min(left, PROGRESS_AFTER))
+        if data is None:
             continue
-        data = os.read(readable, 1 << 16)
         if not data:
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             walk.take(json.loads(line))
     return ""
-
-
-def _wait(pid: int) -> int | None:
-    """Return how a child ended, ``None`` if it does not end by and by."""
-    end = time.monotonic() + GRACE
-    while time.monotonic() < end:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(TICK)
-    return None
-
-
-def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"crashed ({signal.Signals(-code).name})"
-    return "hangs at its end" if code is None else f"ended with exit code {code}"

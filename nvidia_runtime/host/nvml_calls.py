@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The calls of libnvidia-ml that a CDI spec needs, through ctypes; run in a child of ours.
 
-Structures are read from plain buffers, by the offsets of nvml.h.  Ring: elsewhere.
+The child writes a line of JSON for each step, and one for each GPU.  Structures are read from plain
+buffers, by the offsets of nvml.h.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
+
+from nvidia_runtime.host.nvml_problems import NO_SYMBOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nvidia_runtime.host.child import Say
+
 # nvmlReturn_t.
 INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, FUNCTION_NOT_FOUND = 2, 3, 6, 13
-# Ours: the library lacks the function.
-NO_SYMBOL = -1
 TEXT = 96
 BUFFER = 256
 # nvmlPciInfo_t: char busIdLegacy[16], five unsigned integers, char busId[32].
@@ -86,6 +90,38 @@ class Nvml:
             return f"error {code}"
         function.restype = ctypes.c_char_p
         return (function(code) or b"").decode("utf-8", "replace")
+
+
+def walk(library: str, done: set[int], say: Say) -> None:
+    """Ask about all GPUs but those that are done."""
+
+    def tell(**line: object) -> None:
+        say(json.dumps(line).encode() + b"\n")
+
+    try:
+        nvml = Nvml(library)
+        driver, cuda = driver_versions(nvml)
+        count = nvml.number("nvmlDeviceGetCount_v2")
+        tell(driver=driver, cuda=cuda, count=count)
+        for index in range(count):
+            if index not in done:
+                tell(at=index)
+                tell(gpu=index, **_gpu_or_error(nvml, index))
+        tell(done=True)
+    except OSError as error:
+        tell(error=0, text=str(error), call="dlopen")
+    except NvmlError as error:
+        tell(error=error.code, text=error.text, call=error.call)
+
+
+def _gpu_or_error(nvml: Nvml, index: int) -> dict[str, Any]:
+    """Ask about a GPU; that the library lacks a function is no fault of the GPU."""
+    try:
+        return gpu(nvml, index)
+    except NvmlError as error:
+        if error.code == NO_SYMBOL:
+            raise
+        return {"error": error.code, "text": error.text, "call": error.call}
 
 
 def driver_versions(nvml: Nvml) -> tuple[str, str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Line = dict[str, Any]
 
-# Ours, as in nvml_calls, which is not loaded here: the library lacks the function.
+# Ours: the library lacks the function.
 NO_SYMBOL = -1
 # nvmlReturn_t: what it means here, and what to do.
 INITIALISATION = {

@@ -6,10 +6,6 @@
 
 import posix
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from nvidia_runtime.host.machine import Machine
-
 CSV = "csv"
 JIT = "jit-cdi"
 RELEASE = "/etc/nv_tegra_release"
@@ -37,7 +33,7 @@ MOST_CACHE = 1 << 24
 
 
 def mode(root: str = "") -> str:
-    """Return what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide: `ask`.
+    """Return what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide.
 
     Only a SoC with NVML is such a machine: NVML may name its own GPU, or a card beside it.
     """
@@ -47,31 +43,6 @@ def mode(root: str = "") -> str:
     if has_nvml(root):
         return ""
     return CSV if is_tegra(root) else JIT
-
-
-def ask(found: "Machine | None" = None) -> str:
-    """Return what ``auto`` means where NVML must be asked for it, which may take seconds.
-
-    ``found`` is the host if it was looked at before: then it is asked no second time.
-    """
-    if found is None:
-        from nvidia_runtime.host.driver import Driver  # seldom
-        from nvidia_runtime.host.machine import Machine
-
-        found = Machine(Driver("/"))
-    return CSV if detect(found) == "tegra" else JIT
-
-
-def detect(machine: "Machine") -> str:
-    """Say whether a machine is wsl, tegra or nvml, or unknown."""
-    root = machine.driver.root.rstrip("/")
-    if is_wsl(root) or (_exists(machine.dev_root + NODE) and machine.driver.libraries(DXCORE)):
-        return "wsl"
-    if not machine.has_nvml():
-        return "tegra" if is_tegra(root, machine.kernel_root) else "unknown"
-    if is_soc(root, machine.kernel_root) and _has_integrated_gpu(machine):
-        return "tegra"
-    return "nvml"
 
 
 def is_integrated(name: str) -> bool:
@@ -108,23 +79,6 @@ def has_nvml(root: str) -> bool:
     if any(_is_file(f"{root}{folder}/{NVML}") for folder in NVML_FOLDERS):
         return True
     return f"/{NVML}\0".encode() in _read(root + CACHE, MOST_CACHE)
-
-
-def _has_integrated_gpu(machine: "Machine") -> bool:
-    from nvidia_runtime.errors import NvidiaRuntimeError
-
-    try:
-        return any(is_integrated(gpu.name) for gpu in machine.nvml().gpus)
-    except NvidiaRuntimeError:
-        return False
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.lstat(path)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _is_file(path: str) -> bool:

@@ -4,23 +4,9 @@
 from __future__ import annotations
 
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.host.gpu import Gpu
 
 GPUS = "/proc/driver/nvidia/gpus"
-
-
-class Gpu:
-    """A GPU: its PCI bus id as sysfs writes it, its UUID, the minor number of its node.
-
-    ``minor`` is the N of /dev/nvidiaN, which need not be the index; -1 if it is not told.
-    """
-
-    __slots__ = ("bus_id", "minor", "name", "uuid")
-
-    def __init__(self, bus_id: str, uuid: str, minor: int, name: str = "") -> None:
-        self.bus_id = bus_id
-        self.name = name
-        self.uuid = uuid
-        self.minor = minor
 
 
 def gpus(root: str) -> list[Gpu]:
@@ -30,8 +16,9 @@ def gpus(root: str) -> list[Gpu]:
     that of a GPU that is lost may, has its index all the same.
     """
     folder = driver_root.join(root, GPUS)
-    listed = [(name, information(f"{folder}/{name}/information")) for name in _names(folder)]
-    return [_gpu(name, fields) for name, fields in listed if fields.get("GPU Excluded") != "Yes"]
+    files = [(name, information(f"{folder}/{name}/information")) for name in _names(folder)]
+    used = [(name, fields) for name, fields in files if fields.get("GPU Excluded") != "Yes"]
+    return [_gpu(index, name, fields) for index, (name, fields) in enumerate(used)]
 
 
 def information(path: str) -> dict[str, str]:
@@ -51,11 +38,14 @@ def bus_id(text: str) -> str:
     return text[4:] if len(domain) == len("00000000") and domain.startswith("0000") else text
 
 
-def _gpu(name: str, fields: dict[str, str]) -> Gpu:
+def _gpu(index: int, name: str, fields: dict[str, str]) -> Gpu:
+    gpu = Gpu(index)
+    gpu.bus_id = bus_id(fields.get("Bus Location", name))
+    gpu.uuid = fields.get("GPU UUID", "")
+    gpu.name = fields.get("Model", "")
     minor = fields.get("Device Minor", "")
-    found = bus_id(fields.get("Bus Location", name))
-    uuid = fields.get("GPU UUID", "")
-    return Gpu(found, uuid, int(minor) if minor.isdigit() else -1, fields.get("Model", ""))
+    gpu.minor = int(minor) if minor.isdigit() else -1
+    return gpu
 
 
 def _names(folder: str) -> list[str]:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of an OCI runtime, as runc and crun read it.  Ring: pass-through.
+"""The command line of an OCI runtime, as runc and crun read it.
 
 Global flags come first, the first other word is the command, the rest belongs to the command
 (https://github.com/opencontainers/runc/blob/main/docs/specs-conformance.md and crun(1)).
 """
+
+from nvidia_runtime.document import FALSE
 
 # Flags that take the next word as their value unless they are written with "=".
 GLOBAL_VALUES = frozenset(
@@ -12,12 +14,10 @@ GLOBAL_VALUES = frozenset(
 CREATE_VALUES = frozenset(
     ("bundle", "b", "console-socket", "pidfd-socket", "pid-file", "preserve-fds", "config", "f")
 )
-# What Go's strconv.ParseBool takes for false.
-FALSE = ("false", "0", "f", "F", "FALSE", "False")
 
 
 class Invocation:
-    """One call of the runtime: the words as given, and what we must know of them."""
+    """One call of the runtime: its words, and what they say that matters to us."""
 
     __slots__ = (
         "bundle",
@@ -48,7 +48,7 @@ class Invocation:
 def parse(words: list[str]) -> Invocation:
     """Read the global flags, the command and, of ``create``, the bundle and the container's id.
 
-    What is wrong with a create is its ``complaint``: the flags of the log are read all the same.
+    What is wrong with a create is its ``complaint``, so that the flags of the log still count.
     """
     invocation = Invocation(words)
     rest = _read_globals(invocation)
@@ -86,7 +86,7 @@ def _read_globals(invocation: Invocation) -> int:
 
 
 def _read_create(invocation: Invocation, at: int) -> None:
-    """Read the bundle, which may also follow the id: engines differ, runc of old accepts it."""
+    """Read the flags and the id, in any order: some engines put the bundle last."""
     words = invocation.words
     while at < len(words):
         word = words[at]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's config.json on the disk: read once, replaced whole or not at all.  Ring: create."""
+"""A bundle's config.json on the disk: read once, replaced as a whole or not at all."""
 
 import posix
 
@@ -16,7 +16,7 @@ NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 
 
 class Bundle:
-    """config.json as it was found: its path, its bytes' document, its mode and owner."""
+    """A config.json that was read: its path, its document, its mode and owner."""
 
     __slots__ = ("gid", "mode", "path", "spec", "uid")
 
@@ -38,7 +38,7 @@ def read(folder: str, name: str = "config.json") -> Bundle:
     try:
         stat = posix.fstat(descriptor)
         if stat.st_mode & 0o170000 != 0o100000:
-            raise NvidiaRuntimeError("is no regular file", where=path, hint=HINT)
+            raise NvidiaRuntimeError("is not a regular file", where=path, hint=HINT)
         data = _read_all(descriptor, stat.st_size, path)
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -50,6 +50,23 @@ def read(folder: str, name: str = "config.json") -> Bundle:
             f"must be a JSON object, not {document.kind(spec)}", where=path, hint=HINT
         )
     return Bundle(path, spec, stat)
+
+
+def root_path(spec: "Document", folder: str) -> str:
+    """Return the absolute path of the container's root, "" where config.json does not say it.
+
+    A relative one is in the bundle ``folder``, "" for the working directory.
+    """
+    root = spec.get("root")
+    path = root.get("path") if type(root) is dict else None
+    return absolute(path, folder) if type(path) is str and path else ""
+
+
+def absolute(path: str, folder: str) -> str:
+    """Return the absolute path of what is named in a bundle."""
+    if path[:1] != "/" and folder:
+        path = f"{folder}/{path}"
+    return path if path[:1] == "/" else f"{posix.getcwd()}/{path}"
 
 
 HINT = "the engine or 'runc spec' writes this file; see the OCI runtime-spec, config.md"
@@ -71,16 +88,15 @@ def _read_all(descriptor: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
-    reason = os_reason(error) if isinstance(error, OSError) else str(error)
     return NvidiaRuntimeError(
-        f"cannot read the container's configuration: {reason}",
+        f"cannot read the container's configuration: {os_reason(error)}",
         where=path,
         hint="--bundle must name a folder with a config.json; the default is the working directory",
     )
 
 
 def write(bundle: Bundle) -> None:
-    """Replace config.json by the edited document: mode and owner stay, a reader sees old or new."""
+    """Replace config.json by the edited document, in one step; its mode and owner stay."""
     try:
         data = document.dumps(bundle.spec)
     except (ValueError, RecursionError):
@@ -110,8 +126,8 @@ def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[posix.write(descriptor, rest) :]
-    made = posix.fstat(descriptor)
-    if made.st_uid != bundle.uid or made.st_gid != bundle.gid:
+    new = posix.fstat(descriptor)
+    if new.st_uid != bundle.uid or new.st_gid != bundle.gid:
         posix.fchown(descriptor, bundle.uid, bundle.gid)
     posix.fchmod(descriptor, bundle.mode)  # after the owner: a change of owner clears set-id bits
 

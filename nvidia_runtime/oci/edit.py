@@ -2,23 +2,20 @@
 """Edits of an OCI runtime-spec document, in place.  The only module that changes one.
 
 Everything that is not edited stays as it is, unknown fields too; a field of a wrong type is an
-error with its path only where it has to be edited.  Ring: create.
+error with its path only where it has to be edited.
 """
 
-from nvidia_runtime.document import wrong_type
+from nvidia_runtime.document import list_at, object_at, wrong_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nvidia_runtime.document import Document
+
 STAGES = (
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
+    *("prestart", "createRuntime", "createContainer", "startContainer"),
+    *("poststart", "poststop"),
 )
 
 
@@ -41,40 +38,38 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
 
 
 def remove_hooks(spec: "Document", names: tuple[str, ...], path: str) -> bool:
-    """Take prestart hooks whose program has one of these names out; say whether there were any."""
+    """Remove the prestart hooks whose program has one of these names; say if there were any."""
     if not spec.get("hooks"):
         return False
-    hooks = _object(spec, "hooks", path)
-    found = _list(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
-    kept = [hook for hook in found if program_of(hook) not in names]
-    if len(kept) == len(found):
+    present = _prestart_hooks(spec, path)
+    kept = [hook for hook in present if program_of(hook) not in names]
+    if len(kept) == len(present):
         return False
     if kept:
-        hooks["prestart"] = kept
+        spec["hooks"]["prestart"] = kept
     else:
-        del hooks["prestart"]
+        del spec["hooks"]["prestart"]
     return True
 
 
 def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
     """Whether a prestart hook runs a program of one of these names."""
-    hooks = spec.get("hooks")
-    if hooks is None:
-        return False
-    if type(hooks) is not dict:
-        raise wrong_type(f"{path}: hooks", "an object", hooks)
-    found = _list(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
-    return any(program_of(hook) in names for hook in found)
+    return any(program_of(hook) in names for hook in _prestart_hooks(spec, path))
+
+
+def _prestart_hooks(spec: "Document", path: str) -> list[object]:
+    hooks = object_at(spec, "hooks", path)
+    return list_at(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
 
 
 def program_of(hook: object) -> str:
-    """Return the name of the program that a hook runs, "" for what is no hook."""
+    """Return the name of the program that a hook runs, "" for what is not a hook."""
     path = hook.get("path") if type(hook) is dict else None
     return path.rstrip("/").rpartition("/")[2] if type(path) is str else ""
 
 
 def _apply_env(spec: "Document", env: list[str], path: str) -> None:
-    """Set variables; one of the same name goes, since libc reads the first and others the last."""
+    """Set variables in place of those of the same name: libc reads the first, others the last."""
     process = _object(spec, "process", path)
     entries = _list(process, "env", f"{path}: process")
     added = {entry.partition("=")[0]: entry for entry in env}
@@ -116,7 +111,7 @@ def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None
 
 
 def _allowed_last(rules: list[object]) -> list[object]:
-    """Return the rules after the last one that denies: only these are sure to hold."""
+    """Return the rules after the last one that denies: only these certainly hold."""
     for index in range(len(rules) - 1, -1, -1):
         rule = rules[index]
         if type(rule) is not dict or not rule.get("allow"):
@@ -125,7 +120,7 @@ def _allowed_last(rules: list[object]) -> list[object]:
 
 
 def _owner(spec: "Document", path: str) -> "Document":
-    """Return the ids of the container's user, who owns its nodes unless it is root."""
+    """Return the ids of the container's user, who owns its nodes; nothing for root."""
     process = spec.get("process")
     user = process.get("user") if type(process) is dict else None
     if user is None:
@@ -221,19 +216,13 @@ def _clean(path: object) -> object:
 
 def _object(parent: "Document", key: str, path: str) -> "Document":
     """Return the object at ``key``, made where it is missing or null."""
-    value = parent.get(key)
-    if value is None:
-        value = parent[key] = {}
-    if type(value) is not dict:
-        raise wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "an object", value)
-    return value
+    if parent.get(key) is None:
+        parent[key] = {}
+    return object_at(parent, key, path)
 
 
 def _list(parent: "Document", key: str, path: str) -> list[object]:
     """Return the list at ``key``, made where it is missing or null."""
-    value = parent.get(key)
-    if value is None:
-        value = parent[key] = []
-    if type(value) is not list:
-        raise wrong_type(f"{path}{'.' if ': ' in path else ': '}{key}", "a list", value)
-    return value
+    if parent.get(key) is None:
+        parent[key] = []
+    return list_at(parent, key, path)

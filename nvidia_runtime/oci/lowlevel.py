@@ -2,15 +2,15 @@
 """The low-level runtime (runc, crun): where it is, and how this process becomes it.
 
 The runtime must notice no difference to a direct call: undo what CPython does to a process at
-start, keep everything else.  Ring: pass-through.
+start, keep everything else.
 """
 
-import _signal  # `signal` would load enum
 import posix
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
-# Searched after $PATH; podman calls `kill` and `delete` with no PATH at all.
+# Searched after $PATH; podman calls `kill` and `delete` without a PATH.
 DEFAULT_PATH = (
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -24,7 +24,7 @@ LAUNCHER_MARK = b"nvcr_"
 
 
 def find(candidates: list[str], path: str, launcher: str) -> str:
-    """Return the path of the first candidate that can be executed and is not ourselves.
+    """Return the path of the first candidate that can be executed and is not this program.
 
     A candidate with a slash is a path, any other a name that is looked up in ``path`` and the
     default folders; relative entries of ``path`` are ignored.  Raises with exit code 127.
@@ -78,7 +78,7 @@ def is_executable(file: str) -> bool:
 
 
 def is_launcher(file: str, launcher: str) -> bool:
-    """Whether a file is the launcher that called us, or another copy of it (no loop, ever)."""
+    """Whether a file is the launcher that called us, or a copy of it: that would be a loop."""
     try:
         it, us = posix.stat(file), posix.stat(launcher)
         if it.st_ino == us.st_ino and it.st_dev == us.st_dev:
@@ -94,7 +94,7 @@ def is_launcher(file: str, launcher: str) -> bool:
 
 
 def become(runtime: str, words: list[str], ignored: str) -> None:
-    """Replace this process by the runtime; return only by raising."""
+    """Replace this process by the runtime, or raise."""
     undo_start(ignored)
     try:
         # Without an environment argument: order, duplicates and invalid entries stay as they are.
@@ -110,18 +110,18 @@ def become(runtime: str, words: list[str], ignored: str) -> None:
 def undo_start(ignored: str) -> None:
     """Undo what CPython did to this process at its start.
 
-    ``ignored`` names those of the signals that CPython ignores ("pipe", "xfsz") which the caller
-    ignored before, which only the launcher can know.
+    ``ignored`` names the signals ("pipe", "xfsz") that the caller ignored already, as the launcher
+    saw it before CPython ignored both.
     """
     _undo_locale_coercion()
     if "xfsz" not in ignored:
-        _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+        start.reset_signal("SIGXFSZ")
     if "pipe" not in ignored:
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        start.reset_signal("SIGPIPE")
 
 
 def _undo_locale_coercion() -> None:
-    """Take back the LC_CTYPE that CPython sets in a C locale (PEP 538), also under -I."""
+    """Restore LC_CTYPE, which CPython sets in a C locale (PEP 538), also under -I."""
     if posix.environ.get(b"LC_ALL") or posix.environ.get(b"LC_CTYPE") not in (
         b"C.UTF-8",
         b"C.utf8",

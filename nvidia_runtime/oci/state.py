@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a container, which a hook gets on stdin (runtime-spec, runtime.md, "State").
-
-Ring: create, in hooks.
-"""
+"""The state of a container, which a hook gets on stdin (runtime-spec, runtime.md, "State")."""
 
 import posix
 
@@ -16,9 +13,9 @@ HINT = "an OCI runtime calls hooks, and writes the state: see the OCI runtime-sp
 
 
 class State:
-    """What a hook needs of the state; ``pid`` is 0 where there is none.
+    """What a hook needs of the state; ``pid`` is 0 where it is missing.
 
-    ``root`` is the container's, which only crun says.
+    ``root`` is the container's root folder, which only crun names.
     """
 
     __slots__ = ("bundle", "container", "pid", "root")
@@ -33,7 +30,7 @@ class State:
 def read(descriptor: int = 0) -> State:
     """Read a state to its end; ``bundlePath`` is what runtimes before 1.0.0-rc2 called the bundle.
 
-    Raises `NvidiaRuntimeError` where it is no state; an id or a bundle may be missing.
+    Raises `NvidiaRuntimeError` for anything else; an id or a bundle may be missing.
     """
     state = document.loads(_read_all(descriptor), WHERE, HINT)
     if type(state) is not dict:
@@ -65,6 +62,5 @@ def _read_all(descriptor: int) -> bytes:
 
 
 def _wrong_type(name: str, wanted: str, value: object) -> NvidiaRuntimeError:
-    found = str(value) if type(value) in (int, float) else document.kind(value)
-    what = f"must be {wanted}, not {found}"
-    return NvidiaRuntimeError(what, where=f"{WHERE}: {name}", hint=HINT)
+    actual = str(value) if type(value) in (int, float) else "{}"
+    return document.wrong_type(f"{WHERE}: {name}", wanted, value, actual, HINT)

@@ -94,7 +94,7 @@ def _prepare_loader(root: resolver.Place, plan: "Plan", done: list[str]) -> None
     try:
         _name_folders(root, plan.folders, known, done)
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         what = f"ld.so.conf.d cannot be written: {reason}"
         if failed:  # neither of both: the driver's libraries would not be found
             raise NvidiaRuntimeError(what, where="/etc", hint=HINT) from None

@@ -1,123 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do on the host what CDI specs want hooks in the container for: decide what, and how.
+"""What becomes of the hooks among a container's edits: done on the host, or left to a hook.
 
-A hook of NVIDIA's is a few verbs of which we know what they leave behind in the container's root.
-Before the container exists that can be had without running anything in it.  What cannot, since a
-volume will cover it, say, is left to one call of our own hook.  `plan` looks and decides, nothing
-is written; `prepared.carry_out` writes.  Ring: create, where specs have hooks.
+Few specs that people write have hooks, so what knows them is loaded only where there are some.
 """
 
-from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.prepare import steps as takeover
-from nvidia_runtime.prepare import verbs
-from nvidia_runtime.prepare.steps import Plan, Setting
+from nvidia_runtime import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nvidia_runtime.document import Document
-    from nvidia_runtime.prepare.verbs import Step
+    from nvidia_runtime.oci.bundle import Bundle
+    from nvidia_runtime.start import Launch
+    from nvidia_runtime.store.snapshot import Settings
 
 SETTING = "nvidia-container-runtime.in-container-hooks"
-FILTER = "nvidia-container-runtime.device-node-modification"
-STAGE = "createContainer"
-# Never empty: runc before 1.3 would hand on the container's (CVE-2025-23266).
-ENVIRONMENT = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "NVIDIA_CTK_DEBUG=false")
 
 
-def plan(
-    edits: "list[Document]", spec: "Document", folder: str, path: str, setting: Setting
+class Plan:
+    """The edits to apply, the ``reasons`` for the record, and what is to be done on the host."""
+
+    __slots__ = ("_work", "edits", "reasons")
+
+    def __init__(
+        self,
+        edits: "list[Document]",
+        reasons: "list[str] | None" = None,
+        work: "Callable[[], list[str]] | None" = None,
+    ) -> None:
+        self.edits = edits
+        self.reasons = reasons or []
+        self._work = work
+
+    def carry_out(self) -> list[str]:
+        """Do what is to be done before config.json is replaced; return sentences for the record."""
+        return self._work() if self._work else []
+
+
+def plan(  # noqa: PLR0917 (what a create has read so far)
+    edits: "list[Document]",
+    bundle: "Bundle",
+    launch: "Launch",
+    runtime: str,
+    settings: "Settings",
+    mode: str,
 ) -> Plan:
-    """Decide for a container what becomes of the hooks among its edits.
+    """Decide for a container's edits; nothing is written before `Plan.carry_out`.
 
-    ``spec`` is config.json before the edits, in the bundle ``folder``; ``path`` is its path.
+    In legacy mode, and where the setting says so, hooks stay as they are.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
-    calls = [understood(hook) for hook in hooks_of(edits)]
-    if setting.value == "toolkit" or not any(calls):
+    if mode == "legacy" or settings[SETTING] == "toolkit":
         return Plan(edits)
-    made = Plan(edits, root_path(spec, folder), setting.state)
-    steps = [step for call in calls for step in call]
-    left = steps
-    if setting.value != "always":
-        left = takeover.take(made, steps, spec, setting)
-    if left and setting.value == "never":
-        hint = f'set {SETTING} to "auto" to allow a hook for it'
-        raise NvidiaRuntimeError("; ".join(made.reasons), where=f"{path}: hooks", hint=hint)
-    made.edits = _without_hooks(edits, calls, left, setting.program)
-    if made.mounts:
-        made.edits.append({"mounts": made.mounts})
-    if made.seccomp:
-        made.edits.append({"seccomp": made.seccomp})
-    return made
+    if not any("hooks" in edit for edit in edits):
+        return Plan(edits)
+    start.preload(*start.PREPARE)
+    from nvidia_runtime.prepare import takeover
 
-
-def hooks_of(edits: "list[Document]") -> "list[Document]":
-    """List the hooks of the stage in which the toolkit's run."""
-    return [hook for edit in edits for hook in edit.get("hooks", {}).get(STAGE, ())]
-
-
-def understood(hook: "Document") -> "list[Step]":
-    """Return the steps of a hook of NVIDIA's, none for one that we know not all about."""
-    words: list[str] = hook.get("args") or []
-    name = hook["path"].rpartition("/")[2]
-    if name == "nvidia-cdi-hook":
-        words = words[1:]
-    elif name == "nvidia-ctk" and words[1:2] == ["hook"]:
-        words = words[2:]
-    else:
-        return []
-    try:
-        call = verbs.parse(words, lambda _: "")
-    except NvidiaRuntimeError:
-        return []
-    if call.warnings or call.help or call.version:
-        return []
-    if any(step.texts.get("container-spec") for step in call.steps):
-        return []  # the state of some other container
-    return call.steps
-
-
-def root_path(spec: "Document", folder: str) -> str:
-    """Return the path of the container's root, "" where config.json does not say it."""
-    root = spec.get("root")
-    path = root.get("path") if type(root) is dict else None
-    if type(path) is not str or not path:
-        return ""
-    return path if path[:1] == "/" or not folder else f"{folder}/{path}"
-
-
-def _without_hooks(
-    edits: "list[Document]", calls: "list[list[Step]]", left: "list[Step]", program: str
-) -> "list[Document]":
-    """Return the edits without the hooks that we understand; one of ours takes the first place."""
-    known = iter(calls)
-    combined = [_hook(left, program)] if left else []
-    changed = []
-    for edit in edits:
-        stages = edit.get("hooks", {})
-        if STAGE not in stages:
-            changed.append(edit)
-            continue
-        kept = []
-        for hook in stages[STAGE]:
-            if next(known):
-                kept += combined
-                combined = []
-            else:
-                kept.append(hook)
-        stages = {**stages, STAGE: kept}
-        if not kept:
-            del stages[STAGE]
-        changed.append({**edit, "hooks": stages})
-    return changed
-
-
-def _hook(steps: "list[Step]", program: str) -> "Document":
-    """Return one call of our hook for these steps."""
-    if not program:
-        what = "nvidia-cdi-hook is not beside the runtime, and something has to be done by it"
-        raise NvidiaRuntimeError(what, hint="reinstall the package")
-    words = [program.rpartition("/")[2]]
-    for number, step in enumerate(steps):
-        words += [*([verbs.THEN] if number else []), *verbs.words(step)]
-    return {"path": program, "args": words, "env": list(ENVIRONMENT)}
+    return Plan(*takeover.prepare(edits, bundle, launch, runtime, settings))

@@ -56,5 +56,5 @@ def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
 
 
 def _failure(path: str, target: str, error: OSError | ValueError) -> NvidiaRuntimeError:
-    reason = os_reason(error) if isinstance(error, OSError) else str(error)
+    reason = os_reason(error)
     return NvidiaRuntimeError(f"cannot be linked to {target!r}: {reason}", where=path)

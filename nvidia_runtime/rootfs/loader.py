@@ -23,7 +23,7 @@ def update(root: resolver.Place, folders: list[str], warnings: list[str]) -> lis
     try:
         return _update(root, folders, warnings)
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         raise NvidiaRuntimeError(f"the loader's cache cannot be updated: {reason}") from None
 
 

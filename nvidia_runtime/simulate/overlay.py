@@ -66,7 +66,8 @@ def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> li
     """
     emptied = resolved({path: Folder() for path in empty})
     everything = emptied | files
-    layers = [point for point in points if any(is_in(path, [point]) for path in everything)]
+    seen = filter(os.path.exists, points)  # without those that another mount covers
+    layers = [point for point in seen if any(is_in(path, [point]) for path in everything)]
     for number, layer in enumerate(layers):
         upper, work = f"{stage}/{number}/upper", f"{stage}/{number}/work"
         os.makedirs(upper)
@@ -74,9 +75,14 @@ def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> li
         os.chmod(upper, stat.S_IMODE(os.stat(layer).st_mode))
         own = _of_layer(everything, layer, layers)
         trees.write(own, upper, like=layer.rstrip("/"))
-        for path in own.keys() & emptied.keys():
-            os.setxattr(upper + path, OPAQUE, b"y")
-        lower = layer.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+        for path in own:
+            if layer.rstrip("/") + path in emptied:
+                os.setxattr(upper + path, OPAQUE, b"y")
+        shown = layer
+        if layer in emptied:  # the root of a layer cannot be opaque
+            shown = f"{stage}/{number}/lower"
+            os.mkdir(shown)
+        lower = shown.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
         target = f"{stage}/root{layer}".rstrip("/")
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
         mount.mount("overlay", target, options)
@@ -88,7 +94,7 @@ def _of_layer(files: Tree, layer: str, layers: list[str]) -> Tree:
     start = len(layer.rstrip("/"))
     found: Tree = {"/": Folder()}
     for path, entry in files.items():
-        if max((point for point in layers if is_in(path, [point])), key=len) == layer:
+        if max((point for point in layers if is_in(path, [point])), key=len) == layer != path:
             found[path[start:]] = entry
     return found
 

@@ -2,7 +2,6 @@
 """Which of the driver's files belong to which driver capability, to leave the others out.
 
 A file that is in no table belongs to all: to give too much has always worked.
-Ring: create, in jit-cdi mode where the setting asks for it.
 """
 
 from nvidia_runtime import document
@@ -70,7 +69,7 @@ def _limit(source: Source, wanted: set[str]) -> Source:
     if "hooks" in edits:
         stages = edits["hooks"].items()
         edits["hooks"] = {
-            stage: [hook for each in hooks for hook in _links(each, wanted)]
+            stage: [hook for one in hooks for hook in _links(one, wanted)]
             for stage, hooks in stages
         }
     return Source(source.name, source.origin, document.dumps(edits).decode())
@@ -82,7 +81,7 @@ def _is_wanted(path: str, wanted: set[str]) -> bool:
 
 
 def _links(hook: "Edits", wanted: set[str]) -> "list[Edits]":
-    """Return a hook without the links to what is left out; none if it has no other."""
+    """Return a hook without the links to what is left out, or nothing if no link remains."""
     words: list[str] = hook.get("args", [])
     if "create-symlinks" not in words:
         return [hook]

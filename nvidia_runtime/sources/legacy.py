@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Legacy mode: the prestart hook, which lets ``nvidia-container-cli`` do the injection.
-
-Ring: create; legacy mode only.
-"""
+"""Legacy mode: the prestart hook, which lets ``nvidia-container-cli`` do the injection."""
 
 from nvidia_runtime import document, start
 from nvidia_runtime.oci import edit, lowlevel
@@ -13,28 +10,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
-    from nvidia_runtime.document import Document
+    from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.store.snapshot import Settings
 
 HOOK = "nvidia-container-runtime-hook"
 
 
 def sources(
-    spec: "Document",
-    asked: "Request",
-    admitted: "Admitted",
-    settings: "Settings",
-    path: str,
+    bundle: "Bundle", asked: "Request", admitted: "Admitted", settings: "Settings"
 ) -> list[Source]:
     """Return what legacy mode injects: gated devices, graphics files, the hook if it is missing."""
-    found: list[Source] = []
+    injected: list[Source] = []
     if admitted.devices:
         from nvidia_runtime.sources import legacy_extras  # only with devices
 
-        found += legacy_extras.sources(asked, admitted, settings)
-    if not edit.has_hook(spec, start.HOOKS, path):
-        found.append(_hook(str(settings[f"{HOOK}.path"])))
-    return found
+        injected += legacy_extras.sources(asked, admitted, settings)
+    if not edit.has_hook(bundle.spec, start.HOOKS, bundle.path):
+        injected.append(_hook(str(settings[f"{HOOK}.path"])))
+    if asked.overrides:
+        from nvidia_runtime.admission import image_policy  # only where images are not trusted
+
+        injected.append(image_policy.override(asked.overrides))
+    return injected
 
 
 def _hook(program: str) -> Source:

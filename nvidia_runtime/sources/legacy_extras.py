@@ -2,10 +2,8 @@
 """What legacy mode adds beside the prestart hook, which knows nothing of these requests.
 
 NVIDIA_VISIBLE_DEVICES stays as it is: the prestart hook reads it after us.
-Ring: create, in legacy mode with devices; what is asked for seldom is imported where it is.
 """
 
-from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
     from nvidia_runtime.host.driver import Driver
-    from nvidia_runtime.host.proc import Gpu
+    from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.store.snapshot import Settings
 
     Edits = dict[str, Any]
@@ -36,19 +34,17 @@ SYSFS = "/sys"
 
 def sources(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:
     """Return the edits for gated features, CUDA compatibility by a hook, graphics and display."""
-    found = [(gate, _gated(gate, settings)) for gate in admitted.gates]
     compat = settings[COMPAT_MODE] == "hook" and not settings[NO_COMPAT_HOOK]
     graphics = not set(DISPLAYING).isdisjoint(asked.environment.get(CAPABILITIES, "").split(","))
+    if not (admitted.gates or compat or graphics):
+        return []
+    from nvidia_runtime.sources import generated  # only where the settings or a container ask
+
+    injected = [generated.feature(gate, settings, mode="legacy") for gate in admitted.gates]
     if compat or graphics:
-        found += _of_driver(admitted.devices, settings, compat, graphics)
-    return [_source(name, edits) for name, edits in found if edits]
-
-
-def _gated(gate: str, settings: "Settings") -> "Edits":
-    from nvidia_runtime.generate import gated  # only where a container asks
-
-    root = str(settings[ROOT]) or "/"
-    return gated.edits(gate, root, root, not settings[NO_GIDS])
+        for name, edits in _of_driver(admitted.devices, settings, compat, graphics):
+            injected.append(generated.source({"mode": "legacy", "generator": name}, edits))
+    return [source for source in injected if source.edits]
 
 
 def _of_driver(
@@ -65,21 +61,21 @@ def _of_driver(
     path, data_dirs = files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")
     installed = Driver(str(settings[ROOT]), path, data_dirs)
     version = _version(installed, compat, graphics)
-    program = lowlevel.executable(str(settings[f"{CTK}.path"]), CTK, files.environment(b"PATH"))
-    found: "list[tuple[str, Edits]]" = []
+    program = lowlevel.executable(str(settings[f"{CTK}.path"]), CTK, path)
+    parts: "list[tuple[str, Edits]]" = []
     if compat:
-        found.append(("cuda-compat", {"hooks": [hooks.enable_cuda_compat(program, version)]}))
+        parts.append(("cuda-compat", {"hooks": [hooks.enable_cuda_compat(program, version)]}))
     if graphics:
-        found += _graphics(installed, version, devices, program, not settings[NO_GIDS])
+        parts += _graphics(installed, version, devices, program, not settings[NO_GIDS])
     if compat:
-        found.append(("cuda-compat", {"hooks": [hooks.update_ldcache(program)]}))
-    return found
+        parts.append(("cuda-compat", {"hooks": [hooks.update_ldcache(program)]}))
+    return parts
 
 
 def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
     from nvidia_runtime.host import driver
 
-    version = driver.version(installed)
+    version = driver.version(installed) or files.loaded_driver(installed.root)
     if version:
         return version
     needs = []
@@ -122,10 +118,3 @@ def select(gpus: "list[Gpu]", devices: tuple[str, ...]) -> "list[Gpu]":
         for index, gpu in enumerate(gpus)
         if str(index) in devices or gpu.uuid in devices or gpu.bus_id in bus_ids
     ]
-
-
-def _source(name: str, edits: "Edits") -> Source:
-    from nvidia_runtime.cdi import edits as cdi_edits
-
-    origin = document.dumps({"mode": "legacy", "generator": name}).decode()
-    return Source("", origin, document.dumps(cdi_edits.prepare(edits)).decode())

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From names to edits: the registry's devices, and the device nodes as they are on this host now.
-
-Ring: create.
-"""
+"""From names to edits: the devices of CDI specs, with device nodes as this host has them now."""
 
 import posix
 
 from nvidia_runtime import document
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
-MODULE = "/sys/module/nvidia/version"
 
 
 def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
@@ -25,7 +22,7 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
 
     Raises one `NvidiaRuntimeError` for all devices that cannot be resolved.
     """
-    found: list[Source] = []
+    parts: list[Source] = []
     origins: dict[bytes, str] = {}
     missing: list[str] = []
     for name in devices:
@@ -39,28 +36,28 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
             if header is None:
                 raise NvidiaRuntimeError("the snapshot lacks a spec", hint="remove the snapshot")
             origins[number] = header[0].decode()
-            found.append(Source("", origins[number], header[1].decode()))
-        found.append(Source(name, origins[number], text.decode()))
+            parts.append(Source("", origins[number], header[1].decode()))
+        parts.append(Source(name, origins[number], text.decode()))
     if missing:
         from nvidia_runtime.sources import unresolvable  # the way to a helpful error may be slow
 
         raise unresolvable.explain(missing, registry.settings[SPEC_DIRS])
-    return found
+    return parts
 
 
-def misfit(found: list[Source]) -> tuple[str, str]:
+def misfit(sources: list[Source]) -> tuple[str, str]:
     """Return the spec file that no longer fits this machine, and a sentence why; or "" twice.
 
     A file that mounts a driver's libraries names its version; another one may be loaded by now,
     and what it lists may be gone.  Other vendors' files are theirs to keep.
     """
     loaded = ""
-    for source in found:
+    for source in sources:
         if '"driver":' not in source.origin:
             continue
         origin = document.loads(source.origin.encode(), "snapshot")
         file: str = origin["file"]
-        loaded = loaded or _loaded_driver() or origin["driver"]
+        loaded = loaded or files.loaded_driver() or origin["driver"]
         if loaded != origin["driver"]:
             reason = f"is for driver {origin['driver']}, but {loaded} is loaded"
             return file, reason
@@ -75,22 +72,8 @@ def misfit(found: list[Source]) -> tuple[str, str]:
             except FileNotFoundError:
                 return file, f"asks for {path}, which does not exist on this host"
             except (OSError, ValueError):
-                continue  # who looks closer will say
+                continue  # the error comes where it is used
     return "", ""
-
-
-def _loaded_driver() -> str:
-    """Return the version of the kernel module, "" if none is loaded or it cannot be read."""
-    try:
-        descriptor = posix.open(MODULE, posix.O_RDONLY)
-    except OSError:
-        return ""
-    try:
-        return posix.read(descriptor, 64).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-    finally:
-        posix.close(descriptor)
 
 
 def fill_nodes(edits: "Document", origin: str = "null") -> None:
@@ -105,17 +88,17 @@ def fill_nodes(edits: "Document", origin: str = "null") -> None:
     for node in nodes:
         path: str = node.pop("hostPath", node["path"])
         try:
-            found = posix.stat(path)
+            status = posix.stat(path)
         except (OSError, ValueError) as error:
             # Numbers of NVIDIA's drivers are handed out anew at each boot: these may be another's.
             if not _is_complete(node) or path.startswith("/dev/nvidia"):
                 raise _no_node(path, error, origin) from None
             node.setdefault("minor", 0)
             continue
-        kind = KINDS.get(found.st_mode & 0o170000)
+        kind = KINDS.get(status.st_mode & 0o170000)
         if kind is None:
             if not _is_complete(node):
-                raise NvidiaRuntimeError("is no device node", where=path, hint=NODE_HINT)
+                raise NvidiaRuntimeError("is not a device node", where=path, hint=NODE_HINT)
             node.setdefault("minor", 0)
             continue
         said = node.setdefault("type", kind)
@@ -123,9 +106,9 @@ def fill_nodes(edits: "Document", origin: str = "null") -> None:
             what = f"is a device node of type {kind}, not {said} as its CDI spec says"
             raise NvidiaRuntimeError(what, where=path, hint=NODE_HINT)
         if kind != "p":
-            node["major"] = posix.major(found.st_rdev)
-            node["minor"] = posix.minor(found.st_rdev)
-        node.setdefault("fileMode", found.st_mode & 0o777)
+            node["major"] = posix.major(status.st_rdev)
+            node["minor"] = posix.minor(status.st_rdev)
+        node.setdefault("fileMode", status.st_mode & 0o777)
 
 
 NODE_HINT = "generate the CDI spec anew, or load the driver that makes the node"
@@ -142,7 +125,7 @@ def _no_node(path: str, error: OSError | ValueError, origin: str) -> NvidiaRunti
 
     podman takes an error with "no such file or directory" in it for its own, and shows no more.
     """
-    what = f"cannot be looked up: {error}"
+    what = f"cannot be looked up: {os_reason(error)}"
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         what = "does not exist on this host"
     elif isinstance(error, OSError):

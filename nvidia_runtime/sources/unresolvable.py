@@ -11,7 +11,7 @@ import os
 import re
 
 from nvidia_runtime.cdi import registry
-from nvidia_runtime.cdi.spec import VERSIONS
+from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ LONGEST_NAME = 200
 LARGEST_LOOK = 1 << 20
 UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]{8,}")
 INDEX = re.compile(r"[0-9]+(:[0-9]+)?")
-VERSION = re.compile(r"'v?([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})' is no known CDI version")
+VERSION = re.compile(r"'v?([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})' is not a known CDI version")
 DENIED = "permission denied"
 LIST = "run 'nvidia-ctk cdi list' to see what this host has"
 
@@ -41,35 +41,35 @@ class Reason:
 
 def explain(missing: list[str], spec_dirs: list[str]) -> NvidiaRuntimeError:
     """Say why devices cannot be resolved, all of them, and what to do about the first."""
-    found = registry.read(spec_dirs)
+    specs = registry.read(spec_dirs)
     what = f"unresolvable CDI devices {_some(missing)}"
     missing = missing[:MOST_NAMES]  # a container may ask for anything, as often as it likes
-    if found.devices.keys() >= set(missing):
+    if specs.devices.keys() >= set(missing):
         return NvidiaRuntimeError(f"{what}; the CDI specs are changing", hint="try again")
     broken: dict[NvidiaRuntimeError, Reason] = {}
     conflicts: dict[NvidiaRuntimeError, Reason] = {}
     others: list[Reason] = []
     for kind in dict.fromkeys(name.partition("=")[0] for name in missing):
         names = [name for name in missing if name.partition("=")[0] == kind]
-        same = [name for name in found.devices if name.partition("=")[0] == kind]
-        culprit = _culprit(kind, names if same else [], found.errors)
+        same = [name for name in specs.devices if name.partition("=")[0] == kind]
+        culprit = _culprit(kind, names if same else [], specs.errors)
         if culprit:
             broken.setdefault(culprit, _say_broken(culprit, kind))
-        in_conflict = _conflicts(names, found.errors)
+        in_conflict = _conflicts(names, specs.errors)
         conflicts.update(in_conflict)
         if same and len(in_conflict) < len(names):
-            others.append(_other_devices(kind, names, same, found))
+            others.append(_other_devices(kind, names, same, specs))
         elif not culprit and not in_conflict:
-            others.append(_no_spec(kind, found, spec_dirs))
+            others.append(_no_spec(kind, specs, spec_dirs))
     first, reasons = list(broken.values()), [*conflicts.values(), *others]
     parts = [reason.text for reason in first] + [what] + [reason.text for reason in reasons]
-    parts += _rest([error for error in found.errors if error not in {**broken, **conflicts}])
+    parts += _rest([error for error in specs.errors if error not in {**broken, **conflicts}])
     parts.append(_where(spec_dirs))
     return NvidiaRuntimeError("; ".join(dict.fromkeys(parts)), hint=[*first, *reasons][0].hint)
 
 
 def _rest(errors: list[NvidiaRuntimeError]) -> list[str]:
-    """Name what else is wrong with specs; it may not be innocent."""
+    """Name what else is wrong with specs; it may be the cause."""
     more = len(errors) - MOST_ERRORS
     return [str(error) for error in errors[:MOST_ERRORS]] + (
         [f"and {more} more errors"] if more > 0 else []
@@ -127,35 +127,35 @@ def _conflicts(
     names: list[str], errors: list[NvidiaRuntimeError]
 ) -> dict[NvidiaRuntimeError, Reason]:
     """Find the devices that two files describe."""
-    found: dict[NvidiaRuntimeError, Reason] = {}
+    reasons: dict[NvidiaRuntimeError, Reason] = {}
     for error in errors:
         for name in names:
             if error.what.startswith(f"device {name} is described by two files"):
                 text = f"{name} is described by both {error.where}, so by none"
-                found[error] = Reason(text, f"take it out of one of {error.where}")
-    return found
+                reasons[error] = Reason(text, f"take it out of one of {error.where}")
+    return reasons
 
 
-def _no_spec(kind: str, found: Registry, spec_dirs: list[str]) -> Reason:
+def _no_spec(kind: str, specs: Registry, spec_dirs: list[str]) -> Reason:
     """Say that no spec describes a kind, and how one is made."""
     folder = spec_dirs[0] if spec_dirs else "/etc/cdi"
     hint = f"put a CDI spec of kind {kind} into {folder}"
     if kind == "nvidia.com/gpu":
         hint = f"write one: nvidia-ctk cdi generate --output={folder}/nvidia.yaml"
-    kinds = sorted({name.partition("=")[0] for name in found.devices})
+    kinds = sorted({name.partition("=")[0] for name in specs.devices})
     if near := difflib.get_close_matches(kind, kinds, 1, 0.9):
         return Reason(f"no CDI spec of kind {kind}; did you mean {near[0]}?", LIST)
     if kinds:
         return Reason(f"no CDI spec of kind {kind}, only of {_some(kinds)}", hint)
     if not any(os.path.exists(folder) for folder in spec_dirs):
         return Reason("no spec dir exists", hint)
-    return Reason("no usable CDI spec" if found.errors else "there are no CDI specs", hint)
+    return Reason("no usable CDI spec" if specs.errors else "there are no CDI specs", hint)
 
 
-def _other_devices(kind: str, names: list[str], same: list[str], found: Registry) -> Reason:
+def _other_devices(kind: str, names: list[str], same: list[str], specs: Registry) -> Reason:
     """Say what devices of the kind there are, and which may have been meant."""
     ids = [name.partition("=")[2] for name in same]
-    files = dict.fromkeys(found.devices[name][0].path for name in same)
+    files = dict.fromkeys(specs.devices[name][0].path for name in same)
     text = f"{kind} has {_some(ids)}, from {_some(list(files))}"
     hint = LIST
     asked = [name.partition("=")[2] for name in names]

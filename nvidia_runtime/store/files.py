@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state folder, and the stamps of files: what tells that one is as it was.  Ring: create."""
+"""The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
 
 import posix
 
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 SYSTEM_FOLDER = "/run/nvidia-container-runtime"
+# The second says it in a sentence, and is the only one in some sandboxes and virtual machines.
+DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
+LONGEST_TEXT = 4096
 # One component of a path has at most 255 bytes on Linux.
 LONGEST_NAME = 200
 
@@ -23,18 +26,18 @@ def are_unchanged(stamps: "list[list[Any]]") -> bool:
     stat = posix.stat
     for entry in stamps:
         try:
-            found = stat(entry[0])
+            status = stat(entry[0])
         except OSError:
             if len(entry) > 1:
                 return False
             continue
         if (
             len(entry) == 1
-            or found.st_mtime_ns != entry[4]
-            or found.st_ctime_ns != entry[5]
-            or found.st_ino != entry[2]
-            or found.st_size != entry[3]
-            or found.st_dev != entry[1]
+            or status.st_mtime_ns != entry[4]
+            or status.st_ctime_ns != entry[5]
+            or status.st_ino != entry[2]
+            or status.st_size != entry[3]
+            or status.st_dev != entry[1]
         ):
             return False
     return True
@@ -43,10 +46,47 @@ def are_unchanged(stamps: "list[list[Any]]") -> bool:
 def stamp(path: str) -> Stamp | None:
     """Return what changes when a file does: device, inode, size, mtime and ctime in ns."""
     try:
-        found = posix.stat(path)
+        status = posix.stat(path)
     except (OSError, ValueError):
         return None
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def loaded_driver(root: str = "") -> str:
+    """Return the version of the loaded driver, "" if there is none.
+
+    ``root`` is where /proc and /sys are.
+    """
+    for path in DRIVER:
+        line = (read_text(root.rstrip("/") + path) or "").partition("\n")[0]
+        for word in line.split():
+            if is_driver_version(word):
+                return word
+    return ""
+
+
+def is_driver_version(word: str) -> bool:
+    """Whether a word is a version of a driver: 535.104.05, not x86_64 nor 2023.
+
+    The first number is the branch, of three digits: Tegra's libcuda.so.1.1 says nothing of it.
+    """
+    parts = word.split(".")
+    is_long = len(parts) > 1 and len(parts[0]) > 2 and len(word) < 32
+    return is_long and all(part.isascii() and part.isdigit() for part in parts)
+
+
+def read_text(path: str) -> str | None:
+    """Read a short file of /proc or /sys, ``None`` if it cannot be read."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return posix.read(descriptor, LONGEST_TEXT).decode("utf-8", "replace")
+    except OSError:
+        return None
+    finally:
+        posix.close(descriptor)
 
 
 def environment(name: bytes) -> str:
@@ -63,7 +103,7 @@ def config_path() -> str:
 
 
 def state_folder(make: bool = False) -> str:
-    """Return the folder for our state, "" if there is none that only we can write.
+    """Return the folder for our state, "" where no folder is ours alone.
 
     root's is ``/run/nvidia-container-runtime``; a user's, and that of root in a user namespace,
     lies in ``$XDG_RUNTIME_DIR``.  The launcher chooses in the same way.
@@ -80,13 +120,13 @@ def state_folder(make: bool = False) -> str:
 
 def _is_ours(folder: str) -> bool:
     try:
-        found = posix.lstat(folder)
+        status = posix.lstat(folder)
     except (OSError, ValueError):
         return False
     return (
-        found.st_mode & 0o170000 == 0o040000
-        and found.st_uid == posix.geteuid()
-        and not found.st_mode & 0o022
+        status.st_mode & 0o170000 == 0o040000
+        and status.st_uid == posix.geteuid()
+        and not status.st_mode & 0o022
     )
 
 
@@ -103,10 +143,10 @@ def read_own(path: str) -> bytes:
     """Read a file of ours; raises `ValueError` if anybody else could have written it."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)
     try:
-        found = posix.fstat(descriptor)
-        if found.st_uid != posix.geteuid() or found.st_mode & 0o170022 != 0o100000:
+        status = posix.fstat(descriptor)
+        if status.st_uid != posix.geteuid() or status.st_mode & 0o170022 != 0o100000:
             raise ValueError("not ours alone")
-        return posix.read(descriptor, found.st_size)
+        return posix.read(descriptor, status.st_size)
     finally:
         posix.close(descriptor)
 
@@ -160,7 +200,7 @@ def _open_new(path: str, mode: int) -> int:
 
 
 def sync_folder(folder: str) -> None:
-    """Have the disk know the names in a folder; some file systems cannot."""
+    """Bring the names in a folder to the disk, where the file system can."""
     try:
         descriptor = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:

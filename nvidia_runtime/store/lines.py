@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of snapshots and machine files, and what one of them says.  Ring: create."""
+"""The lines of snapshots and machine files, and what one of them says."""
 
 from nvidia_runtime import document
 

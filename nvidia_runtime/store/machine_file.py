@@ -9,7 +9,7 @@ edits, those of each device, and a sentence for each device that is not usable::
     !runtime.nvidia.com/gpu=1<TAB>"GPU 1 is lost"
 
 It holds while everything that it was made from is unchanged, which is asked of /proc, /sys and the
-file system alone: no GPU is woken.  Ring: create.
+file system alone: no GPU is woken.
 """
 
 import posix
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 KIND = "runtime.nvidia.com/gpu"
-LONGEST_TEXT = 4096
 
 
-class Machine:
+class MachineFile:
     """A machine file that was read: what it says of the platform, and its lines."""
 
     __slots__ = ("data", "lines_at", "platform")
@@ -58,7 +57,7 @@ class Machine:
 def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
     """Compare stamps with the machine: texts and listings of /proc and /sys, nodes, files."""
     for path, text in stamps["texts"]:
-        if read_text(path) != text:
+        if files.read_text(path) != text:
             return False
     for path, names in stamps["lists"]:
         if list_names(path) != names:
@@ -68,26 +67,12 @@ def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
             return False
     for entry in stamps["nodes"]:
         try:
-            found = posix.lstat(entry[0])
+            status = posix.lstat(entry[0])
         except OSError:
             return False
-        if found.st_rdev != entry[1] or found.st_mode != entry[2] or found.st_gid != entry[3]:
+        if status.st_rdev != entry[1] or status.st_mode != entry[2] or status.st_gid != entry[3]:
             return False
     return files.are_unchanged(stamps["files"])
-
-
-def read_text(path: str) -> str | None:
-    """Read a short file of /proc or /sys, ``None`` if it cannot be read."""
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return posix.read(descriptor, LONGEST_TEXT).decode("utf-8", "replace")
-    except OSError:
-        return None
-    finally:
-        posix.close(descriptor)
 
 
 def list_names(folder: str) -> list[str] | None:
@@ -109,10 +94,10 @@ def object_number(path: str) -> int:
         return 0
 
 
-def key(known: "Snapshot", variant: str) -> "list[Any]":
+def key(snapshot: "Snapshot", variant: str) -> "list[Any]":
     """Return what else than the machine decides: settings, the environment's search paths."""
     paths = [files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")]
-    return [FORMAT, __version__, known.config, known.stamp, variant, *paths]
+    return [FORMAT, __version__, snapshot.config, snapshot.stamp, variant, *paths]
 
 
 def file_of(folder: str, wanted: "list[Any]") -> str:
@@ -123,21 +108,21 @@ def file_of(folder: str, wanted: "list[Any]") -> str:
     return f"{folder}/machine-{__version__}-{number:x}-{name}" if config[:1] == "/" else ""
 
 
-def load(known: "Snapshot", variant: str) -> Machine | None:
+def load(snapshot: "Snapshot", variant: str) -> MachineFile | None:
     """Read what is known of this machine; ``None`` if missing, foreign, corrupt or stale."""
     folder = files.state_folder()
-    wanted = key(known, variant)
-    path = folder and file_of(folder, wanted)
+    wanted_key = key(snapshot, variant)
+    path = folder and file_of(folder, wanted_key)
     if not path:
         return None
     try:
-        machine = Machine(files.read_own(path), wanted)
+        machine = MachineFile(files.read_own(path), wanted_key)
         return machine if machine.is_fresh() else None
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
         return None
 
 
-def sources(ids: tuple[str, ...], machine: Machine) -> "tuple[list[Source], list[str]]":
+def sources(ids: tuple[str, ...], machine: MachineFile) -> "tuple[list[Source], list[str]]":
     """Return the devices' edits, then the driver's, as the toolkit does; and the ids without any.
 
     Beside ``all``, other names say nothing more; nor does ``none`` beside devices.  Raises
@@ -146,30 +131,30 @@ def sources(ids: tuple[str, ...], machine: Machine) -> "tuple[list[Source], list
     if "all" in ids:
         ids = ("all",)
     elif len(ids) > 1:
-        ids = tuple(each for each in ids if each != "none")
+        ids = tuple(one for one in ids if one != "none")
     common = machine.line("@0")
     if common is None:
         raise ValueError("no edits of the driver's")
     origin = common[0].decode()
-    found: dict[int, Source] = {}
+    devices: dict[int, Source] = {}
     missing: list[str] = []
-    for each in ids:
-        name = each.lstrip("0") or "0" if each.isdigit() else each
+    for one in ids:
+        name = one.lstrip("0") or "0" if one.isdigit() else one
         broken = machine.line(f"!{KIND}={name}")
         if broken is not None:
             raise NvidiaRuntimeError(document.loads(broken[0], "machine"))
         fields = machine.line(f"{KIND}={name}")
         if fields is None:
             _check_gpu_of(name, machine)
-            missing.append(each)
+            missing.append(one)
             continue
-        # A GPU that is asked for by two names is one.
-        found[int(fields[0])] = Source(f"{KIND}={name}", origin, fields[1].decode())
-    ordered = [found[place] for place in sorted(found)]
+        # A GPU that is asked for by two names is injected once.
+        devices[int(fields[0])] = Source(f"{KIND}={name}", origin, fields[1].decode())
+    ordered = [devices[place] for place in sorted(devices)]
     return [*ordered, Source("", origin, common[1].decode())], missing
 
 
-def _check_gpu_of(name: str, machine: Machine) -> None:
+def _check_gpu_of(name: str, machine: MachineFile) -> None:
     """Raise `NvidiaRuntimeError` where 0:1 is not known because GPU 0 is sick as a whole."""
     gpu, colon, _ = name.partition(":")
     broken = machine.line(f"!{KIND}={gpu}") if colon else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of an injection: what a container got, why, and from which file.  Ring: create.
+"""The record of an injection: what a container got, why, and from which file.
 
 One JSON file a container, ``containers/ID.json`` in the state folder, for people;
-nothing decides by it, so a failure to write one is no failure of the container.
+nothing decides by it, so a container does not fail where one cannot be written.
 """
 
 import posix
@@ -23,7 +23,6 @@ ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123
 
 def write(
     invocation: "Invocation",
-    mode: str,
     admitted: "Admitted",
     sources: "list[Source]",
     prepared: list[str],
@@ -37,7 +36,7 @@ def write(
     if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
         return
     folder += "/containers"
-    data = _text(invocation, mode, admitted, sources, prepared)
+    data = _text(invocation, admitted, sources, prepared)
     path = f"{folder}/{container}.json"
     try:
         try:
@@ -60,7 +59,6 @@ def _make(folder: str) -> None:
 
 def _text(
     invocation: "Invocation",
-    mode: str,
     admitted: "Admitted",
     sources: "list[Source]",
     prepared: list[str],
@@ -68,7 +66,7 @@ def _text(
     head = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
-        "mode": mode,
+        "mode": admitted.mode,
         "requested": list(admitted.devices),
         "by": admitted.source,
         "refused": admitted.refusals,
@@ -84,7 +82,7 @@ def _text(
 
 
 def prune(folder: str) -> None:
-    """Keep the youngest records; engines make ids for ever."""
+    """Keep the youngest records; engines make new ids without end."""
     import os  # one create in many
 
     entries = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)

@@ -25,14 +25,14 @@ PREFIX = "low-level-runtime."
 def remember(launch: "Launch", config: str, runtime: str) -> None:
     """Write the shortcut where it cannot mislead; otherwise leave none.  Never raises OSError."""
     folder = files.state_folder(make=True)
-    if not folder or os.path.dirname(launch.known) != folder:
+    if not folder or os.path.dirname(launch.shortcut) != folder:
         return
     try:
         if _may_shorten(launch, config, runtime):
             _write(launch, config, runtime)
             _forget_oldest(folder)
         else:
-            os.unlink(launch.known)
+            os.unlink(launch.shortcut)
     except (OSError, ValueError):
         return
 
@@ -57,9 +57,9 @@ def _write(launch: "Launch", config: str, runtime: str) -> None:
         if before:
             os.utime(descriptor, ns=(before[3], before[3]))
 
-    files.replace(launch.known, line, finish=date)
+    files.replace(launch.shortcut, line, finish=date)
     if files.stamp(config) != before:
-        os.unlink(launch.known)
+        os.unlink(launch.shortcut)
 
 
 def _forget_oldest(folder: str) -> None:
@@ -69,7 +69,7 @@ def _forget_oldest(folder: str) -> None:
         is_left = entry.name.startswith(f".{PREFIX}") or entry.name.count(".") > 1
         if PREFIX in entry.name and is_left and time.time() - entry.stat().st_ctime > 60:
             os.unlink(entry.path)
-    known = [e for e in entries if e.name.startswith(PREFIX) and e.name.count(".") == 1]
-    known.sort(key=lambda entry: entry.stat().st_ctime_ns)
-    for entry in known[:-MOST_FILES]:
+    shortcuts = [e for e in entries if e.name.startswith(PREFIX) and e.name.count(".") == 1]
+    shortcuts.sort(key=lambda entry: entry.stat().st_ctime_ns)
+    for entry in shortcuts[:-MOST_FILES]:
         os.unlink(entry.path)

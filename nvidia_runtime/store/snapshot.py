@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What config.toml and the CDI specs say, compiled once and read at every create.  Ring: create.
+"""What config.toml and the CDI specs say, compiled once and read at every create.
 
 A snapshot is one file of lines: the settings (JSON), the stamps of every file and folder that it
 was made from (JSON), then a line for each spec and each device, of which a create decodes only

@@ -19,17 +19,16 @@ STRICT = {policy.UNPRIVILEGED: False}
 
 
 def request(**fields: Any) -> Request:
-    made = Request()
+    asked = Request()
     for name, value in fields.items():
-        setattr(made, name, value)
-    return made
+        setattr(asked, name, value)
+    return asked
 
 
 def admit(
-    asked: Request, settings: dict[str, bool] | None = None, annotations: bool = True
+    asked: Request, settings: dict[str, bool] | None = None, mode: str = "cdi"
 ) -> policy.Admitted:
-    known = {**config.defaults(), **(settings or {})}
-    return policy.admit(asked, known, annotations=annotations)
+    return policy.admit(asked, {**config.defaults(), **(settings or {})}, mode)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +52,35 @@ def test_first_source_decides(
     assert (admitted.devices, admitted.source, admitted.refusals) == (devices, source, [])
 
 
-def test_annotations_do_not_count_in_every_mode() -> None:
+@pytest.mark.parametrize("mode", ["jit-cdi", "csv", "legacy", "hook"])
+def test_annotations_count_in_cdi_mode_only(mode: str) -> None:
     asked = request(by_annotation=("2",), by_env=("0",))
 
-    assert admit(asked, annotations=False).devices == ("0",)
+    assert admit(asked, mode=mode).devices == ("0",)
+
+
+QUALIFIED, OTHER = "nvidia.com/gpu=1", "0"
+
+
+@pytest.mark.parametrize(
+    ("fields", "devices", "mode"),
+    [
+        ({}, (), "auto"),
+        ({"by_env": (OTHER,)}, (OTHER,), "auto"),
+        ({"by_env": (QUALIFIED,)}, (QUALIFIED,), "cdi"),
+        ({"by_env": (QUALIFIED, OTHER)}, (QUALIFIED, OTHER), "auto"),
+        ({"by_mount": (QUALIFIED,), "by_env": (OTHER,)}, (QUALIFIED,), "cdi"),
+        ({"by_annotation": (QUALIFIED,), "by_env": (OTHER,)}, (QUALIFIED,), "cdi"),
+        ({"by_annotation": (OTHER,), "by_env": (QUALIFIED,)}, (QUALIFIED,), "auto"),
+        ({"by_annotation": (OTHER, QUALIFIED)}, (), "auto"),
+    ],
+)
+def test_auto_is_cdi_for_qualified_names(
+    fields: dict[str, Any], devices: tuple[str, ...], mode: str
+) -> None:
+    admitted = admit(request(**fields), mode="auto")
+
+    assert (admitted.devices, admitted.mode) == (devices, mode)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +127,7 @@ def test_imex_channels(
 @pytest.mark.parametrize("name", ["-1", "1048576", "x", "", "٣", "0x1", "../0", "1 ", "00000001"])
 @pytest.mark.parametrize("source", ["imex_by_env", "imex_by_mount"])
 def test_imex_channels_are_numbers_in_range(source: str, name: str) -> None:
-    admitted = admit(request(by_env=("0",), **{source: ("0", name, "1048575")}))
+    admitted = admit(request(by_env=("0",), **{source: ("0", name, "1048575")}), mode="csv")
 
     assert admitted.imex == ("0", "1048575")
     assert admitted.refusals == [

@@ -175,13 +175,13 @@ def test_check(text: str, host: dict[str, str], kind: str) -> None:
         (
             "cuda>=twelve",
             R535,
-            f"cannot understand the image's {CUDA}: 'twelve' in 'cuda>=twelve' is no version",
+            f"cannot understand the image's {CUDA}: 'twelve' in 'cuda>=twelve' is not a version",
             f"correct it or {DISABLE}",
         ),
         (
             "cuda",
             R535,
-            f"cannot understand the image's {CUDA}: 'cuda' is no comparison",
+            f"cannot understand the image's {CUDA}: 'cuda' is not a comparison",
             f"correct it or {DISABLE}",
         ),
         ("brand=tesla", R535, f"the image's {CUDA} asks for what cannot be found out here", ""),

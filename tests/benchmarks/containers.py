@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,14 +132,14 @@ class Site:
             for case, when in zip(made, STARTS, strict=True)
         ]
 
-    def create(self, case: Case) -> float:
-        """Create a container and remove it again; return the milliseconds of the create."""
+    def create(self, case: Case) -> bench.Cost:
+        """Create a container and remove it again; return what the create took."""
         if case.is_new:
             renew(case.folder, self.folder / "image")
         (case.folder / "config.json").write_text(case.spec)
         where = ("--root", f"{self.folder}/state")
         words = (case.program, *where, "create", "--bundle", str(case.folder), ID)
-        took: float = bench.run(bench.Case(name=case.name, words=words), case.environment)
+        took = bench.run(bench.Case(name=case.name, words=words), case.environment)
         call(self.runc, *where, "delete", "--force", ID)
         return took
 
@@ -199,30 +201,40 @@ def container(root: Path) -> dict[str, Any]:
     }
 
 
-def inside(launcher: Path, runc: str, rounds: int) -> None:
-    """Time what there is to time on the machine that we are on; print the figures as JSON."""
+@contextmanager
+def opened(launcher: Path, runc: str) -> Iterator[tuple[Site, list[Case]]]:
+    """Return what there is to time on the machine that we are on."""
     parameters = Path(PARAMETERS).read_text()
     Path(PARAMETERS).write_text(parameters.replace("DeviceFiles: 1", "DeviceFiles: 0"))
     with tempfile.TemporaryDirectory(prefix="nvcr-bench-", ignore_cleanup_errors=True) as folder:
         call("mount", "-t", "tmpfs", "tmpfs", folder)
         site = Site(Path(folder), launcher, runc)
-        bare = site.bare()
-        wanted = [*bare, *(case for hooks in TITLES for case in site.pair(hooks))]
-        for case in wanted * 3:  # compiles bytecode and the snapshot, and lets its stamps settle
+        yield site, [*site.bare(), *(case for hooks in TITLES for case in site.pair(hooks))]
+        call("umount", "--recursive", "--lazy", folder)
+
+
+def inside(launcher: Path, runc: str, rounds: int) -> None:
+    """Time what there is to time on the machine that we are on; print the figures as JSON."""
+    with opened(launcher, runc) as (site, cases):
+        for case in cases * 3:  # compiles bytecode and the snapshot, and lets its stamps settle
             site.create(case)
             time.sleep(0.06)
-        times: dict[str, list[float]] = {case.name: [] for case in wanted}
+        times: dict[str, list[float]] = {case.name: [] for case in cases}
         for _ in range(rounds):
-            for case in wanted:
-                times[case.name].append(site.create(case))
-        call("umount", "--recursive", "--lazy", folder)
-    spec = json.loads(bare[0].spec)
+            for case in cases:
+                times[case.name].append(site.create(case).wall)
+    spec = json.loads(cases[0].spec)
     files = [mount for mount in spec["mounts"] if mount.get("type") not in ("proc", "tmpfs")]
     counts = [len(spec["linux"]["devices"]), len(files)]
     rows = [
-        [case.name, case.over, case.budget, statistics.median(times[case.name])] for case in wanted
+        [case.name, case.over, case.budget, statistics.median(times[case.name])] for case in cases
     ]
     print(json.dumps([counts, rows]))
+
+
+def runc() -> str:
+    """Return the path of runc, which may lie where only root looks."""
+    return shutil.which("runc", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runc"
 
 
 def missing() -> str:
@@ -247,10 +259,9 @@ def main() -> None:
         print(why)
         return
     launcher = bench.find_launcher(options.bin)
-    runc = shutil.which("runc", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runc"
     rounds = options.rounds or (10 if options.short else 30)
     if options.inside:
-        inside(launcher, runc, rounds)
+        inside(launcher, runc(), rounds)
         return
     words = [sys.executable, str(Path(__file__).resolve()), "--bin", str(launcher.parent)]
     words += ["--inside", "--rounds", str(rounds)]

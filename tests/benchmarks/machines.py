@@ -14,7 +14,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,11 @@ class Machine:
         return bench.Case(name=name, words=words, before=before or self.site.restore)
 
 
-def inside(name: str, launcher: Path, python: str, rounds: int) -> None:
-    """Time what there is to time on the machine that we are on; print the figures as JSON."""
+@contextmanager
+def opened(
+    name: str, launcher: Path, python: str
+) -> Iterator[list[tuple[bench.Case, dict[str, str]]]]:
+    """Return what there is to time on the machine that we are on, with the environment of each."""
     ctk = str(launcher.parent / "nvidia-ctk")
     with tempfile.TemporaryDirectory(dir="/run") as folder:
         machine = Machine(Path(folder), launcher)
@@ -87,8 +91,14 @@ def inside(name: str, launcher: Path, python: str, rounds: int) -> None:
                 cases.append((bench.Case(name="cdi generate", words=words), toolkit))
             cases.append((machine.create("new image", machine.new_image), auto))
             cases.append((machine.create("second start"), auto))
+        yield cases
+
+
+def inside(name: str, launcher: Path, python: str, rounds: int) -> None:
+    """Time what there is to time on the machine that we are on; print the figures as JSON."""
+    with opened(name, launcher, python) as cases:
         figures = bench.measure(rounds, cases)
-    print(json.dumps({each.case.name: [each.median, each.ratio] for each in figures}))
+    print(json.dumps({row.case.name: [row.median, row.ratio] for row in figures}))
 
 
 def attach(launcher: Path) -> None:
@@ -96,7 +106,7 @@ def attach(launcher: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/run") as folder:
         machine = Machine(Path(folder), launcher)
         case = machine.create("attach", machine.forget)
-        print(json.dumps(bench.run(case, machine.use("toolkit")) / 1e3))
+        print(json.dumps(bench.run(case, machine.use("toolkit")).wall / 1e3))
 
 
 def on(name: str, launcher: Path, *words: str, **options: Any) -> Any:

@@ -148,11 +148,11 @@ def test_sources(files: Files, sources: dict[str, str], machine: Machine) -> Non
             id="overridden conflict",
         ),
         pytest.param(
-            {"etc/a.json": "[]", "run/b.yaml": "a: [", "run/c.json": {"kind": "x"}},
+            {"etc/a.json": "[]", "run/b.yaml": "a: 1\na: 2", "run/c.json": {"kind": "x"}},
             [
                 "etc/a.json: must be an object",
-                "run/b.yaml: is not YAML: line 2, column 1: did not find expected node content",
-                "run/c.json: cdiVersion: '' is no known CDI version",
+                "run/b.yaml: is not YAML: line 2, column 1: repeated key 'a'",
+                "run/c.json: cdiVersion: '' is not a known CDI version",
             ],
             id="broken files",
         ),
@@ -213,7 +213,7 @@ def looping(file: Path) -> None:
     [
         (dangling, "etc/x.json: cannot be read: no such file or directory"),
         (looping, "etc/x.json: cannot be read: too many levels of symbolic links"),
-        (os.mkfifo, "etc/x.json: is no regular file"),
+        (os.mkfifo, "etc/x.json: is not a regular file"),
     ],
 )
 def test_what_cannot_be_read_hides_no_other(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -115,26 +116,28 @@ def test_byte_order_mark_is_no_content() -> None:
     [
         (b"a: 1\na: 2", "is not YAML: line 2, column 1: repeated key 'a'"),
         (b"5: 1\n'5': 2", "is not YAML: line 2, column 1: repeated key '5'"),
-        (b"a: [1", "is not YAML: line 2, column 1: did not find expected ',' or ']'"),
         (b"a: 1\n<<: 2", "is not YAML: line 2, column 1: '<<' must merge mappings"),
-        (b"--- a\n--- b", "is not YAML: line 2, column 1: but found another document"),
-        (b"- *x", "is not YAML: line 1, column 3: found undefined alias"),
-        (b"a: &a [*a]", "is not YAML: line 1, column 4: found unconstructable recursive node"),
-        (
-            b"a: !!python/object/apply:os.system [id]",
-            "is not YAML: line 1, column 4: could not determine a constructor for the tag "
-            "'tag:yaml.org,2002:python/object/apply:os.system'",
-        ),
-        (
-            b"a: \x01",
-            "is not YAML: unacceptable character #x0001: control characters are not allowed "
-            'in "<unicode string>", position 3',
-        ),
         (b"\xff\xfea\0", "is not UTF-8: byte 0xff at offset 0"),
     ],
 )
 def test_broken(data: bytes, says: str) -> None:
     assert refusal(data) == says
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"a: [1", "line 2, column 1: "),
+        (b"--- a\n--- b", "line 2, column 1: "),
+        (b"- *x", "line 1, column 3: "),
+        (b"a: &a [*a]", "line 1, column 4: "),
+        (b"a: !!python/object/apply:os.system [id]", "line 1, column 4: "),
+        (b"a: \x01", ""),
+    ],
+)
+def test_broken_in_the_words_of_the_library(data: bytes, place: str) -> None:
+    """Those differ by its version; where it is they agree."""
+    assert re.match(rf"is not YAML: {place}\S", refusal(data))
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_dry_run_writes_nothing() -> None:
 
     assert lines[0] == f"{SPEC} would be written"
     assert [line for line in lines if "nvidia.yaml" in line] == lines[:1]
-    assert not any("lock" in line for line in lines)
+    assert not any("lock" in line for line in lines), lines
 
 
 def test_broken_file_is_replaced() -> None:

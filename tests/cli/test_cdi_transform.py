@@ -198,7 +198,7 @@ def test_strings_survive_every_reader_of_yaml() -> None:
         (["--relative-to=x"], "", "nvidia-ctk: invalid --relative-to value: 'x'\nhint: it is 'host' or 'container'\n"),
         (["--input=/nowhere"], "", "nvidia-ctk: /nowhere: cannot be read: no such file or directory\n"),
         ([], "", "nvidia-ctk: stdin: has no CDI spec in it\n"),
-        ([], json.dumps(cdi_spec(bogus=1)), "nvidia-ctk: stdin: bogus: is no field of a CDI spec\n"),
+        ([], json.dumps(cdi_spec(bogus=1)), "nvidia-ctk: stdin: bogus: is not a field of a CDI spec\n"),
         (
             ["--output=/proc/nowhere/x.json"],
             json.dumps(cdi_spec()),

@@ -41,7 +41,7 @@ def warnings(*dirs: Path) -> list[str]:
         (cdi_spec(), []),
         ("", ["has no CDI spec in it"]),
         ("[]", ["must be an object"]),
-        ('{"kind"\n', ["is not YAML: line 2, column 1: did not find expected ',' or '}'"]),
+        ('{"kind": 1,\n"kind": 2}', ["is not YAML: line 2, column 1: repeated key 'kind'"]),
         (
             cdi_spec(device("a"), device("b"), device("a"), device("a")),
             [

@@ -42,11 +42,11 @@ def test_k3s_needs_nothing(tmp_path: Path, k3s: Path) -> None:
 
 def test_status_says_so_too(tmp_path: Path, k3s: Path) -> None:
     socket = tmp_path / "c.sock"
-    with listener.running("containerd", socket, "-c", str(k3s)) as pid:
+    with listener.running("containerd", socket, "-c", str(k3s)) as daemon:
         got = ctk.run("runtime", "status", "--runtime=containerd", CONTAINERD_ADDRESS=str(socket))
 
     lines = got.lines()
-    assert lines[1].split()[:4] == ["containerd", "(k3s)", "pid", str(pid)]
+    assert lines[1].split()[:4] == ["containerd", "(k3s)", "pid", str(daemon.pid)]
     assert lines[1].endswith(f"  {k3s}")
     assert f"containerd (k3s): {ADVICE}" in lines
 

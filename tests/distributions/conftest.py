@@ -8,17 +8,13 @@ from collections.abc import Iterator
 import pytest
 from engines import cgroups
 from engines.bundles import Bundles
-from engines.conftest import group, machine, require, scratch, tidy  # noqa: F401 (fixtures)
+from engines.conftest import group, machine, require, scratch  # noqa: F401 (fixtures)
 from engines.machine import Machine
 
 from .site import Site, hold
 
 # One GPU with DRM nodes, so that there is all that a hook may be asked for; and eight.
 MACHINE, CLUSTER = "t4x1", "a100x8"
-VIEWS = {
-    "v1": (cgroups.missing_v1, cgroups.enter_v1),
-    "v2": (cgroups.missing_v2, cgroups.enter_v2),
-}
 
 
 @pytest.fixture(scope="session")
@@ -38,15 +34,14 @@ def cluster(machine: Machine) -> Iterator[Site]:  # noqa: F811
 def low_level(site: Site, group: str, program: str, view: str) -> Bundles:  # noqa: F811
     """Return a low-level runtime on a machine, in one view of the control groups, if it runs there."""
     path = require(program)
-    missing, enter = VIEWS[view]
-    if why := missing():
+    if why := cgroups.missing(view):
         pytest.skip(why)
     name = f"{program}-{view}"
     runtime = site.runtime(name, path)
     live = Bundles(
         folder=site.scratch / name,
         busybox=require("busybox"),
-        enter=(*site.enter, *enter()),
+        enter=(*site.enter, *cgroups.enter(view, program)),
         group=group,
         runtime=runtime,
         debug_runtime=runtime,
@@ -57,15 +52,10 @@ def low_level(site: Site, group: str, program: str, view: str) -> Bundles:  # no
     return live
 
 
-def usual_view() -> str:
-    """Name the control groups that a low-level runtime of this machine uses."""
-    return "v2" if cgroups.missing_v1() else "v1"
-
-
 @pytest.fixture(scope="session")
 def runc(site: Site, group: str) -> Bundles:  # noqa: F811
     """Run runc as it runs on this machine."""
-    return low_level(site, group, "runc", usual_view())
+    return low_level(site, group, "runc", cgroups.usual())
 
 
 @pytest.fixture(scope="session")
@@ -77,16 +67,16 @@ def runc_v2(site: Site, group: str) -> Bundles:  # noqa: F811
 @pytest.fixture(scope="session")
 def crun(site: Site, group: str) -> Bundles:  # noqa: F811
     """Run crun as it runs on this machine."""
-    return low_level(site, group, "crun", usual_view())
+    return low_level(site, group, "crun", cgroups.usual())
 
 
 @pytest.fixture(scope="session")
 def cluster_runc(cluster: Site, group: str) -> Bundles:  # noqa: F811
     """Run runc on the machine with eight GPUs."""
-    return low_level(cluster, group, "runc", usual_view())
+    return low_level(cluster, group, "runc", cgroups.usual())
 
 
 @pytest.fixture(scope="session")
 def cluster_crun(cluster: Site, group: str) -> Bundles:  # noqa: F811
     """Run crun on the machine with eight GPUs."""
-    return low_level(cluster, group, "crun", usual_view())
+    return low_level(cluster, group, "crun", cgroups.usual())

@@ -20,6 +20,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import simulated
+import waiting
 from cli import ctk
 from engines import processes
 from engines.machine import Runtime
@@ -99,16 +100,12 @@ def hold(machine: str, scratch: Path, shim: Path) -> Iterator[Site]:
     holder = subprocess.Popen(
         simulated.words(machine, ["sleep", "infinity"], real=[os.fspath(scratch)]),
         stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         cwd="/",
     )
     site = Site(machine=machine, pid=holder.pid, scratch=scratch, shim=shim)
-    name = Path(f"/proc/{holder.pid}/comm")
     try:
-        processes.eventually(
-            lambda: holder.poll() is not None or name.read_text() == "sleep\n",
-            f"{machine} is there",
-        )
-        assert holder.returncode is None, f"{machine} cannot be simulated"
+        waiting.becomes(holder, "sleep", f"{machine} is there")
         # A user namespace may mount its own only where one is seen that nothing covers.
         for kind in ("proc", "sysfs"):
             (scratch / kind).mkdir()
@@ -116,4 +113,4 @@ def hold(machine: str, scratch: Path, shim: Path) -> Iterator[Site]:
         yield site
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()

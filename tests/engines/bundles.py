@@ -20,6 +20,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import waiting
+
 from . import processes, rootfs
 from .engine import FOREVER
 from .machine import Runtime
@@ -75,7 +77,7 @@ def await_exit(pid: int) -> int:
     """Reap a container's first process; return its exit code as a shell and the engines count."""
     handle = os.pidfd_open(pid)
     try:
-        ended, _, _ = select.select([handle], [], [], processes.PATIENCE)
+        ended, _, _ = select.select([handle], [], [], waiting.PATIENCE)
     finally:
         os.close(handle)
     assert ended, f"process {pid} does not end"
@@ -173,10 +175,10 @@ class Bundles:
         with out.open("wb") as stdout, err.open("wb") as stderr, subreaper():
             done = subprocess.run(
                 [*words, "create", *where, bundle.name],
-                stdin=subprocess.DEVNULL,
+                input=b"",  # not /dev/null: see processes.run
                 stdout=stdout,
                 stderr=stderr,
-                timeout=processes.PATIENCE,
+                timeout=waiting.PATIENCE,
                 check=False,
             )
         return done.returncode

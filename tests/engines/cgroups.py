@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import processes
+from . import memlock, processes
 
 ROOT = Path("/sys/fs/cgroup")
 PRIVATE = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
@@ -24,26 +24,32 @@ def mounts() -> dict[str, str]:
     return {row[1]: row[2] for row in rows if row[2] in {"cgroup", "cgroup2"}}
 
 
-def enter_v1() -> tuple[str, ...]:
-    """Return the words that go before a command to run it where only v1 is."""
-    return (*PRIVATE, ONLY_V1, "sh") if os.fspath(ROOT / "unified") in mounts() else ()
+def enter(view: str, program: str = "") -> tuple[str, ...]:
+    """Return the words that go before a command to run it where only this view, v1 or v2, is.
+
+    They are of a low-level runtime if its name is given.
+    """
+    if view == "v1":
+        return (*PRIVATE, ONLY_V1, "sh") if os.fspath(ROOT / "unified") in mounts() else ()
+    is_alone = mounts().get(os.fspath(ROOT)) == "cgroup2"
+    return (*(() if is_alone else (*PRIVATE, ONLY_V2, "sh")), *limits(view, program))
 
 
-def enter_v2() -> tuple[str, ...]:
-    """Return the words that go before a command to run it where only v2 is."""
-    return () if mounts().get(os.fspath(ROOT)) == "cgroup2" else (*PRIVATE, ONLY_V2, "sh")
+def limits(view: str, program: str) -> tuple[str, ...]:
+    """Return the words that let a low-level runtime load its device program here."""
+    return memlock.words() if (view, program) == ("v2", "crun") else ()
 
 
-def missing_v1() -> str:
-    """Say why nothing can run on v1 here; empty where it can."""
-    if os.fspath(ROOT / "devices") not in mounts():
+def missing(view: str) -> str:
+    """Say why nothing can run in a view here; empty where it can."""
+    if view == "v1" and os.fspath(ROOT / "devices") not in mounts():
         return "no cgroup v1 devices controller is mounted at /sys/fs/cgroup/devices"
-    return refusal(enter_v1())
+    return refusal(enter(view))
 
 
-def missing_v2() -> str:
-    """Say why nothing can run on v2 here; empty where it can."""
-    return refusal(enter_v2())
+def usual() -> str:
+    """Name the view that a low-level runtime of this machine uses."""
+    return "v2" if missing("v1") else "v1"
 
 
 def refusal(enter: tuple[str, ...]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,24 +25,9 @@ from .machine import Machine
 from .podman import Podman
 
 TREE = Path(__file__).resolve().parents[2]
+# Looks at the mount table, ten a second, until mounts go by themselves.
+GRACE = 30
 ENGINES = ("docker", "containerd", "podman", "runc_v1", "runc_v2", "crun_v1", "crun_v2")
-# What engines make outside the folders that they are given, whatever their settings; depth first.
-DROPPINGS = (
-    "/etc/cni/net.d/cni.lock",
-    "/etc/docker/key.json",
-    "/etc/docker",
-    "/run/containerd/fifo",
-    "/run/containerd/s",
-    "/run/containerd",
-    "/run/docker/plugins",
-    "/run/docker",
-    "/run/runc",
-    "/run/crun",
-    "/var/lib/containers/cache/blob-info-cache-v1.boltdb",
-    "/var/lib/containers/cache",
-    "/var/lib/containers",
-)
-STATE = Path("/run/nvidia-container-runtime")
 
 
 def require(program: str) -> str:
@@ -52,37 +37,35 @@ def require(program: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tidy() -> Iterator[None]:
-    """Remove what engines have made where it was not before; someone else's use of it keeps it."""
-    made = [path for path in DROPPINGS if not os.path.lexists(path)]
-    yield
-    for path in made:
-        with suppress(OSError):
-            (os.rmdir if os.path.isdir(path) else os.remove)(path)
-
-
-@pytest.fixture(scope="session")
-def scratch(tidy: None) -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """Make a folder whose name is short, for sockets; see that nothing stays mounted in it."""
     folder = Path(tempfile.mkdtemp(prefix="nvcr", dir="/tmp"))
     folder.chmod(0o755)  # as a user namespace or another user would meet it
     yield folder
-    rows = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    left = [point for point in rows if point.startswith(f"{folder}/")]
-    for point in reversed(left):
-        processes.run(["umount", "--lazy", point])
+    release(folder)
     shutil.rmtree(folder)
-    forget(folder.name)
-    assert left == []
 
 
-def forget(name: str) -> None:
-    """Remove what the runtime remembers of containers and settings in a folder of this name."""
-    for pattern in ("containers/*.json", "snapshot-*", "low-level-runtime.*"):
-        for path in STATE.glob(pattern):
-            with suppress(OSError):
-                if name in path.name or name in path.read_text(errors="replace"):
-                    path.unlink()
+def release(folder: Path) -> None:
+    """Unmount what daemons and containers leave mounted below a folder when they end.
+
+    dockerd unmounts its own folder as the last it does, and leaves it where it was in a hurry; a
+    container's shim may outlive the daemon.
+    """
+    for _ in range(GRACE):
+        if not mounted_below(folder):
+            return
+        time.sleep(0.1)
+    for point in reversed(mounted_below(folder)):
+        if processes.run(["umount", point]).returncode != 0:
+            processes.run(["umount", "--lazy", point])
+    assert mounted_below(folder) == []
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """List the mount points below a folder, in the order in which they were mounted."""
+    rows = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [point for point in rows if point.startswith(f"{folder}/")]
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +215,7 @@ def live_crun_v1(machine: Machine, busybox: str, group: str) -> Iterator[Bundles
 
 @pytest.fixture(scope="session")
 def live_crun_v2(machine: Machine, busybox: str, group: str) -> Iterator[Bundles]:
-    """Run crun on cgroup v2, where it raises RLIMIT_MEMLOCK."""
+    """Run crun on cgroup v2."""
     yield from live_bundles("crun_v2", machine, busybox, group)
 
 
@@ -240,13 +223,12 @@ def live_bundles(name: str, machine: Machine, busybox: str, group: str) -> Itera
     """Use a low-level runtime in one view of the control groups, if it works there without us."""
     program, view = name.split("_")
     low_level = require(program)
-    missing = cgroups.missing_v1() if view == "v1" else cgroups.missing_v2()
-    if missing:
-        pytest.skip(missing)
+    if why := cgroups.missing(view):
+        pytest.skip(why)
     live = Bundles(
         folder=machine.scratch / name,
         busybox=busybox,
-        enter=cgroups.enter_v1() if view == "v1" else cgroups.enter_v2(),
+        enter=cgroups.enter(view, program),
         group=group,
         runtime=machine.runtime(name, low_level),
         debug_runtime=machine.runtime(f"{name}-debug", low_level, debug=True),

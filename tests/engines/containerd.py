@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import waiting
+
 from . import processes
 from .engine import FOREVER
 from .machine import Runtime
@@ -53,7 +55,7 @@ class ContainerdContainer:
     def signal(self, name: str) -> int:
         """End the task by a signal and remove it, which tells its exit code."""
         processes.succeed([*self.ctr, "tasks", "kill", "--signal", name, self.id])
-        processes.eventually(lambda: self.status() == "STOPPED", f"{self.id} has stopped")
+        waiting.eventually(lambda: self.status() == "STOPPED", f"{self.id} has stopped")
         done = processes.run([*self.ctr, "tasks", "delete", self.id])
         assert done.returncode == 0, done.stderr
         code = EXIT_CODE.search(done.stderr)
@@ -132,7 +134,7 @@ def daemon(folder: Path, *, env: Mapping[str, str]) -> Iterator[Path]:
 def daemon_on(file: Path, *, env: Mapping[str, str], enter: Sequence[str] = ()) -> Iterator[Path]:
     """Keep containerd running on a configuration, with its state beside that; yield its socket.
 
-    ``enter`` are words that go before it, as ``cgroups.enter_v2`` gives them.
+    ``enter`` are words that go before it, as ``cgroups.enter`` gives them.
     """
     folder, socket = file.parent, file.parent / "c.sock"
     with processes.daemon(

@@ -16,8 +16,9 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import grpc
+import waiting
 
-from . import processes, wire
+from . import wire
 from .engine import FOREVER
 
 NODE = 2  # NamespaceMode: the host's network, which needs no CNI
@@ -79,7 +80,7 @@ class Cri:
         with grpc.insecure_channel(f"unix://{self.socket}") as channel:
             answer = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(
                 wire.encode(MESSAGES, asks, fields),
-                timeout=processes.PATIENCE,
+                timeout=waiting.PATIENCE,
                 wait_for_ready=True,
             )
         return wire.decode(MESSAGES, gives, answer)

@@ -129,7 +129,7 @@ def daemon_on(
 ) -> Iterator[tuple[str, ...]]:
     """Keep dockerd running on a daemon.json whose socket is beside it; yield its client's words.
 
-    ``enter`` are words that go before it, as ``cgroups.enter_v2`` gives them.
+    ``enter`` are words that go before it, as ``cgroups.enter`` gives them.
     """
     folder = file.parent
     address = f"unix://{folder}/d.sock"

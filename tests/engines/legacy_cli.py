@@ -54,24 +54,24 @@ $bb nsenter --mount="/proc/$pid/ns/mnt" "$bb" sh -c '
 INJECTED = "/nvidia/driver"
 COMPLAINT = "nvidia-container-cli: initialization error: driver not loaded"
 FAIL = f"echo '{COMPLAINT}' >&2\nexit 1\n"
-# As bad as it gets: deaf to SIGTERM, with a child that holds the same pipes.  It ends in the end, so
-# that a hook which waits for it fails a test and leaves no half a container.
+# As bad as it gets: deaf to SIGTERM, with a child that holds the same pipes.  It ends in the end, but
+# later than a test waits for an engine.
 HANG = """\
 trap '' TERM
-$bb sleep 20 &
+$bb sleep 90 &
 echo "$$ $!" >"$call/processes"
 wait
 """
 SLEEP = """\
 echo $$ >"$call/processes"
-exec $bb sleep 20
+exec $bb sleep 90
 """
 # A frozen process of cgroup v1 is as one that waits in a driver: SIGKILL does not reach it.
 FREEZE = """\
 echo $$ >"$call/processes"
 echo $$ >{group}/cgroup.procs
 echo FROZEN >{group}/freezer.state
-$bb sleep 20
+$bb sleep 90
 """
 
 

@@ -4,24 +4,25 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-PATIENCE = 60.0  # seconds: what takes longer than this here hangs
+from waiting import PATIENCE, eventually
 
 
 def run(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and keep what it said."""
+    """Run a program to its end and keep what it said.
+
+    No stream of it is /dev/null: crun gives a container's streams to the root of its user namespace.
+    """
     return subprocess.run(
         argv,
         env=env,
-        stdin=subprocess.DEVNULL,
+        input="",
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -34,14 +35,6 @@ def succeed(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str
     done = run(argv, env=env)
     assert done.returncode == 0, f"{argv} exited with {done.returncode}: {done.stderr}{done.stdout}"
     return done.stdout
-
-
-def eventually(is_so: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; fail with its name when it never is."""
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import waiting
 from cli import ctk
 
 from . import configured, docker, podman, processes, rootfs
@@ -49,7 +50,7 @@ def test_docker(
         )
 
         assert "was told to read runtimes and the default runtime" in said
-        processes.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
+        waiting.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
         assert configured.lines((*run, rootfs.IMAGE)) == configured.SEEN
         found = configured.status("docker", **here)
         assert (found["running"], found["file"], found["runtimes"], found["is_default"]) == (

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import waiting
 
 from . import processes
 from .docker import Docker
@@ -24,7 +25,7 @@ def test_healthcheck_becomes_healthy(docker: Docker) -> None:
     container = docker.start(gpus="0", options=check)
     before = container.health()
 
-    processes.eventually(lambda: container.health() == "healthy", "docker calls it healthy")
+    waiting.eventually(lambda: container.health() == "healthy", "docker calls it healthy")
     assert before in {"starting", "healthy"}
 
 
@@ -33,7 +34,7 @@ def test_healthcheck_becomes_unhealthy(docker: Docker) -> None:
     check = ("--health-cmd", "test -c /dev/nvidia1", "--health-interval", "200ms")
     container = docker.start(gpus="0", options=(*check, "--health-retries", "1"))
 
-    processes.eventually(lambda: container.health() == "unhealthy", "docker calls it unhealthy")
+    waiting.eventually(lambda: container.health() == "unhealthy", "docker calls it unhealthy")
 
 
 def test_settings_come_from_the_daemons_environment(docker: Docker) -> None:

@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import waiting
 from cli import ctk
 
 from . import cgroups, legacy_cli, processes
@@ -38,7 +38,6 @@ SHOW = "for kind in pid mnt; do busybox readlink /proc/self/ns/$kind; done; cat 
 LOOK = ("sh", "-c", f"cat {legacy_cli.INJECTED}; {SHOW}")
 TIMEOUT = "timeout = 1"
 OF_SHELLS = frozenset({"PWD", "OLDPWD", "SHLVL", "_"})  # what some set, whoever asks
-SOON = 10.0  # seconds: a busy machine, but not a CLI that is waited for
 
 WAITS = pytest.mark.parametrize(
     "lines", [pytest.param((), id="for ever"), pytest.param(("timeout = 30",), id="with timeout")]
@@ -241,14 +240,11 @@ def test_failing_cli(engine: Live, cli: Cli) -> None:
 def test_hanging_cli(engine: Live, cli: Cli) -> None:
     """With a timeout, a CLI that ignores SIGTERM is ended, and its children, which hold pipes."""
     cli.reset(legacy_cli.HANG)
-    begin = time.monotonic()
     with cli.legacy(engine.runtime, TIMEOUT):
         done = run(engine, "sh", "-c", "echo started", asked=ALL)
-    took = time.monotonic() - begin
 
     assert (done.returncode != 0, done.stdout) == (True, "")
     assert says(engine, done, f"{legacy_cli.HOOK}.timeout"), done.stderr
-    assert took < SOON
     assert len(cli.processes()) == 2
     assert [pid for pid in cli.processes() if legacy_cli.is_alive(pid)] == []
     assert engine.containers() == []
@@ -268,12 +264,13 @@ def freezer() -> Iterator[Path]:
             os.kill(int(pid), 9)
         (group / "freezer.state").write_text("THAWED\n")
 
-    timer = threading.Timer(2 * SOON, end)  # a hook that waits fails the test, but not the engine
+    # A hook that waits fails the test, but not the engine.
+    timer = threading.Timer(waiting.PATIENCE / 2, end)
     timer.start()
     yield group
     timer.cancel()
     end()
-    processes.eventually(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
+    waiting.eventually(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
     group.rmdir()
 
 
@@ -284,14 +281,12 @@ def test_cli_that_cannot_be_killed(
     """One that waits in the driver must not make the engine wait, by its pipes or as our child."""
     engine: Live = request.getfixturevalue(name)
     cli.reset(legacy_cli.FREEZE.format(group=freezer))
-    begin = time.monotonic()
     with cli.legacy(engine.runtime, TIMEOUT):
         done = run(engine, "sh", "-c", "echo started", asked=ALL)
-    took = time.monotonic() - begin
 
     assert (done.returncode != 0, done.stdout) == (True, "")
     assert says(engine, done, "it hangs in the kernel"), done.stderr
-    assert took < SOON
+    assert [pid for pid in cli.processes() if legacy_cli.is_alive(pid)] != []
     assert engine.containers() == []
 
 
@@ -377,8 +372,6 @@ def test_hooks_dir_of_podman(low_level: str, podman: Podman, machine: Machine, c
     with cli.legacy(podman.runtime):
         done = run_podman(podman, file, program, *LOOK)
 
-    if "cgroups in hybrid mode not supported" in done.stderr:
-        pytest.skip(f"crun refuses this machine's control groups: {done.stderr}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("yes\n")
     call = only_call(cli)
@@ -406,20 +399,21 @@ def test_engine_that_kills_the_hook(
     document = json.loads(file.read_text())
     document["hook"]["timeout"] = 1
     file.write_text(json.dumps(document))
-    begin = time.monotonic()
     done = run_podman(podman, file, require("runc"), "sh", "-c", "echo started")
-    took = time.monotonic() - begin
 
     assert (done.returncode != 0, done.stdout) == (True, "")
     assert "hook ran past specified timeout" in done.stderr
-    assert took < SOON
     assert len(cli.processes()) == 1
+    assert [pid for pid in cli.processes() if legacy_cli.is_alive(pid)] == []
     assert podman.containers() == []
 
 
 def run_podman(podman: Podman, file: Path, program: str, *command: str) -> CompletedProcess[str]:
     """Run a container of podman by another runtime, with a folder of hooks."""
-    head = (*podman.podman(podman.runtime)[:-1], program, "--hooks-dir", os.fspath(file.parent))
+    is_crun = program.endswith("/crun")  # it refuses control groups of both versions at once
+    enter = cgroups.enter(cgroups.usual(), "crun") if is_crun else ()
+    words = (*enter, *podman.podman(podman.runtime)[:-1], program)
+    head = (*words, "--hooks-dir", os.fspath(file.parent))
     words = (*head, "run", *podman.run_words("all"), "--rm", "--rootfs", podman.root(), *command)
     return processes.run(words, env=podman.env)
 
@@ -444,7 +438,7 @@ def call_hook(hook: dict[str, Any], bundle: Path) -> CompletedProcess[str]:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=processes.PATIENCE,
+        timeout=waiting.PATIENCE,
         check=False,
     )
 

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import pytest
+import waiting
 
-from . import processes
 from .engine import TERMINATED, Container, Engine
 
 
 def await_handler(container: Container) -> None:
     """Wait until the container's first process has set its signal handler."""
     is_ready = ("test", "-e", "/tmp/ready")
-    processes.eventually(lambda: container.exec(*is_ready).returncode == 0, "the handler is set")
+    waiting.eventually(lambda: container.exec(*is_ready).returncode == 0, "the handler is set")
 
 
 def test_exit_code_comes_through(engine: Engine) -> None:

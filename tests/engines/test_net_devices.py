@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
-from . import processes
+from . import cgroups, processes
 from .bundles import BundleContainer, Bundles
 from .docker import Docker
 from .engine import FOREVER
@@ -73,10 +74,9 @@ def global_addresses(link: dict[str, Any]) -> list[str]:
 def network(*enter: str) -> Iterator[Network]:
     """Hold a new network namespace, and a mount namespace of the view that ``enter`` makes."""
     words = ["unshare", "--net", "--mount", "--propagation", "slave", "sleep", "infinity"]
-    with subprocess.Popen([*enter, *words]) as holder:
+    with subprocess.Popen([*enter, *words], stderr=subprocess.PIPE) as holder:
         try:
-            command = Path(f"/proc/{holder.pid}/comm")
-            processes.eventually(lambda: command.read_text() == "sleep\n", "the network is there")
+            waiting.becomes(holder, "sleep", "the network is there")
             yield Network(pid=holder.pid)
         finally:
             holder.kill()
@@ -163,8 +163,9 @@ def site(request: pytest.FixtureRequest, nics: Machine) -> Iterator[Site]:
         processes.succeed([*host.enter("mount"), "sh", "-c", OWN_STATE])
         add_link(host, "veth", "nic0")
         add_link(host, "veth", "nic1")
-        enter = host.enter("net", "mount")
-        runtime = write_runtime(nics, request.param.partition("_")[0], *enter)
+        program, view = request.param.split("_")
+        enter = (*host.enter("net", "mount"), *cgroups.limits(view, program))
+        runtime = write_runtime(nics, program, *enter)
         bundles = replace(live, enter=enter, runtime=runtime)
         yield Site(host=host, bundles=bundles, machine=nics)
         bundles.clean()
@@ -183,7 +184,7 @@ def add_link(host: Network, kind: str, name: str) -> None:
         host.ip(f"link set p-{name} up")
 
 
-@pytest.mark.parametrize("kind", ["veth", "dummy", "ifb"])
+@pytest.mark.parametrize("kind", ["veth", "ifb"])
 def test_link_moves_in_and_comes_back(site: Site, kind: str) -> None:
     add_link(site.host, kind, "fast0")
     before = site.host.links()

@@ -15,7 +15,7 @@ from host import trees
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import csv_mixed, machine
 from nvidia_runtime.generate.options import Generated, Options
-from nvidia_runtime.host.gpus import Gpu
+from nvidia_runtime.host.gpu import Gpu
 from nvidia_runtime.simulate import catalogue, elf
 
 LIB = "usr/lib/aarch64-linux-gnu"

@@ -7,7 +7,7 @@ import pytest
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate.selection import select
-from nvidia_runtime.host.gpus import Gpu, Mig
+from nvidia_runtime.host.gpu import Gpu, Mig
 
 
 def gpu(index: int, name: str = "NVIDIA A100", migs: int = -1) -> Gpu:

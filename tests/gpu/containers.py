@@ -123,7 +123,7 @@ def run(
     with (bundle / "said").open("wb") as said:
         made = subprocess.run(
             [*words, "create", "--bundle", bundle, "--pid-file", bundle / "pid", bundle.name],
-            stdin=subprocess.DEVNULL,
+            input=b"",
             stdout=said,
             stderr=said,
             env=environment,

@@ -1,36 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a child that was asked something."""
+"""A child that asks something: what it keeps open, how it ends, and what is said of that."""
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import time
+from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
 from nvidia_runtime.host import child
 
 
-def sleeping() -> int:
-    pid = os.fork()
-    if not pid:
-        time.sleep(60)
+def is_awaited() -> bool:
+    """Whether no child of ours is left."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def kill_itself(number: int) -> Callable[[], NoReturn]:
+    def work() -> NoReturn:
+        os.kill(os.getpid(), number)
         os._exit(0)
-    return pid
+
+    return work
 
 
-def test_it_is_killed_and_awaited() -> None:
-    pid = sleeping()
-
-    assert child.end(pid) == signal.SIGKILL
-    with pytest.raises(ChildProcessError):
-        os.waitpid(pid, 0)
+def hang() -> bytes:
+    time.sleep(60)
+    return b"too late"
 
 
-def test_where_nobody_is_told_how_children_end() -> None:
+def fail() -> bytes:
+    raise RuntimeError("is not shown")
+
+
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        pytest.param(lambda: b"answer", (b"answer", "ended with exit code 0"), id="answer"),
+        pytest.param(lambda: b"", (b"", "ended with exit code 0"), id="no answer"),
+        pytest.param(fail, (b"", "ended with exit code 1"), id="exception"),
+        pytest.param(kill_itself(11), (b"", "crashed (SIGSEGV)"), id="crash"),
+        pytest.param(kill_itself(40), (b"", "crashed (signal 40)"), id="a signal without a name"),
+        pytest.param(hang, (b"", "did not answer within 0.2 s"), id="hangs"),
+    ],
+)
+def test_ask(
+    work: Callable[[], bytes], expected: tuple[bytes, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    patience = 0.2 if work is hang else 10
+
+    assert child.ask(work, patience) == expected
+    assert is_awaited()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_long_answer_is_cut() -> None:
+    data, _ = child.ask(lambda: b"x" * (child.MOST * 4), 10)
+
+    assert child.MOST <= len(data) < child.MOST * 3
+
+
+def test_it_keeps_nothing_open_and_leaves_no_core() -> None:
+    def work() -> bytes:
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        targets = sorted(os.readlink(link) for link in links if os.path.exists(link))
+        return json.dumps([targets, resource.getrlimit(resource.RLIMIT_CORE)[0]]).encode()
+
+    held = os.open("/dev/zero", os.O_RDONLY)
+    os.set_inheritable(held, True)
+    try:
+        data, _ = child.ask(work, 10)
+    finally:
+        os.close(held)
+
+    targets, limit = json.loads(data)
+    assert targets[:3] == ["/dev/null"] * 3
+    assert [target.partition(":")[0] for target in targets[3:]] == ["pipe"]
+    assert limit < 2
+
+
+def test_where_an_engine_ignores_how_children_end() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        assert child.end(sleeping()) == 0
+        assert child.ask(kill_itself(6), 10) == (b"", "crashed (SIGABRT)")
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGCHLD, before)

@@ -73,6 +73,12 @@ def test_libraries_elsewhere_are_found_in_the_cache(tmp_path: Path) -> None:
             id="of the file, not of its link",
         ),
         pytest.param({"lib64/libcuda.so.550.1.bak": ""}, "", id="a copy"),
+        pytest.param({"lib64/libcuda.so.1.1": ""}, "", id="Tegra"),
+        pytest.param(
+            {"lib64/libcuda.so.1.1": "", "lib64/libnvidia-ml.so.580.00": ""},
+            "580.00",
+            id="Tegra with a card",
+        ),
         pytest.param({"lib64/libcuda.so.999": ""}, "", id="one part"),
         pytest.param({}, "", id="no driver"),
     ],

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import time
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_stores_of_drivers_that_can_lend_a_gpu(
     ("behaviour", "patience", "sentence"),
     [
         ("error", 10.0, "cannot list the adapters"),
-        ("crash", 10.0, "ended by signal 6"),
+        ("crash", 10.0, "crashed (SIGABRT)"),
         ("hang", 0.2, "did not answer within 0.2 s"),
     ],
 )
@@ -36,13 +35,11 @@ def test_no_answer(
 ) -> None:
     monkeypatch.setenv("DXCORE", behaviour)
     library = dxcore_library.library()
-    began = time.monotonic()
     with pytest.raises(NvidiaRuntimeError) as caught:
         dxcore.driver_stores(library, patience)
 
     assert str(caught.value) == f"{library}: {sentence}"
     assert "wsl --update" in caught.value.hint
-    assert time.monotonic() - began < 5
 
 
 def test_no_library() -> None:

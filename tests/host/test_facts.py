@@ -47,12 +47,32 @@ COMPILER = "\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
         pytest.param({MODULE: ""}, {}, id="empty"),
         pytest.param({MODULE: f"{'9' * 5000}.1\n"}, {}, id="endless"),
         pytest.param({PROC: COMPILER}, {}, id="the version of something else"),
+        pytest.param({PROC: COMPILER[1:]}, {}, id="the version of a compiler"),
         pytest.param({f"{MODULE}/": ""}, {}, id="a folder"),
         pytest.param({}, {}, id="no driver"),
     ],
 )
 def test_read(tree: dict[str, str], expected: dict[str, str], tmp_path: Path) -> None:
     assert facts.read(trees.make(tmp_path, tree)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("/usr/lib64/libcuda.so.470.256.02", "470.256.02"),
+        ("/usr/lib/aarch64-linux-gnu/nvidia/libcuda.so.580.00", "580.00"),
+        ("libnvidia-ml.so.535.261.03", "535.261.03"),
+        ("/usr/lib/aarch64-linux-gnu/nvidia/libcuda.so.1.1", ""),
+        ("/usr/lib64/libcuda.so.1", ""),
+        ("/usr/lib64/libcuda.so.535.261.03.bak", ""),
+        ("/usr/lib64/libcuda.so.535..03", ""),
+        ("/usr/lib64/libnvidia-ptxjitcompiler.so.535.261.03", ""),
+        ("/libcuda.so.535.261.03/file", ""),
+        ("", ""),
+    ],
+)
+def test_version_in_the_name_of_a_library(path: str, version: str) -> None:
+    assert facts.library_version(path) == version
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nvidia_runtime.host import mig
-from nvidia_runtime.host.gpus import Mig
+from nvidia_runtime.host.gpu import Mig
 
 from . import trees
 

@@ -8,12 +8,12 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import simulated
+import waiting
 
 # On a simulated machine: ask its NVML, and say what came of it.
 PROGRAM = """
@@ -58,24 +58,22 @@ except ChildProcessError:
 @pytest.mark.parametrize("where", ["nvmlInit_v2", "nvmlDeviceGetName@5"])
 def test_a_child_that_hangs_is_killed(where: str) -> None:
     script = """
-began = time.monotonic()
 try:
     ASK
 except NvidiaRuntimeError:
     pass
-print(time.monotonic() - began < 2)
 try:
     os.wait()
 except ChildProcessError:
     print("no child is left")
 """
     script = script.replace("ASK", ASK.format(patience=0.1).strip())
-    assert run(script, hang=[where]) == "True\nno child is left\n"
+    assert run(script, hang=[where]) == "no child is left\n"
 
 
 def test_a_child_that_cannot_begin_is_not_a_second_one_of_us() -> None:
     script = """
-sys.modules["nvidia_runtime.host.nvml_child"] = None
+sys.modules["nvidia_runtime.host.nvml_calls"] = None
 try:
     ASK
 except NvidiaRuntimeError as error:
@@ -93,11 +91,14 @@ except NvidiaRuntimeError as error:
 def test_gpus_that_all_hang_do_not_take_as_long_as_all_of_them() -> None:
     """Nobody waits for eight times the patience that one GPU has."""
     script = """
-began = time.monotonic()
+allowed, allowance = {}, nvml._Walk.allowance
+nvml._Walk.allowance = lambda walk: allowed.setdefault(walk.at, allowance(walk))
 ASK
-print(time.monotonic() - began < 3, sum(bool(gpu.problem) for gpu in answer.gpus))
+print([allowed[gpu.index] for gpu in answer.gpus], sum(bool(gpu.problem) for gpu in answer.gpus))
 """
-    assert run(script, patience=0.6, hang=["nvmlDeviceGetName"]) == "True 8\n"
+    said = run(script, patience=0.6, hang=["nvmlDeviceGetName"])
+
+    assert said == f"{[0.6] + 7 * [0.15]} 8\n"
 
 
 HOLDS = """
@@ -111,6 +112,7 @@ child = ""
 while not child or "libnvidia-ml" not in open(f"/proc/{child}/maps").read():
     time.sleep(0.01)
     child = open(f"/proc/{asking}/task/{asking}/children").read().strip()
+time.sleep(0.3)  # the library has read its own file
 links = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
 print(sorted(link.partition(":")[0] for link in links))
 os.waitpid(asking, 0)
@@ -119,7 +121,7 @@ os.waitpid(asking, 0)
 
 def test_a_child_that_hangs_holds_nothing_that_an_engine_waits_for() -> None:
     """Its stdin, stdout and stderr are nobody's, and what was handed to us is closed."""
-    said = run(HOLDS, patience=1, hang=["nvmlDeviceGetName@5"])
+    said = run(HOLDS, patience=3, hang=["nvmlDeviceGetName@5"])
 
     assert said == "['/dev/null', '/dev/null', '/dev/null', 'pipe']\n"
 
@@ -130,28 +132,28 @@ def test_a_child_ends_with_us() -> None:
     program = program.replace("ASK", ASK.format(patience=60))
     words = simulated.words("a100x8", [sys.executable, "-c", program], hang=["nvmlDeviceGetName@5"])
     parent = subprocess.Popen(words)
-    child = _child_of(parent.pid)
+    child = _child_of(parent)
 
     parent.kill()
     parent.wait()
 
-    end = time.monotonic() + 5
-    while Path(f"/proc/{child}").exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{child}").exists()
+    waiting.eventually(lambda: not waiting.is_alive(child), "the child has ended")
 
 
-def _child_of(pid: int) -> int:
+def _child_of(process: subprocess.Popen[bytes]) -> int:
     """Wait for the child that has loaded NVML."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    found: list[int] = []
+
+    def is_there() -> bool:
         for child in children.read_text().split():
             with contextlib.suppress(OSError):  # it was a short one
                 if "libnvidia-ml" in Path(f"/proc/{child}/maps").read_text():
-                    return int(child)
-        time.sleep(0.01)
-    raise AssertionError("there was no child")
+                    found.append(int(child))
+        return bool(found)
+
+    waiting.eventually(is_there, "the child has loaded NVML", process)
+    return found[0]
 
 
 def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
@@ -170,7 +172,8 @@ def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
 
 
 def test_who_does_not_wait_long_is_told_nothing() -> None:
-    program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
+    script = f"nvml.PROGRESS_AFTER = 60\n{ASK.format(patience=5)}"  # long, on a busy machine
+    program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=script)
     words = simulated.words("t4x1", [sys.executable, "-c", program])
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)

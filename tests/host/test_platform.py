@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import simulated
 
-from nvidia_runtime.host import platform
+from nvidia_runtime.host import machine, platform
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
 
@@ -25,8 +25,8 @@ CACHED = {"etc/ld.so.cache": "…\0/usr/lib/tegra/libnvidia-ml.so.1\0"}
 PROGRAM = """
 import sys
 sys.path.insert(0, {tree!r})
-from nvidia_runtime.host import platform
-print(platform.mode(), platform.ask())
+from nvidia_runtime.host import machine, platform
+print(platform.mode(), machine.auto_mode())
 """
 
 
@@ -72,7 +72,7 @@ def test_by_files(tree: dict[str, str], mode: str, detected: str | None, tmp_pat
 
     assert platform.mode(root) == mode
     if detected:  # else NVML has to be asked
-        assert platform.detect(Machine(Driver(root), kernel_root=root)) == detected
+        assert machine.kind(Machine(Driver(root), kernel_root=root)) == detected
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import builders
 import pytest
+import shim
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.net import devices as net_devices
@@ -21,8 +25,20 @@ from nvidia_runtime.net.devices import IGNORES, MOVES, PIECE, UNKNOWN
 from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
 
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
 ORIGIN = '{"file": "/etc/cdi/nic.json"}'
 OWN_NETWORK: dict[str, Any] = {"namespaces": [{"type": "mount"}, {"type": "network"}]}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what is remembered in a folder of the test's."""
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", str(folder))
+    return folder
 
 
 def source(**names: str) -> Source:
@@ -79,12 +95,8 @@ def test_the_installed_runtime_is_recognised(name: str, since: tuple[int, int]) 
     assert net_devices.recognise(program) == (MOVES if is_new else IGNORES)
 
 
-def test_answer_is_kept_until_the_runtime_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state, program = tmp_path / "state", tmp_path / "runc"
-    state.mkdir(mode=0o755)
-    monkeypatch.setattr(files, "SYSTEM_FOLDER", str(state))
+def test_answer_is_kept_until_the_runtime_changes(tmp_path: Path, state: Path) -> None:
+    program = tmp_path / "runc"
     program.write_bytes(b"opencontainers/runc/libcontainer")
     before = net_devices.support(str(program))
     kept = state / "net-devices-support"
@@ -112,13 +124,26 @@ def test_without_a_network_of_its_own_the_runtime_judges(linux: dict[str, Any]) 
     assert net_devices.prepare(spec, [source(nowhere0="net0")], "/bin/true", "config.json") == {}
 
 
+def in_a_network_with_a_link(name: str, function: Callable[[], T]) -> T:
+    """Call a function in a network namespace that has an interface of this name."""
+
+    def enter() -> None:
+        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0, ctypes.get_errno()
+        subprocess.run(["ip", "link", "add", name, "type", "veth"], check=True)
+
+    with ThreadPoolExecutor(1, initializer=enter) as thread:
+        return thread.submit(function).result()
+
+
+@shim.needs_root
+@pytest.mark.skipif(not shutil.which("ip"), reason="ip is not installed")
 def test_unknown_runtime_gets_the_field_only() -> None:
-    present = next(name for name in os.listdir("/proc/sys/net/ipv4/conf") if name != "lo")
-    if not net_devices.is_present(present):
-        pytest.skip("no network interface but lo")
     spec = builders.spec(linux=OWN_NETWORK)
 
-    assert net_devices.prepare(spec, [source(**{present: "net0"})], "/bin/true", "c") == {}
+    def prepare() -> object:
+        return net_devices.prepare(spec, [source(nic0="net0")], "/bin/true", "c")
+
+    assert in_a_network_with_a_link("nic0", prepare) == {}
 
 
 @pytest.mark.parametrize(

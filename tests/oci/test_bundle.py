@@ -95,7 +95,7 @@ def test_what_is_no_regular_file(make: object, config: Path) -> None:
     assert callable(make)
     make(config)
 
-    assert refusal(config.parent) == f"{config}: is no regular file"
+    assert refusal(config.parent) == f"{config}: is not a regular file"
 
 
 def test_too_large(config: Path) -> None:

@@ -255,13 +255,13 @@ def test_worst_input_takes_no_time(name: bytes) -> None:
     cache.base = ldcache.HEADER.size + count * ldcache.ENTRY
     cache.words = [X86_64, cache.base + 1, cache.base, 0, 0, 0] * count
     data = ldcache.dump(cache)
-    began = time.monotonic()
+    began = time.process_time()
     try:
         ldcache.merge(ldcache.parse(data), [row(f"lib{number}.so.1") for number in range(50)])
     except ldcache.MalformedError:
         pass
 
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 20  # quadratic, it would be hours of this process alone
 
 
 @settings(max_examples=300, deadline=None)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import waiting
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import cuda_compat, links, loader, modes, resolver
@@ -93,7 +94,7 @@ def attack(write: Callable[[Path], None], tmp_path: Path, rounds: int) -> bool:
     images.make(tmp_path / "outside", outside)
     root = images.make(tmp_path / "image", {"etc/sub/": "", **LIBRARIES})
     before = images.tree(tmp_path / "outside")
-    end = time.monotonic() + 20
+    end = time.monotonic() + waiting.PATIENCE
     with swapping(root, "etc", "nv"):
         for _ in range(rounds):
             write(root)

@@ -27,7 +27,7 @@ from nvidia_runtime.generate import driver_files, hooks
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
 from nvidia_runtime.net import devices
-from nvidia_runtime.prepare import decide
+from nvidia_runtime.prepare import takeover
 from nvidia_runtime.prepare.verbs import VERBS
 from nvidia_runtime.selftest import attack, stage, suite, ways
 
@@ -73,7 +73,7 @@ def test_t06_ldconfig_of_the_image_is_a_choice_for_legacy_mode_only(site: Site) 
     config.check_ldconfig(allowed, "config.toml")
 
     words = "subprocess", "posix_spawn", "execv", "fork", "system", "popen"
-    for room in ("rootfs", "hooks/cdi_hook.py", "hooks/cdi_verbs.py", "prepare.py", "prepared.py"):
+    for room in ("rootfs", "prepare", "hooks/cdi_hook.py", "hooks/cdi_verbs.py"):
         for file in sources(room):
             found = [word for word in words if re.search(rf"\b{word}\(", file.read_text())]
             assert found == [], file
@@ -87,7 +87,7 @@ def sources(room: str) -> list[Path]:
 def test_t05_nothing_of_the_image_is_executed_or_written() -> None:
     """CVE-2019-5736: no program is run on a container's root, so no /proc/PID/exe is one's to
     write to; and what exists in it is never opened for writing."""
-    for room in ("rootfs", "prepared.py", "takeover.py"):
+    for room in ("rootfs", "prepare"):
         for file in sources(room):
             text = file.read_text()
             assert "O_RDWR" not in text, file
@@ -212,7 +212,7 @@ def test_t09_every_hook_of_ours_has_variables() -> None:
         made = hooks.hook("/usr/bin/nvidia-cdi-hook", verb)
         assert {entry.partition("=")[0] for entry in made["env"]} <= FIXED
         assert made["env"]
-    for variables in (decide.ENVIRONMENT, devices.HOOK_ENV):
+    for variables in (takeover.ENVIRONMENT, devices.HOOK_ENV):
         assert variables
         assert {entry.partition("=")[0] for entry in variables} <= FIXED
 

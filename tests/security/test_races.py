@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import shim
+import waiting
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.prepare import carry_out
@@ -207,7 +208,7 @@ def naive_mode(scene: stage.Stage, number: int) -> None:
 def test_t11_race_is_won_against_who_checks_first(
     act: Callable[[stage.Stage, int], None], scene: stage.Stage
 ) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + waiting.PATIENCE
     with swapping(scene, "etc", "evil-etc"):
         for number in range(1_000_000):
             try:

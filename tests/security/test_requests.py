@@ -52,7 +52,7 @@ def test_t19_who_may_ask(source: str, privileged: bool, by_env: bool, by_mount: 
     known = {**config.defaults(), ENVVAR: by_env, MOUNTS: by_mount}
     asked = request.read(asking(source, privileged=privileged), known, "config.json")
 
-    admitted = policy.admit(asked, known, annotations=True)
+    admitted = policy.admit(asked, known, "cdi")
 
     allowed = {"environment": privileged or by_env, "volume mounts": by_mount, "annotations": True}
     assert bool(admitted.devices) == allowed[source]
@@ -66,7 +66,7 @@ def test_t20_channels_are_numbers(text: str) -> None:
     document = builders.asking("0")
     document["process"]["env"].append(f"NVIDIA_IMEX_CHANNELS={text}")
     known = config.defaults()
-    admitted = policy.admit(request.read(document, known, "c"), known, annotations=True)
+    admitted = policy.admit(request.read(document, known, "c"), known, "legacy")
 
     assert all(re.fullmatch(r"[0-9]{1,7}", channel) for channel in admitted.imex)
     assert all(int(channel) < 1 << 20 for channel in admitted.imex)
@@ -110,7 +110,7 @@ def test_t21_mounts_ask_for_what_they_name(target: str, source: str) -> None:
         assert source != "/etc"
         assert ".." not in name.split("/")
         assert not name.startswith("/")
-    admitted = policy.admit(found, known, annotations=True)
+    admitted = policy.admit(found, known, "legacy")
     assert all(re.fullmatch(r"[0-9]{1,7}", channel) for channel in admitted.imex)
 
 
@@ -123,7 +123,7 @@ def test_t20_a_million_names_end_soon(count: int) -> None:
     known = config.defaults()
     began = time.process_time()
 
-    admitted = policy.admit(request.read(document, known, "c"), known, annotations=True)
+    admitted = policy.admit(request.read(document, known, "c"), known, "legacy")
 
     assert len(admitted.devices) == count
     assert time.process_time() - began < 5

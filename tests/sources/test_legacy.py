@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from builders import Document, spec
 
@@ -10,6 +12,7 @@ from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.admission.request import Request
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.oci.bundle import Bundle
 from nvidia_runtime.sources import legacy
 
 HOOK = "nvidia-container-runtime-hook"
@@ -18,8 +21,9 @@ HOOK = "nvidia-container-runtime-hook"
 def injected(document: Document, program: str = f"/opt/{HOOK}") -> list[Document]:
     """Return the edits for a container that asks for nothing."""
     settings = {**config.defaults(), f"{HOOK}.path": program}
-    found = legacy.sources(document, Request(), Admitted((), ""), settings, "/b/config.json")
-    return [source.edits for source in found]
+    container = Bundle("/b/config.json", document, os.stat("/"))
+    sources = legacy.sources(container, Request(), Admitted((), ""), settings)
+    return [source.edits for source in sources]
 
 
 def test_hook_is_added_to_every_container() -> None:

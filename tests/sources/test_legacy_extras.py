@@ -13,7 +13,7 @@ from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.admission.request import Request
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.host.proc import Gpu
+from nvidia_runtime.host.gpu import Gpu
 from nvidia_runtime.sources import legacy_extras
 from nvidia_runtime.store.lines import Source
 
@@ -135,6 +135,8 @@ def test_no_driver(
     ],
 )
 def test_select(devices: tuple[str, ...], expected: list[int]) -> None:
-    gpus = [Gpu("0000:07:00.0", "GPU-a", 2), Gpu("0000:0f:00.0", "GPU-b", 3)]
+    gpus = [Gpu(0), Gpu(1)]
+    gpus[0].bus_id, gpus[0].uuid, gpus[0].minor = "0000:07:00.0", "GPU-a", 2
+    gpus[1].bus_id, gpus[1].uuid, gpus[1].minor = "0000:0f:00.0", "GPU-b", 3
 
     assert [gpu.minor for gpu in legacy_extras.select(gpus, devices)] == expected

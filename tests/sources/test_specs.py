@@ -169,8 +169,8 @@ def test_pipe_need_not_exist() -> None:
         ),
         ({"path": "/etc/passwd/x"}, "does not exist on this host"),
         ({"path": "/dev/a\0b"}, "cannot be looked up: embedded null byte"),
-        ({"path": "/etc/passwd"}, "is no device node"),
-        ({"path": "/dev"}, "is no device node"),
+        ({"path": "/etc/passwd"}, "is not a device node"),
+        ({"path": "/dev"}, "is not a device node"),
         (
             {"path": "/dev/null", "type": "b"},
             "is a device node of type c, not b as its CDI spec says",

@@ -163,7 +163,7 @@ def test_conflict(machine: Machine) -> None:
         ),
         (
             json.dumps(cdi_spec(bogus=1)),
-            "bogus: is no field of a CDI spec (it seems to describe nvidia.com/gpu)",
+            "bogus: is not a field of a CDI spec (it seems to describe nvidia.com/gpu)",
             "run 'nvidia-ctk cdi validate /etc/cdi/a.json' for all that is wrong with it",
         ),
         (
@@ -173,7 +173,7 @@ def test_conflict(machine: Machine) -> None:
         ),
         (
             json.dumps(cdi_spec(cdiVersion="0.0.1")),
-            "cdiVersion: '0.0.1' is no known CDI version (it seems to describe nvidia.com/gpu)",
+            "cdiVersion: '0.0.1' is not a known CDI version (it seems to describe nvidia.com/gpu)",
             "run 'nvidia-ctk cdi validate /etc/cdi/a.json' for all that is wrong with it",
         ),
     ],
@@ -195,7 +195,7 @@ def test_broken_spec_of_a_kind_that_another_describes(machine: Machine) -> None:
     assert machine.say("nvidia.com/gpu=mig-7")[0].startswith("/etc/cdi/b.json: bogus: ")
     assert machine.say("nvidia.com/gpu=mig-8")[0] == (
         "unresolvable CDI devices nvidia.com/gpu=mig-8; nvidia.com/gpu has 0, from /etc/cdi/a.json; "
-        "/etc/cdi/b.json: bogus: is no field of a CDI spec; looked in /etc/cdi, /run/cdi (absent)"
+        "/etc/cdi/b.json: bogus: is not a field of a CDI spec; looked in /etc/cdi, /run/cdi (absent)"
     )
 
 

@@ -32,9 +32,10 @@ def create(container: str = "c1", bundle: str = "/b") -> Invocation:
 
 def write(container: str = "c1", bundle: str = "/b", device: str = "nvidia.com/gpu=0") -> None:
     admitted = Admitted(("0",), "environment")
+    admitted.mode = "cdi"
     admitted.refusals = ["ignoring that"]
     source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', '{"env":["A=1"]}')
-    record.write(create(container, bundle), "cdi", admitted, [source], ["made 2 links"])
+    record.write(create(container, bundle), admitted, [source], ["made 2 links"])
 
 
 def test_write(folder: Path) -> None:

@@ -21,8 +21,8 @@ from nvidia_runtime.compile import written
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.generate import changes, coherence, machine, output
 from nvidia_runtime.generate.options import Generated, Options
-from nvidia_runtime.host import facts, platform
-from nvidia_runtime.store.files import state_folder
+from nvidia_runtime.host import platform
+from nvidia_runtime.store.files import loaded_driver, state_folder
 
 DEFAULT = "/var/run/cdi/nvidia.yaml"
 # Exit codes besides 0 and 1; 69 and 75 are EX_UNAVAILABLE and EX_TEMPFAIL of sysexits.h.
@@ -150,7 +150,7 @@ def _is_without_driver(options: Options) -> bool:
     """Whether this machine has no driver of any kind."""
     root = options.driver_root.rstrip("/")
     return (
-        not facts.driver_version(machine.look(options).kernel_root)
+        not loaded_driver(machine.look(options).kernel_root)
         and not platform.is_soc(root)
         and not platform.is_wsl(root)
     )

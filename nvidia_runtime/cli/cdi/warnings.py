@@ -107,7 +107,7 @@ def _node_complaint(node: Item) -> str:
     except (OSError, ValueError) as error:
         if node.get("type") == "p" or (node.get("type") and node.get("major")):
             return ""  # The spec describes the node completely.
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = os_reason(error)
         return f"{path!r} cannot be injected: {reason}"
     kind = KINDS.get(stat.S_IFMT(status.st_mode))
     wanted = node.get("type") or kind

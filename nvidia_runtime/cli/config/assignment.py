@@ -11,11 +11,12 @@ from nvidia_runtime.cli.command import BOOLEANS, suggestion
 from nvidia_runtime.compile import config
 from nvidia_runtime.engines.difference import ABSENT
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.sources import find
 
 SEPARATOR = ":"
 FEATURES = "features."
 MODE = "nvidia-container-runtime.mode"
-MODES = ("auto", "legacy", "csv", "cdi", "jit-cdi")
+MODES = ("auto", *find.MODES)
 KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 # A second assignment after a comma, which the toolkit accepts.
 SECOND = re.compile(r",\s*([a-z-]+(?:\.[a-z-]+)*)=")

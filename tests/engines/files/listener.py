@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +34,10 @@ def main() -> None:
 @contextmanager
 def running(
     name: str, path: Path, *arguments: str, fd: int = -1, enter: tuple[str, ...] = ()
-) -> Iterator[int]:
-    """Keep a listener running, in another namespace if words lead into one; yield its pid."""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Keep a listener running, in another namespace if words lead into one."""
+    import waiting  # which the program, run by its path, does not find
+
     ready = Path(f"{path}.ready")
     ready.unlink(missing_ok=True)
     words = [__file__, str(fd), str(path), *arguments]
@@ -44,16 +45,17 @@ def running(
         [*enter, sys.executable, *words] if enter else [name, *words],
         executable=None if enter else sys.executable,
         stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         pass_fds=() if fd < 0 else (fd,),
     )
     try:
-        end = time.monotonic() + 10
-        while not (ready.exists() and ready.read_text()) and time.monotonic() < end:
-            time.sleep(0.01)
-        yield process.pid
+        waiting.eventually(
+            lambda: ready.exists() and ready.read_text(), f"{name} listens on {path}", process
+        )
+        yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 if __name__ == "__main__":

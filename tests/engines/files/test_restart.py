@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import waiting
 
-from nvidia_runtime.engines import profiles, restart
+from nvidia_runtime.engines import restart
 from nvidia_runtime.engines.running import Running
+from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 from . import listener
@@ -21,14 +23,15 @@ TREE = Path(restart.__file__).parents[2]
 
 
 def engine(name: str, pid: int, socket: str = "", profile: str = "") -> Running:
+    known = ENGINES[name]
     return Running(
-        engine=name,
+        engine=known,
         pid=pid,
         executable="",
         version=(),
         config="",
         socket=socket,
-        profile=profile,
+        profile=next(each for each in known.profiles if each.name == profile),
     )
 
 
@@ -68,7 +71,7 @@ def test_nothing_is_restarted_unless_asked_for(
 
 
 def test_every_daemon_has_a_way_to_restart() -> None:
-    for profile in profiles.PROFILES:
+    for profile in (profile for engine in ENGINES.values() for profile in engine.profiles):
         if profile.sockets:
             assert profile.units
             assert profile.restart
@@ -86,15 +89,12 @@ def test_engine_that_does_not_run() -> None:
 def test_signal_reloads_docker(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
     said: list[str] = []
-    with listener.running("dockerd", path) as pid:
-        restart.carry_out(engine("docker", pid), restart.SIGNAL, said.append)
-        got = subprocess.run(
-            ["timeout", "10", "sh", "-c", f"until [ -e {path}.reloaded ]; do :; done"], check=False
-        )
+    with listener.running("dockerd", path) as daemon:
+        restart.carry_out(engine("docker", daemon.pid), restart.SIGNAL, said.append)
+        waiting.eventually(Path(f"{path}.reloaded").exists, "docker reloads", daemon)
 
-    assert got.returncode == 0
     assert said == [
-        f"docker (pid {pid}) was told to read runtimes and the default runtime, but not CDI again;",
+        f"docker (pid {daemon.pid}) was told to read runtimes and the default runtime, but not CDI again;",
         "what the file no longer names it keeps until it is restarted",
     ]
 
@@ -114,13 +114,13 @@ def test_systemd_restarts_and_the_new_daemon_is_awaited(
     path = tmp_path / "d.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     said: list[str] = []
-    with listener.running("dockerd", path) as pid:
+    with listener.running("dockerd", path) as daemon:
         start = f"exec -a dockerd {sys.executable} {listener.__file__} -1 {path}"
         systemctl.write_text(
-            f'#!/bin/bash\necho "$@" >{tmp_path}/called\nkill -KILL {pid}\n'
+            f'#!/bin/bash\necho "$@" >{tmp_path}/called\nkill -KILL {daemon.pid}\n'
             f"({start}) >/dev/null 2>&1 &\necho $! >{tmp_path}/new\n"
         )
-        restart.carry_out(engine("docker", pid, str(path)), restart.SYSTEMD, said.append)
+        restart.carry_out(engine("docker", daemon.pid, str(path)), restart.SYSTEMD, said.append)
 
     os.kill(int((tmp_path / "new").read_text()), 9)
     assert (tmp_path / "called").read_text() == "restart docker\n"
@@ -157,9 +157,9 @@ def test_question_on_a_terminal(
 ) -> None:
     systemctl.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
     probe = (
-        "from nvidia_runtime.engines import restart, running\n"
-        "it = running.Running(engine='docker', pid=1, executable='', version=(), config='',"
-        " socket='', profile='')\n"
+        "from nvidia_runtime.engines import docker, restart, running\n"
+        "it = running.Running(engine=docker.ENGINE, pid=1, executable='', version=(), config='',"
+        " socket='', profile=docker.PROFILES[0])\n"
         "try: restart.carry_out(it, 'ask', str)\n"
         "except Exception: pass\n"
     )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A GPU and its MIG devices, as the kernel driver or NVML describes them."""
+
+from __future__ import annotations
+
+# They only show pictures.
+DISPLAYS = ("DGX Display", "NVIDIA DGX Display")
+
+
+class Mig:
+    """A MIG device: a compute instance of a GPU instance; ``index`` is its number on its GPU."""
+
+    __slots__ = ("compute_instance", "gpu_instance", "has_graphics", "index", "problem", "uuid")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.uuid = ""
+        self.gpu_instance = -1
+        self.compute_instance = -1
+        self.has_graphics = False
+        self.problem = ""
+
+
+class Gpu:
+    """A GPU; what is not known is "" or -1, and ``problem`` is a sentence if it is not usable.
+
+    ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
+    ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
+    """
+
+    __slots__ = (
+        "bus_id",
+        "index",
+        "is_coherent",
+        "is_mig",
+        "migs",
+        "minor",
+        "name",
+        "problem",
+        "uuid",
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.uuid = ""
+        self.minor = -1
+        self.bus_id = ""
+        self.name = ""
+        self.is_mig = False
+        self.migs: tuple[Mig, ...] = ()
+        self.is_coherent: bool | None = None
+        self.problem = ""
+
+    def is_display(self) -> bool:
+        """Whether it is no GPU to compute with."""
+        return self.name in DISPLAYS

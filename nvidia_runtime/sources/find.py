@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mode of a container, and what is injected into it: by mode another source says so."""
+
+from nvidia_runtime import start
+from nvidia_runtime.admission import policy, request
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.sources import specs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.admission.policy import Admitted
+    from nvidia_runtime.admission.request import Request
+    from nvidia_runtime.document import Document
+    from nvidia_runtime.oci.bundle import Bundle
+    from nvidia_runtime.store.lines import Source
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
+
+SECTION = "nvidia-container-runtime"
+MODES = ("legacy", "csv", "cdi", "jit-cdi")
+MACHINE = "runtime.nvidia.com/gpu"
+REQUIREMENTS = f"{SECTION}.requirements"
+
+
+def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
+    """Return what a container may have, and the mode by which it gets that.
+
+    ``program`` is the name that we were called by, which may force a mode.  Raises
+    `NvidiaRuntimeError` for an unknown mode, and where what an image requires is enforced.
+    """
+    settings = snapshot.settings
+    mode: str = settings[f"{SECTION}.mode"]
+    for forced in ("cdi", "legacy"):
+        if program == f"{SECTION}.{forced}":
+            mode = forced
+    if mode != "auto" and mode not in MODES:
+        what = f"invalid mode {mode!r}" if mode else "no mode is set"
+        hint = f"set {SECTION}.mode to one of auto, {', '.join(MODES)}"
+        raise NvidiaRuntimeError(what, where=f"{snapshot.config}: {SECTION}.mode", hint=hint)
+    admitted = policy.admit(asked, settings, mode)
+    if admitted.mode == "auto":
+        admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
+    if admitted.devices and admitted.mode != "legacy":  # there the prestart hook's program judges
+        admitted.warnings = _compare(asked.environment, admitted.mode, settings)
+    return admitted
+
+
+def _platform(snapshot: "Snapshot") -> str:
+    start.preload("host.platform", "store.machine_file", "sources.machine")  # looks at the machine
+    from nvidia_runtime.host import platform
+
+    if mode := platform.mode():
+        return mode
+    from nvidia_runtime.sources import machine  # on some Tegra systems NVML must be asked
+
+    return machine.platform(snapshot)
+
+
+def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> list[str]:
+    """Say what a container asks of CUDA and the driver in vain.
+
+    Raises `NvidiaRuntimeError` instead where the settings, or csv mode, enforce what images
+    require.
+    """
+    warnings: list[str] = []
+    rule = "strict" if mode == "csv" else settings[REQUIREMENTS]
+    if settings["disable-require"]:
+        rule = "ignore"
+    if rule != "ignore" and request.has_requirements(environment):
+        start.preload("admission.requirements", "host.facts")  # only for images based on CUDA's
+        from nvidia_runtime.admission import requirements
+        from nvidia_runtime.host import facts
+
+        if rule == "strict":
+            requirements.enforce(environment, settings)
+        else:
+            warnings += requirements.judge(environment, facts.read(), rule)
+    wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
+    supported: str = settings["supported-driver-capabilities"]
+    if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
+        from nvidia_runtime.admission import capabilities  # every CUDA image asks for usual ones
+
+        unsupported = capabilities.choose(wanted, supported, legacy_image=False).unsupported
+        if unsupported:
+            warnings.append(capabilities.warning(unsupported, supported))
+    return warnings
+
+
+def sources(
+    bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+) -> "list[Source]":
+    """Return what is to be injected, by its source; what is odd is added to the warnings."""
+    mode = admitted.mode
+    if mode == "legacy":
+        start.preload("sources.legacy", "sources.legacy_extras")  # other modes do without
+        from nvidia_runtime.sources import legacy
+
+        return legacy.sources(bundle, asked, admitted, snapshot.settings)
+    if not admitted.devices:
+        return []
+    ids = admitted.devices
+    if mode != "csv":
+        kind: str = snapshot.settings[request.DEFAULT_KIND] if mode == "cdi" else MACHINE
+        names = request.qualify(ids, kind)
+        ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
+        if not ids:
+            return _registered(names, snapshot, admitted.warnings)
+        if len(ids) != len(names):
+            what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
+            raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")
+    start.preload("store.machine_file", "sources.machine")  # other modes do without
+    from nvidia_runtime.sources import machine
+
+    return machine.sources(ids, admitted, asked.environment, snapshot)
+
+
+def _registered(
+    names: tuple[str, ...], snapshot: "Snapshot", warnings: list[str]
+) -> "list[Source]":
+    """Look devices up in the snapshot, or in the specs if these have changed.
+
+    What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word,
+    and over those that we wrote the machine.
+    """
+    try:
+        if snapshot.has_fresh_devices():
+            devices = specs.sources(names, snapshot)
+            if not specs.misfit(devices)[0]:
+                return devices
+    except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
+        pass
+    from nvidia_runtime.sources import renew  # heavy: YAML
+
+    return renew.sources(names, snapshot, warnings)
+
+
+def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Document]":
+    """Return the edits of sources, with device nodes and network interfaces as the host has them.
+
+    ``runtime`` is the low-level runtime's path, which tells whether it moves interfaces itself.
+    """
+    for source in sources:
+        specs.fill_nodes(source.edits, source.origin)
+    filled = [source.edits for source in sources]
+    if any("netDevices" in edit for edit in filled):
+        from nvidia_runtime.net import devices  # few containers get network interfaces
+
+        filled.append(devices.prepare(bundle.spec, sources, runtime, bundle.path))
+    return filled

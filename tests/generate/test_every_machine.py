@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec that was just generated is one that a container can be created with, on every machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sources import test_machine as machines
+from sources.test_renew import ALL, GENERATE
+
+from nvidia_runtime.simulate import catalogue
+
+NAMES = [machine.name for machine in catalogue.machines() if machine.gpus]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fresh_spec_is_for_the_loaded_driver(name: str, tmp_path: Path) -> None:
+    """On Tegra and WSL the name libcuda.so.1.1 tells no version of a driver."""
+    (end,) = machines.create(name, tmp_path, machines.job(ALL, shell=GENERATE))
+
+    assert (end["code"], end["err"]) == (0, "")
+    assert "/dev/nvidia0" in machines.paths(end) or name in ("orin", "wsl2")
