@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child that talks to NVML: what it holds, how it ends, what is said while one waits."""
+"""The child that talks to NVML: its files, its end, and the progress while a user waits."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ os.waitpid(asking, 0)
 
 
 def test_a_child_that_hangs_holds_nothing_that_an_engine_waits_for() -> None:
-    """Its stdin, stdout and stderr are nobody's, and what was handed to us is closed."""
+    """Its standard streams are /dev/null, and the descriptors that we inherited are closed."""
     said = run(HOLDS, patience=1, hang=["nvmlDeviceGetName@5"])
 
     assert said == "['/dev/null', '/dev/null', '/dev/null', 'pipe']\n"
@@ -155,7 +155,7 @@ def _child_of(pid: int) -> int:
     raise AssertionError("there was no child")
 
 
-def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
+def test_a_user_at_a_terminal_is_told_what_takes_so_long() -> None:
     program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
     words = simulated.words("t4x1", [sys.executable, "-c", program], attach_us=900_000)
     ours, theirs = pty.openpty()
@@ -170,7 +170,7 @@ def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
     assert said.endswith(b"\r\x1b[K")
 
 
-def test_who_does_not_wait_long_is_told_nothing() -> None:
+def test_a_short_wait_needs_no_progress() -> None:
     program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
     words = simulated.words("t4x1", [sys.executable, "-c", program])
     ours, theirs = pty.openpty()
