@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From edits to a spec: nothing twice, in order, with the version and the hooks that are wanted."""
+"""From edits to a spec: nothing twice, in order, with the wanted version and hooks."""
 
 from __future__ import annotations
 

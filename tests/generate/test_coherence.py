@@ -14,7 +14,7 @@ COMMON = {"env": ["A=1"]}
 
 
 def spec(**coherent: str) -> dict[str, Any]:
-    """Make a spec of devices with what their annotations say, none for ""."""
+    """Make a spec of devices by the values of their annotations, without one for ""."""
     devices = [
         assemble.device(
             name,

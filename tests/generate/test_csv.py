@@ -77,7 +77,7 @@ def paths(edits: dict[str, Any]) -> list[str]:
 
 
 def words(edits: dict[str, Any]) -> list[list[str]]:
-    """Return what the hooks are called with, without their program."""
+    """Return the arguments of the hooks, without their program."""
     return [hook["args"][1:] for hook in edits.get("hooks", ())]
 
 
@@ -117,7 +117,7 @@ def test_odd_rows_are_taken_once(root: Path) -> None:
 
 
 def test_the_release_is_the_running_systems(root: Path) -> None:
-    """It tells programs in a container which Jetson Linux is below them."""
+    """It tells programs in a container which Jetson Linux they run on."""
     (root / "driver/etc/nv_tegra_release").write_text("# R36\n")
     (mount,) = generate(root, "devices").spec["containerEdits"]["mounts"]
 
@@ -278,7 +278,7 @@ def test_an_id_that_neither_gpu_has() -> None:
 
 
 def test_two_cards_are_no_tegra_with_a_card(tmp_path: Path) -> None:
-    """The lists describe device 0; who asks for the second card gets it all the same."""
+    """The lists describe device 0; the second card can be asked for by name."""
     lists = trees.make(tmp_path, {"devices.csv": "dev, /dev/nvidia2\ndev, /dev/nvidiactl\n"})
     files = (f"{lists}/devices.csv",)
     uuid = catalogue.find("a100x8").gpus[1].uuid

@@ -98,7 +98,7 @@ def test_a_file_that_is_no_library_is_mounted_without_links(tmp_path: Path) -> N
     root = make(tmp_path, {f"{LIB}/libodd.so.{VERSION}": "text"})
 
     path = f"{root}/{LIB}/libodd.so.{VERSION}"
-    warning = f"{path} is no shared library: there will be no links to it in containers"
+    warning = f"{path} is not a shared library: there will be no links to it in containers"
     found = edits(root, warnings=[warning])
 
     assert f"/{LIB}/libodd.so.{VERSION}" in mounts(root, found["mounts"])

@@ -40,7 +40,7 @@ def test_auto(name: str, node: str, tmp_path: Path) -> None:
 
 
 def test_a_machine_that_shows_nothing_of_itself(tmp_path: Path) -> None:
-    """It may be that only NVML's own library is missing, so that is what is said."""
+    """Only NVML's own library may be missing, so the error names it."""
     options = Options()
     options.driver_root = options.kernel_root = f"{tmp_path}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec for who manages GPUs."""
+"""The CDI spec for managers of GPUs."""
 
 from __future__ import annotations
 

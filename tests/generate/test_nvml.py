@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,16 @@ def test_each_gpu_is_attached_once(tmp_path: Path) -> None:
 
 
 def test_slow_gpus_are_spoken_of(tmp_path: Path) -> None:
-    """Without persistence mode each GPU takes its time whenever nobody used it before."""
+    """Without persistence mode each GPU is initialised again for each use."""
     made = on_machine.generate(
         "t4x1", tmp_path, before="rm -r /proc/driver/nvidia/gpus/*", attach_us=300_000
     )
 
-    assert made.warnings == [
+    (warning,) = made.warnings
+    assert re.sub(r"0\.[3-9]", "0.3", warning) == (
         "it took 0.3 s to initialise one GPU: is persistence mode off? "
         "'systemctl enable --now nvidia-persistenced' keeps GPUs ready"
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_missing_node(
 
 
 def test_no_table_of_mig_minors(tmp_path: Path) -> None:
-    """Which node opens an instance is not guessed: it could be another container's."""
+    """The node of an instance is not guessed: it could be another container's."""
     made = on_machine.generate(
         "a100x8mig", tmp_path, before="rm /proc/driver/nvidia-caps/mig-minors"
     )

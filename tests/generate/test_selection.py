@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices are meant by ids."""
+"""The devices that ids mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nvidia_runtime.host.gpu import Gpu, Mig
 
 
 def gpu(index: int, name: str = "NVIDIA A100", migs: int = -1) -> Gpu:
-    """Make a GPU, in MIG mode with so many devices unless there are less than none."""
+    """Make a GPU, in MIG mode with so many devices unless that is less than 0."""
     made = Gpu(index)
     made.uuid, made.name, made.is_mig = f"GPU-{index}", name, migs >= 0
     made.migs = tuple(mig(index, number) for number in range(migs))

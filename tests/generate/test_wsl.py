@@ -25,7 +25,7 @@ STORE_FILES = (
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a system with three driver stores; dxcore says that the second's driver is in use."""
+    """Make a system with three driver stores, of which the second is in use by dxcore."""
     monkeypatch.setenv("DXCORE", "ok")
     for store in ("old", "other", "été"):
         names = STORE_FILES if store != "other" else ("igc64.so",)
@@ -110,7 +110,7 @@ def test_auto_is_wsl(root: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [
-        ("dev", "there is no such node: no GPU is lent"),
+        ("dev", "there is no such node: Windows shares no GPU"),
         (f"{WSL}/lib", "there is no such library"),
         (f"{WSL}/drivers", "no driver has libcuda.so.1.1"),
     ],
