@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from nvidia_runtime.prepare.verbs import THEN
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -11,8 +13,6 @@ if TYPE_CHECKING:
     Edits = dict[str, Any]
 
 ALL = "all"
-# Between two verbs of one call; the toolkit's own program refuses it before it does anything.
-THEN = "--then"
 # Deprecated: only on request.
 OFF = ("chmod",)
 

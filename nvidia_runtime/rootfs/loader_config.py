@@ -146,6 +146,11 @@ def clean(folder: str) -> str:
     return "/" + "/".join(part for part in folder.split("/") if part not in ("", "."))
 
 
+def clean_all(folders: "Iterable[str]") -> list[str]:
+    """Return folders so, each once, without those that are no absolute path."""
+    return list(dict.fromkeys(filter(None, map(clean, folders))))
+
+
 def write(
     root: resolver.Place, name: str, folders: list[str], mode: int = resolver.FOLDER_MODE
 ) -> bool:
@@ -179,23 +184,20 @@ def include(root: resolver.Place) -> bool:
         return files.replace(etc, "ld.so.conf", INCLUDE)
 
 
-def is_alpine(root: resolver.Place) -> bool:
-    """Whether the container is an Alpine Linux, where musl is the libc."""
-    return _is_file(root, "/etc/alpine-release")
-
-
 def has_musl(root: resolver.Place) -> bool:
-    """Whether the container has musl's loader for this machine."""
-    name = MUSL.get(posix.uname().machine, posix.uname().machine)
-    return _is_file(root, f"/lib/ld-musl-{name}.so.1")
+    """Whether the container has musl's loader for this machine, or is an Alpine Linux."""
+    return _is_file(root, f"/lib/{_musl()}.so.1") or _is_file(root, "/etc/alpine-release")
 
 
-def write_musl(root: resolver.Place, folders: list[str], defaults: "Iterable[str]") -> bool:
-    """Name folders in musl's path file; ``defaults`` go into a new one, which replaces musl's own.
+def write_musl(root: resolver.Place, folders: list[str]) -> bool:
+    """Name folders in musl's path file; say whether anything changed.
 
-    Says whether anything changed; what the image's file names stays in front.
+    What the image's file names stays in front.  A new one replaces the folders that musl searches
+    by itself, so these are named too, in musl's order, and those of other loaders.
     """
-    name = f"ld-musl-{MUSL.get(posix.uname().machine, posix.uname().machine)}.path"
+    name = f"{_musl()}.path"
+    local = [folder for folder in MUSL_FOLDERS[1:2] if _type(root, folder)]
+    defaults = [*MUSL_FOLDERS[:1], *local, *MUSL_FOLDERS[2:], *system_folders(root)]
     with resolver.walk(root, "/etc", make=True) as etc:
         try:
             present = files.read(etc, name, LARGEST).decode("utf-8", "surrogateescape")
@@ -207,17 +209,28 @@ def write_musl(root: resolver.Place, folders: list[str], defaults: "Iterable[str
         return wanted != known and files.replace(etc, name, _lines(wanted))
 
 
+def _musl() -> str:
+    """Return the name of musl's loader for this machine, without its suffix."""
+    machine = posix.uname().machine
+    return f"ld-musl-{MUSL.get(machine, machine)}"
+
+
 def _lines(folders: list[str]) -> bytes:
     return resolver.encode("".join(f"{folder}\n" for folder in folders))
 
 
 def _is_file(root: resolver.Place, path: str) -> bool:
     """Whether a path leads to anything but a folder."""
+    return _type(root, path) not in (0, 0o040000)
+
+
+def _type(root: resolver.Place, path: str) -> int:
+    """Return the type of what a path leads to, as in its mode, 0 where that is nothing."""
     try:
         with resolver.walk(root, path) as place:
-            return place.status().st_mode & 0o170000 != 0o040000
+            return place.status().st_mode & 0o170000
     except (OSError, ValueError):
-        return False
+        return 0
 
 
 def _exists(folder: resolver.Place, name: str) -> bool:
