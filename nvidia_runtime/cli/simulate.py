@@ -11,7 +11,7 @@ from nvidia_runtime.cli.command import Command
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import build, catalogue, faults, namespace, run
 from nvidia_runtime.simulate import tree as trees
-from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.machine import SimulatedMachine
 
 VARIABLE = "NVIDIA_SIMULATED_MACHINE"
 
@@ -91,7 +91,7 @@ class Simulate(Command):
             namespace.enter(machine, self.real)
         return run.become([*words[1:]], {VARIABLE: build.HERE})
 
-    def _machine(self, words: tuple[str, ...]) -> Machine:
+    def _machine(self, words: tuple[str, ...]) -> SimulatedMachine:
         if not words:
             raise NvidiaRuntimeError("no machine is named", hint="--list lists them")
         return faults.apply(
