@@ -51,6 +51,7 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
 
         shortcut.remember(launch, config, runtime)
     inject(invocation, launch, runtime, compiled, log)
+    start.tell(log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 

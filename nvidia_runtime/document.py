@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
+# Go's strconv.ParseBool.
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+FALSE = ("0", "f", "F", "FALSE", "false", "False")
 BLANK = " \t\n\r"
 TRIAL = '[{"a":[1.5,true,null]},"b"]'
 

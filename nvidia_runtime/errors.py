@@ -28,3 +28,9 @@ def os_reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return "embedded null byte" if "null" in str(error) else str(error)
+
+
+def internal(error: Exception, flag: str) -> NvidiaRuntimeError:
+    """Return what an engine is told of a bug: one line; ``flag`` shows the traceback."""
+    what = f"internal error: {type(error).__name__}: {error}"
+    return NvidiaRuntimeError(what, hint=f"run it with {flag} and report it")

@@ -7,7 +7,8 @@
 import posix
 import sys
 
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime import start
+from nvidia_runtime.errors import NvidiaRuntimeError, internal
 from nvidia_runtime.oci import argv, lowlevel
 from nvidia_runtime.start import Launch
 
@@ -42,8 +43,7 @@ def main() -> None:
     except Exception as error:  # a bug: still one line for the engine, and no half-made container
         if "--debug" in words:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        _end(NvidiaRuntimeError(what, hint="run it with --debug and report it"), launch, log)
+        _end(internal(error, "--debug"), launch, log)
 
 
 def _new_log(invocation: "Invocation", level: str) -> "Log":
@@ -75,6 +75,7 @@ def _pass_on(invocation: "Invocation", launch: Launch, log: "Log | None") -> Non
         from nvidia_runtime.store import shortcut  # next time the launcher does without Python
 
         shortcut.remember(launch, config, runtime)
+    start.tell(log)
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 

@@ -6,19 +6,27 @@ describe; reading the compiled file and executing it takes half.  So the modules
 are put into ``sys.modules`` here.  In any doubt (no compiled file, one that is not of this source
 or this interpreter) the rest is left to ``import``, which every module still says and which then
 finds them there.
+
+What is CPython's own affair may be otherwise in its next version, so whatever goes wrong with it
+costs time, not the container.
 """
 
-import _signal
 import gc
-import marshal
 import posix
 import sys
-from _frozen_importlib_external import MAGIC_NUMBER
+
+try:
+    import marshal
+    from _frozen_importlib_external import MAGIC_NUMBER
+except ImportError:
+    MAGIC_NUMBER = b""  # type: ignore[misc]  # typeshed has it final
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
+    from typing import Any
 
+    from nvidia_runtime.log import Log
     from nvidia_runtime.store.files import Stamp
 
 PACKAGE = "nvidia_runtime"
@@ -85,15 +93,104 @@ class Launch:
 
 def begin() -> "ModuleType":
     """Prepare the process, and load what the call probably needs; return the program's module."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (the launcher takes what there is)
+        _become_newer()
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # end as runc would, without a traceback
+    reset_signal("SIGINT", "default_int_handler")  # end as runc would, without a traceback
+    _compile_what_is_cut()
     name = sys.argv[4].rpartition("/")[2]  # the launcher's
     hook = HOOK if name in HOOKS else CDI_HOOK if name in CDI_HOOKS else ()
     preload(*(hook or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
     program = f"{PACKAGE}.{hook[-1] if hook else 'runtime'}"
     __import__(program)
     return sys.modules[program]
+
+
+def _become_newer() -> None:
+    """Go on with another interpreter: this one is too old, also for newer syntax in this module."""
+    import os
+
+    with open("/proc/self/cmdline", "rb") as file:
+        words = file.read().split(b"\0")[:-1]
+    for minor in (15, 14, 13, 12, 11):
+        name = f"python3.{minor}"
+        try:
+            os.execvp(name, [name.encode(), *words[1:]])  # noqa: S606 (no shell is wanted)
+        except OSError:
+            continue
+    version = ".".join(map(str, sys.version_info[:2]))
+    what = f"{sys.executable} is Python {version}: install Python 3.11 or newer"
+    sys.exit(f"{sys.argv[4]}: {what}")
+
+
+def private(name: str, public: str, *needed: str) -> "Any":
+    """Import a private module of CPython if it has what is needed, else the public one over it."""
+    try:
+        module = __import__(name)
+        for attribute in needed:
+            getattr(module, attribute)
+    except Exception:  # noqa: BLE001 (of whatever it may be made by then)
+        return __import__(public)
+    return module
+
+
+def reset_signal(name: str, handler: str = "SIG_IGN") -> None:
+    """Take back what CPython made of a signal at its start."""
+    for module in ("_signal", "signal"):  # the latter loads enum
+        try:
+            signals = __import__(module)
+            number = getattr(signals, name)
+            if signals.getsignal(number) == getattr(signals, handler):
+                signals.signal(number, signals.SIG_DFL)
+        except Exception:  # noqa: BLE001, S112 (as above)
+            continue
+        return
+
+
+# The compiled files that were cut short: a full disk, or a power cut soon after an installation.
+CUT: "list[str]" = []
+
+
+def _compile_what_is_cut() -> None:
+    """Let ``import`` compile the source where a compiled file cannot be read, instead of raising.
+
+    Of ours such a file is removed, so that the next one who may do so writes it anew.
+    """
+    if sys.pycache_prefix:  # the launcher's way past one that it met itself
+        sys.pycache_prefix = None
+        for leaf in ("__init__", "start"):
+            _forget(__file__.rpartition("/")[0], leaf)
+    loader: Any = type(__spec__.loader)
+    read = loader.get_code
+
+    def get_code(self: "Any", name: str) -> "CodeType":
+        try:
+            code: CodeType = read(self, name)
+        except Exception:  # noqa: BLE001 (what is wrong with the source is said below)
+            path: str = self.get_filename(name)
+            code = self.source_to_code(self.get_data(path), path)
+            place, _, file = path.rpartition("/")
+            _forget(place, file.removesuffix(".py"))
+        return code
+
+    loader.get_code = get_code
+
+
+def _forget(place: str, leaf: str) -> None:
+    path = f"{place}/__pycache__/{leaf}.{TAG}.pyc"
+    CUT.append(path)
+    if f"{place}/".startswith(__file__.rpartition("/")[0] + "/"):
+        try:
+            posix.unlink(path)
+        except OSError:
+            return
+
+
+def tell(log: "Log | None") -> None:
+    """Write to the log which compiled files were not taken."""
+    if log:
+        for path in CUT:
+            log.write("warning", f"{path}: cannot be read, and its source was compiled instead")
 
 
 def preload(*names: str) -> None:
@@ -154,10 +251,10 @@ def _compiled(source: str, compiled: str) -> "CodeType | None":
         return None
     time, size = int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF
     stamp = time.to_bytes(4, "little") + size.to_bytes(4, "little")
-    if data[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
-        return None
     try:
+        if data[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
+            return None
         code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 (as trusted as the source)
-    except (EOFError, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 (as above)
         return None
-    return code
+    return code if type(code) is type(_compiled.__code__) else None

@@ -495,3 +495,137 @@ def test_wheel_has_the_launcher_of_the_tree(venv: Path) -> None:
     for name in (NAME, f"{NAME}.cdi", f"{NAME}.legacy"):
         assert (venv / name).read_bytes() == (shim.TREE / "packaging/bin" / NAME).read_bytes()
         assert os.access(venv / name, os.X_OK)
+
+
+# An interpreter that is gone or too old, as after an upgrade of the distribution.
+
+OLD = """#!/bin/sh
+flags=$1 program=$3
+shift 3
+exec {python} "$flags" -c 'import sys
+if sys.executable.endswith("/old"): sys.version_info = (3, 9, 2)
+'"$program" "$@"
+"""
+NONE = (
+    "no Python is found: install Python 3.11 or newer as python3, "
+    "or install nvidia-container-runtime anew\n"
+)
+
+
+@pytest.fixture
+def without_python(site: Site) -> Site:
+    """Take away each interpreter that may be found."""
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    learn(site)
+    site.python.unlink()
+    site.environment["PATH"] = f"{site.folder}/bin"
+    return site
+
+
+def test_interpreter_that_is_gone_is_replaced(site: Site, shell: Shell) -> None:
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    (site.launcher.parent / "nvidia-ctk").write_text("#!/gone/bin/python3.11\n")
+    (site.launcher.parent / "python3").symlink_to("/gone/bin/python3.11")
+
+    check_that_it_injects(site, lambda site: site.create(shell=shell))
+
+
+@pytest.mark.parametrize("name", [f"python3.{minor}" for minor in range(11, 16)])
+def test_interpreter_may_have_its_version_in_its_name(name: str, site: Site, shell: Shell) -> None:
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    site.python.rename(site.folder / "bin" / name)
+    site.environment["PATH"] = f"{site.folder}/bin"
+
+    check_that_it_injects(site, lambda site: site.create(shell=shell))
+
+
+def test_interpreter_that_is_too_old_gives_way(site: Site) -> None:
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    python = site.python.rename(site.folder / "bin" / "old")
+    (python.parent / "python3.12").symlink_to(os.path.realpath(python))
+    site.python.write_text(OLD.format(python=python))
+    site.python.chmod(0o755)
+
+    check_that_it_injects(site, lambda site: site.create(env={"PATH": f"{site.folder}/bin:/bin"}))
+
+
+def test_interpreter_that_is_too_old_is_named(site: Site) -> None:
+    python = site.python.rename(site.folder / "bin" / "old")
+    site.python.write_text(OLD.format(python=python))
+    site.python.chmod(0o755)
+
+    got = site.create(env={"PATH": f"{site.folder}/bin"})
+
+    assert got.code == 1
+    assert got.err == f"{site.launcher}: {python} is Python 3.9: install Python 3.11 or newer\n"
+
+
+def test_without_python_a_create_says_what_to_do(without_python: Site, shell: Shell) -> None:
+    got = without_python.create(shell=shell)
+
+    assert (got.code, got.err) == (1, f"{without_python.launcher}: {NONE}")
+
+
+@pytest.mark.parametrize("command", ["state", "kill", "delete"])
+def test_without_python_what_runs_can_be_stopped(
+    command: str, without_python: Site, shell: Shell
+) -> None:
+    """The shortcut is another PATH's, and older than config.toml: it is what was used."""
+    without_python.date_config(time.time_ns())
+
+    got = without_python.run(command, "c1", shell=shell)
+
+    assert got.runtime == "shortcut"
+    assert got.words[1:] == [command.encode(), b"c1"]
+
+
+DOUBTFUL: dict[str, Callable[[Site, Path], object]] = {
+    "there is none": lambda _site, file: remove(file),
+    "it is of another config.toml": lambda site, file: edit(site, file, "config.toml", "x.toml"),
+    "it names no path": lambda site, file: edit(site, file, f":{site.folder}/runtimes/", ":"),
+    "its runtime vanished": lambda site, _file: remove(site.folder / "runtimes" / "shortcut"),
+    "it names this program": name_ourselves,
+}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(function, id=name) for name, function in DOUBTFUL.items()]
+    + [pytest.param(function, id=name, marks=needs_root) for name, function in FOREIGN.items()],
+)
+def test_without_python_no_shortcut_is_taken_if(
+    damage: Callable[[Site, Path], object], without_python: Site, shell: Shell
+) -> None:
+    (file,) = without_python.state.glob("low-level-runtime.*")
+    damage(without_python, file)
+
+    got = without_python.run("kill", "c1", shell=shell)
+
+    assert (got.code, got.err) == (1, f"{without_python.launcher}: {NONE}")
+
+
+def copy_of_the_launcher(site: Site) -> Path:
+    copy = site.folder / "elsewhere"
+    shutil.copy2(site.launcher, copy)
+    return copy
+
+
+def test_copy_of_the_launcher_finds_the_package_by_path(site: Site, venv: Path) -> None:
+    copy = copy_of_the_launcher(site)
+    path = f"{venv}:{site.environment['PATH']}"
+
+    check_that_it_injects(site, lambda site: site.create(launcher=copy, env={"PATH": path}))
+
+
+def test_copy_of_the_launcher_says_that_there_is_no_package(site: Site, shell: Shell) -> None:
+    copy = copy_of_the_launcher(site)
+
+    got = site.create(launcher=copy, shell=shell)
+
+    python = os.path.realpath(site.python)
+    assert got.code == 1
+    assert got.err in {
+        f"{copy}: the package nvidia_runtime is not found by {name}: install "
+        "nvidia-container-runtime anew, and link to its launcher instead of copying it\n"
+        for name in (site.python, python)
+    }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schemas: good documents pass, bad ones fail with the text that lies beside them."""
+"""Schemas: good documents pass, bad ones fail with the text in the file beside them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ READERS: dict[str, Callable[[str], object]] = {
     ".yaml": yaml.safe_load,
     ".toml": tomllib.loads,
 }
-# What these lead to is asked of the document; "if" only chooses, so nobody reads its errors.
+# These apply schemas to parts of a document; "if" only selects one, and reports no errors.
 STRUCTURE = {"$ref", "$defs", "properties", "items", "additionalProperties", "if", "else"}
 NOTES = {"$comment", "$schema", "$id", "title", "description", "default", "examples", "x-must"}
 RULES = {"type", "required", "enum", "minLength", "minItems", "maxLength", "minimum", "maximum"}
 
 
 def examples(verdict: str) -> list[Any]:
-    """List the documents in the folders of that name, as parameters that read aloud."""
+    """Return the documents in the folders of that name, as parameters with readable ids."""
     files = (file for file in EXAMPLES.glob(f"*/{verdict}/*") if file.suffix in READERS)
     return [pytest.param(file, id=str(file.relative_to(EXAMPLES))) for file in sorted(files)]
 
@@ -45,7 +45,7 @@ def read(file: Path) -> object:
 
 
 def subschemas(schema: schemas.Schema) -> Iterator[schemas.Schema]:
-    """Walk through a schema and all in it that is asked of part of a document."""
+    """Return a schema and those in it that apply to parts of a document."""
     yield schema
     for key in ("properties", "$defs"):
         for inner in schema.get(key, {}).values():
@@ -56,7 +56,7 @@ def subschemas(schema: schemas.Schema) -> Iterator[schemas.Schema]:
 
 
 def settings(table: schemas.Schema, path: str = "") -> Iterator[tuple[str, schemas.Schema]]:
-    """Walk through the settings in the schema of config.toml."""
+    """Return the names and schemas of the settings of config.toml."""
     for key, schema in table["properties"].items():
         if "properties" in schema:
             yield from settings(schema, f"{path}{key}.")
@@ -103,7 +103,7 @@ def test_every_rule_of_a_schema_has_our_words(name: str) -> None:
         assert not others or "x-must" in part, part
         assert ("minimum" in part) == ("maximum" in part), part
         assert part.get("additionalProperties") is not False or "properties" in part, part
-        # The first violation at a place is shown, and that must be the wrong type.
+        # Only the first violation at a place is shown, which must be that of the type.
         rules = [key for key in part if key in RULES | others]
         assert "type" not in rules or rules[0] == "type", part
 
@@ -168,7 +168,7 @@ def test_missing_schema_is_an_error() -> None:
 
 
 def test_schema_is_read_without_site_packages() -> None:
-    """-I -S: an import of jsonschema before a list of errors is wanted is an error."""
+    """-I -S: jsonschema must not be imported before a list of errors is needed."""
     root = str(Path(schemas.__file__).parent.parent)
     probe = f"import sys; sys.path.insert(0, {root!r})\nfrom nvidia_runtime import schemas\n"
     probe += "schemas.schema('cdi'); print('jsonschema' in sys.modules)"

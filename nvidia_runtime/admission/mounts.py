@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from posixpath import normpath
 
-from nvidia_runtime.admission.request import decide
 from nvidia_runtime.cdi import names
 from nvidia_runtime.document import list_at, wrong_type
 
@@ -20,12 +19,10 @@ MOUNT_SOURCE = "/dev/null"
 MOUNT_ROOT = "/var/run/nvidia-container-devices"
 
 
-def read(
-    spec: Document, path: str
-) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
+def read(spec: Document, path: str) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
     """Read requests by mounts of /dev/null below /var/run/nvidia-container-devices.
 
-    Return the devices (``None`` where no mount asks), the IMEX channels, and other names.
+    Return the devices, the IMEX channels, and the names that are neither.
     """
     seen: set[str] = set()
     devices: list[str] = []
@@ -55,7 +52,7 @@ def read(
                 invalid.append(name)
         elif name:
             devices.append(name)
-    return decide(devices) if devices else None, tuple(dict.fromkeys(imex)), tuple(invalid)
+    return devices, tuple(dict.fromkeys(imex)), tuple(invalid)
 
 
 def _mounted_cdi_name(name: str) -> str:

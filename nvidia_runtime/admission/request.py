@@ -91,8 +91,8 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
     if settings["accept-nvidia-visible-devices-as-volume-mounts"]:
         from nvidia_runtime.admission import mounts  # only where this way of asking is switched on
 
-        by_mount = mounts.read(spec, path)
-        request.by_mount, request.imex_by_mount, request.invalid_mounts = by_mount
+        devices, request.imex_by_mount, request.invalid_mounts = mounts.read(spec, path)
+        request.by_mount = decide(devices) if devices else None
     if request.by_env or request.imex_by_env:
         request.privileged = is_privileged(process, path)
     return request

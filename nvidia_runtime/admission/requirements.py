@@ -5,6 +5,7 @@ Loaded where a container that gets devices requires something; `host.facts` says
 """
 
 from nvidia_runtime.admission import request
+from nvidia_runtime.document import TRUE
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ PREFIX = "NVIDIA_REQUIRE_"
 # Not a requirement but a choice of files, in csv mode.
 JETPACK = "NVIDIA_REQUIRE_JETPACK"
 DISABLE = "NVIDIA_DISABLE_REQUIRE"
-# What Go's strconv.ParseBool takes for true.
-TRUE = ("1", "t", "T", "TRUE", "true", "True")
 VERSIONS = ("cuda", "driver", "arch")
 NAMES = {"cuda": "CUDA", "driver": "driver", "arch": "compute capability", "brand": "brand"}
 MARKS = "<>=!"

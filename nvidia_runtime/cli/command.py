@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of nvidia-ctk have in common: data on stdout, talk on stderr, exit codes.
+"""What the commands of nvidia-ctk have in common: data on stdout, messages on stderr, exit codes.
 
-plumbum parses; what it does not understand is said here in our words.  Ring: elsewhere.
+plumbum parses the words; this module words its errors.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from plumbum import cli
 from plumbum.cli import switches
 
-from nvidia_runtime import __version__
+from nvidia_runtime import __version__, document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-# Go's strconv.ParseBool, by which the toolkit reads a boolean.
-BOOLEANS = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("", "0", "f", "F", "FALSE", "false", "False"), False),
-}
+BOOLEANS = {"": False} | dict.fromkeys(document.TRUE, True) | dict.fromkeys(document.FALSE, False)
 UNKNOWN_COMMAND = 3
 MISUSES = (
     switches.MissingMandatorySwitch,
@@ -32,23 +30,29 @@ MISUSES = (
 
 
 class Command(cli.Application):
-    """A command: a word that it does not understand is an error like any other."""
+    """A command that reports an unknown word as `NvidiaRuntimeError`."""
 
     SUBCOMMAND_HELPMSG = False
-    # Flags that were given as --flag=false, which beats their variable in the environment.
+    # Flags given as --flag=false, which overrides their variable in the environment.
     switched_off: tuple[str, ...] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Split the docstring: a list of subcommands needs its first paragraph only."""
+        paragraphs = [" ".join(part.split()) for part in (inspect.getdoc(cls) or "").split("\n\n")]
+        cls.DESCRIPTION = paragraphs[0]
+        cls.DESCRIPTION_MORE = "\n\n".join(paragraphs[1:]) + "\n" * (len(paragraphs) > 1)
+
     def tell(self, text: str) -> None:
-        """Say something that is no data, unless nvidia-ctk was told to be quiet."""
+        """Print a message on stderr, unless nvidia-ctk is quiet."""
         if not getattr(self.root_app, "quiet", False):
             print(text, file=sys.stderr)
 
     def warn(self, text: object) -> None:
-        """Say what somebody should look after."""
+        """Print a warning on stderr."""
         self.tell(f"warning: {text}")
 
     def debug(self, text: str) -> None:
-        """Say what only matters when something goes wrong."""
+        """Print a message on stderr if nvidia-ctk debugs."""
         if getattr(self.root_app, "debugging", False):
             self.tell(f"debug: {text}")
 
@@ -56,7 +60,7 @@ class Command(cli.Application):
         ["-v", "--version"], overridable=True, group="Meta-switches", help="print the version"
     )
     def version(self) -> None:
-        """Print the version, in the form that scripts know from the toolkit."""
+        """Print the version in the toolkit's form, which scripts parse."""
         print(f"NVIDIA Container Toolkit CLI version {__version__}")
 
     def _parse_args(self, argv: list[str]) -> Any:
@@ -72,9 +76,9 @@ class Command(cli.Application):
             raise self._misuse(error) from None
 
     def _arranged(self, argv: list[str]) -> list[str]:
-        """Put flags in front of words, so that ``-`` may be one, up to a command's name.
+        """Move the flags in front of the words, so that ``-`` may be a word, up to a subcommand.
 
-        ``--quiet=true`` is read as the toolkit does: as the flag alone, or as nothing.
+        ``--quiet=true`` becomes the flag alone and ``--quiet=false`` nothing, as in the toolkit.
         """
         flags: list[str] = []
         words: list[str] = []
@@ -87,42 +91,40 @@ class Command(cli.Application):
                 words.append(word)
                 continue
             name, equals, value = word.partition("=")
-            known = self._switches_by_name.get(name.lstrip("-"))
-            if equals and known and not known.argtype:
+            switch = self._switches_by_name.get(name.lstrip("-"))
+            if equals and switch and not switch.argtype:
                 if boolean(value, name):
                     flags.append(name)
                 else:
                     self.switched_off += (name.lstrip("-"),)
                 continue
-            if equals and not value and known:  # plumbum would take the next word for it
+            if equals and not value and switch:  # plumbum would take the next word as the value
                 flags += [name, ""]
                 continue
             flags.append(word)
-            if known and known.argtype and not equals:
+            if switch and switch.argtype and not equals:
                 if not rest:
                     raise NvidiaRuntimeError(f"flag {word} has no value")
                 flags.append(rest.pop(0))
         return [*flags, "--", *words, *rest[1:]]
 
     def _misuse(self, error: switches.SwitchError) -> NvidiaRuntimeError:
-        """Say what is wrong with the words, and what might have been meant."""
+        """Return an error that says what is wrong with the words, with a suggestion if possible."""
         text = str(error)
-        hint = f"'{self.PROGNAME} --help' lists what it takes"
+        hint = f"'{self.PROGNAME} --help' lists its flags and arguments"
         if isinstance(error, switches.UnknownSwitch):
             flag = text.rpartition(" ")[2]
-            known = [f"--{name}" for name in self._switches_by_name if len(name) > 1]
-            if near := difflib.get_close_matches(flag, known, 1):
-                hint = f"did you mean {near[0]}? {hint}"
-            return NvidiaRuntimeError(f"unknown flag {flag}", hint=hint)
-        what = text.partition(":\n")[0]  # what follows is Python's
+            flags = [f"--{name}" for name in self._switches_by_name if len(name) > 1]
+            return NvidiaRuntimeError(f"unknown flag {flag}", hint=suggestion(flag, flags) + hint)
+        what = text.partition(":\n")[0]  # Python's own message follows
         return NvidiaRuntimeError(what[:1].lower() + what[1:], hint=hint)
 
 
 class Group(Command):
-    """A command that only has commands below it."""
+    """A command that consists of subcommands."""
 
     def main(self) -> int:
-        """Explain the commands when none is given."""
+        """Print the help if no subcommand is given."""
         if not self.nested_command:
             self.help()
         return 0
@@ -137,18 +139,17 @@ class Group(Command):
         return super()._parse_args(argv)
 
     def _first_word(self, argv: list[str]) -> int:
-        """Find the first word that is neither a flag nor a flag's value; none is the end."""
+        """Return the index of the first word that is neither a flag nor a flag's value."""
         at = 0
         while at < len(argv) and argv[at].startswith("-"):
-            known = self._switches_by_name.get(argv[at].lstrip("-"))
-            at += 2 if known and known.argtype else 1
+            switch = self._switches_by_name.get(argv[at].lstrip("-"))
+            at += 2 if switch and switch.argtype else 1
         return at
 
     def _unknown(self, word: str) -> NvidiaRuntimeError:
-        near = difflib.get_close_matches(word, self._subcommands, 1)
-        hint = f"did you mean '{self.PROGNAME} {near[0]}'? " if near else ""
+        hint = suggestion(word, self._subcommands, f"'{self.PROGNAME} {{}}'")
         hint += f"'{self.PROGNAME} --help' lists the commands"
-        # The toolkit's own words: scripts that try whether a command exists look for them.
+        # The toolkit's sentence, by which scripts tell whether a command exists.
         what = f"No help topic for '{word}'"
         return NvidiaRuntimeError(what, hint=hint, exit_code=UNKNOWN_COMMAND)
 
@@ -157,24 +158,43 @@ class Configured(Command):
     """A command that reads config.toml."""
 
     config = cli.SwitchAttr(
-        ["--config", "-c"], str, "", help="the config.toml; by default the one the runtime reads"
+        ["--config", "--config-file", "-c"], str, "", help="the config.toml; default: the runtime's"
     )
 
-    def config_path(self) -> str:
-        """Return the absolute path of the config.toml that is meant, which need not exist."""
-        from nvidia_runtime.store import files  # only for those that read one
+    def config_path(self, *, must_exist: bool = True) -> str:
+        """Return the absolute path of the config.toml of this command.
 
-        given = self.config or str(getattr(self.root_app, "config", ""))
-        path = os.path.abspath(given) if given else files.config_path()
-        if given and not os.path.exists(path):
+        Raises `NvidiaRuntimeError` if a file is named that does not exist and must.
+        """
+        from nvidia_runtime.store import files  # only for commands that read one
+
+        commands = (self, self.parent, self.root_app)
+        given = next(
+            filter(None, (str(getattr(command, "config", "")) for command in commands)), ""
+        )
+        path = os.path.abspath(given or files.config_path())
+        exists = os.path.exists(path)
+        if given and must_exist and not exists:
             raise NvidiaRuntimeError("there is no such config.toml", path)
-        self.debug(f"settings from {path}{'' if os.path.exists(path) else ' (absent: defaults)'}")
+        self.debug(f"settings from {path}{'' if exists else ' (absent: defaults)'}")
         return path
 
 
 def boolean(text: str, where: str) -> bool:
-    """Read a boolean as the toolkit does; an empty one is false."""
+    """Read a boolean as the toolkit does; an empty text is false."""
     if text not in BOOLEANS:
         what = f"must be true or false, not {text!r}"
         raise NvidiaRuntimeError(what, where=where, hint="or leave it out")
     return BOOLEANS[text]
+
+
+def check_seconds(flag: str, value: float) -> None:
+    """Refuse a time that is too short or too long to be meant."""
+    if not 0.01 <= value <= 86400:
+        raise NvidiaRuntimeError(f"{flag} must be from 0.01 to 86400 seconds")
+
+
+def suggestion(word: str, names: Iterable[str], form: str = "{}") -> str:
+    """Return the beginning of a hint at the name that resembles a word, "" if none does."""
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f"did you mean {form.format(near[0])}? " if near else ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk itself: its options and the tree of its commands, each in a module of its own.
+"""nvidia-ctk itself: its flags, and the tree of its commands, each in a module of its own.
 
-A command is named here as text, so that only the one that runs is loaded.  Ring: elsewhere.
+A command is named here as text, so that only the one that runs is imported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import sys
 
 from plumbum import cli
 
-from nvidia_runtime.cli.command import Group, boolean
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime import log
+from nvidia_runtime.cli import environment
+from nvidia_runtime.cli.command import Group
+from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 
 ROOM = "nvidia_runtime.cli"
 DEBUG = "NVIDIA_CTK_DEBUG"
@@ -24,45 +26,41 @@ class Ctk(Group):
 
     PROGNAME = "nvidia-ctk"
 
-    debugging = cli.Flag(["-d", "--debug"], help=f"say more on stderr [${DEBUG}]")
-    quiet = cli.Flag(["--quiet"], help=f"say only errors on stderr, even with --debug [${QUIET}]")
+    debugging = cli.Flag(["-d", "--debug"], help=f"print more on stderr [${DEBUG}]")
+    quiet = cli.Flag(["--quiet"], help=f"print only errors on stderr, even with --debug [${QUIET}]")
     config = cli.SwitchAttr(
         ["--config"], str, "", envname="NVIDIA_CTK_CONFIG", help="the config.toml of the commands"
     )
 
     def main(self) -> int:
-        """Take from the environment what the command line does not say."""
-        self.debugging = self.debugging or self._asks("debug", DEBUG)
-        self.quiet = self.quiet or self._asks("quiet", QUIET)
+        """Read flags that the command line lacks from the environment."""
+        self.debugging = environment.flag(self, "debug", self.debugging, (DEBUG,))
+        self.quiet = environment.flag(self, "quiet", self.quiet, (QUIET,))
         return super().main()
-
-    def _asks(self, flag: str, variable: str) -> bool:
-        value = os.environ.get(variable, "")
-        return boolean(value, f"${variable}") and flag not in self.switched_off
 
 
 class Cdi(Group):
-    """Look at Container Device Interface specifications."""
+    """Generate, check and list Container Device Interface specifications."""
 
 
 class Transform(Group):
-    """Rewrite a CDI spec for another place."""
+    """Adapt a CDI spec to other paths."""
 
 
 class Runtime(Group):
-    """Tell engines of the programs that give containers their GPUs."""
+    """Configure container engines for the NVIDIA runtime."""
 
 
 class Snapshots(Group):
-    """Show, rebuild or drop what the runtime remembers of config.toml and the CDI specs."""
+    """Show, rebuild or drop the runtime's compiled form of config.toml and the CDI specs."""
 
 
 class Spec(Group):
-    """Look at a container's config.json."""
+    """Check a container's config.json."""
 
 
 class System(Group):
-    """Make what the driver's programs would make when they are first used."""
+    """Create device nodes and links that the driver's programs would create at first use."""
 
 
 Ctk.subcommand("cdi", Cdi)
@@ -95,34 +93,33 @@ System.subcommand("create-device-nodes", f"{ROOM}.system.device_nodes.CreateDevi
 
 
 def main() -> None:
-    """Run nvidia-ctk; whatever goes wrong is a sentence on stderr and an exit code."""
+    """Run nvidia-ctk; any error is a sentence on stderr and an exit code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
-        _give_links_back()
+        _recover_interfaces()
         code = Ctk.run(exit=False)[1]
         sys.stdout.flush()
     except NvidiaRuntimeError as error:
         code = _report(error)
     except BrokenPipeError:  # `nvidia-ctk … | head`
         code = 1
-    except OSError as error:  # of stdout: every other one has been given a name
+    except OSError as error:  # of stdout: all others are reported with a path
         code = _report(NvidiaRuntimeError(f"cannot write to stdout: {os_reason(error)}"))
     except KeyboardInterrupt:
         code = 130
     except Exception as error:  # a bug
         if "--debug" in sys.argv or "-d" in sys.argv:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        code = _report(NvidiaRuntimeError(what, hint="run it with --debug and report it"))
+        code = _report(internal(error, "--debug"))
     _end(code)
 
 
-def _give_links_back() -> None:
-    """Return network interfaces that a killed container still holds, if there may be any."""
-    from nvidia_runtime.store import files  # where our state is
+def _recover_interfaces() -> None:
+    """Move network interfaces that a killed container has left back to the host."""
+    from nvidia_runtime.store import files  # the state folder
 
     folder = f"{files.state_folder()}/netns"
     try:
@@ -130,21 +127,19 @@ def _give_links_back() -> None:
             return
     except OSError:
         return
-    from nvidia_runtime.net import devices  # seldom
+    from nvidia_runtime.net import devices  # rarely needed
 
     for line in devices.recover():
         print(line, file=sys.stderr)
 
 
 def _report(error: NvidiaRuntimeError) -> int:
-    print(f"nvidia-ctk: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    log.report(error, "nvidia-ctk", log.Log())
     return error.exit_code
 
 
 def _end(code: int) -> None:
-    """End without the interpreter's own complaint about a stdout that nobody reads."""
+    """Exit without the interpreter's own message about a stdout that cannot be written."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags that the commands for an engine's configuration share, and what they mean.
-
-Ring: elsewhere.
-"""
+"""The flags that the commands for an engine's configuration share, and what they mean."""
 
 from __future__ import annotations
 
@@ -13,37 +10,23 @@ from typing import TYPE_CHECKING
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import preview, restart, running
-from nvidia_runtime.engines.wanted import PROGRAM, Wanted
+from nvidia_runtime.engines import preview, restart, running, supported
+from nvidia_runtime.engines.engine import Intent
+from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
+    from nvidia_runtime.engines.engine import ChangeSet, Engine
     from nvidia_runtime.engines.running import Running
-    from nvidia_runtime.engines.wanted import Plan
 
-ENGINES = ("containerd", "crio", "docker", "podman")
 NAME = "nvidia"
 BY_ENGINE = "RUNTIME_SPECIFIC_DEFAULT"
-CONFIGS = {
-    "containerd": "/etc/containerd/config.toml",
-    "crio": "/etc/crio/crio.conf",
-    "docker": "/etc/docker/daemon.json",
-    "podman": "/etc/containers/containers.conf",
-}
-DROP_INS = {
-    "containerd": "/etc/containerd/conf.d/99-nvidia.toml",
-    "crio": "/etc/crio/crio.conf.d/99-nvidia.toml",
-    "docker": "",
-    "podman": "/etc/containers/containers.conf.d/99-nvidia.conf",
-}
 
 
 class EngineCommand(Command):
     """A command that changes an engine's configuration."""
 
-    engine = cli.SwitchAttr(
-        ["--runtime"], str, "docker", help="the engine: docker, containerd, crio or podman"
-    )
+    runtime = cli.SwitchAttr(["--runtime"], str, "docker", help=f"the engine: {supported.NAMES}")
     config = cli.SwitchAttr(
         ["--config"],
         str,
@@ -77,11 +60,18 @@ class EngineCommand(Command):
         """Whether nothing is to be written."""
         return bool(self.is_dry_run or self.is_diff or self.is_plain)
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that the flag names."""
+        return supported.ENGINES[self.runtime]
+
     def check(self) -> None:
-        """Say what is wrong with the flags."""
-        if self.engine not in ENGINES:
-            what = f"unrecognized runtime '{self.engine}'"
-            raise NvidiaRuntimeError(what, hint=f"it is one of {', '.join(ENGINES)}")
+        """Raise `NvidiaRuntimeError` for what is wrong with the flags."""
+        if self.runtime not in supported.ENGINES:
+            what = f"unrecognized runtime '{self.runtime}'"
+            raise NvidiaRuntimeError(
+                what, hint=f"it is one of {', '.join(sorted(supported.ENGINES))}"
+            )
         if self.restart_way not in restart.WAYS:
             what = f"invalid --restart: {self.restart_way!r}"
             raise NvidiaRuntimeError(what, hint=f"it is one of {', '.join(restart.WAYS)}")
@@ -89,87 +79,90 @@ class EngineCommand(Command):
             raise NvidiaRuntimeError(f"invalid --nvidia-runtime-name: {self.name!r}")
         if self.drop_in in ("", BY_ENGINE):
             return
-        if self.engine == "docker":
-            hint = "docker reads one file only; leave --drop-in-config out"
-            raise NvidiaRuntimeError("docker does not support drop-in configs", hint=hint)
+        if not self.engine.drop_in:
+            hint = f"{self.runtime} reads one file only; leave --drop-in-config out"
+            what = f"{self.runtime} does not support drop-in configs"
+            raise NvidiaRuntimeError(what, hint=hint)
         if not os.path.isabs(self.drop_in):
             what = f"the path of the drop-in must be absolute, not {self.drop_in!r}"
             raise NvidiaRuntimeError(what)
 
-    def found(self) -> Running | None:
+    def daemon(self) -> Running | None:
         """Find the engine that is meant, unless its files or its program are named."""
         if self.config or self.engine_program:
             return None
-        known = running.all_of(self.engine)
-        engine = known[0] if known else None
-        if engine and engine.elsewhere:
-            raise NvidiaRuntimeError(engine.elsewhere, hint="or name the file by --config")
-        for other in known[1:]:
-            name = f" of {other.profile}" if other.profile else ""
-            self.warn(f"another {self.engine}{name} runs, too, on {other.config}; it is left alone")
-        return engine
+        daemons = running.all_of(self.engine)
+        first = daemons[0] if daemons else None
+        if first and first.elsewhere:
+            raise NvidiaRuntimeError(first.elsewhere, hint="or name the file by --config")
+        for other in daemons[1:]:
+            name = f" of {other.profile.name}" if other.profile.name else ""
+            self.warn(
+                f"another {self.runtime}{name} runs, too, on {other.config}; it is left alone"
+            )
+        return first
 
-    def advised(self, engine: Running | None) -> bool:
-        """Say why there is nothing to do, if that is so."""
-        if not engine or not engine.advice:
+    def advise(self, daemon: Running | None) -> bool:
+        """Say why there is nothing to do, and return whether that is so."""
+        if not daemon or not daemon.profile.advice:
             return False
-        self.tell(engine.advice)
-        if engine.note:
-            self.tell(f"hint: {engine.note}")
+        self.tell(daemon.profile.advice)
+        if daemon.profile.note:
+            self.tell(f"hint: {daemon.profile.note}")
         return True
 
-    def wanted(self, engine: Running | None, program: str = PROGRAM) -> Wanted:
+    def intent(self, daemon: Running | None, program: str = PROGRAM) -> Intent:
         """Put the flags together, with what the engine that was found adds to them."""
-        config, drop_in = self._files(engine)
-        return Wanted(
+        config, drop_in = self._files(daemon)
+        own = daemon.profile.drop_in if daemon else ""
+        return Intent(
             name=self.name or NAME,
             program=self._program(program),
             config=config,
             drop_in=drop_in,
-            is_merged=bool(engine and engine.drop_in and engine.drop_in == drop_in),
-            is_own=bool(engine) or self._is_own(config),
-            executable=self.engine_program or (engine.executable if engine and engine.pid else ""),
-            version=engine.version if engine else (),
+            is_merged=bool(own) and own == drop_in,
+            is_own=bool(daemon) or self._is_own(config),
+            executable=self.engine_program or (daemon.executable if daemon and daemon.pid else ""),
+            version=daemon.version if daemon else (),
         )
 
-    def _files(self, engine: Running | None) -> tuple[str, str]:
-        """Return the configuration file and the drop-in, "" where there is none."""
-        own = (engine.template or engine.config) if engine else ""
-        config = os.path.abspath(self.config or own or CONFIGS[self.engine])
+    def _files(self, daemon: Running | None) -> tuple[str, str]:
+        """Return the configuration file and the drop-in, "" for no drop-in."""
+        own = (daemon.template or daemon.config) if daemon else self.engine.profiles[0].config
+        config = os.path.abspath(self.config or own)
         if self.drop_in != BY_ENGINE:
             return config, self.drop_in
-        if engine and engine.template:
+        if daemon and daemon.template:
             return config, ""  # what an engine makes its file from is one file
-        if engine and engine.drop_in:
-            return config, engine.drop_in
-        if self.engine == "podman":
-            if self.config:  # podman is told of it by a variable, and then reads no drop-ins
-                return config, ""
-            return config, f"{config}.d/99-nvidia.conf"
-        return config, DROP_INS[self.engine]
+        if daemon and daemon.profile.drop_in:
+            return config, daemon.profile.drop_in
+        if self.config and self.engine.config_variable:
+            return config, ""  # the engine is told of it by the variable, and reads no other file
+        return config, self.engine.drop_in.format(config=config)
 
     def _is_own(self, config: str) -> bool:
         """Whether a file that was named is the engine's own all the same."""
-        known = [CONFIGS[self.engine], *(each.config for each in running.daemons(self.engine))]
-        return os.path.realpath(config) in map(os.path.realpath, known)
+        daemons = (daemon.config for daemon in running.daemons(self.engine))
+        files = map(os.path.realpath, (self.engine.profiles[0].config, *daemons))
+        return os.path.realpath(config) in files
 
     def _program(self, program: str) -> str:
-        if self.engine == "docker":
+        if self.engine.looks_in_path:
             return program
         if program == PROGRAM:
             return f"/usr/bin/{PROGRAM}"
         if not os.path.isabs(program):
             what = f"the path of the NVIDIA runtime must be absolute, not {program!r}"
-            raise NvidiaRuntimeError(what, hint=f"{self.engine} does not look in PATH")
+            raise NvidiaRuntimeError(what, hint=f"{self.runtime} does not look in PATH")
         return program
 
-    def show(self, plan: Plan) -> None:
-        """Print what a plan would write: nothing that a script reads changes by a terminal."""
+    def show(self, plan: ChangeSet) -> None:
+        """Print what a plan would write; a terminal changes nothing of what a script reads."""
         for warning in plan.warnings:
             self.warn(warning)
         if self.is_diff or (not self.is_plain and sys.stdout.isatty()):
             has_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-            text = "".join(preview.diff(each, has_colour=has_colour) for each in plan.changes)
+            text = "".join(preview.diff(change, has_colour=has_colour) for change in plan.changes)
             print(text, end="")
             if not text:
                 self.tell("nothing would change")
@@ -179,7 +172,7 @@ class EngineCommand(Command):
             if change.after is not None:
                 print(change.after.rstrip("\n"), end="\n\n" if change != plan.changes[-1] else "\n")
 
-    def report(self, plan: Plan, written: list[str], engine: Running | None) -> None:
+    def report(self, plan: ChangeSet, written: list[str], daemon: Running | None) -> None:
         """Say what was written, and make the engine read it where that was asked for."""
         for warning in plan.warnings:
             self.warn(warning)
@@ -187,14 +180,14 @@ class EngineCommand(Command):
             if change.path in written:
                 self.tell(f"{'removed' if change.after is None else 'wrote'} {change.path}")
         if not written:
-            self.tell(f"nothing to change: {', '.join(each.path for each in plan.changes)}")
+            self.tell(f"nothing to change: {', '.join(change.path for change in plan.changes)}")
             if self.restart_way != restart.NONE:
-                self.tell(f"{self.engine} was left alone; it has read the file if it began later")
+                self.tell(f"{self.runtime} was left alone; it has read the file if it began later")
             return
-        if not engine and self.restart_way == restart.NONE:
-            if self.engine != "podman":
-                self.tell(f"{self.engine} reads it when it is started again")
+        if not daemon and self.restart_way == restart.NONE:
+            if self.engine.has_daemon:
+                self.tell(f"{self.runtime} reads it when it is started again")
             return
-        engine = engine or running.find(self.engine)
-        if engine:
-            restart.carry_out(engine, self.restart_way, self.tell)
+        daemon = daemon or running.find(self.engine)
+        if daemon:
+            restart.carry_out(daemon, self.restart_way, self.tell)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk explain: what a container got, why, and from where.  Ring: elsewhere."""
+"""nvidia-ctk explain: what was injected into a container, why, and from where."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Record = dict[str, Any]
 
 
 class Explain(Command):
-    """Say what a container got and why, from the record of its create; without one, list them."""
+    """Show what was injected into a container and why; without a container, list all records."""
 
-    everything = cli.Flag(["--all", "-a"], help="list every mount and link, too")
-    as_json = cli.Flag(["--json"], help="print the record as it is")
+    everything = cli.Flag(["--all", "-a"], help="list every mount and argument")
+    as_json = cli.Flag(["--json"], help="print the record as JSON")
 
     USAGE = "    {progname} [SWITCHES] [CONTAINER]\n"
 
     def main(self, container: str = "") -> int:
-        """Print the record of a container, by its id or the beginning of it."""
+        """Print the record of a container, whose id may be shortened."""
         state = files.state_folder()
         folder = Path(state, "containers")
         names = _names(folder) if state else []
@@ -45,36 +45,36 @@ class Explain(Command):
 
 
 def _names(folder: Path) -> list[str]:
-    """List the containers that there are records of, the youngest first."""
+    """Return the ids of the containers with a record, the latest first."""
     try:
-        files = [path for path in folder.iterdir() if path.suffix == ".json"]
+        records = [path for path in folder.iterdir() if path.suffix == ".json"]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise NvidiaRuntimeError(os_reason(error), str(folder)) from None
-    return [path.stem for path in sorted(files, key=_time, reverse=True)]
+    return [path.stem for path in sorted(records, key=_time, reverse=True)]
 
 
 def _time(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:  # creates prune old records
+    except FileNotFoundError:  # a create has pruned it
         return 0
 
 
 def _choose(container: str, names: list[str]) -> str:
     if container in names:
         return container
-    found = [name for name in names if name.startswith(container)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        what = f"{container!r} is the beginning of {len(found)} ids: {', '.join(found[:4])}"
-        raise NvidiaRuntimeError(what, hint="give more of the id")
+    matches = [name for name in names if name.startswith(container)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        what = f"{container!r} is the beginning of {len(matches)} ids: {', '.join(matches[:4])}"
+        raise NvidiaRuntimeError(what, hint="add more of the id")
     what = f"there is no record of a container {container!r}"
-    hint = "a container that asked for nothing has none; 'nvidia-ctk explain' lists all records"
+    hint = "a container that requested nothing has none; 'nvidia-ctk explain' lists all records"
     if os.geteuid():
-        hint = f"these are the records of user {os.geteuid()}; root's engine keeps root's"
+        hint = f"these are the records of user {os.geteuid()}; run it as root for those of root"
     raise NvidiaRuntimeError(what, hint=hint)
 
 
@@ -85,14 +85,14 @@ def _read(folder: Path, name: str) -> Record:
     except OSError as error:
         raise NvidiaRuntimeError(os_reason(error), str(path)) from None
     except ValueError as error:
-        raise NvidiaRuntimeError(f"is no record: {error}", str(path)) from None
+        raise NvidiaRuntimeError(f"is not a record: {error}", str(path)) from None
     if not isinstance(record, dict):
-        raise NvidiaRuntimeError("is no record: it must be an object", str(path))
+        raise NvidiaRuntimeError("is not a record: it must be an object", str(path))
     return record
 
 
 def _lines(record: Record, everything: bool) -> list[str]:
-    """Tell a record's story: asked, refused, given."""
+    """Return a record as text: what was requested, refused and injected."""
     requested = ", ".join(record.get("requested", ()))
     lines = [
         f"container  {record.get('container', '')}",
@@ -113,14 +113,15 @@ def _by(record: Record) -> str:
 
 
 def _part(part: Record, everything: bool) -> list[str]:
-    """Tell of one source of edits."""
+    """Return one source of edits as text."""
     edits: Record = part.get("edits") or {}
     lines = ["", f"{part.get('device') or 'for all devices'}  from {_origin(part.get('from'))}"]
     lines += [f"  env     {entry}" for entry in edits.get("env", ())]
     for node in edits.get("devices", ()):
-        host = node.get("hostPath", node.get("path"))
-        there = os.path.exists(host) if isinstance(host, str) else True
-        lines.append(f"  device  {node.get('path')}{'' if there else ' (not on this host now)'}")
+        path = node.get("hostPath", node.get("path"))
+        is_missing = isinstance(path, str) and not os.path.exists(path)
+        note = " (not on this host now)" if is_missing else ""
+        lines.append(f"  device  {node.get('path')}{note}")
     mounts = edits.get("mounts", [])
     shown_mounts = mounts if everything else mounts[:3]
     lines += [f"  mount   {m.get('source')} at {m.get('destination')}" for m in shown_mounts]
@@ -142,5 +143,5 @@ def _origin(origin: object) -> str:
     if "file" in origin:
         return f"{origin['file']} (sha256 {str(origin.get('sha256', ''))[:12]})"
     if "generator" in origin:
-        return f"what this machine has ({origin['generator']})"
+        return f"this machine ({origin['generator']})"
     return ", ".join(f"{key} {value}" for key, value in origin.items())

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a command line: read whole, ``-`` being stdin; written whole or not at all.
-
-Ring: elsewhere.
-"""
+"""Files that a command line names: ``-`` is stdin; each is written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ STDIN = "-"
 
 
 def read(path: str) -> bytes:
-    """Read a file, a pipe or stdin, up to one byte more than anything of ours may have."""
+    """Read a file, a pipe or stdin, up to one byte more than the largest allowed size."""
     try:
         if path == STDIN:
             return sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b""
@@ -36,9 +33,9 @@ def name(path: str) -> str:
 
 
 def write(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Replace a file in one step, making its folders; what is no file is written to as it is.
+    """Replace a file, or the file behind a link, in one step, and make its folders.
 
-    A link is followed: the file behind it is replaced.
+    A path such as /dev/stdout is written to in place.
     """
     try:
         if _is_special(path):
@@ -49,12 +46,12 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
         files.replace(os.fspath(target), data, mode)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
-    except (ValueError, RuntimeError) as error:  # the latter: links in a circle
+    except (ValueError, RuntimeError) as error:  # a NUL in the path, a loop of links
         raise NvidiaRuntimeError(os_reason(error), path) from None
 
 
 def _is_special(path: str) -> bool:
-    """Whether a path is a terminal, a pipe or another door, such as /dev/stdout."""
+    """Whether a path is not a regular file but a terminal or a pipe, for instance."""
     return path.startswith(("/dev/", "/proc/")) or (
         os.path.exists(path) and not os.path.isfile(path)
     )

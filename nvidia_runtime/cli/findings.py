@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is found in a document, all of it: errors, warnings and notes, each with its place.
+"""Findings in a document: errors, warnings and notes, each with its place.
 
-The JSON Schemas list what they know; the hand-written checks stop at their first error, so they are
-asked again and again, each time of a document without what they last named.  Ring: elsewhere.
+A JSON Schema reports all its errors.  The hand-written checks stop at the first one, so they are
+repeated, each time with the last error repaired.
 """
 
 from __future__ import annotations
@@ -19,15 +19,11 @@ from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.cdi import versions, yaml_document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 MOST = 100
 FORMS = {"devices": "device", "containerEdits": "edits"}
 UNKNOWN_KEY = re.compile(r"unknown key '([^']*)'")
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-# What a check can go on with in the place of what it refused and the document cannot lack.
+# Valid values that replace what a check refused, where the document needs a value.
 DEVICE = {"name": "a", "containerEdits": {"env": ["A=b"]}}
 DOCUMENT = {"cdiVersion": versions.VERSIONS[-1], "kind": "a/b", "devices": [DEVICE]}
 ITEMS: dict[str, Any] = {
@@ -43,7 +39,7 @@ ITEMS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A sentence about a file; ``path`` is the place in it, "" for the file itself."""
+    """A message about a file; ``path`` is the place in it, "" for the file itself."""
 
     severity: str
     file: str
@@ -51,25 +47,30 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        """Return one line, the severity in front, as compilers do."""
+        """Return one line that begins with the severity."""
         where = f"{self.file}: {self.path}" if self.path else self.file
         return f"{self.severity}: {where}: {self.message}"
 
 
-def as_json(findings: Iterable[Finding], files: list[str]) -> str:
-    """Write findings for a machine."""
-    found = [asdict(finding) for finding in findings]
-    valid = not any(finding["severity"] == "error" for finding in found)
-    return json.dumps({"valid": valid, "files": files, "findings": found}, indent=2)
+def show(findings: list[Finding], files: list[str], form: str) -> int:
+    """Print findings as text or JSON, and return the number of errors."""
+    errors = sum(finding.severity == "error" for finding in findings)
+    if form == "json":
+        entries = [asdict(finding) for finding in findings]
+        print(json.dumps({"valid": not errors, "files": files, "findings": entries}, indent=2))
+    else:
+        for finding in findings:
+            print(finding)
+    return errors
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many there are: ``1 error``, ``2 errors``."""
+    """Return a number with its noun: ``1 error``, ``2 errors``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def of_schema(schema: str, document: object, file: str) -> list[Finding]:
-    """List where a document breaks a schema; where jsonschema is not installed, nothing."""
+    """Return the violations of a schema; without jsonschema there are none."""
     try:
         violations = schemas.violations(schema, document)
     except ImportError:
@@ -78,27 +79,28 @@ def of_schema(schema: str, document: object, file: str) -> list[Finding]:
 
 
 def of_error(error: NvidiaRuntimeError, file: str) -> Finding:
-    """Turn an error whose place begins with the file into a finding."""
+    """Convert an error whose place begins with the file."""
     path = error.where.removeprefix(file).removeprefix(": ")
     return Finding(severity="error", file=file, path=path, message=error.what)
 
 
 def of_cdi_spec(data: bytes, file: str) -> list[Finding]:
-    """List every error of a CDI spec; one that cannot be decoded has just one."""
+    """Return all errors of a CDI spec; one that cannot be decoded has just one."""
     first = _first_error(data, file)
     if first is None or not first.path:
         return [first] if first else []
     document = _decoded(data, file)
-    found = of_schema("cdi", normalised(document, "spec"), file)
-    said = {_place(finding) for finding in found}
-    found += [finding for finding in _of_checks(document, file) if _place(finding) not in said]
-    places = schemas.in_document_order([_place(finding) for finding in found], document)
+    findings = of_schema("cdi", normalised(document, "spec"), file)
+    reported = {_place(finding) for finding in findings}
+    checked = _of_checks(document, file)
+    findings += [finding for finding in checked if _place(finding) not in reported]
+    places = schemas.in_document_order([_place(finding) for finding in findings], document)
     order = {place: number for number, place in enumerate(places)}
-    return sorted(found, key=lambda finding: order[_place(finding)])
+    return sorted(findings, key=lambda finding: order[_place(finding)])
 
 
 def _place(finding: Finding) -> tuple[str | int, ...]:
-    """Return the steps to what is wrong; the schema speaks of a key at the object that has it."""
+    """Return the steps to an error; a schema reports an unknown key at the object with it."""
     key = UNKNOWN_KEY.match(finding.message)
     return _steps(finding.path) + ((key[1],) if key else ())
 
@@ -116,7 +118,7 @@ def _first_error(data: bytes, file: str) -> Finding | None:
 
 
 def _decoded(data: bytes, file: str) -> Any:
-    """Decode what is known to be decodable, without looking at it."""
+    """Decode a spec that is known to be decodable, without checks."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -124,30 +126,30 @@ def _decoded(data: bytes, file: str) -> Any:
 
 
 def _of_checks(document: Any, file: str) -> list[Finding]:
-    """Ask the hand-written checks until they are content."""
-    found: dict[str, Finding] = {}
-    left = copy.deepcopy(document)
-    while len(found) < MOST:
-        finding = _first_error(json.dumps(left).encode(), file)
-        if finding is None or finding.path in found or not _repair(left, finding.path):
+    """Repeat the hand-written checks until there are no more errors."""
+    findings: dict[str, Finding] = {}
+    repaired = copy.deepcopy(document)
+    while len(findings) < MOST:
+        finding = _first_error(json.dumps(repaired).encode(), file)
+        if finding is None or finding.path in findings or not _repair(repaired, finding.path):
             break
-        found[finding.path] = finding
-    return list(found.values())
+        findings[finding.path] = finding
+    return list(findings.values())
 
 
 def _repair(document: Any, path: str) -> bool:
-    """Put something valid into a place, or nothing where it may be missing; indices stay."""
+    """Replace a value by a valid one, or remove an optional one; indices stay as they are."""
     *steps, last = _steps(path) or ("",)
     parent: Any = document
     for step in steps:
         try:
             parent = parent[step]
         except (KeyError, IndexError, TypeError):
-            return False  # a name with a dot in it, of an annotation
+            return False  # the name of an annotation contains a dot
     if isinstance(last, int):
         parent[last] = _item(steps[-1], last)
         return True
-    # The fields that an object needs are those of its list's items, or of the document.
+    # An object's required fields are those of an item of its list, or of the document.
     needed = _item(steps[-2], steps[-1]) if steps and isinstance(steps[-1], int) else {}
     needed = needed if steps else DOCUMENT
     if last in needed:
@@ -158,15 +160,15 @@ def _repair(document: Any, path: str) -> bool:
 
 
 def _item(name: str | int, index: str | int) -> Any:
-    """Return a valid item of a list; a device's name is one that no other has."""
+    """Return a valid item of a list; a device gets a unique name."""
     item = copy.deepcopy(ITEMS.get(str(name), "a"))
     return {**item, "name": f"refused-{index}"} if name == "devices" else item
 
 
 def normalised(value: Any, form: str) -> Any:
-    """Return a CDI spec's scalars the types that its readers give them: YAML's bare 0 is "0".
+    """Return part of a CDI spec with scalars of the types that readers expect: YAML's 0 is "0".
 
-    What has a wrong shape stays, for the schema to see.
+    Values of a wrong type stay for the schema to report.
     """
     if isinstance(value, list):
         return [normalised(item, form) for item in value]

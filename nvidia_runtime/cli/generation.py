@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of commands that generate CDI specs, each also a variable of the environment.
-
-Ring: elsewhere.
-"""
+"""The flags of commands that generate CDI specs, most of them also environment variables."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import Any
 
 from plumbum import cli
 
-from nvidia_runtime.cli import engine_support
-from nvidia_runtime.cli.command import Command, boolean
+from nvidia_runtime.cli import engine_support, environment
+from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import hooks, machine
@@ -26,7 +23,7 @@ ROOT = "nvidia-container-cli.root"
 NO_ALL = f"{PREFIX}NO_ALL_DEVICE"
 NO_GIDS = "no-additional-gids-for-device-nodes"
 ENGINES = "engines"
-# Names that mean something; others are the toolkit's, or wrong.
+# The flags and hooks that have an effect; the toolkit knows more flags.
 FLAGS = (
     NO_GIDS,
     "disable-ipc-discoverer",
@@ -61,23 +58,23 @@ class Generating(Command):
         ["--mode", "--discovery-mode"],
         f"{PREFIX}MODE",
         "auto",
-        f"what to describe: auto, {', '.join(machine.MODULES)}",
+        f"what the spec describes: auto, {', '.join(machine.MODULES)}",
     )
     driver_root = _text(
-        ["--driver-root"], "NVIDIA_CTK_DRIVER_ROOT", "", "where the driver is installed"
+        ["--driver-root"], "NVIDIA_CTK_DRIVER_ROOT", "", "the root of the driver installation"
     )
     dev_root = _text(
-        ["--dev-root"], "NVIDIA_CTK_DEV_ROOT", "", "where /dev is; else the driver root"
+        ["--dev-root"], "NVIDIA_CTK_DEV_ROOT", "", "the root of /dev; default: the driver root"
     )
     library_folders = _texts(
         ["--library-search-path"],
         f"{PREFIX}LIBRARY_SEARCH_PATHS",
-        "a folder of the driver's libraries, in place of the usual ones",
+        "folders of the driver's libraries, in place of the usual ones",
     )
     config_folders = _texts(
         ["--config-search-path"],
         f"{PREFIX}CONFIG_SEARCH_PATHS",
-        "a folder of the driver's configuration, in place of the usual ones",
+        "folders of the driver's configuration, in place of the usual ones",
     )
     hook_path = _text(
         ["--nvidia-cdi-hook-path", "--nvidia-ctk-path"],
@@ -89,149 +86,147 @@ class Generating(Command):
         ["--ldconfig-path"],
         f"{PREFIX}LDCONFIG_PATH",
         "",
-        "the host's ldconfig, for the hook that makes the loader's cache",
+        "the host's ldconfig, for the hook that updates the loader cache",
     )
-    vendor = _text(["--vendor", "--cdi-vendor"], f"{PREFIX}VENDOR", "nvidia.com", "the vendor")
-    device_class = _text(["--class", "--cdi-class"], f"{PREFIX}CLASS", "gpu", "the class")
+    vendor = _text(["--vendor", "--cdi-vendor"], f"{PREFIX}VENDOR", "nvidia.com", "the CDI vendor")
+    device_class = _text(["--class", "--cdi-class"], f"{PREFIX}CLASS", "gpu", "the CDI class")
     strategies = _texts(
         ["--device-name-strategy"],
         f"{PREFIX}DEVICE_NAME_STRATEGIES",
-        "how to name devices: index, uuid, type-index; else index and uuid",
+        "the names of devices: index, uuid, type-index; default: index and uuid",
     )
     csv_files = _texts(
-        ["--csv.file"], f"{PREFIX}CSV_FILES", "a CSV list of what a Tegra system gives containers"
+        ["--csv.file"], f"{PREFIX}CSV_FILES", "CSV files that list what containers on Tegra get"
     )
     csv_ignored = _texts(
         ["--csv.ignore-pattern"],
         f"{PREFIX}CSV_IGNORE_PATTERNS",
-        "links of CSV lists to leave out, by pattern",
+        "patterns of links in CSV files to leave out",
     )
     compat_root = _text(
         ["--csv.compat-container-root"],
         f"{PREFIX}CSV_CONTAINER_COMPAT_ROOT",
         "",
-        "where an image for Orin has its CUDA compatibility libraries",
+        "the directory of the CUDA compatibility libraries in images for Orin",
     )
     disabled = _texts(
         ["--disable-hook", "--disable-hooks"],
         f"{PREFIX}DISABLED_HOOKS",
-        "a hook to leave out, or all",
+        "hooks to leave out, or all",
     )
     enabled = _texts(
         ["--enable-hook", "--enable-hooks"],
         f"{PREFIX}ENABLED_HOOKS",
-        "a hook to have whatever is disabled",
+        "hooks to include even if they are disabled",
     )
     flags = _texts(
         ["--feature-flag", "--feature-flags"],
         f"{PREFIX}FEATURE_FLAGS",
-        f"a feature: {', '.join(FLAGS)}",
+        f"features: {', '.join(FLAGS)}",
     )
     ids = _texts(
         ["--device-id", "--device-ids", "--device", "--devices"],
         f"{PREFIX}DEVICE_IDS",
-        "a device by index or UUID, all, or none; else all",
+        "devices by index or UUID, all, or none; default: all",
     )
-    no_all = cli.Flag(["--no-all-device"], help=f"without the device all [${NO_ALL}]")
+    no_all = cli.Flag(["--no-all-device"], help=f"leave out the device all [${NO_ALL}]")
     version_wanted = cli.SwitchAttr(
         ["--spec-version"],
         str,
         "",
-        help="the CDI version, or 'engines': what those installed here know; else what is needed",
+        help="the CDI version, or engines for the newest that the engines here accept;"
+        " default: the oldest that the spec needs",
     )
     patience = cli.SwitchAttr(
-        ["--patience"], float, 20.0, help="seconds that NVML may take for one GPU"
+        ["--patience"], float, 20.0, help="seconds that NVML may take for a GPU"
     )
     hooks_form = cli.SwitchAttr(
         ["--hooks"],
         cli.Set("separate", "combined", case_sensitive=True),
         "separate",
-        help="combined: one call of the hook for all that it has to do",
+        help="combined: one call for all hooks",
     )
 
     def options(self) -> Options:
-        """Return what is asked for.  Raises `NvidiaRuntimeError` for what makes no sense."""
-        made = Options(self.mode.lower(), _parts(self.ids) or ("all",))
-        made.thorough = True
-        made.path = os.environ.get("PATH", "")
-        made.data_dirs = os.environ.get("XDG_DATA_DIRS", "")
-        made.driver_root = _absolute(self.driver_root or self._configured_root() or "/")
-        made.dev_root = _absolute(self.dev_root)
-        made.library_folders = tuple(_absolute(each) for each in _parts(self.library_folders))
-        made.config_folders = tuple(_absolute(each) for each in _parts(self.config_folders))
-        made.hook_program = _hook_program(self.hook_path)
-        made.ldconfig = self.ldconfig
-        made.vendor, made.device_class = self.vendor, self.device_class
-        made.strategies = _parts(self.strategies) or made.strategies
-        made.csv_files = _parts(self.csv_files)
-        made.csv_ignored = _parts(self.csv_ignored)
-        made.compat_container_root = self.compat_root
-        made.merged_device = self._has_all(made.ids)
-        made.patience = self._seconds()
-        made.combine_hooks = self.hooks_form == "combined"
-        self._choose_hooks(made)
-        self._choose_flags(made)
-        self._choose_version(made)
-        return made
-
-    def _seconds(self) -> float:
-        if not 0.01 <= self.patience <= 86400:
-            raise NvidiaRuntimeError("--patience must be from 0.01 to 86400 seconds")
-        return self.patience
+        """Return the options of the command line.  Raises `NvidiaRuntimeError` for invalid ones."""
+        options = Options(self.mode.lower(), _parts(self.ids) or ("all",))
+        options.thorough = True
+        options.path = os.environ.get("PATH", "")
+        options.data_dirs = os.environ.get("XDG_DATA_DIRS", "")
+        options.driver_root = _absolute(self.driver_root or self._configured_root() or "/")
+        options.dev_root = _absolute(self.dev_root)
+        options.library_folders = tuple(map(_absolute, _parts(self.library_folders)))
+        options.config_folders = tuple(map(_absolute, _parts(self.config_folders)))
+        options.hook_program = _hook_program(self.hook_path)
+        options.ldconfig = self.ldconfig
+        options.vendor, options.device_class = self.vendor, self.device_class
+        options.strategies = _parts(self.strategies) or options.strategies
+        options.csv_files = _parts(self.csv_files)
+        options.csv_ignored = _parts(self.csv_ignored)
+        options.compat_container_root = self.compat_root
+        options.merged_device = self._has_all(options.ids)
+        check_seconds("--patience", self.patience)
+        options.patience = self.patience
+        options.combine_hooks = self.hooks_form == "combined"
+        self._choose_hooks(options)
+        self._choose_flags(options)
+        self._choose_version(options)
+        return options
 
     def _configured_root(self) -> str:
-        """Return the driver root of the config.toml that was named."""
+        """Return the driver root of the config.toml that --config names."""
         path = str(getattr(self.root_app, "config", ""))
         return str(config.load(path)[0][ROOT]) if path else ""
 
     def _has_all(self, ids: tuple[str, ...]) -> bool:
-        value = os.environ.get(NO_ALL, "")
-        no_all = boolean(value, f"${NO_ALL}") and "no-all-device" not in self.switched_off
-        if "none" in ids and not (self.no_all or no_all):
-            self.warn("with the device none there is no device all")
+        if environment.flag(self, "no-all-device", self.no_all, (NO_ALL,)):
             return False
-        return not (self.no_all or no_all)
+        if "none" in ids:
+            self.warn("with the device none there is no device all")
+        return "none" not in ids
 
-    def _choose_hooks(self, made: Options) -> None:
-        made.disabled_hooks = frozenset(_parts(self.disabled))
-        made.enabled_hooks = frozenset(_parts(self.enabled))
-        if hooks.ALL in made.enabled_hooks:
-            raise NvidiaRuntimeError("--enable-hook takes names of hooks, not 'all'")
-        for name in sorted(made.disabled_hooks | made.enabled_hooks):
+    def _choose_hooks(self, options: Options) -> None:
+        options.disabled_hooks = frozenset(_parts(self.disabled))
+        options.enabled_hooks = frozenset(_parts(self.enabled))
+        if hooks.ALL in options.enabled_hooks:
+            raise NvidiaRuntimeError("--enable-hook needs names of hooks, not 'all'")
+        for name in sorted(options.disabled_hooks | options.enabled_hooks):
             if name not in (*HOOKS, hooks.ALL):
-                self.warn(f"there is no hook {name!r}; hooks are {', '.join(HOOKS)}")
+                self.warn(f"there is no hook {name!r}; the hooks are {', '.join(HOOKS)}")
 
-    def _choose_flags(self, made: Options) -> None:
-        made.flags = frozenset(_parts(self.flags))
-        made.with_gids = NO_GIDS not in made.flags
-        for name in sorted(made.flags.difference(FLAGS)):
-            self.warn(f"the feature flag {name!r} changes nothing; flags are {', '.join(FLAGS)}")
+    def _choose_flags(self, options: Options) -> None:
+        options.flags = frozenset(_parts(self.flags))
+        options.with_gids = NO_GIDS not in options.flags
+        for name in sorted(options.flags.difference(FLAGS)):
+            self.warn(f"the feature flag {name!r} has no effect; the flags are {', '.join(FLAGS)}")
 
-    def _choose_version(self, made: Options) -> None:
-        """Ask the engines, and leave out what the oldest of them does not know."""
-        made.spec_version = self.version_wanted.removeprefix("v")
-        if made.spec_version != ENGINES:
+    def _choose_version(self, options: Options) -> None:
+        """Choose the CDI version, and leave out what the installed engines do not accept."""
+        options.spec_version = self.version_wanted.removeprefix("v")
+        if options.spec_version != ENGINES:
             return
-        made.spec_version = ""
+        options.spec_version = ""
         newest, reason = engine_support.newest_version()
         if not reason:
             self.warn("no container engine with CDI found; the spec has the version that it needs")
             return
         if not engine_support.has_least(newest):
-            self.warn(f"{reason} is not known to take any spec of GPUs; it is as old as it can be")
-            made.with_gids = False
-            return
-        made.spec_version = newest
-        self.tell(f"CDI {newest} is the newest that {reason} is known to take")
-        if made.with_gids and not engine_support.has_gids(newest):
-            made.with_gids = False
             self.warn(
-                f"CDI {newest} has no additionalGids: who is not root needs the nodes' groups"
+                f"{reason} is not known to accept any spec of GPUs; this one has the oldest version"
+            )
+            options.with_gids = False
+            return
+        options.spec_version = newest
+        self.tell(f"CDI {newest} is the newest version that {reason} is known to accept")
+        if options.with_gids and not engine_support.has_gids(newest):
+            options.with_gids = False
+            self.warn(
+                f"CDI {newest} lacks additionalGids: users other than root need the nodes' groups"
             )
 
 
 def _parts(values: list[str]) -> tuple[str, ...]:
-    """Split values, each of which may be a list with commas."""
+    """Split values at commas."""
     return tuple(part for value in values for part in value.split(",") if part)
 
 
@@ -240,7 +235,7 @@ def _absolute(path: str) -> str:
 
 
 def _hook_program(given: str) -> str:
-    """Return the absolute path of the hook's program: a name is looked for on PATH."""
+    """Return the absolute path of the hook program; a name is searched for in PATH."""
     default = CTK if os.path.basename(given) == CTK else HOOK
     if "/" in given:
         return os.path.abspath(given)

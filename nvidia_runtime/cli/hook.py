@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk hook: nvidia-cdi-hook, as older CDI specs call it.  Ring: elsewhere."""
+"""nvidia-ctk hook: nvidia-cdi-hook under the name in older CDI specs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nvidia_runtime.hooks import cdi_hook
 
 
 class Hook(Command):
-    """Do in a container that is being made what a CDI spec wants; 'hook --help' says what."""
+    """Run a hook of a CDI spec; 'hook --help' lists the hooks."""
 
     PROGNAME = "nvidia-ctk hook"
 
     def main(self, *words: str) -> int:
-        """Leave all words to nvidia-cdi-hook, whose grammar is its own."""
+        """Pass all words to nvidia-cdi-hook, which has its own grammar."""
         switches = [
             flag
             for flag, name in (("--debug", "debugging"), ("--quiet", "quiet"))

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file by which podman and cri-o call the prestart hook: hooks.d(5), oci-hooks(5).
-
-Ring: elsewhere.
-"""
+"""The file that makes podman and cri-o run the prestart hook: hooks.d(5), oci-hooks(5)."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ import os
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-# Where the programs are that nvidia-container-cli calls in turn.
+# The folders of the programs that nvidia-container-cli runs.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def document(program: str) -> dict[str, object]:
-    """Return the hook's document, version 1.0.0, for a hook program; its path must be absolute."""
+    """Return the document, in version 1.0.0, for the absolute path of a hook."""
     if not os.path.isabs(program):
         what = f"the path of the hook must be absolute, not {program!r}"
         hint = "--nvidia-runtime-hook-path=/usr/bin/nvidia-container-runtime-hook is the default"
@@ -32,5 +29,5 @@ def document(program: str) -> dict[str, object]:
 
 
 def text(program: str) -> str:
-    """Return the file's text."""
+    """Return the text of the file."""
     return json.dumps(document(program), indent=2) + "\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk selftest: try attacks on this installation, in a scratch folder.  Ring: elsewhere."""
+"""nvidia-ctk selftest: try known attacks on this installation, in a scratch folder."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ HOOK = "nvidia-cdi-hook"
 
 
 class Selftest(Command):
-    """Try what hostile images have tried; only a scratch folder below /tmp is touched."""
+    """Try the attacks of hostile images, in a scratch folder below /tmp only."""
 
-    security = cli.Flag(["--security"], help="try attacks, and say what came of each")
-    only = cli.SwitchAttr(["--only"], str, "", help="only attacks whose name begins so: T04, say")
+    security = cli.Flag(["--security"], help="try the attacks, and print the result of each")
+    only = cli.SwitchAttr(["--only"], str, "", help="the attacks whose names begin so, such as T04")
     programs = cli.SwitchAttr(
-        ["--programs"], str, "", help="the folder of nvidia-cdi-hook; by default nvidia-ctk's own"
+        ["--programs"], str, "", help="the folder of nvidia-cdi-hook; default: that of nvidia-ctk"
     )
-    verbose = cli.Flag(["--all", "-a"], help="list what was skipped, attack by attack, too")
+    verbose = cli.Flag(["--all", "-a"], help="list each skipped attack, too")
 
     def main(self) -> int:
-        """Print a line for each attack and way; exit 1 if one of them was not held off."""
+        """Print a line for each attack and way; return 1 if one of them succeeds."""
         if not self.security:
-            raise NvidiaRuntimeError("nothing to try is named", hint="try --security")
-        from nvidia_runtime.selftest import attack, suite  # TOML, which other help spares
+            raise NvidiaRuntimeError("no test is named", hint="the only one is --security")
+        from nvidia_runtime.selftest import attack, suite  # TOML, which 'nvidia-ctk --help' spares
 
-        attacks = [one for one in attack.read_all() if one.name.startswith(self.only)]
+        suite_attacks = attack.read_all()
+        attacks = [candidate for candidate in suite_attacks if candidate.name.startswith(self.only)]
         if not attacks:
-            known = ", ".join(sorted({one.number for one in attack.read_all()}))
-            raise NvidiaRuntimeError(f"no attack is named {self.only!r}", hint=f"there are {known}")
+            numbers = ", ".join(sorted({candidate.number for candidate in suite_attacks}))
+            what = f"no attack has a name that begins with {self.only!r}"
+            raise NvidiaRuntimeError(what, hint=f"there are {numbers}")
         folder = self._folder()
         counts = {"ok": 0, "FAILED": 0, "skipped": 0}
         reasons: set[str] = set()
@@ -52,7 +54,7 @@ class Selftest(Command):
         return 1 if counts["FAILED"] else 0
 
     def _folder(self) -> str:
-        """Return the folder of the programs that are to be tried."""
+        """Return the folder of the programs to test."""
         folder = os.path.abspath(self.programs or os.path.dirname(os.path.abspath(sys.argv[0])))
         if os.access(f"{folder}/{HOOK}", os.X_OK):
             return folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk snapshot: what the runtime remembers of config.toml and the CDI specs."""
+"""nvidia-ctk snapshot: the compiled form of config.toml, the CDI specs and the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.command import Command, Configured
 from nvidia_runtime.compile import config
-from nvidia_runtime.compile import snapshot as compile
+from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.store import files, machine_file, snapshot
 from nvidia_runtime.store.shortcut import PREFIX as SHORTCUT
@@ -21,18 +21,18 @@ MACHINE = "machine-"
 
 
 class Show(Configured):
-    """Print what a snapshot was made from, and whether it still holds."""
+    """Show the snapshot, its sources, and whether it is up to date."""
 
     def main(self) -> int:
-        """Print the state, one fact a line."""
+        """Print one fact a line."""
         path = self.config_path()
         folder = files.state_folder()
         print(f"state folder  {folder or 'none that only this user can write'}")
         print(f"config        {path}{'' if os.path.exists(path) else ' (absent: defaults)'}")
-        found = snapshot.load(path)
-        print(f"snapshot      {_verdict(found)}")
-        if found:
-            _print_contents(found)
+        compiled = snapshot.load(path)
+        print(f"snapshot      {_verdict(compiled)}")
+        if compiled:
+            _print_contents(compiled)
         for name in _names(folder, MACHINE):
             print(f"machine       {_machine(os.path.join(folder, name))}")
         for name in _names(folder, SHORTCUT):
@@ -43,18 +43,18 @@ class Show(Configured):
 
 
 class Rebuild(Configured):
-    """Compile config.toml and the CDI specs now, so that the next create need not."""
+    """Compile config.toml and the CDI specs now instead of at the next create."""
 
     def main(self) -> int:
-        """Compile, and say what was found and what was wrong with it."""
+        """Compile, and print the contents and the errors of specs."""
         path = self.config_path()
-        known = compile.registry(compile.settings(path))
-        for error in registry.read(known.settings[compile.SPEC_DIRS]).errors:
+        compiled = compiler.registry(compiler.settings(path))
+        for error in registry.read(compiled.settings[compiler.SPEC_DIRS]).errors:
             print(f"warning       {error}")
-        _print_contents(known)
+        _print_contents(compiled)
         if snapshot.load(path) is None:
             raise NvidiaRuntimeError(
-                "the snapshot could not be kept; every create compiles again",
+                "the snapshot could not be stored; every create compiles again",
                 where=files.state_folder() or files.SYSTEM_FOLDER,
                 hint="try again if a spec was just written; otherwise make the folder writable",
             )
@@ -62,30 +62,30 @@ class Rebuild(Configured):
 
 
 class Drop(Command):
-    """Remove snapshots, what is known of the machine, and shortcuts; they are made anew."""
+    """Remove the snapshots, machine files and shortcuts; the runtime makes new ones."""
 
     def main(self) -> int:
-        """Remove the files; records of injections stay."""
+        """Remove the files; the records of containers stay."""
         folder = files.state_folder()
-        for name in [
-            name for kind in (SNAPSHOT, MACHINE, SHORTCUT) for name in _names(folder, kind)
-        ]:
+        prefixes = (SNAPSHOT, MACHINE, SHORTCUT)
+        for name in [name for prefix in prefixes for name in _names(folder, prefix)]:
+            path = os.path.join(folder, name)
             try:
-                os.unlink(os.path.join(folder, name))
+                os.unlink(path)
             except OSError as error:
-                raise NvidiaRuntimeError(os_reason(error), os.path.join(folder, name)) from None
-            print(f"removed {os.path.join(folder, name)}")
+                raise NvidiaRuntimeError(os_reason(error), path) from None
+            print(f"removed {path}")
         return 0
 
 
 def _machine(path: str) -> str:
-    """Say what a machine file knows, for which mode and config.toml, and whether it holds."""
+    """Return the devices, the mode, the config.toml and the state of a machine file."""
     try:
         data = files.read_own(path)
         header = json.loads(data[: data.index(b"\n")])
         config_path, variant = header["key"][2], header["key"][4]
         found = machine_file.MachineFile(data, header["key"])
-        verdict = "fresh" if found.is_fresh() else "stale: the next create looks at the machine"
+        verdict = "fresh" if found.is_fresh() else "stale: the next create reads the machine"
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
         return f"{path}: cannot be read"
     start = f"\n{machine_file.KIND}=".encode()
@@ -93,47 +93,39 @@ def _machine(path: str) -> str:
     return f"{', '.join(names)} (mode {variant}, {config_path}): {verdict}"
 
 
-def _verdict(found: snapshot.Snapshot | None) -> str:
-    if found is None:
+def _verdict(compiled: snapshot.Snapshot | None) -> str:
+    if compiled is None:
         return "none that is fresh; the next create compiles"
-    if not found.devices_at:
+    if not compiled.devices_at:
         return "fresh, settings only; the first create with devices compiles the CDI specs"
-    changed = _changed(found)
+    changed = _changed(compiled)
     return f"stale: {', '.join(changed)} changed" if changed else "fresh"
 
 
-def _changed(found: snapshot.Snapshot) -> list[str]:
-    return [name for name, *numbers in _stamps(found) if (files.stamp(name) or []) != numbers]
+def _changed(compiled: snapshot.Snapshot) -> list[str]:
+    stamps: list[list[Any]] = json.loads(_registry_lines(compiled)[0])
+    return [name for name, *numbers in stamps if (files.stamp(name) or []) != numbers]
 
 
-def _stamps(found: snapshot.Snapshot) -> list[list[Any]]:
-    end = found.data.index(b"\n", found.devices_at)
-    stamps: list[list[Any]] = json.loads(found.data[found.devices_at : end])
-    return stamps
+def _registry_lines(compiled: snapshot.Snapshot) -> list[str]:
+    """Return the stamps, the specs and the devices, as `store.snapshot` describes them."""
+    return compiled.data[compiled.devices_at :].decode().splitlines()
 
 
-def _devices(found: snapshot.Snapshot) -> list[tuple[str, str]]:
-    """List the devices of a snapshot, each with its file; the format is that of `snapshot`."""
-    files: dict[str, str] = {}
-    devices: list[tuple[str, str]] = []
-    for line in found.data[found.devices_at :].decode().splitlines()[1:]:
-        name, number, _ = line.split("\t")
-        if name[0] == "@":
-            files[name[1:]] = json.loads(number)["file"]
-        else:
-            devices.append((name, files[number]))
-    return devices
-
-
-def _print_contents(found: snapshot.Snapshot) -> None:
+def _print_contents(compiled: snapshot.Snapshot) -> None:
     defaults = config.defaults()
-    for key, value in found.settings.items():
+    for key, value in compiled.settings.items():
         if value != defaults.get(key):
             print(f"setting       {key} = {json.dumps(value)}")
-    files: dict[str, list[str]] = {}
-    for name, file in _devices(found) if found.devices_at else ():
-        files.setdefault(file, []).append(name)
-    for file, names in files.items():
+    specs: dict[str, str] = {}
+    devices: dict[str, list[str]] = {}
+    for line in _registry_lines(compiled)[1:] if compiled.devices_at else ():
+        name, origin, _ = line.split("\t")
+        if name[0] == "@":
+            specs[name[1:]] = json.loads(origin)["file"]
+        else:
+            devices.setdefault(specs[origin], []).append(name)
+    for file, names in devices.items():
         print(f"spec          {file}: {', '.join(names)}")
 
 

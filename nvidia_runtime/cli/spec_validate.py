@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk spec validate: everything that is wrong with a container's config.json.
-
-Ring: elsewhere.
-"""
+"""nvidia-ctk spec validate: all errors of a container's config.json."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# One of each: what is edited must have the type that the specification gives it.
+# One edit of each kind: a field that is edited must have the type of the specification.
 EDITS: list[dict[str, Any]] = [
     {"env": ["A=b"]},
     {"devices": [{"path": "/a", "type": "c", "major": 1, "minor": 3}]},
@@ -37,28 +34,22 @@ EDITS: list[dict[str, Any]] = [
 
 
 class Validate(Command):
-    """List all errors of a config.json (- is stdin), and what the runtime would refuse."""
+    """List all errors of a config.json (- is stdin), and what the runtime refuses in it."""
 
     format = cli.SwitchAttr(
         ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
     )
 
     def main(self, file: str = "config.json") -> int:
-        """Print the findings on stdout, and how many there are on stderr; errors mean exit 1."""
+        """Print the findings on stdout and their number on stderr; return 1 if one is an error."""
         path = os.path.join(file, "config.json") if os.path.isdir(file) else file
-        found = of_file(path)
-        if self.format == "json":
-            print(findings.as_json(found, [files.name(path)]))
-        else:
-            for finding in found:
-                print(finding)
-        errors = sum(finding.severity == "error" for finding in found)
+        errors = findings.show(of_file(path), [files.name(path)], str(self.format))
         self.tell(f"checked {files.name(path)}: {findings.counted(errors, 'error')}")
         return 1 if errors else 0
 
 
 def of_file(path: str) -> list[Finding]:
-    """List the errors of a file, then notes of what the runtime would refuse."""
+    """Return the errors of a file, then notes about what the runtime refuses."""
     name = files.name(path)
     try:
         data = files.read(path)
@@ -68,14 +59,14 @@ def of_file(path: str) -> list[Finding]:
         spec = document.loads(data, name)
     except NvidiaRuntimeError as error:
         return [findings.of_error(error, name)]
-    found = findings.of_schema("oci-config", spec, name)
+    results = findings.of_schema("oci-config", spec, name)
     if isinstance(spec, dict):
-        found += _refusals(spec, name)
-    return found
+        results += _refusals(spec, name)
+    return results
 
 
 def _refusals(spec: dict[str, Any], name: str) -> list[Finding]:
-    """Ask the runtime's own code what it makes of the fields that it reads and edits."""
+    """Return a note for each field that the runtime itself cannot read or edit."""
     refused: dict[str, Finding] = {}
     settings = {**config.defaults(), "accept-nvidia-visible-devices-as-volume-mounts": True}
     for edits in (None, *EDITS):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.toml: every setting's name, type and default, and the reading of a file.
+"""config.toml: the name, type and default of every setting, and the reading of a file.
 
-``schemas/config.schema.json`` says the same in words for people; a test holds both together.
-Ring: elsewhere; a create reads the settings from the snapshot.
+``schemas/config.schema.json`` describes the settings; a test keeps both the same.  A create reads
+the settings from the snapshot.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAPABILITIES = "compat32,compute,display,graphics,ngx,utility,video"
 _RUNTIME = "nvidia-container-runtime"
 _CLI = "nvidia-container-cli"
 
-# Full name -> default; the default's type is the setting's type.
+# The default of each setting, which also has the setting's type.
 DEFAULTS: Settings = {
     "disable-require": False,
     "swarm-resource": "",
@@ -72,7 +72,7 @@ DEFAULTS: Settings = {
     "features.ignore-imex-channel-requests": False,
     "features.no-additional-gids-for-device-nodes": False,
 }
-# Ours beyond the toolkit's; an unlisted value is an error, since it may be a safety choice.
+# The values of our own settings.  Others are errors: a setting may be there for safety.
 CHOICES = {
     f"{_RUNTIME}.requirements": ("warn", "enforce", "ignore"),
     f"{_RUNTIME}.image-requests": ("allow", "deny", "listed"),
@@ -80,7 +80,7 @@ CHOICES = {
     f"{_RUNTIME}.device-node-modification": ("hook", "seccomp"),
     f"{_RUNTIME}.modes.jit-cdi.driver-capabilities": ("all", "requested"),
 }
-# For what is a number of seconds: a day.
+# A day, for settings in seconds.
 MOST_SECONDS = 86400
 TABLES = frozenset(
     key.rsplit(".", count)[0] for key in DEFAULTS for count in range(1, key.count(".") + 1)
@@ -91,14 +91,14 @@ HINT = "correct the file; without one, the defaults hold"
 
 
 def defaults() -> Settings:
-    """Return the settings of a host without config.toml."""
+    """Return the defaults, which are the same on every host."""
     return copy.deepcopy(DEFAULTS)
 
 
 def load(path: str) -> tuple[Settings, list[str]]:
-    """Read a config.toml; return its settings and warnings.  A missing file means the defaults.
+    """Return the settings of a config.toml, or the defaults if there is no file, and warnings.
 
-    Raises `NvidiaRuntimeError` that names every setting of a wrong type at once.
+    Raises `NvidiaRuntimeError` that names all settings of a wrong type.
     """
     try:
         text = read(path)
@@ -108,12 +108,12 @@ def load(path: str) -> tuple[Settings, list[str]]:
 
 
 def read(path: str) -> str:
-    """Read the text of a config.toml; FileNotFoundError is for the caller."""
+    """Read the text of a config.toml.  Raises `FileNotFoundError` if there is no file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # no waiting on a FIFO
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for a FIFO
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise NvidiaRuntimeError("is no regular file", where=path)
+                raise NvidiaRuntimeError("is not a regular file", where=path)
             return file.read().decode()
     except FileNotFoundError:
         raise
@@ -142,15 +142,15 @@ def decode(text: str, path: str) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
-    """Return the settings of a decoded config.toml, and a warning for each key that is none."""
+    """Return the settings of a decoded config.toml, with a warning for each unknown key."""
     settings = _host_defaults()
     wrong: list[str] = []
     warnings: list[str] = []
     try:
-        found = _flatten(document)
+        values = _flatten(document)
     except RecursionError:
         raise NvidiaRuntimeError("is nested too deeply", where=path, hint=HINT) from None
-    for key, value in found:
+    for key, value in values:
         if key in DEFAULTS:
             if complaint := _complaint(key, value):
                 wrong.append(f"{key} {complaint}")
@@ -165,48 +165,48 @@ def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
         raise NvidiaRuntimeError("; ".join(wrong), where=path, hint=HINT)
     if settings[f"{_RUNTIME}.log-level"].lower() not in LEVELS:
         level = settings[f"{_RUNTIME}.log-level"]
-        warnings.append(f"{path}: {_RUNTIME}.log-level {level!r} is no level; taking 'info'")
+        warnings.append(f"{path}: {_RUNTIME}.log-level {level!r} is not a level; using 'info'")
     return _host_rules(settings), warnings
 
 
 def _host_defaults() -> Settings:
-    """Return the defaults; on SUSE the nodes of GPUs belong to the group video."""
+    """Return the defaults of this host; on SUSE, device nodes of GPUs belong to group video."""
     settings = defaults()
     try:
         with open(OS_RELEASE, encoding="utf-8", errors="replace") as file:
-            likes = [line for line in file if line.startswith("ID_LIKE=") and "suse" in line]
+            is_suse = any(line.startswith("ID_LIKE=") and "suse" in line for line in file)
     except OSError:
-        likes = []
-    if likes:
+        is_suse = False
+    if is_suse:
         settings[f"{_CLI}.user"] = "root:video"
     return settings
 
 
 def _host_rules(settings: Settings) -> Settings:
-    """Apply the default of ldconfig that depends on the host."""
+    """Use ldconfig.real by default where ldconfig is a wrapper script, as on Debian and Ubuntu."""
     if settings[f"{_CLI}.ldconfig"] == "@/sbin/ldconfig" and os.path.exists("/sbin/ldconfig.real"):
         settings[f"{_CLI}.ldconfig"] = "@/sbin/ldconfig.real"
     return settings
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """List the values with their full names; a table stays whole where a value is expected."""
-    found: list[tuple[str, Any]] = []
+    """Return the values with their full names; a table in place of a value stays whole."""
+    values: list[tuple[str, Any]] = []
     for name, value in table.items():
         key = prefix + (f'"{name}"' if "." in name else name)
         if isinstance(value, dict) and key not in DEFAULTS and value:
-            found += _flatten(value, f"{key}.")
+            values += _flatten(value, f"{key}.")
         elif not (isinstance(value, dict) and key in TABLES):
-            found.append((key, value))
-    return found
+            values.append((key, value))
+    return values
 
 
 def _complaint(key: str, value: Any) -> str:
-    """Say what is wrong with the value of a setting, "" if nothing."""
+    """Return what is wrong with the value of a setting, "" if nothing."""
     default = DEFAULTS[key]
     if type(default) is int and (type(value) is not int or not 0 <= value <= MOST_SECONDS):
-        found = value if type(value) in (int, float) else _kind(value)
-        return f"must be a whole number of seconds from 0 to {MOST_SECONDS}, not {found}"
+        shown = value if type(value) in (int, float) else _kind(value)
+        return f"must be a whole number of seconds from 0 to {MOST_SECONDS}, not {shown}"
     if type(value) is not type(default):
         return f"must be {_kind(default)}, not {_kind(value)}"
     if isinstance(value, list):
@@ -219,7 +219,7 @@ def _complaint(key: str, value: Any) -> str:
 
 
 def check_ldconfig(settings: Settings, path: str) -> None:
-    """Refuse an ldconfig of the container's (CVE-2024-0136, CVE-2024-0137) unless it is allowed."""
+    """Refuse an ldconfig of the container (CVE-2024-0136, CVE-2024-0137) unless allowed."""
     value = settings[f"{_CLI}.ldconfig"]
     if value[:1] == "@" or settings["features.allow-ldconfig-from-container"]:
         return

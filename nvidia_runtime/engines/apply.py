@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry a plan out: backups, the journal, the files, and what the engine says to them.
-
-Ring: elsewhere.
-"""
+"""Carry a plan out: backups, the journal, the files, and what the engine says to them."""
 
 from __future__ import annotations
 
@@ -17,84 +14,87 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nvidia_runtime.engines.wanted import Plan, Wanted
+    from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent
     from nvidia_runtime.engines.write import Change
 
     Entries = dict[str, Entry | None]
 
 
-def configure(engine: str, ask: Wanted, plan: Plan, warn: Callable[[str], None]) -> list[str]:
+def configure(
+    engine: Engine, intent: Intent, plan: ChangeSet, warn: Callable[[str], None]
+) -> list[str]:
     """Write what a plan changes, and remember how it was; return the files that were written."""
-    known = journal.entries()
+    old = journal.entries()
     entries: Entries = {
-        os.path.realpath(change.path): _entry(engine, ask.name, change, known)
+        os.path.realpath(change.path): _entry(engine, intent.name, change, old)
         for change in plan.changes
         if change.is_one
     }
-    return _carry_out(engine, ask, plan, entries, warn)
+    return _carry_out(engine, intent, plan, entries, warn)
 
 
 def unconfigure(
-    engine: str, ask: Wanted, plan: Plan, warn: Callable[[str], None], name: str = ""
+    engine: Engine, intent: Intent, plan: ChangeSet, warn: Callable[[str], None], name: str = ""
 ) -> list[str]:
     """Write what a plan takes back, all or one name, and remember that it was."""
-    known = journal.entries()
+    old = journal.entries()
     entries: Entries = {}
     folders: list[str] = []
     for change in plan.changes:
         path = os.path.realpath(change.path)
-        entry = known.get(path)
+        entry = old.get(path)
         # Also of a file in which there is nothing to do: what it has is not ours.
         entries[path] = _undone(engine, entry, change, name)
         if entry and not entries[path]:
             folders += entry.folders
-    written = _carry_out(engine, ask, plan, entries, warn)
+    written = _carry_out(engine, intent, plan, entries, warn)
     for folder in sorted(folders, key=len, reverse=True):
         write.remove_folder(folder)
     return written
 
 
-def _undone(engine: str, entry: Entry | None, change: Change, name: str) -> Entry | None:
-    """Say what is left to know of a file; None is nothing."""
+def _undone(engine: Engine, entry: Entry | None, change: Change, name: str) -> Entry | None:
+    """Return what is left to know of a file; None is nothing."""
     if change.after is None:
         return None
     if entry and not entry.is_undone and name and set(entry.runtimes) - {name}:
-        left = tuple(each for each in entry.runtimes if each != name)
+        left = tuple(runtime for runtime in entry.runtimes if runtime != name)
         return replace(entry, after=change.after, runtimes=left)
-    return Entry(engine=engine, before=None, after=change.after, is_undone=True)
+    return Entry(engine=engine.name, before=None, after=change.after, is_undone=True)
 
 
 def _carry_out(
-    engine: str, ask: Wanted, plan: Plan, entries: Entries, warn: Callable[[str], None]
+    engine: Engine, intent: Intent, plan: ChangeSet, entries: Entries, warn: Callable[[str], None]
 ) -> list[str]:
     changes = [change for change in plan.changes if change.is_one]
     if not changes:
         return []
-    was = judge.objection(engine, ask.config, ask.drop_in, ask.executable)
+
+    def objection() -> str:
+        return judge.objection(engine, intent.config, intent.drop_in, intent.executable)
+
+    earlier = objection()
     before = journal.entries()
     is_kept = _remember(changes, entries, warn)
     try:
-        made = write.carry_out(
-            changes,
-            lambda: "" if was else judge.objection(engine, ask.config, ask.drop_in, ask.executable),
-        )
+        folders = write.carry_out(changes, (lambda: "") if earlier else objection)
     except BaseException:
         if is_kept:
             journal.write({path: before.get(path) for path in entries})
         raise
-    if is_kept and made:
-        journal.write(_with_folders(entries, made))
-    if was:
-        warn(f"the engine cannot judge the change, since it objected before: {was}")
+    if is_kept and folders:
+        journal.write(_with_folders(entries, folders))
+    if earlier:
+        warn(f"the engine cannot judge the change, since it objected before: {earlier}")
     return [change.path for change in changes]
 
 
 def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], None]) -> bool:
     """Keep backups and journal before anything is written; whether there is a place for them."""
-    if said := journal.problem():
+    if problem := journal.problem():
         where = os.path.join(journal.folder(), journal.NAME)
-        kept = os.path.join(journal.folder(), journal.BACKUPS)
-        warn(f"{where} cannot be used: {said}; old files may be in {kept}")
+        backups = os.path.join(journal.folder(), journal.BACKUPS)
+        warn(f"{where} cannot be used: {problem}; old files may be in {backups}")
     try:
         for change in changes:
             if change.before is not None:
@@ -106,25 +106,25 @@ def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], Non
     return True
 
 
-def _entry(engine: str, name: str, change: Change, known: dict[str, Entry]) -> Entry:
+def _entry(engine: Engine, name: str, change: Change, entries: dict[str, Entry]) -> Entry:
     """Remember what a file is without us: over several runs, and edits of others between them."""
-    old = known.get(os.path.realpath(change.path))
-    if old is None or old.is_undone or old.engine != engine or change.before is None:
-        return Entry(engine=engine, before=change.before, after=change.after, runtimes=(name,))
+    old = entries.get(os.path.realpath(change.path))
+    if old is None or old.is_undone or old.engine != engine.name or change.before is None:
+        return Entry(engine=engine.name, before=change.before, after=change.after, runtimes=(name,))
     return Entry(
-        engine=engine,
-        before=undo.text_without_us(old, change.before, change.path)[0],
+        engine=engine.name,
+        before=undo.text_without_us(engine, old, change.before, change.path)[0],
         after=change.after,
         runtimes=tuple(dict.fromkeys((*old.runtimes, name))),
         folders=old.folders,
     )
 
 
-def _with_folders(entries: Entries, made: list[str]) -> Entries:
-    """Say with each file which of the new folders lead to it."""
+def _with_folders(entries: Entries, folders: list[str]) -> Entries:
+    """Note with each file which of the new folders lead to it."""
     new = dict(entries)
     for path, entry in entries.items():
         if entry:
-            own = [folder for folder in made if path.startswith(f"{os.path.realpath(folder)}/")]
+            own = [folder for folder in folders if path.startswith(f"{os.path.realpath(folder)}/")]
             new[path] = replace(entry, folders=(*entry.folders, *own))
     return new

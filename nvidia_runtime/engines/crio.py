@@ -1,56 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cri-o: crio.conf(5) and its drop-ins.  CDI is always on there.  Ring: elsewhere."""
+"""cri-o: crio.conf(5) and its drop-ins.  CDI is always on there."""
 
 from __future__ import annotations
 
-from nvidia_runtime.engines import toml_engine, toml_file, wanted, write
+import os
+
+from nvidia_runtime.engines import runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import Document
-from nvidia_runtime.engines.wanted import Found, Places, Plan, Wanted
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Summary
 
 PLACES = Places(
     runtimes=("crio", "runtime", "runtimes"),
     default=("crio", "runtime", "default_runtime"),
     program=("runtime_path",),
 )
-parse = toml_file.parse
-edited = toml_engine.edited
+PROFILES = (
+    Profile(
+        config="/etc/crio/crio.conf",
+        sockets=("/run/crio/crio.sock", "/var/run/crio/crio.sock"),
+        units=("crio", "cri-o"),
+    ),
+)
 
 
-def places_in(_document: Document, _path: str) -> Places:
-    """Say where a document has what we change."""
-    return PLACES
-
-
-def configure(ask: Wanted) -> Plan:
+def configure(intent: Intent) -> ChangeSet:
     """Add our runtime in a drop-in, or in crio.conf itself where there is no drop-in."""
-    warnings = ["cri-o has CDI always on; the flag changes nothing"] if ask.cdi else []
-    own = write.read(ask.config)
-    document = _source(ask, own)
-    entry = toml_engine.options(document, PLACES, ask.name, ask.config)
+    warnings = ["cri-o has CDI always on; the flag changes nothing"] if intent.cdi else []
+    own = write.read(intent.config)
+    document = _source(intent, own)
+    entry = toml_engine.options(document, PLACES, intent.name, intent.config)
     if entry is None:
         warnings.append("no runtime runc or crun is configured; ours gets no options of theirs")
-    entry = {**(entry or {}), "runtime_path": ask.program, "runtime_type": "oci"}
-    if ask.drop_in:
-        new = wanted.with_runtime({}, PLACES, entry, ask)
-        change = toml_engine.drop_in(new, PLACES, ask)
+    entry = {**(entry or {}), "runtime_path": intent.program, "runtime_type": "oci"}
+    if intent.drop_in:
+        new = runtimes.with_runtime({}, PLACES, entry, intent)
+        change = toml_engine.drop_in(new, PLACES, intent)
     else:
-        new = wanted.with_runtime(toml_file.parse(own or "", ask.config), PLACES, entry, ask)
-        change = toml_engine.in_place(ask.config, own, new)
-    return Plan(changes=(change,), warnings=tuple(warnings))
+        document = toml_file.parse(own or "", intent.config)
+        new = runtimes.with_runtime(document, PLACES, entry, intent)
+        change = toml_engine.in_place(intent.config, own, new)
+    return ChangeSet(changes=(change,), warnings=tuple(warnings))
 
 
-def _source(ask: Wanted, own: str | None) -> Document:
+def _source(intent: Intent, own: str | None) -> Document:
     """Read what cri-o runs with: from its file, or from itself."""
-    if not ask.by_command:
-        return _whole(ask.config, own, ask.drop_in)
-    program = ask.executable or "crio"
+    if not intent.by_command:
+        return _whole(intent.config, own, intent.drop_in)
+    program = intent.executable or ENGINE.program
     text, name = toml_engine.asked([program, "status", "config"], ["crio-status", "config"])
     return toml_file.parse(text, name)
 
 
-def describe(path: str) -> Found:
-    """Say what crio.conf and its drop-ins have of us."""
-    return wanted.found(_whole(path, write.read(path), ""), PLACES)
+def describe(path: str) -> Summary:
+    """Return what crio.conf and its drop-ins say of our runtimes."""
+    return runtimes.summary(_whole(path, write.read(path), ""), PLACES)
 
 
 def _whole(path: str, own: str | None, skipped: str) -> Document:
@@ -60,3 +63,25 @@ def _whole(path: str, own: str | None, skipped: str) -> Document:
         if file != skipped:
             document = toml_engine.merged(document, toml_file.parse(write.read(file) or "", file))
     return document
+
+
+def _question(path: str, drop_in: str) -> list[str]:
+    folder = ["--config-dir", os.path.dirname(drop_in)] if drop_in else []
+    return ["--config", path, *folder, "config"]
+
+
+ENGINE = Engine(
+    name="crio",
+    program="crio",
+    profiles=PROFILES,
+    drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
+    config_flags=("--config", "-config", "-c"),
+    prints_configuration=True,
+    cdi_versions=(((1, 23), "0.3.0"), ((1, 27), "0.5.0"), ((1, 30), "0.7.0"), ((1, 33), "0.8.0")),
+    cdi_by_default=(1, 23),
+    format=toml_engine.TOML,
+    places_in=lambda _document, _path: PLACES,
+    configure=configure,
+    describe=describe,
+    question=_question,
+)

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker: daemon.json, https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file.
-
-Ring: elsewhere.
-"""
+"""docker: daemon.json, https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nvidia_runtime import schemas
-from nvidia_runtime.engines import difference, json_file, wanted, write
+from nvidia_runtime.engines import difference, json_file, runtimes, write
 from nvidia_runtime.engines.difference import Document
-from nvidia_runtime.engines.wanted import Found, Places, Plan, Wanted
+from nvidia_runtime.engines.engine import (
+    ChangeSet,
+    Engine,
+    Format,
+    Intent,
+    Places,
+    Profile,
+    Summary,
+)
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -24,6 +29,28 @@ PLACES = Places(
 )
 RESERVED = "runc"
 SCHEMA = "docker-daemon"
+SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
+PROFILES = (
+    Profile(config="/etc/docker/daemon.json", sockets=SOCKETS, units=("docker",)),
+    Profile(
+        name="snap-docker",
+        marks="/snap/docker/",
+        config="/var/snap/docker/current/config/daemon.json",
+        sockets=SOCKETS,
+        units=("docker.dockerd",),
+        restart=("snap", "restart"),
+        note="the docker of the snap runs no program outside of snaps: the runtime's files must "
+        "be in /var/snap/docker/common, and --nvidia-runtime-path must name them there",
+    ),
+    Profile(
+        name="rootless-docker",
+        is_rootless=True,
+        config="$XDG_CONFIG_HOME/docker/daemon.json",
+        sockets=("$XDG_RUNTIME_DIR/docker.sock",),
+        units=("docker",),
+        restart=("systemctl", "--user", "restart"),
+    ),
+)
 
 
 def parse(text: str, path: str) -> Document:
@@ -44,27 +71,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, json_file.Number):
         return 0
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(member) for key, member in value.items()}
     return list(map(_plain, value)) if isinstance(value, list) else value
 
 
-def places_in(_document: Document, _path: str) -> Places:
-    """Say where daemon.json has what we change."""
-    return PLACES
-
-
-def configure(ask: Wanted) -> Plan:
+def configure(intent: Intent) -> ChangeSet:
     """Add our runtime to daemon.json; an entry of its name is replaced, all others stay."""
-    if ask.name == RESERVED:
+    if intent.name == RESERVED:
         what = "docker keeps the name runc to itself, and would not start again"
         raise NvidiaRuntimeError(what, hint="leave --nvidia-runtime-name out, or take another")
-    before = write.read(ask.config)
-    document = parse(before or "", ask.config)
-    entry: Document = {"args": [], "path": ask.program}
-    new = wanted.with_runtime(document, PLACES, entry, ask)
+    before = write.read(intent.config)
+    document = parse(before or "", intent.config)
+    entry: Document = {"args": [], "path": intent.program}
+    new = runtimes.with_runtime(document, PLACES, entry, intent)
     edits = difference.between(document, new)
     after = json_file.edit(before or "", edits) if edits else before
-    return Plan(changes=(Change(ask.config, before, after),))
+    return ChangeSet(changes=(Change(intent.config, before, after),))
 
 
 def edited(text: str, document: Document, path: str) -> str:
@@ -72,6 +94,28 @@ def edited(text: str, document: Document, path: str) -> str:
     return json_file.edit(text, difference.between(json_file.parse(text, path), document))
 
 
-def describe(path: str) -> Found:
-    """Say what daemon.json has of us."""
-    return wanted.found(parse(write.read(path) or "", path), PLACES)
+def describe(path: str) -> Summary:
+    """Return what daemon.json says of our runtimes."""
+    return runtimes.summary(parse(write.read(path) or "", path), PLACES)
+
+
+ENGINE = Engine(
+    name="docker",
+    program="dockerd",
+    profiles=PROFILES,
+    config_flags=("--config-file",),
+    # dockerd does not start when a flag and the file both say it.  --add-runtime is not among them,
+    # since runtimes are put together from both.
+    setting_flags=("--default-runtime",),
+    socket_variable="DOCKER_HOST",
+    reloads="runtimes and the default runtime, but not CDI",
+    looks_in_path=True,
+    cdi_versions=(((25,), "0.6.0"), ((26, 1), "0.7.0")),
+    cdi_by_default=(28, 2),
+    format=Format(parse=parse, edited=edited),
+    places_in=lambda _document, _path: PLACES,
+    configure=configure,
+    describe=describe,
+    # Since dockerd 23.0; an older one leaves it to our schema, which has been asked already.
+    question=lambda path, _drop_in: ["--validate", "--config-file", path],
+)

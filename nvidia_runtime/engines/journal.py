@@ -166,7 +166,7 @@ def backups(path: str) -> list[str]:
 def _write(path: str, text: str) -> None:
     """Write a file of ours so that it is on the disk before an engine's file changes."""
     try:
-        files.replace(path, text.encode(), sync=True)
+        files.replace(os.path.realpath(path), text.encode(), sync=True)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
 

@@ -1,51 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman: containers.conf(5) and its drop-ins.  CDI is always on there.  Ring: elsewhere."""
+"""podman: containers.conf(5) and its drop-ins.  CDI is always on there."""
 
 from __future__ import annotations
 
-from nvidia_runtime.engines import toml_engine, toml_file, wanted, write
+from nvidia_runtime.engines import runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import Document
-from nvidia_runtime.engines.wanted import Found, Places, Plan, Wanted
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Summary
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 PLACES = Places(runtimes=("engine", "runtimes"), default=("engine", "runtime"))
 SUFFIX = ".conf"
-parse = toml_file.parse
-edited = toml_engine.edited
+PROFILES = (
+    Profile(config="/etc/containers/containers.conf"),
+    Profile(
+        name="rootless-podman",
+        is_rootless=True,
+        config="$XDG_CONFIG_HOME/containers/containers.conf",
+    ),
+)
 
 
-def places_in(_document: Document, _path: str) -> Places:
-    """Say where a document has what we change."""
-    return PLACES
-
-
-def configure(ask: Wanted) -> Plan:
+def configure(intent: Intent) -> ChangeSet:
     """Add our runtime in a drop-in, or in containers.conf itself where there is no drop-in."""
-    path = ask.drop_in or ask.config
+    path = intent.drop_in or intent.config
     if not path.endswith(SUFFIX):
         raise NvidiaRuntimeError(
             "podman reads files only whose name ends in .conf",
             path,
             "such as /etc/containers/containers.conf.d/99-nvidia.conf",
         )
-    warnings = ("podman has CDI always on; the flag changes nothing",) if ask.cdi else ()
-    edits: Document = {"engine": {"runtimes": {ask.name: [ask.program]}}}
-    if ask.is_default:
-        edits["engine"]["runtime"] = ask.name
-    before = write.read(ask.config)
-    document = toml_file.parse(before or "", ask.config)
-    wanted.table(document, PLACES.runtimes, ask.config)
-    wanted.text(document, PLACES.default, ask.config)
-    if ask.drop_in:
-        change = toml_engine.drop_in(edits, PLACES, ask)
-        return Plan(changes=(change,), warnings=warnings)
+    warnings = ("podman has CDI always on; the flag changes nothing",) if intent.cdi else ()
+    edits: Document = {"engine": {"runtimes": {intent.name: [intent.program]}}}
+    if intent.is_default:
+        edits["engine"]["runtime"] = intent.name
+    before = write.read(intent.config)
+    document = toml_file.parse(before or "", intent.config)
+    runtimes.table(document, PLACES.runtimes, intent.config)
+    runtimes.text(document, PLACES.default, intent.config)
+    if intent.drop_in:
+        change = toml_engine.drop_in(edits, PLACES, intent)
+        return ChangeSet(changes=(change,), warnings=warnings)
     new = toml_engine.merged(document, edits)
-    return Plan(changes=(toml_engine.in_place(path, before, new),), warnings=warnings)
+    return ChangeSet(changes=(toml_engine.in_place(path, before, new),), warnings=warnings)
 
 
-def describe(path: str) -> Found:
-    """Say what containers.conf and its drop-ins have of us."""
+def describe(path: str) -> Summary:
+    """Return what containers.conf and its drop-ins say of our runtimes."""
     document: Document = {}
     for file in (path, *toml_engine.listed(f"{path}.d", SUFFIX)):
         document = toml_engine.merged(document, toml_file.parse(write.read(file) or "", file))
-    return wanted.found(document, PLACES)
+    return runtimes.summary(document, PLACES)
+
+
+ENGINE = Engine(
+    name="podman",
+    program="podman",
+    profiles=PROFILES,
+    drop_in="{config}.d/99-nvidia.conf",
+    config_variable="CONTAINERS_CONF",
+    cdi_versions=(
+        ((4, 1), "0.3.0"),
+        ((4, 5), "0.5.0"),
+        ((4, 7), "0.6.0"),
+        ((5, 1), "0.7.0"),
+        ((5, 3), "0.8.0"),
+    ),
+    cdi_by_default=(4, 1),
+    format=toml_engine.TOML,
+    places_in=lambda _document, _path: PLACES,
+    configure=configure,
+    describe=describe,
+    question=lambda _path, _drop_in: ["info"],
+)

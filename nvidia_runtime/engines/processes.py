@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process behind a socket, as /proc shows it: executable, arguments, owner, mount namespace.
-
-Ring: elsewhere.
-"""
+"""The process behind a socket, as /proc shows it: executable, arguments, owner, mount namespace."""
 
 from __future__ import annotations
 
@@ -21,8 +18,9 @@ DELETED = " (deleted)"
 class Process:
     """A process: ``program`` is what to execute to have the same program once more.
 
-    ``is_ours`` tells that it is a file of this machine that root or we ourselves run; anything
-    else, such as a container's, must not be executed here.
+    ``is_ours`` says that this is a file of this machine that root or our own user runs; anything
+    else, such as a container's, must not be executed here.  ``view`` is the root of what the
+    process sees, "" where that is what we see.
     """
 
     pid: int
@@ -35,11 +33,11 @@ class Process:
     view: str
 
 
-def behind(path: str, names: tuple[str, ...], proc: str = "/proc") -> Iterator[Process]:
-    """Find the process of one of the names that listens on a socket.
+def behind(path: str, name: str, proc: str = "/proc") -> Iterator[Process]:
+    """Find the process of a name that listens on a socket.
 
-    The peer is who called listen(2): with systemd's socket activation that is systemd, and only the
-    open files of processes tell who was handed the socket.
+    The peer is the process that called listen(2): with systemd's socket activation that is systemd,
+    and only the open files of processes tell to which of them it handed the socket.
     """
     if not os.path.exists(path):
         return
@@ -47,20 +45,20 @@ def behind(path: str, names: tuple[str, ...], proc: str = "/proc") -> Iterator[P
     for attempt in range(2):
         for pid in pids:
             process = read(pid, proc)
-            if process and _name(process) & set(names):
+            if process and name in _names(process):
                 yield process
                 return
         if attempt == 0:
             pids = holders(path, proc)
 
 
-def _name(process: Process) -> set[str]:
+def _names(process: Process) -> set[str]:
     """Return the names of a process: its file may be many programs in one, as k3s is."""
     return {os.path.basename(word) for word in (process.executable, *process.words[:1])}
 
 
 def peer(path: str) -> int:
-    """Ask the kernel who listens on a socket: the pid, 0 where it cannot be told."""
+    """Ask the kernel for the pid of the process that listens on a socket, 0 where it is unknown."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(SECONDS)
         try:
@@ -82,9 +80,9 @@ def holders(path: str, proc: str = "/proc") -> list[int]:
 
 def _inodes(path: str, proc: str) -> set[str]:
     """Read the inodes of the sockets that listen at a path from /proc/net/unix."""
-    wanted = {path, os.path.realpath(path)}
+    paths = {path, os.path.realpath(path)}
     # /run and /var/run are one folder; the table has the path that the daemon used.
-    wanted |= {f"/var{name}" for name in wanted if name.startswith("/run/")}
+    paths |= {f"/var{name}" for name in paths if name.startswith("/run/")}
     try:
         with open(f"{proc}/net/unix", encoding="utf-8", errors="surrogateescape") as table:
             rows = [line.rstrip("\n").split(None, 7) for line in table]
@@ -93,7 +91,7 @@ def _inodes(path: str, proc: str) -> set[str]:
     return {
         row[6]
         for row in rows[1:]
-        if len(row) == 8 and row[7] in wanted and int(row[3], 16) & LISTENS
+        if len(row) == 8 and row[7] in paths and int(row[3], 16) & LISTENS
     }
 
 
@@ -102,13 +100,13 @@ def _pids(proc: str) -> list[int]:
 
 
 def _descriptors(folder: str) -> set[str]:
-    found = set()
+    links = set()
     try:
         for name in os.listdir(folder):
-            found.add(os.readlink(os.path.join(folder, name)))
+            links.add(os.readlink(os.path.join(folder, name)))
     except OSError:  # it has ended, or is another user's
-        return found
-    return found
+        return links
+    return links
 
 
 def read(pid: int, proc: str = "/proc") -> Process | None:

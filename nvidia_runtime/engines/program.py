@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines' programs, asked a question: what they run with, or what they think of a file.
-
-Ring: elsewhere.
-"""
+"""Engines' programs, asked for their version or configuration, or to judge a file."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 
 from nvidia_runtime.errors import os_reason
 
 SECONDS = 30
+SECONDS_FOR_VERSION = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,29 +24,43 @@ class Answer:
     is_refusal: bool = False
 
 
-def ask(command: list[str], **variables: str) -> Answer:
+def ask(
+    command: list[str],
+    variables: dict[str, str] | None = None,
+    *,
+    executable: str = "",
+    seconds: float = SECONDS,
+) -> Answer:
     """Run a program to its end, with variables put over those of our own environment."""
     try:
-        got = subprocess.run(
+        process = subprocess.run(
             command,
+            executable=executable or None,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
-            env=_environment() | variables,
+            env=_environment() | (variables or {}),
         )
     except (OSError, ValueError) as error:
         return Answer(problem=os_reason(error))
     except subprocess.TimeoutExpired:
-        return Answer(problem=f"no answer in {SECONDS} seconds")
-    out, err = (each.decode(errors="replace") for each in (got.stdout, got.stderr))
-    if got.returncode == 0:
+        return Answer(problem=f"no answer in {seconds} seconds")
+    out, err = (data.decode(errors="replace") for data in (process.stdout, process.stderr))
+    if process.returncode == 0:
         return Answer(out=out, err=err)
     lines = (err.strip() or out.strip()).splitlines()
-    problem = lines[-1].strip() if lines else f"exit code {got.returncode}"
-    # What a program says must not move the cursor of whoever reads it.
-    shown = "".join(each if each.isprintable() else "?" for each in problem[:500])
+    problem = lines[-1].strip() if lines else f"exit code {process.returncode}"
+    # What a program prints must not move the cursor of a terminal.
+    shown = "".join(char if char.isprintable() else "?" for char in problem[:500])
     return Answer(out=out, err=err, problem=shown, is_refusal=True)
+
+
+def version(executable: str, name: str) -> tuple[int, ...]:
+    """Ask a program for its version; k3s is many programs in one file, told apart by the name."""
+    answer = ask([name, "--version"], executable=executable, seconds=SECONDS_FOR_VERSION)
+    match = re.search(r"\d+(?:\.\d+)+", "" if answer.problem else answer.out)
+    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def _environment() -> dict[str, str]:

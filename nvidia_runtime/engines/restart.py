@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restarting an engine so that it reads its new configuration: only when asked for.
-
-Ring: elsewhere.
-"""
+"""Restarting an engine so that it reads its new configuration: only when asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from nvidia_runtime.engines import profiles, running
+from nvidia_runtime.engines import running
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
@@ -25,36 +22,35 @@ SYSTEMD = "systemd"
 SIGNAL = "signal"
 WAYS = (NONE, ASK, SYSTEMD, SIGNAL)
 SECONDS = 120  # what restarting may take, and what coming back may take
-# Which daemons read their configuration again at SIGHUP, and what they leave out of it.
-RELOADS = {"docker": "runtimes and the default runtime, but not CDI"}
 UNIT = re.compile(r"/([^/]+)\.service(?:/|$)", re.MULTILINE)
 
 
-def carry_out(engine: Running, way: str, tell: Callable[[str], None]) -> None:
-    """Make an engine read its configuration again in one of the ways, or say how to.
+def carry_out(daemon: Running, way: str, tell: Callable[[str], None]) -> None:
+    """Make a daemon read its configuration again in one of the ways, or say how to.
 
-    Raises `NvidiaRuntimeError` where it cannot, or when the engine does not come back.
+    Raises `NvidiaRuntimeError` where it cannot, or when the daemon does not come back.
     """
-    if not engine.pid:
-        if engine.engine != "podman":
-            tell(f"{engine.engine} does not run; it reads the file when it starts")
+    name = daemon.engine.name
+    if not daemon.pid:
+        if daemon.engine.has_daemon:
+            tell(f"{name} does not run; it reads the file when it starts")
         return
-    words = command(engine)
+    words = command(daemon)
     if way == ASK:
-        way = SYSTEMD if _is_wanted(engine, words) else NONE
+        way = SYSTEMD if _is_wanted(name, words) else NONE
     if way == NONE:
-        tell(f"to make {engine.engine} read the file: {shlex.join(words)}")
+        tell(f"to make {name} read the file: {shlex.join(words)}")
     elif way == SIGNAL:
-        _signal(engine, tell)
+        _signal(daemon, tell)
     else:
-        _restart(engine, words, tell)
+        _restart(daemon, words, tell)
 
 
-def command(engine: Running) -> list[str]:
-    """Return the words that restart an engine, by the service that its process belongs to."""
-    profile = profiles.named(engine.engine, engine.profile)
-    unit = next((name for name in _services(engine.pid) if name in profile.units), "")
-    return [*profile.restart, unit or profile.units[0]]
+def command(daemon: Running) -> list[str]:
+    """Return the words that restart a daemon, by the service that its process belongs to."""
+    units = daemon.profile.units
+    unit = next((name for name in _services(daemon.pid) if name in units), units[0])
+    return [*daemon.profile.restart, unit]
 
 
 def _services(pid: int) -> list[str]:
@@ -66,56 +62,60 @@ def _services(pid: int) -> list[str]:
         return []
 
 
-def _is_wanted(engine: Running, words: list[str]) -> bool:
-    """Ask on the terminal; where there is none, the answer is no."""
+def _is_wanted(name: str, words: list[str]) -> bool:
+    """Ask on the terminal; without one the answer is no."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    question = f"restart {engine.engine} now ({shlex.join(words)})? [y/N] "
+    question = f"restart {name} now ({shlex.join(words)})? [y/N] "
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _signal(engine: Running, tell: Callable[[str], None]) -> None:
-    if engine.engine not in RELOADS:
-        what = f"{engine.engine} reads its configuration only when it starts"
+def _signal(daemon: Running, tell: Callable[[str], None]) -> None:
+    name = daemon.engine.name
+    if not daemon.engine.reloads:
+        what = f"{name} reads its configuration only when it starts"
         raise NvidiaRuntimeError(what, hint=f"--restart={SYSTEMD} restarts it")
     try:
-        os.kill(engine.pid, signal.SIGHUP)
+        os.kill(daemon.pid, signal.SIGHUP)
     except OSError as error:
-        what = f"cannot signal {engine.engine} (pid {engine.pid}): {os_reason(error)}"
+        what = f"cannot signal {name} (pid {daemon.pid}): {os_reason(error)}"
         raise NvidiaRuntimeError(what) from None
-    tell(f"{engine.engine} (pid {engine.pid}) was told to read {RELOADS[engine.engine]} again;")
+    tell(f"{name} (pid {daemon.pid}) was told to read {daemon.engine.reloads} again;")
     tell("what the file no longer names it keeps until it is restarted")
 
 
-def _restart(engine: Running, words: list[str], tell: Callable[[str], None]) -> None:
-    said = shlex.join(words)
-    tell(f"restarting {engine.engine}: {said}")
+def _restart(daemon: Running, words: list[str], tell: Callable[[str], None]) -> None:
+    line = shlex.join(words)
+    tell(f"restarting {daemon.engine.name}: {line}")
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
         )
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot run {words[0]}: {os_reason(error)}") from None
     except subprocess.TimeoutExpired:
-        raise NvidiaRuntimeError(f"'{said}' takes longer than {SECONDS} s") from None
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise NvidiaRuntimeError(f"'{said}' failed: {text}", hint=_hint(words))
-    _await(engine, words)
-    tell(f"{engine.engine} runs again")
+        raise NvidiaRuntimeError(f"'{line}' takes longer than {SECONDS} s") from None
+    if process.returncode:
+        reason = process.stderr.decode(errors="replace").strip()
+        what = f"'{line}' failed: {reason or f'exit status {process.returncode}'}"
+        raise NvidiaRuntimeError(what, hint=_hint(words))
+    _await(daemon, words)
+    tell(f"{daemon.engine.name} runs again")
 
 
-def _await(engine: Running, words: list[str]) -> None:
+def _await(old: Running, words: list[str]) -> None:
     """Wait until a daemon listens on the socket that the old one had."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        found = running.all_of(engine.engine)
-        if any(each.socket == engine.socket and each.pid not in (0, engine.pid) for each in found):
+        if any(
+            new.socket == old.socket and new.pid not in (0, old.pid)
+            for new in running.all_of(old.engine)
+        ):
             return
         time.sleep(0.2)
-    what = f"{engine.engine} does not listen on {engine.socket} again"
+    what = f"{old.engine.name} does not listen on {old.socket} again"
     raise NvidiaRuntimeError(what, hint=_hint(words))
 
 

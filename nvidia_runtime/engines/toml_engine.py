@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the engines with TOML files have in common: drop-ins of our own, and options to copy.
-
-Ring: elsewhere.
-"""
+"""What the engines with TOML files have in common: drop-ins of our own, and options to copy."""
 
 from __future__ import annotations
 
-import copy
 import os
 
 from nvidia_runtime.engines import (
     difference,
     journal,
     program,
+    runtimes,
     toml_file,
     toml_render,
-    wanted,
     write,
 )
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
-from nvidia_runtime.engines.wanted import Places, Wanted
+from nvidia_runtime.engines.engine import Format, Intent, Places
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
@@ -32,6 +28,14 @@ def edited(text: str, document: Document, path: str) -> str:
     return toml_file.edit(text, edits, path) if edits else text
 
 
+def _tidied(text: str, before: str, after: str) -> str:
+    """Drop the headers that came with our edit and have nothing below them any more."""
+    return toml_file.without_empty(text, toml_file.headers(after) - toml_file.headers(before))
+
+
+TOML = Format(parse=toml_file.parse, edited=edited, tidied=_tidied)
+
+
 def in_place(path: str, before: str | None, document: Document) -> Change:
     """Change a file to what a document says; one that is not there is made."""
     if before is None:
@@ -39,32 +43,32 @@ def in_place(path: str, before: str | None, document: Document) -> Change:
     return Change(path, before, edited(before, document, path))
 
 
-def drop_in(document: Document, places: Places, ask: Wanted) -> Change:
+def drop_in(document: Document, places: Places, intent: Intent) -> Change:
     """Make a drop-in of ours, or bring it up to date; what others added to it since stays."""
-    path = ask.drop_in
+    path = intent.drop_in
     before = write.read(path)
     if before is None:
         return Change(path, None, toml_render.render(document))
     now = toml_file.parse(before, path)
     entry = journal.entries().get(os.path.realpath(path))
     if entry and entry.after and not entry.is_undone:
-        document = _with_others(document, now, entry.runtimes, places, ask)
+        document = _with_others(document, now, entry.runtimes, places, intent)
         added, _ = difference.undone({}, toml_file.parse(entry.after, path), now, places.runtimes)
         document = merged(added, document)
-    # What is the same document is left as it is, with the comments that somebody put there.
+    # A file that says the same already is left as it is, with the comments that others put there.
     return Change(path, before, edited(before, document, path))
 
 
 def _with_others(
-    document: Document, now: Document, names: tuple[str, ...], places: Places, ask: Wanted
+    document: Document, now: Document, names: tuple[str, ...], places: Places, intent: Intent
 ) -> Document:
     """Keep the runtimes that we added under other names."""
     for name in names:
         path = (*places.runtimes, name)
         value = difference.at(now, path)
-        if name != ask.name and value is not ABSENT:
+        if name != intent.name and value is not ABSENT:
             document = difference.carried_out([Edit(path, value)], document)
-            if difference.at(now, places.default) == name and not ask.is_default:
+            if difference.at(now, places.default) == name and not intent.is_default:
                 document = difference.carried_out([Edit(places.default, name)], document)
     return document
 
@@ -82,16 +86,15 @@ def merged(under: Document, over: Document) -> Document:
 def options(document: Document, places: Places, name: str, where: str) -> Document | None:
     """Copy the runtime whose options ours gets: the default, runc, crun, or what ours had before.
 
-    So ours has SystemdCgroup as the one that it replaces: without it pods crash in a loop.  None:
-    there is none of them.
+    So ours has SystemdCgroup as the one that it replaces: without it pods crash in a loop.  None is
+    returned where all of them are missing.
     """
-    default = wanted.text(document, places.default, where)
+    default = runtimes.text(document, places.default, where)
     names = [default] if default and not default.startswith("nvidia") else []
-    runtimes = wanted.table(document, places.runtimes, where)
-    for each in (*names, *CANDIDATES, name):
-        if each in runtimes:
-            path = (*places.runtimes, each)
-            return copy.deepcopy(wanted.table(document, path, where))
+    entries = runtimes.table(document, places.runtimes, where)
+    for candidate in (*names, *CANDIDATES, name):
+        if candidate in entries:
+            return runtimes.table(document, (*places.runtimes, candidate), where)
     return None
 
 
@@ -109,13 +112,13 @@ def listed(folder: str, suffix: str) -> list[str]:
 
 def asked(*commands: list[str]) -> tuple[str, str]:
     """Ask an engine for its configuration by the first command that answers; return both."""
-    said = []
+    problems = []
     for command in commands:
         name = " ".join(command)
         answer = program.ask(command)
         if not answer.problem:
             return answer.out, name
-        said.append(f"{name}: {answer.problem}")
-    what = f"the engine does not say its configuration: {'; '.join(said)}"
+        problems.append(f"{name}: {answer.problem}")
+    what = f"the engine does not say its configuration: {'; '.join(problems)}"
     hint = "--config-source=file reads its files instead; --executable-path names the program"
     raise NvidiaRuntimeError(what, hint=hint)

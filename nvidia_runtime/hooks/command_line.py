@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of nvidia-container-runtime-hook, in the manner of Go's flag package.  Ring: hook."""
 
+from nvidia_runtime.document import FALSE, TRUE
+
 # They have been commands for ever, and never did anything.
 NO_OPERATIONS = ("poststart", "poststop")
 USAGE = """\
@@ -48,9 +50,6 @@ def parse(words: list[str]) -> Call:
             else:
                 call.config = value if equals else rest.pop(0)
         elif name in ("debug", "version"):
-            from nvidia_runtime.admission.requirements import TRUE
-            from nvidia_runtime.oci.argv import FALSE  # seldom: runc passes no flags
-
             if equals and value not in TRUE + FALSE:
                 call.complaint = f"invalid boolean value {value!r} for -{name}"
             setattr(call, name, not equals or value in TRUE)

@@ -29,7 +29,7 @@ NO_IMEX_CREATION = "features.disable-imex-channel-creation"
 TIMEOUT = "nvidia-container-runtime-hook.timeout"
 
 
-class Request:
+class Grant:
     """What a container gets: the ids as written, capabilities, requirements, its process and root.
 
     A list is joined as ``--device``, ``--mig-config``, ``--mig-monitor`` and ``--imex-channel``
@@ -58,7 +58,7 @@ class Request:
         self.requirements: tuple[str, ...] = ()
 
 
-def words(request: Request, settings: "Settings", *, debug: bool) -> list[str]:
+def words(grant: Grant, settings: "Settings", *, debug: bool) -> list[str]:
     """Return the words of the call: ``configure`` with all its flags, without the program."""
     debug_file = "/dev/stderr" if debug else settings[f"{NAME}.debug"]
     found = [
@@ -73,14 +73,14 @@ def words(request: Request, settings: "Settings", *, debug: bool) -> list[str]:
         _flag("cuda-compat-mode", _compat_mode(settings)),
         _flag("ldconfig", _ldconfig(settings[f"{NAME}.ldconfig"])),
         _switch("no-cgroups", settings[f"{NAME}.no-cgroups"]),
-        _flag("device", request.devices),
-        _flag("mig-config", request.mig_config),
-        _flag("mig-monitor", request.mig_monitor),
-        _flag("imex-channel", request.imex),
-        *[f"--{name}" for name in sorted(request.capabilities)],
-        *[f"--require={expression}" for expression in request.requirements],
-        f"--pid={request.pid}",
-        request.root,
+        _flag("device", grant.devices),
+        _flag("mig-config", grant.mig_config),
+        _flag("mig-monitor", grant.mig_monitor),
+        _flag("imex-channel", grant.imex),
+        *[f"--{name}" for name in sorted(grant.capabilities)],
+        *[f"--require={expression}" for expression in grant.requirements],
+        f"--pid={grant.pid}",
+        grant.root,
     ]
     return [word for word in found if word]
 

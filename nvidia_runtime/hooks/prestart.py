@@ -11,7 +11,7 @@ import sys
 
 from nvidia_runtime import document, start
 from nvidia_runtime.admission import capabilities, policy, request
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, internal
 from nvidia_runtime.hooks import command_line, container_cli
 from nvidia_runtime.oci import bundle, state
 from nvidia_runtime.store import files, snapshot
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.admission.policy import Admitted
-    from nvidia_runtime.document import Document
     from nvidia_runtime.hooks.command_line import Call
     from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.oci.state import State
@@ -60,8 +59,7 @@ def main() -> None:
     except Exception as error:  # a bug: still one line for the engine
         if call.debug:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        _end(NvidiaRuntimeError(what, hint="run it with -debug and report it"), program)
+        _end(internal(error, "-debug"), program)
     _exit(0)
 
 
@@ -131,13 +129,13 @@ def _want(
     asked: request.Request,
     admitted: "Admitted",
     known: "Snapshot",
-) -> container_cli.Request:
+) -> container_cli.Grant:
     """Say in the program's terms what the container gets."""
     if not container.pid:
         raise NvidiaRuntimeError("has no pid", where=state.WHERE, hint=state.HINT)
-    root = _root(_required(found, "root", dict), container.bundle, found.path)
+    root = _root(found, container.bundle)
     devices = () if admitted.devices == ("none",) else admitted.devices
-    wanted = container_cli.Request(",".join(devices), container.pid, root)
+    wanted = container_cli.Grant(",".join(devices), container.pid, root)
     is_privileged = _is_privileged(found)
     wanted.mig_config = _mig(MIG_CONFIG, asked.environment, is_privileged)
     wanted.mig_monitor = _mig(MIG_MONITOR, asked.environment, is_privileged)
@@ -157,17 +155,14 @@ def _required(found: "Bundle", name: str, kind: type) -> "Any":
     return value
 
 
-def _root(root: "Document", folder: str, path: str) -> str:
-    """Return the absolute path of the container's root, which may be relative to the bundle."""
-    name = root.get("path")
-    if type(name) is not str or not name:
-        raise document.wrong_type(f"{path}: root.path", "a path", name)
-    if name[:1] != "/":
-        name = f"{folder}/{name}" if folder else name
-    if name[:1] != "/":
-        name = f"{posix.getcwd()}/{name}"
+def _root(config: "Bundle", folder: str) -> str:
+    """Return the absolute path of the container's root, without dots."""
+    root = _required(config, "root", dict)
+    path = bundle.root_path(config.spec, folder)
+    if not path:
+        raise document.wrong_type(f"{config.path}: root.path", "a path", root.get("path"))
     parts: list[str] = []
-    for part in name.split("/"):
+    for part in path.split("/"):
         if part == "..":
             del parts[-1:]
         elif part not in ("", "."):

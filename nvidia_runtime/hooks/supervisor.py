@@ -6,13 +6,15 @@ driver cannot even be killed, so it must not hold what the engine waits for: it 
 which is repeated at its end.  Ring: hook; loaded where the settings limit the time.
 """
 
-import _signal  # `signal` would load enum
 import ctypes
 import posix
 import time
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 
+# `signal` would load enum.
+_signal = start.private("_signal", "signal", "pthread_sigmask", "sigtimedwait", "SIGUSR2")
 # What an engine or a person may send to a hook, besides SIGKILL, which nobody can hand on.
 HANDED_ON = (
     *(_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM),

@@ -9,7 +9,6 @@ state.  A create loads this too, without site-packages: it imports the standard 
 
 from __future__ import annotations
 
-import _socket  # `socket` itself would load enum and selectors
 import difflib
 import fcntl
 import json
@@ -18,7 +17,7 @@ import subprocess
 import sys
 
 import nvidia_runtime
-from nvidia_runtime import document
+from nvidia_runtime import document, start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.net import records
 from nvidia_runtime.store import files
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.lines import Source
 
+# `socket` itself would build its enumerations.
+_socket = start.private("_socket", "socket", "if_nameindex", "if_nametoindex")
 MOVES, IGNORES, UNKNOWN = "moves", "ignores", "unknown"
 # Go keeps the names of packages and types in a stripped binary, C keeps the texts of its messages.
 # The type is libcontainer's: a runc that only vendors a runtime-spec with the field moves nothing.
@@ -168,7 +169,7 @@ def _check_presence(wanted: dict[str, str], sources: list[Source]) -> None:
 def is_present(host: str) -> bool:
     """Whether there is an interface, or an alternative name of one, in our network namespace."""
     try:
-        return _socket.if_nametoindex(host) > 0
+        return bool(_socket.if_nametoindex(host))
     except (OSError, ValueError):
         return False
 

@@ -5,6 +5,8 @@ Global flags come first, the first other word is the command, the rest belongs t
 (https://github.com/opencontainers/runc/blob/main/docs/specs-conformance.md and crun(1)).
 """
 
+from nvidia_runtime.document import FALSE
+
 # Flags that take the next word as their value unless they are written with "=".
 GLOBAL_VALUES = frozenset(
     ("root", "log", "log-format", "log-level", "criu", "rootless", "cgroup-manager")
@@ -12,8 +14,6 @@ GLOBAL_VALUES = frozenset(
 CREATE_VALUES = frozenset(
     ("bundle", "b", "console-socket", "pidfd-socket", "pid-file", "preserve-fds", "config", "f")
 )
-# What Go's strconv.ParseBool takes for false.
-FALSE = ("false", "0", "f", "F", "FALSE", "False")
 
 
 class Invocation:

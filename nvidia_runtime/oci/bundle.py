@@ -52,6 +52,23 @@ def read(folder: str, name: str = "config.json") -> Bundle:
     return Bundle(path, spec, stat)
 
 
+def root_path(spec: "Document", folder: str) -> str:
+    """Return the absolute path of the container's root, "" where config.json does not say it.
+
+    A relative one is in the bundle ``folder``, "" for the working directory.
+    """
+    root = spec.get("root")
+    path = root.get("path") if type(root) is dict else None
+    return absolute(path, folder) if type(path) is str and path else ""
+
+
+def absolute(path: str, folder: str) -> str:
+    """Return the absolute path of what is named in a bundle."""
+    if path[:1] != "/" and folder:
+        path = f"{folder}/{path}"
+    return path if path[:1] == "/" else f"{posix.getcwd()}/{path}"
+
+
 HINT = "the engine or 'runc spec' writes this file; see the OCI runtime-spec, config.md"
 
 
@@ -71,9 +88,8 @@ def _read_all(descriptor: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
-    reason = os_reason(error)
     return NvidiaRuntimeError(
-        f"cannot read the container's configuration: {reason}",
+        f"cannot read the container's configuration: {os_reason(error)}",
         where=path,
         hint="--bundle must name a folder with a config.json; the default is the working directory",
     )

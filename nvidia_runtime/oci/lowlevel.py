@@ -5,9 +5,9 @@ The runtime must notice no difference to a direct call: undo what CPython does t
 start, keep everything else.
 """
 
-import _signal  # `signal` would load enum
 import posix
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 # Searched after $PATH; podman calls `kill` and `delete` without a PATH.
@@ -115,9 +115,9 @@ def undo_start(ignored: str) -> None:
     """
     _undo_locale_coercion()
     if "xfsz" not in ignored:
-        _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+        start.reset_signal("SIGXFSZ")
     if "pipe" not in ignored:
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        start.reset_signal("SIGPIPE")
 
 
 def _undo_locale_coercion() -> None:

@@ -171,9 +171,14 @@ def _mount_links(taking: Taking, found: dict[str, str]) -> None:
 
 def digest(data: bytes) -> str:
     """Return a short name for content of our own; no cryptography is needed, nor loaded."""
-    from _imp import source_hash  # built in; hashlib is 2 ms
+    try:
+        from _imp import source_hash  # built in; hashlib is 2 ms
 
-    return source_hash(1, data).hex()
+        return source_hash(1, data).hex()
+    except Exception:  # noqa: BLE001 (CPython's own affair)
+        from hashlib import sha256
+
+        return sha256(data).hexdigest()[:16]
 
 
 def _compat(taking: Taking, step: "Step") -> None:

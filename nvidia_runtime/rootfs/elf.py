@@ -6,11 +6,11 @@ image may have made the file to be read here.  Ring: create, where it is used.
 """
 
 import posix
-from _struct import (  # type: ignore[attr-defined]  # typeshed lacks the error
-    error,
-    unpack_from,
-)
 
+from nvidia_runtime import start
+
+_struct = start.private("_struct", "struct", "error", "unpack_from")
+error, unpack_from = _struct.error, _struct.unpack_from
 # e_machine and class -> the flags of an entry in ld.so.cache (glibc, sysdeps/generic/ldconfig.h):
 # x86-64, x32, i386, AArch64, arm hard-float, ppc64le.
 KINDS = {
@@ -101,9 +101,9 @@ def _soname(
             name = value
     if strings < 0 or name < 0:
         return b""
-    for kind, start, address, length in segments:
+    for kind, place, address, length in segments:
         if kind == PT_LOAD and address <= strings < address + length:
-            text = posix.pread(descriptor, LONGEST_SONAME + 1, start + strings - address + name)
+            text = posix.pread(descriptor, LONGEST_SONAME + 1, place + strings - address + name)
             end = text.find(b"\0")
             return text[:end] if end > 0 else b""
     return b""

@@ -8,16 +8,13 @@ Source: glibc, sysdeps/generic/dl-cache.h and elf/cache.c.  Ring: create, where 
 """
 
 import sys
-from _struct import (  # type: ignore[attr-defined]  # typeshed lacks the error
-    Struct,
-    error,
-    pack,
-    unpack,
-    unpack_from,
-)
 
+from nvidia_runtime import start
 from nvidia_runtime.rootfs import library_names
 
+_struct = start.private("_struct", "struct", "Struct", "error", "pack", "unpack", "unpack_from")
+Struct, error = _struct.Struct, _struct.error
+pack, unpack, unpack_from = _struct.pack, _struct.unpack, _struct.unpack_from
 MAGIC = b"glibc-ld.so.cache1.1"
 OLD_MAGIC = b"ld.so-1.7.0"
 HEADER = Struct("=20sIIB3xI12x")  # magic, entries, bytes of strings, flags, offset of extensions
@@ -144,9 +141,11 @@ def dump(cache: Cache) -> bytes:
         sections.append((HWCAPS, pack(f"={len(cache.hwcaps)}I", *cache.hwcaps)))
     end = len(cache.prefix) + HEADER.size + len(body)
     at = (end + 3) & ~3
-    head = HEADER.pack(MAGIC, len(cache), len(cache.strings), cache.flags, at if sections else 0)
+    head: bytes = HEADER.pack(
+        MAGIC, len(cache), len(cache.strings), cache.flags, at if sections else 0
+    )
     if not sections:
-        return cache.prefix + head + body
+        return bytes(cache.prefix + head + body)
     # ldconfig lists the generator first and writes it last: the numbers have to be aligned.
     places: dict[int, int] = {}
     offset, content = at + 8 + 16 * len(sections), b""
@@ -156,7 +155,7 @@ def dump(cache: Cache) -> bytes:
     table = pack("=II", EXTENSIONS, len(sections))
     for tag, data in sections:
         table += pack("=IIII", tag, 0, places[tag], len(data))
-    return cache.prefix + head + body + bytes(at - end) + table + content
+    return b"".join((cache.prefix, head, body, bytes(at - end), table, content))
 
 
 def merge(cache: Cache, rows: "Iterable[Row]", gone: "Iterable[bytes]" = ()) -> Cache:

@@ -6,6 +6,7 @@ another one gets.  Ring: create, for specs with hooks.
 """
 
 import posix
+import sys
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import files, resolver
@@ -63,8 +64,11 @@ class Memory:
 
 def _digest(data: bytes) -> str:
     """Return a SHA-256 by CPython's own module, without hashlib, which is 2 ms."""
+    module = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
     try:
-        from _sha256 import sha256
-    except ImportError:  # from Python 3.12 on
-        from _sha2 import sha256
-    return sha256(data).hexdigest()
+        digest: str = __import__(module).sha256(data).hexdigest()
+    except Exception:  # noqa: BLE001 (CPython's own affair)
+        from hashlib import sha256
+
+        return sha256(data).hexdigest()
+    return digest

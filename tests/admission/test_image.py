@@ -150,7 +150,7 @@ def test_podman_without_an_image(tmp_path: Path) -> None:
     assert image and image.is_readable
 
 
-DEEP = '{"config": {"Env": []}, "x": ' + "[" * 2000 + "]" * 2000 + "}"
+DEEP = '{"config": {"Env": []}, "x": ' + "[" * 200_000 + "]" * 200_000 + "}"
 
 
 @pytest.mark.parametrize(

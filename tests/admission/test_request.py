@@ -296,7 +296,7 @@ def test_mounts_of_a_wrong_type(mounts: object, says: str) -> None:
 
 @pytest.mark.parametrize("mounts", [None, [], [{}], [{"source": 5, "destination": None}]])
 def test_mounts_that_ask_for_nothing(mounts: object) -> None:
-    assert mounts_of_devices.read(spec(mounts=mounts), PATH) == (None, (), ())
+    assert mounts_of_devices.read(spec(mounts=mounts), PATH) == ([], (), ())
 
 
 def test_copy_can_be_changed() -> None:

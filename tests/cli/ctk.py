@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk as people call it: a process, its words, its output."""
+"""nvidia-ctk as a process: its arguments and its output."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 import nvidia_runtime
 
 PROGRAM = "from nvidia_runtime.cli import main; main()"
-# Whatever the machine has in /etc is none of a test's business.
+# Tests do not read the configuration in /etc.
 NOWHERE = "/nowhere"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a call ended."""
+    """The exit code and the output of a call."""
 
     code: int
     out: str
@@ -32,7 +32,7 @@ class Ended:
 
 
 def run(*words: str | Path, stdin: str = "", cwd: str | Path = "/", **environment: str) -> Ended:
-    """Run nvidia-ctk; a traceback is never right."""
+    """Run nvidia-ctk; there must be no traceback."""
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(nvidia_runtime.__file__).parents[1]),
@@ -48,7 +48,7 @@ def run(*words: str | Path, stdin: str = "", cwd: str | Path = "/", **environmen
 
 
 def write(path: Path, document: Any) -> Path:
-    """Write a document as JSON, or a text as it is, making folders."""
+    """Write a document as JSON, or a text as it is, and make the folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     return path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi generate: its flags and variables, its files, what it says."""
+"""nvidia-ctk cdi generate: its flags and variables, its files, its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import ctk
 from .test_engine_support import install
 
 PROGRAM = "import sys; sys.path.insert(0, {!r}); from nvidia_runtime.cli import main; main()"
-# Of a machine without DRM nodes, so without groups.
+# For a machine without DRM nodes, and so without groups.
 MACHINE = "a100x8"
 
 
@@ -33,7 +33,7 @@ def run(*words: str, machine: str = MACHINE, **options: Any) -> ctk.Ended:
 
 
 def spec(ended: ctk.Ended) -> dict[str, Any]:
-    """Read the spec on stdout, which is valid."""
+    """Return the spec on stdout, which must be valid."""
     assert ended.code == 0, ended.err
     return cdi_spec.parse(ended.out.encode(), "stdout")
 
@@ -185,7 +185,7 @@ def test_output(name: str, more: list[str], files: dict[str, str], tmp_path: Pat
         assert text.startswith("{" if form == "json" else "---\n")
         assert found[path].stat().st_mode & 0o777 == 0o644
         cdi_spec.parse(text.encode(), path)
-    warned = "warning: the format is yaml, as the name of the file says, not json" in ended.err
+    warned = "warning: the format is yaml, by the name of the file, not json" in ended.err
     assert warned is (name == "spec.yaml" and bool(more))
 
 
@@ -217,7 +217,7 @@ def test_coherent_and_others(tmp_path: Path) -> None:
         (["--mode=x"], "unknown mode 'x'", "modes are auto, nvml"),
         (["--device-name-strategy=x"], "unknown device name strategy 'x'", "index, type-index"),
         (["--class=a/b"], "kind 'nvidia.com/a/b': class 'a/b' has an invalid character", ""),
-        (["--enable-hook=all"], "--enable-hook takes names of hooks, not 'all'", ""),
+        (["--enable-hook=all"], "--enable-hook needs names of hooks, not 'all'", ""),
         (["--device-id=9"], "this machine has no device '9'", "nvidia-smi -L"),
         (["--spec-version=0.3.0"], "CDI 0.3.0 cannot express this spec", "ask for 0.5.0"),
         (["--spec-version=2"], "unknown CDI version '2'", "versions are 0.1.0"),
@@ -236,8 +236,8 @@ def test_what_makes_no_sense(words: list[str], says: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--disable-hook=ldcache"], "there is no hook 'ldcache'; hooks are chmod, "),
-        (["--feature-flag=fast"], "the feature flag 'fast' changes nothing; flags are "),
+        (["--disable-hook=ldcache"], "there is no hook 'ldcache'; the hooks are chmod, "),
+        (["--feature-flag=fast"], "the feature flag 'fast' has no effect; the flags are "),
     ],
 )
 def test_what_is_odd(words: list[str], says: str) -> None:
@@ -255,7 +255,7 @@ def test_a_sick_gpu_is_left_out_and_named(tmp_path: Path) -> None:
 
 
 def test_driver_root_of_config_toml(tmp_path: Path) -> None:
-    """As in the toolkit, only a configuration that is named counts."""
+    """As in the toolkit, only a config.toml that --config names is read."""
     config = tmp_path / "config.toml"
     config.write_text(f'[nvidia-container-cli]\nroot = "{tmp_path}/driver"\n')
     (tmp_path / "driver").mkdir()
@@ -273,17 +273,20 @@ def test_driver_root_of_config_toml(tmp_path: Path) -> None:
         pytest.param(
             {"podman": "4.9.3"},
             "0.6.0",
-            "CDI 0.6.0 is the newest that podman 4.9.3 is known to take",
+            "CDI 0.6.0 is the newest version that podman 4.9.3 is known to accept",
             id="podman 4.9",
         ),
         pytest.param(
             {"podman": "5.4.0"},
             "0.8.0",
-            "CDI 0.8.0 is the newest that podman 5.4.0 is known to take",
+            "CDI 0.8.0 is the newest version that podman 5.4.0 is known to accept",
             id="podman 5.4",
         ),
         pytest.param(
-            {"podman": "4.1.1"}, "0.5.0", "podman 4.1.1 is not known to take any spec", id="too old"
+            {"podman": "4.1.1"},
+            "0.5.0",
+            "podman 4.1.1 is not known to accept any spec",
+            id="too old",
         ),
         pytest.param({}, "0.7.0", "no container engine with CDI found", id="none"),
     ],
@@ -291,7 +294,7 @@ def test_driver_root_of_config_toml(tmp_path: Path) -> None:
 def test_version_of_the_engines(
     engines: dict[str, str], version: str, says: str, tmp_path: Path
 ) -> None:
-    """A spec that none of them refuses: before 0.7.0 it has no additional groups."""
+    """A spec that all of them accept: before 0.7.0 it has no additional groups."""
     path = install(tmp_path, **engines)
 
     ended = run("--spec-version=engines", machine="t4x1", env={"PATH": path})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi inject: a create's config.json, without a container."""
+"""nvidia-ctk cdi inject: the config.json of a create, without a container."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ REFRESH = "refresh"
 
 
 def on(name: str, *steps: str, **options: Any) -> list[str]:
-    """Do the steps on one machine; return the lines of stdout, with `= CODE` after each refresh."""
+    """Run the steps on one machine; return the lines of stdout, with `= CODE` after each refresh."""
     program = f"{sys.executable} -c {shlex.quote(ctk.PROGRAM)} cdi refresh"
     script = [f'refresh() {{ {program} "$@"; echo "= $?"; }}', *steps]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE)}
@@ -51,10 +51,10 @@ def test_what_is_written_is_what_generate_prints() -> None:
 
 
 def test_hot_plug() -> None:
-    """A GPU that leaves the machine, and not for a fault, is taken out of the spec."""
+    """A GPU that is removed from the machine, without a fault, is removed from the spec."""
     lines = on(
         "a100x8",
-        "rm -r /proc/driver/nvidia/capabilities",  # without MIG, /proc says it all
+        "rm -r /proc/driver/nvidia/capabilities",  # without MIG, /proc is enough
         f"{REFRESH} >/dev/null",
         "rm -r /proc/driver/nvidia/gpus/$(ls /proc/driver/nvidia/gpus | tail -1)",
         REFRESH,
@@ -82,7 +82,7 @@ def test_mig_devices_that_are_destroyed() -> None:
 
 
 def test_number_that_has_changed() -> None:
-    """The major of nvidia-uvm is another after each load of its module."""
+    """The major number of nvidia-uvm differs after each load of its module."""
     lines = on(
         "t4x1",
         f"{REFRESH} >/dev/null",
@@ -247,7 +247,7 @@ def test_file_that_another_program_wrote_with_the_same_content_stays() -> None:
 
 
 def test_settings_of_the_units(tmp_path: Path) -> None:
-    """By hand, too; what the environment or a flag says comes first."""
+    """Without systemd, too; the environment and the flags take precedence."""
     settings = tmp_path / "refresh.env"
     settings.write_text(
         "# a comment\n"
@@ -314,7 +314,7 @@ def test_result_as_json() -> None:
 
 
 def test_two_at_once_do_not_meet() -> None:
-    """The second waits for the first, and finds nothing to do."""
+    """The second waits for the first, and then has nothing to do."""
     lines = on(
         "a100x8mig",
         f"({REFRESH}; echo first) & sleep 0.4; ({REFRESH}; echo second); wait",
@@ -353,7 +353,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_interrupted_refresh_leaves_the_old_file() -> None:
-    """SIGTERM in the middle: nothing half-written under the file's name."""
+    """After SIGTERM during a refresh, the file is either old or new."""
     lines = on(
         "a100x8mig",
         "mkdir -p /var/run/cdi",
@@ -367,7 +367,7 @@ def test_interrupted_refresh_leaves_the_old_file() -> None:
 
 
 def test_it_is_ours_afterwards() -> None:
-    """So the runtime may write it anew when it no longer fits."""
+    """Then the runtime may replace it when it no longer matches the machine."""
     probe = (
         "import hashlib; from nvidia_runtime.compile import written; "
         f"data = open('{SPEC}', 'rb').read(); "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi transform root: the paths of a spec below another root."""
+"""nvidia-ctk cdi transform root: a spec with paths below another root."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi validate: all that is wrong at once."""
+"""nvidia-ctk cdi validate: all errors and warnings at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def errors(document: Document | str) -> list[str]:
 
 
 def warnings(*dirs: Path) -> list[str]:
-    """Return what is said of a host with these spec dirs, all of it but the owners of folders."""
+    """Return the findings of a host with these spec dirs, except those about owners of folders."""
     got = ctk.run("cdi", "validate", *[f"--spec-dir={folder}" for folder in dirs])
     return [line.replace(f"{dirs[0].parent}/", "") for line in got.lines()]
 
@@ -149,9 +149,9 @@ def test_hooks_that_others_may_use(tmp_path: Path) -> None:
     place = f"warning: {file}: devices[0].containerEdits.hooks[1]"
     assert got.code == 0
     assert got.lines() == [
-        f"{place}.env: is missing: the hook inherits variables, LD_PRELOAD too, that an image may set "
+        f"{place}.env: is missing: the hook inherits variables of the image, such as LD_PRELOAD "
         "(CVE-2025-23266)",
-        f"{place}.path: 'bin/hook' is relative: what runs depends on the working directory",
+        f"{place}.path: 'bin/hook' is relative: the program depends on the working directory",
     ]
 
 
@@ -163,17 +163,17 @@ def test_hooks_that_others_may_use(tmp_path: Path) -> None:
         ({"deviceNodes": [{"path": "/nowhere", "type": "c", "major": 5}]}, ""),
         (
             {"deviceNodes": [{"path": "/dev/null", "major": 195, "minor": 3}]},
-            "deviceNodes[0]: '/dev/null' has major 1 on this host, not 195; this host's counts",
+            "deviceNodes[0]: '/dev/null' has major 1 on this host, which is used, not 195",
         ),
         (
             {"deviceNodes": [{"path": "/dev/null", "major": 1, "minor": 5}]},
-            "deviceNodes[0]: '/dev/null' has minor 3 on this host, not 5; this host's counts",
+            "deviceNodes[0]: '/dev/null' has minor 3 on this host, which is used, not 5",
         ),
         (
             {"deviceNodes": [{"path": "/nowhere"}]},
             "deviceNodes[0]: '/nowhere' cannot be injected: no such file or directory",
         ),
-        ({"deviceNodes": [{"path": "/etc"}]}, "deviceNodes[0]: '/etc' is no device node on this host"),
+        ({"deviceNodes": [{"path": "/etc"}]}, "deviceNodes[0]: '/etc' is not a device node on this host"),
         (
             {"deviceNodes": [{"path": "/dev/null", "type": "b"}]},
             "deviceNodes[0]: '/dev/null' is of type c on this host, not b",
@@ -183,7 +183,7 @@ def test_hooks_that_others_may_use(tmp_path: Path) -> None:
             "mounts[0].hostPath: '/nowhere' does not exist on this host",
         ),
         ({"mounts": [{"hostPath": "tmpfs", "containerPath": "/a", "type": "tmpfs"}]}, ""),
-        ({"hooks": [{**HOOK, "path": "/etc"}]}, "hooks[0].path: '/etc' is no program of this host"),
+        ({"hooks": [{**HOOK, "path": "/etc"}]}, "hooks[0].path: '/etc' is not a program on this host"),
         ({"hooks": [{**HOOK, "path": "/etc", "hookName": "startContainer"}]}, ""),
     ],
 )  # fmt: skip
@@ -220,7 +220,7 @@ def test_broken_specs_of_a_host_are_errors(tmp_path: Path) -> None:
     assert got.code == 1
     assert [line.rpartition("/")[2] for line in got.lines()] == [
         "a.json: is not JSON: line 2, column 1: expecting property name enclosed in double quotes",
-        "b.json: is no regular file that can be read",
+        "b.json: is not a regular file",
     ]
 
 
@@ -241,7 +241,7 @@ def test_files_that_others_may_write(tmp_path: Path) -> None:
     folder.chmod(0o777)
 
     assert warnings(folder) == [
-        "warning: cdi: may be written by others (mode 0777): chmod go-w",
-        "warning: cdi/a.json: belongs to user 65534, who may change what containers get",
-        "warning: cdi/b.json: may be written by others (mode 0664): chmod go-w",
+        "warning: cdi: can be written by others (mode 0777): chmod go-w",
+        "warning: cdi/a.json: belongs to user 65534, who can change what containers get",
+        "warning: cdi/b.json: can be written by others (mode 0664): chmod go-w",
     ]

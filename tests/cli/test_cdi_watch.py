@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi watch: the service as systemd starts it, on machines that change under it."""
+"""nvidia-ctk cdi watch: the service as systemd starts it, on machines that change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = "/var/run/cdi/nvidia.yaml"
 UEVENT = simulated.TREE / "tests/watch/uevent.py"
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE)}
 WATCH = [sys.executable, "-c", PROGRAM, "cdi", "watch", "--settle=0.2"]
-# Starts the service, does one thing after another when its words were said, and ends it.
+# Starts the service, runs each command when the output contains its text, and ends the service.
 DRIVER = """
 import os, subprocess, sys
 command, *steps = eval(sys.stdin.read())
@@ -48,7 +48,7 @@ HANGUP = f"kill {int(signal.SIGHUP)}"
 def on(
     name: str, *steps: tuple[str, str], words: tuple[str, ...] = (), interval: float = 0.1
 ) -> list[str]:
-    """Run the service on a machine; each step is what it says, and what is done then."""
+    """Run the service on a machine; a step is a text of the output and the command to run then."""
     got = simulated.run(
         name,
         ["timeout", "50", "unshare", "--net", sys.executable, "-c", DRIVER],
@@ -82,7 +82,7 @@ def test_mig_device_that_is_destroyed_sends_no_uevent_and_is_noticed() -> None:
 
 
 def test_node_that_appears_is_in_the_spec() -> None:
-    """What nvidia-modprobe makes late: the toolkit's spec lacks it until the next boot."""
+    """The toolkit's spec lacks what nvidia-modprobe makes late until the next boot."""
     lines = on(
         "t4x1",
         ("written", "rm /dev/nvidia-modeset"),
@@ -94,7 +94,7 @@ def test_node_that_appears_is_in_the_spec() -> None:
 
 
 def test_driver_that_is_loaded_late_is_described_when_the_kernel_says_so() -> None:
-    """The modules' own folder is looked at, too; here only the uevent is quick enough."""
+    """The modules' folder is checked, too, but here only the uevent is fast enough."""
     event = "ACTION=add SUBSYSTEM=module DEVPATH=/module/nvidia"
     lines = on(
         "t4x1",
@@ -172,7 +172,7 @@ def without_pyroute2(tmp_path: Path) -> Iterator[str]:
 
 
 def test_without_uevents_it_still_looks(without_pyroute2: str) -> None:
-    """Where pyroute2 is missing, or the kernel lends no socket."""
+    """Without pyroute2, or if the kernel refuses the socket."""
     path = f"{without_pyroute2}:{simulated.TREE}"
     service = subprocess.Popen(
         [*WATCH, "--interval=0.1", "--", "--dry-run"],
@@ -187,5 +187,5 @@ def test_without_uevents_it_still_looks(without_pyroute2: str) -> None:
     rest = service.communicate(timeout=20)[1]
 
     assert first[0].startswith("warning: No module named 'pyroute2'")
-    assert first[0].endswith("only what is looked at every 0.1 s is noticed\n")
+    assert first[0].endswith("changes are noticed every 0.1 s only\n")
     assert rest.endswith("SIGTERM: ending\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk config: config.toml printed, changed and begun, whatever somebody wrote into it."""
+"""nvidia-ctk config: print config.toml, change it, or write a new one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from nvidia_runtime import schemas
-from nvidia_runtime.cli.config import text as config_text
+from nvidia_runtime.cli.config import toml_text
 from nvidia_runtime.compile import config
 
 from . import ctk
 
-# A file as an administrator keeps it: comments, a list over lines, a setting that is none of ours.
+# A file of an administrator: comments, a list over several lines, an unknown setting.
 OWN = """\
 # node 7, see the wiki
 
@@ -58,7 +58,7 @@ def test_default_is_what_the_toolkit_writes() -> None:
         == settings["nvidia-container-cli.ldconfig"]
     )
     assert got.out.startswith("#accept-nvidia-visible-devices-as-volume-mounts = false\n")
-    assert len(got.lines()) == config_text.DEFAULT.count("\n")
+    assert len(got.lines()) == toml_text.DEFAULT.count("\n")
 
 
 @pytest.mark.parametrize("alias", ["create-default", "generate-default"])
@@ -67,16 +67,16 @@ def test_default_has_the_toolkits_other_names(alias: str) -> None:
 
 
 def test_default_says_what_the_runtime_does_without_a_file() -> None:
-    settings, warnings = config.check(tomllib.loads(config_text.DEFAULT), "")
+    settings, warnings = config.check(tomllib.loads(toml_text.DEFAULT), "")
 
     assert warnings == []
     assert settings == config.check({}, "")[0]
 
 
 def test_samples_in_the_default_are_those_of_the_schema() -> None:
-    """What is shown asleep is a value that makes sense when it is woken."""
-    woken = "".join(line.lstrip("#") for line in config_text.DEFAULT.splitlines(keepends=True))
-    document = tomllib.loads(woken)
+    """The samples are valid settings."""
+    text = "".join(line.lstrip("#") for line in toml_text.DEFAULT.splitlines(keepends=True))
+    document = tomllib.loads(text)
     schema = schemas.schema("config")["properties"]
     cli = schema["nvidia-container-cli"]["properties"]
 
@@ -100,7 +100,7 @@ def test_output_makes_folders(tmp_path: Path) -> None:
 
     assert got == ctk.Ended(0, "", "")
     assert stat.S_IMODE((tmp_path / "d/e").stat().st_mode) == 0o755
-    assert (tmp_path / "d/e/c.toml").read_text() == config_text.default()
+    assert (tmp_path / "d/e/c.toml").read_text() == toml_text.default()
 
 
 def test_comments_stay_and_samples_come(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_second_run_changes_nothing(tmp_path: Path) -> None:
     assert (file.read_bytes(), file.stat().st_ino) == before
 
 
-def test_a_sample_that_is_set_wakes_where_it_is(tmp_path: Path) -> None:
+def test_a_sample_that_is_set_stays_in_its_place(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     set_in_place(file, "nvidia-container-cli.root=/run/nvidia/driver")
 
-    assert file.read_text() == config_text.default().replace('#root = "', 'root = "')
+    assert file.read_text() == toml_text.default().replace('#root = "', 'root = "')
 
 
 def test_line_ends_of_another_system_stay(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_malformed_file_is_named_with_line_and_column(tmp_path: Path, text: str,
     assert file.read_text() == text
 
 
-def test_wrong_type_is_mended_by_set(tmp_path: Path) -> None:
+def test_wrong_type_is_corrected_by_set(tmp_path: Path) -> None:
     file = put(tmp_path / "c.toml", 'disable-require = "yes"\n')
 
     assert ctk.run("config", "-c", file).code == 1
@@ -333,7 +333,7 @@ def test_wrong_type_is_mended_by_set(tmp_path: Path) -> None:
     assert tomllib.loads(file.read_text())["disable-require"] is True
 
 
-def test_feature_nil_takes_it_out(tmp_path: Path) -> None:
+def test_feature_nil_removes_it(tmp_path: Path) -> None:
     file = put(tmp_path / "c.toml", "[features]\nallow-ldconfig-from-container = true # x\n")
 
     set_in_place(file, "features.allow-ldconfig-from-container=nil")
@@ -341,17 +341,17 @@ def test_feature_nil_takes_it_out(tmp_path: Path) -> None:
     assert tomllib.loads(file.read_text())["features"] == {}
 
 
-def test_two_places_to_write_to(tmp_path: Path) -> None:
+def test_in_place_excludes_output(tmp_path: Path) -> None:
     got = ctk.run("config", "-c", tmp_path / "c.toml", "-i", "-o", tmp_path / "d.toml")
 
     assert (got.code, got.err.splitlines()[0]) == (
         1,
-        "nvidia-ctk: --in-place and --output are two places to write to",
+        "nvidia-ctk: --in-place and --output cannot be used together",
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_in_the_way(tmp_path: Path) -> None:
+def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.toml").mkdir()
 
     got = set_in_place(tmp_path / "c.toml", "disable-require")
@@ -361,7 +361,7 @@ def test_folder_in_the_way(tmp_path: Path) -> None:
 
 
 def test_settings_on_one_line_get_no_samples(tmp_path: Path) -> None:
-    """An inline table has no room for a comment; the values are changed nevertheless."""
+    """An inline table cannot contain comments; its values are changed nevertheless."""
     file = put(tmp_path / "c.toml", "nvidia-container-cli = { load-kmods = true }\n")
 
     assert set_in_place(file, "nvidia-container-cli.user=u").code == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk config explain: what a setting means, what it is, and from where."""
+"""nvidia-ctk config explain: the meaning of settings, their values and origins."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from . import ctk
 def test_every_setting_is_explained(tmp_path: Path) -> None:
     got = ctk.run("config", "explain", "--format=json", "-c", tmp_path / "none")
 
-    found = {each["key"]: each for each in json.loads(got.out)}
-    assert set(found) == set(config.DEFAULTS)
-    assert all(each["meaning"] and each["type"] for each in found.values())
-    assert {key: each["default"] for key, each in found.items()} == config.check({}, "")[0]
-    assert {each["file"] for each in found.values()} == {""}
+    settings = {setting["key"]: setting for setting in json.loads(got.out)}
+    defaults = {key: setting["default"] for key, setting in settings.items()}
+    assert set(settings) == set(config.DEFAULTS)
+    assert all(setting["meaning"] and setting["type"] for setting in settings.values())
+    assert defaults == config.check({}, "")[0]
+    assert {setting["file"] for setting in settings.values()} == {""}
 
 
 def test_value_and_its_file(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.toml from anywhere: an edit says what was asked, keeps the rest, and never breaks it."""
+"""Any config.toml: an assignment changes one value, and keeps the rest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvidia_runtime.cli.config import set
-from nvidia_runtime.cli.config import text as config_text
+from nvidia_runtime.cli.config import assignment, toml_text
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -34,10 +33,10 @@ def document(settings: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def values(text: str) -> dict[str, Any]:
-    return {key: config_text_value(text, key) for key in config.DEFAULTS}
+    return {key: value_of(text, key) for key in config.DEFAULTS}
 
 
-def config_text_value(text: str, key: str) -> Any:
+def value_of(text: str, key: str) -> Any:
     here: Any = tomllib.loads(text)
     for step in key.split("."):
         here = here.get(step, {}) if isinstance(here, dict) else {}
@@ -49,16 +48,16 @@ def test_put_changes_one_value(settings: list[tuple[str, Any]], new: tuple[str, 
     text = tomlkit.dumps(document(settings))
     key, value = new
 
-    changed = config_text.with_samples(config_text.put(text, key, value, ""))
+    changed = toml_text.with_samples(toml_text.put(text, key, value, ""))
 
     assert values(changed) == {**values(text), key: value}
 
 
 @given(st.lists(SETTINGS))
 def test_samples_come_once(settings: list[tuple[str, Any]]) -> None:
-    once = config_text.with_samples(tomlkit.dumps(document(settings)))
+    once = toml_text.with_samples(tomlkit.dumps(document(settings)))
 
-    assert config_text.with_samples(once) == once
+    assert toml_text.with_samples(once) == once
 
 
 @given(st.text(), KEYS)
@@ -69,14 +68,14 @@ def test_any_text_is_read_or_refused(text: str, key: str) -> None:
         assert str(error).startswith("c.toml: ")
         return
 
-    assert values(config_text.put(text, key, config.DEFAULTS[key], ""))[key] == config.DEFAULTS[key]
+    assert values(toml_text.put(text, key, config.DEFAULTS[key], ""))[key] == config.DEFAULTS[key]
 
 
 @given(st.text(), st.text(min_size=1))
 def test_any_option_is_read_or_refused(option: str, separator: str) -> None:
     for text in (option, f"nvidia-container-runtime.runtimes={option}", f"features.{option}"):
         try:
-            key, _ = set.read(text, separator)
+            key, _ = assignment.read(text, separator)
         except NvidiaRuntimeError as error:
             assert str(error).startswith("--set ")
         else:
@@ -85,4 +84,4 @@ def test_any_option_is_read_or_refused(option: str, separator: str) -> None:
 
 def test_option_names_are_those_of_the_settings() -> None:
     with pytest.raises(NvidiaRuntimeError, match="unknown setting 'Disable-Require'"):
-        set.read("Disable-Require=true")
+        assignment.read("Disable-Require=true")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk itself: its options, its exit codes, and what it says of words it does not know."""
+"""nvidia-ctk itself: its flags, its exit codes, and its errors about unknown words."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_help_is_data(words: list[str]) -> None:
             "hint: did you mean 'nvidia-ctk cdi list'? 'nvidia-ctk cdi --help' lists the commands\n",
         ),
         (["foo", "--bogus"], 3, "nvidia-ctk: No help topic for 'foo'\nhint: 'nvidia-ctk --help' lists the commands\n"),
-        (["--bogus"], 1, "nvidia-ctk: unknown flag --bogus\nhint: 'nvidia-ctk --help' lists what it takes\n"),
+        (["--bogus"], 1, "nvidia-ctk: unknown flag --bogus\nhint: 'nvidia-ctk --help' lists its flags and arguments\n"),
         (
             ["cdi", "list", "--spec-dri=/x"],
             1,
             "nvidia-ctk: unknown flag --spec-dri\n"
-            "hint: did you mean --spec-dir? 'nvidia-ctk cdi list --help' lists what it takes\n",
+            "hint: did you mean --spec-dir? 'nvidia-ctk cdi list --help' lists its flags and arguments\n",
         ),
         (["--debug=maybe"], 1, "nvidia-ctk: --debug: must be true or false, not 'maybe'\nhint: or leave it out\n"),
     ],
@@ -134,7 +134,7 @@ def test_words_that_are_no_text() -> None:
 
 
 def test_help_loads_no_command() -> None:
-    """The libraries of one command must not make all others slow."""
+    """The libraries of a command must not slow down all others."""
     probe = "import sys\nfrom nvidia_runtime.cli import ctk\nctk.Ctk.run(['nvidia-ctk', '--help'], exit=False)\n"
     probe += "print({'yaml', 'jsonschema', 'tomlkit', 'tomllib', 'pyroute2'} & set(sys.modules))"
     env = {**os.environ, "PYTHONPATH": str(Path(nvidia_runtime.__file__).parents[1])}

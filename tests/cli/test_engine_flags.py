@@ -9,7 +9,9 @@ import pytest
 
 from nvidia_runtime.cli.runtime.configure import Configure
 from nvidia_runtime.engines import running as engines
+from nvidia_runtime.engines.engine import Profile
 from nvidia_runtime.engines.running import Running
+from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
@@ -20,20 +22,20 @@ CONF_D = "/etc/containerd/conf.d/99-nvidia.toml"
 
 def running(**fields: Any) -> Running:
     values: dict[str, Any] = {
-        "engine": "containerd",
+        "engine": ENGINES["containerd"],
+        "profile": Profile(),
         "pid": 1,
         "executable": "/opt/bin/containerd",
         "version": (2, 1),
         "config": "/etc/containerd/config.toml",
         "socket": "",
-        "profile": "",
     }
     return Running(**(values | fields))
 
 
 def command(**flags: str) -> Configure:
     made = Configure("nvidia-ctk")
-    for name, value in ({"engine": "containerd"} | flags).items():
+    for name, value in ({"runtime": "containerd"} | flags).items():
         setattr(made, name, value)
     return made
 
@@ -46,28 +48,28 @@ def command(**flags: str) -> Configure:
         ({"config": "/x.toml"}, None, "/x.toml", CONF_D),
         ({"drop_in": ""}, None, "/etc/containerd/config.toml", ""),
         ({"drop_in": "/y.toml"}, running(), "/etc/containerd/config.toml", "/y.toml"),
-        ({}, running(profile="microk8s", template="/args/t.toml"), "/args/t.toml", ""),
+        ({}, running(template="/args/t.toml"), "/args/t.toml", ""),
         (
             {},
-            running(profile="k0s", drop_in="/etc/k0s/containerd.d/nvidia.toml"),
+            running(profile=Profile(drop_in="/etc/k0s/containerd.d/nvidia.toml")),
             "/etc/containerd/config.toml",
             "/etc/k0s/containerd.d/nvidia.toml",
         ),
         (
-            {"engine": "docker"},
-            running(engine="docker", config="/home/u/.config/docker/daemon.json"),
+            {"runtime": "docker"},
+            running(engine=ENGINES["docker"], config="/home/u/.config/docker/daemon.json"),
             "/home/u/.config/docker/daemon.json",
             "",
         ),
         (
-            {"engine": "podman"},
-            running(engine="podman", config="/home/u/.config/containers/containers.conf"),
+            {"runtime": "podman"},
+            running(engine=ENGINES["podman"], config="/home/u/.config/containers/containers.conf"),
             "/home/u/.config/containers/containers.conf",
             "/home/u/.config/containers/containers.conf.d/99-nvidia.conf",
         ),
-        ({"engine": "podman", "config": "/x.conf"}, None, "/x.conf", ""),
+        ({"runtime": "podman", "config": "/x.conf"}, None, "/x.conf", ""),
         (
-            {"engine": "crio"},
+            {"runtime": "crio"},
             None,
             "/etc/crio/crio.conf",
             "/etc/crio/crio.conf.d/99-nvidia.toml",
@@ -88,20 +90,20 @@ def command(**flags: str) -> Configure:
     ],
 )
 def test_files(flags: dict[str, str], found: Running | None, config: str, drop_in: str) -> None:
-    asked = command(**flags).wanted(found)
+    intent = command(**flags).intent(found)
 
-    assert (asked.config, asked.drop_in) == (config, drop_in)
-    assert asked.is_merged == bool(found and found.drop_in)
+    assert (intent.config, intent.drop_in) == (config, drop_in)
+    assert intent.is_merged == bool(found and found.profile.drop_in)
 
 
 def test_engine_that_runs_judges_and_has_its_version() -> None:
-    asked = command().wanted(running())
+    intent = command().intent(running())
 
-    assert (asked.executable, asked.version) == ("/opt/bin/containerd", (2, 1))
+    assert (intent.executable, intent.version) == ("/opt/bin/containerd", (2, 1))
 
 
 def test_engine_that_does_not_run_is_looked_for_in_path() -> None:
-    assert command().wanted(running(pid=0)).executable == ""
+    assert command().intent(running(pid=0)).executable == ""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_engine_that_does_not_run_is_looked_for_in_path() -> None:
     ],
 )
 def test_program(engine: str, program: str, expected: str) -> None:
-    assert command(engine=engine).wanted(None, program).program == expected
+    assert command(runtime=engine).intent(None, program).program == expected
 
 
 @pytest.fixture
@@ -125,10 +127,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Running], None]:
 
 
 def test_nothing_to_do(runs: Callable[[Running], None], capsys: pytest.CaptureFixture[str]) -> None:
-    runs(running(profile="k3s", advice="k3s does it itself", note="restart k3s"))
+    runs(running(profile=Profile(advice="k3s does it itself", note="restart k3s")))
     made = command()
 
-    assert made.advised(made.found())
+    assert made.advise(made.daemon())
 
     assert capsys.readouterr().err == "k3s does it itself\nhint: restart k3s\n"
 
@@ -137,11 +139,11 @@ def test_engine_elsewhere_is_not_configured(runs: Callable[[Running], None]) -> 
     runs(running(elsewhere="it runs in a container"))
 
     with pytest.raises(NvidiaRuntimeError, match="it runs in a container"):
-        command().found()
+        command().daemon()
 
 
 @pytest.mark.parametrize("flag", ["config", "engine_program"])
 def test_whoever_names_a_file_knows_better(flag: str, runs: Callable[[Running], None]) -> None:
     runs(running(elsewhere="it runs in a container"))
 
-    assert command(**{flag: "/x"}).found() is None
+    assert command(**{flag: "/x"}).daemon() is None

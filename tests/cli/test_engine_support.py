@@ -9,6 +9,7 @@ import pytest
 
 from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.cli import engine_support
+from nvidia_runtime.engines.supported import ENGINES
 
 # What the programs print.
 SAY = {
@@ -44,18 +45,17 @@ def install(folder: Path, **versions: str) -> str:
     ],
 )
 def test_newest_for(engine: str, version: tuple[int, ...], expected: str) -> None:
-    assert engine_support.newest_for(engine, version) == expected
+    assert engine_support.newest_for(ENGINES[engine], version) == expected
 
 
-@pytest.mark.parametrize("engine", engine_support.TABLE)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_table_is_in_order(engine: str) -> None:
-    rows = engine_support.TABLE[engine]
+    rows = ENGINES[engine].cdi_versions
 
     assert list(rows) == sorted(rows)
     assert [VERSIONS.index(cdi) for _since, cdi in rows] == sorted(
         VERSIONS.index(cdi) for _since, cdi in rows
     )
-    assert engine in engine_support.PROGRAMS
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk explain: what a container got and why."""
+"""nvidia-ctk explain: what was injected into a container, and why."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_damaged_record_is_named(text: str, site: Site) -> None:
 
     assert got.code == 1
     assert got.err.startswith("nvidia-ctk: ")
-    assert "c1.json: is no record: " in got.err
+    assert "c1.json: is not a record: " in got.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_user_without_a_state_folder_has_no_records() -> None:
-    """Whatever lies in the working directory is none of ours."""
+    """Files in the working directory are not read."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         os.mkdir(f"{folder}/containers")

@@ -11,19 +11,20 @@ import pytest
 from nvidia_runtime.cli.runtime import status
 from nvidia_runtime.cli.runtime.status import Status
 from nvidia_runtime.engines.running import Running
+from nvidia_runtime.engines.supported import ENGINES
 
 from . import ctk
 
 
 def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Running:
     return Running(
-        engine=name,
+        engine=ENGINES[name],
+        profile=ENGINES[name].profiles[0],
         pid=7,
         executable="/usr/bin/x",
         version=version,
         config=config,
         socket="/run/x.sock",
-        profile="",
     )
 
 
@@ -60,7 +61,7 @@ def test_what_a_file_says_of_us(tmp_path: Path) -> None:
         )
     )
 
-    found = status.status(engine("docker", (28, 3), str(file)))
+    found = status.describe(engine("docker", (28, 3), str(file)))
 
     assert (found.runtimes, found.default_runtime, found.is_default, found.cdi) == (
         ("nvidia",),
@@ -75,7 +76,7 @@ def test_broken_file_is_a_part_of_the_answer(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text("{")
 
-    found = status.status(engine("docker", (28, 3), str(file)))
+    found = status.describe(engine("docker", (28, 3), str(file)))
 
     assert found.problem.startswith(str(file))
     assert found.runtimes == ()

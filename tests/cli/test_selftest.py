@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk selftest: what it says of programs that hold attacks off, and of such that do not."""
+"""nvidia-ctk selftest: its results for safe and for careless programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shim
 
 from . import ctk
 
-# What the first hooks did: join paths, follow links.
+# Joins paths and follows links, as the first hooks did.
 CARELESS = """\
 #!/bin/sh
 [ "$1" = create-symlinks ] || exit 0
@@ -59,8 +59,8 @@ def test_attack_that_succeeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "nothing to try is named"),
-        (("--security", "--only", "T99"), "no attack is named 'T99'"),
+        ((), "no test is named"),
+        (("--security", "--only", "T99"), "no attack has a name that begins with 'T99'"),
         (("--security", "--programs", "/nonexistent"), "/nonexistent: there is no nvidia-cdi-hook"),
     ],
     ids=["nothing", "unknown", "no programs"],

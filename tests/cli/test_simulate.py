@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk simulate: its words, its errors, and what it does with a command."""
+"""nvidia-ctk simulate: its help, its errors, and the command it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 
 def ctk(*words: str, cwd: Path | str = "/tmp", **more: object) -> subprocess.CompletedProcess[str]:
-    """Run nvidia-ctk simulate; a traceback is never right."""
+    """Run nvidia-ctk simulate; there must be no traceback."""
     done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, "-c", PROGRAM, "simulate", *words],
         cwd=cwd,
@@ -43,7 +43,7 @@ def test_list_describes_each_machine() -> None:
 
 
 def test_help_says_what_stays_and_how_to_change_the_machine() -> None:
-    text = ctk("--help").stdout
+    text = " ".join(ctk("--help").stdout.split())
 
     for part in (
         "nvidia-ctk simulate [SWITCHES] MACHINE -- COMMAND...",
@@ -58,7 +58,7 @@ def test_help_says_what_stays_and_how_to_change_the_machine() -> None:
     ("words", "says"),
     [
         ((), "no machine is named"),
-        (("t4x1",), "no command is given to run on the machine"),
+        (("t4x1",), "no command to run on the machine is given"),
         (("t4", "--", "true"), "there is no simulated machine 't4'"),
         (("t4x1", "--fail", "x", "--", "true"), "--fail takes FUNCTION:RESULT[@GPU]"),
         (("t4x1", "--lose", "1", "--", "true"), "--lose: there is no GPU 1"),

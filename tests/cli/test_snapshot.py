@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk snapshot."""
+"""nvidia-ctk snapshot: show, rebuild and drop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ctk(site: Site, *words: str) -> Ended:
 
 
 def shown(site: Site) -> dict[str, str]:
-    """Return the facts that ``nvidia-ctk snapshot show`` prints, by their name."""
+    """Return the facts that ``nvidia-ctk snapshot show`` prints, by name."""
     got = ctk(site, "show")
     assert (got.err, got.code) == ("", 0)
     lines = got.out.decode().splitlines()
@@ -122,7 +122,7 @@ def test_rebuild_of_what_is_in_flux(site: Site) -> None:
     got = ctk(site, "rebuild")
 
     assert got.err.splitlines()[0].endswith(
-        "nvidia-container-runtime: the snapshot could not be kept; every create compiles again"
+        "nvidia-container-runtime: the snapshot could not be stored; every create compiles again"
     )
     assert got.code == 1
 
@@ -160,7 +160,7 @@ def test_another_configuration(site: Site) -> None:
 
 
 def test_configuration_after_the_file_is_read_by_create(site: Site) -> None:
-    """What nvidia-ctk compiled, the runtime uses."""
+    """The runtime uses the snapshot of nvidia-ctk."""
     assert ctk(site, "rebuild").code == 0
     (file,) = site.snapshots()
     before = file.stat().st_ino

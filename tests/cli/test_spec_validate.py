@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk spec validate: all that is wrong with a config.json."""
+"""nvidia-ctk spec validate: all errors of a config.json."""
 
 from __future__ import annotations
 

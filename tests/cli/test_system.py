@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk system: device nodes, the kernel's modules, links for systemd."""
+"""nvidia-ctk system: device nodes, kernel modules, links for systemd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRAM = f"import sys; sys.path[:0] = {sys.path!r}; {ctk.PROGRAM}"
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Path:
-    """Make a root with nodes of the driver, and of others."""
+    """Make a root with device nodes of the driver and of others."""
     numbers = {"nvidia0": (195, 0), "nvidiactl": (195, 255), "nvidia-fs0": (500, 0)}
     for name, (major, minor) in numbers.items():
         trees.mknod(tmp_path / "driver/dev" / name, major, minor)
@@ -34,7 +34,7 @@ def driver(tmp_path: Path) -> Path:
 
 
 def on_a_gpu_machine(*words: str | Path, name: str = "t4x1") -> ctk.Ended:
-    """Run nvidia-ctk where the kernel has the driver; folders of tests are the host's."""
+    """Run nvidia-ctk on a kernel with the driver; the folders of tests are on the host."""
     got = simulated.run(name, [*CALL, PROGRAM, *words], env={"PATH": os.environ["PATH"]})
     assert "Traceback" not in got.stderr
     return ctk.Ended(got.returncode, got.stdout, got.stderr)
@@ -55,7 +55,7 @@ def test_links_to_the_nodes_of_a_driver_root(driver: Path, tmp_path: Path) -> No
         "195:255": f"{driver}/dev/nvidiactl",
         "236:1": f"{driver}/dev/nvidia-caps/nvidia-cap1",
     }
-    assert ctk.run(*words).err == ""  # nothing to say the second time
+    assert ctk.run(*words).err == ""  # there is nothing to do the second time
 
 
 def test_links_by_variables(driver: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_modules_are_loaded_in_order(bad: str, code: int, said: str, tmp_path: P
 
 
 def test_a_module_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """A root without modprobe: chroot says so, and so do we."""
+    """chroot reports a root without modprobe, and so does nvidia-ctk."""
     simulated.need_root()
     got = ctk.run("system", NODES, "--load-kernel-modules", f"--root={tmp_path}")
 

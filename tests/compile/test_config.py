@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.toml: settings, their defaults, and what is said of a broken file."""
+"""config.toml: settings, their defaults, and the errors of invalid files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def checked(text: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def refusal(text: str) -> str:
-    """Return the message by which a text is refused, without the file's name."""
+    """Return the error of a text, without the file's name."""
     with pytest.raises(NvidiaRuntimeError) as error:
         checked(text)
     assert error.value.where == FILE
@@ -85,7 +85,7 @@ def test_quoted_key_with_dots_is_no_table() -> None:
 def test_unknown_log_level_is_a_warning() -> None:
     _, warnings = checked("nvidia-container-runtime.log-level = 'loud'")
 
-    assert warnings == ["nvidia-container-runtime.log-level 'loud' is no level; taking 'info'"]
+    assert warnings == ["nvidia-container-runtime.log-level 'loud' is not a level; using 'info'"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option ``--spec-dir``, and which spec dirs are meant without it.  Ring: elsewhere."""
+"""The flag ``--spec-dir``, and the spec dirs without it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class WithSpecDirs(Configured):
         str,
         list=True,
         default=[],
-        help=f"a folder of CDI specs, may be a list with commas; else config.toml's [${VARIABLE}]",
+        help=f"directories of CDI specs, comma-separated; default: config.toml's [${VARIABLE}]",
     )
 
     def spec_dirs(self) -> list[str]:
-        """Return the dirs of the command line, of the environment, or of config.toml."""
+        """Return the spec dirs of the command line, the environment, or config.toml."""
         given = self.given_dirs or [os.environ.get(VARIABLE, "")]
         dirs = [part for value in given for part in value.split(",") if part]
         dirs = dirs or list(self.settings()[snapshot.SPEC_DIRS])
@@ -34,7 +34,7 @@ class WithSpecDirs(Configured):
         return dirs
 
     def settings(self) -> config.Settings:
-        """Read config.toml; a broken one is a warning here, and the defaults hold."""
+        """Read config.toml; if it is invalid, warn and return the defaults."""
         try:
             values, warnings = config.load(self.config_path())
         except NvidiaRuntimeError as error:

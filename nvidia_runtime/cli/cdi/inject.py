@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi inject: what the runtime would make of a config.json, without a container.
-
-The road is that of a create in the mode cdi.  Ring: elsewhere.
-"""
+"""nvidia-ctk cdi inject: what the runtime in cdi mode would make of a config.json."""
 
 from __future__ import annotations
 
@@ -38,23 +35,23 @@ COLOURS = {"+": "32", "-": "31", "@": "36"}
 
 
 class Inject(WithSpecDirs):
-    """Show what CDI devices do to a container's config.json; no file is changed."""
+    """Show how CDI devices change a container's config.json, without changing it."""
 
     devices = cli.SwitchAttr(
         ["--device"],
         str,
         list=True,
         mandatory=True,
-        help="a device, qualified or of the default kind; may be a list with commas",
+        help="devices, comma-separated; of the default kind unless qualified",
     )
-    spec = cli.SwitchAttr(["--spec"], str, "", help="a config.json, - is stdin; else a minimal one")
-    output = cli.SwitchAttr(["--output"], str, "", help="the file to write the result to")
+    spec = cli.SwitchAttr(["--spec"], str, "", help="a config.json, - is stdin; default: minimal")
+    output = cli.SwitchAttr(["--output"], str, "", help="the file for the result")
     format = cli.SwitchAttr(
         ["--format"], cli.Set("diff", "json", case_sensitive=True), "diff", help="diff or json"
     )
 
     def settings(self) -> config.Settings:
-        """Read config.toml; a broken one stops a create, and so us."""
+        """Read config.toml; an invalid one is an error, as for a create."""
         path = self.config_path()
         values, warnings = config.load(path)
         config.check_ldconfig(values, path)
@@ -63,7 +60,7 @@ class Inject(WithSpecDirs):
         return values
 
     def main(self) -> int:
-        """Print the difference or the result, or write the result."""
+        """Print the difference, or print or write the result."""
         names = tuple(name for given in self.devices for name in given.split(",") if name)
         before = _read_spec(self.spec)
         after = _inject(names, before, self._compiled(), _path(self.spec))
@@ -77,19 +74,19 @@ class Inject(WithSpecDirs):
         return 0
 
     def _compiled(self) -> Snapshot:
-        """Compile for this call alone: what has no absolute path is kept nowhere."""
-        values = self.settings()
-        values[snapshot.SPEC_DIRS] = self.spec_dirs()
-        known = snapshot.settings("")
-        known.settings = values
-        return snapshot.registry(known)
+        """Return a snapshot for this call: without an absolute path it is not stored."""
+        settings = self.settings()
+        settings[snapshot.SPEC_DIRS] = self.spec_dirs()
+        compiled = snapshot.settings("")
+        compiled.settings = settings
+        return snapshot.registry(compiled)
 
 
-def _inject(devices: tuple[str, ...], spec: Document, known: Snapshot, path: str) -> Document:
-    """Return the spec that the low-level runtime would be given."""
+def _inject(devices: tuple[str, ...], spec: Document, compiled: Snapshot, path: str) -> Document:
+    """Return the config.json that the low-level runtime would get."""
     edited = copy.deepcopy(spec)
-    names = request.qualify(devices, known.settings[request.DEFAULT_KIND])
-    sources = specs.sources(names, known)
+    names = request.qualify(devices, compiled.settings[request.DEFAULT_KIND])
+    sources = specs.sources(names, compiled)
     edit.remove_hooks(edited, start.HOOKS, path)
     for source in sources:
         specs.fill_nodes(source.edits, source.origin)
@@ -116,7 +113,7 @@ def _text(spec: Document) -> str:
 
 
 def _mode(path: str) -> int:
-    """Keep the mode of a file that is replaced: a config.json may hold secrets."""
+    """Return the mode of a file that is replaced: a config.json may contain secrets."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi list: the devices that the CDI specs of this host describe.  Ring: elsewhere."""
+"""nvidia-ctk cdi list: the devices in the CDI specs of this host."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
 
 
 class List(WithSpecDirs):
-    """List the devices that containers can ask for by name."""
+    """List the devices that containers can request by qualified names."""
 
     def main(self) -> int:
-        """Print the names on stdout; what is wrong with specs goes to stderr."""
-        found = registry.read(self.spec_dirs())
-        for error in found.errors:
+        """Print the names on stdout, and errors of specs on stderr."""
+        specs = registry.read(self.spec_dirs())
+        for error in specs.errors:
             self.warn(error)
-        self.tell(f"found {len(found.devices)} CDI devices")
-        for name in sorted(found.devices):
+        self.tell(f"found {len(specs.devices)} CDI devices")
+        for name in sorted(specs.devices):
             print(name)
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi refresh: the CDI spec of this machine, written anew where it has changed."""
+"""nvidia-ctk cdi refresh: update the CDI spec of this machine."""
 
 from __future__ import annotations
 
@@ -15,68 +15,68 @@ from typing import Any
 from plumbum import cli
 
 from nvidia_runtime.cdi import spec as cdi_spec
-from nvidia_runtime.cli import environment_file
-from nvidia_runtime.cli.cdi.generate import Generate, is_spec_dir
+from nvidia_runtime.cli import environment_file, files
+from nvidia_runtime.cli.cdi.generate import Generate, by_file, is_in_spec_dir
 from nvidia_runtime.compile import written
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.generate import changes as refresh
-from nvidia_runtime.generate import coherence, machine, output
+from nvidia_runtime.generate import changes, coherence, machine, output
 from nvidia_runtime.generate.options import Generated, Options
 from nvidia_runtime.host import platform
-from nvidia_runtime.store import files
+from nvidia_runtime.store.files import loaded_driver, state_folder
 
 DEFAULT = "/var/run/cdi/nvidia.yaml"
-# Exit codes; 1 is an error, as everywhere.  69 and 75 are EX_UNAVAILABLE and EX_TEMPFAIL.
+# Exit codes besides 0 and 1; 69 and 75 are EX_UNAVAILABLE and EX_TEMPFAIL of sysexits.h.
 KEPT, NO_DRIVER, BUSY = 2, 69, 75
 LOCK = "refresh.lock"
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 60.0  # seconds
 
 
 class Refresh(Generate):
-    """Write the CDI spec of this machine where it has changed, and say what did.
+    """Update the CDI spec of this machine if the machine has changed, and list the changes.
 
-    A result that lacks a GPU which is sick never replaces a complete one.  Exit codes: 0, the file
-    is up to date; 2, it was kept; 69, no driver is loaded; 75, another refresh took too long.
+    A spec without a GPU that fails never replaces one with it.
+
+    Exit codes: 0, the file is up to date; 2, it was kept because a GPU fails; 69, no driver is
+    loaded; 75, another refresh took too long.
     """
 
-    dry_run = cli.Flag(["--dry-run"], help="only say what would change")
-    as_json = cli.Flag(["--json"], help="say it as JSON, with the files that were looked at")
+    dry_run = cli.Flag(["--dry-run"], help="print the changes, and write nothing")
+    as_json = cli.Flag(["--json"], help="print the result as JSON, with the files it depends on")
     prune = cli.Flag(["--prune"], help="remove the file if no driver is loaded")
-    # Read by environment_file, before the others; here for --help.
+    # Only for --help: environment_file reads it before plumbum reads the flags.
     _environment = cli.SwitchAttr(
-        [environment_file.FLAG], str, environment_file.PATH, help="settings, as the units have them"
+        [environment_file.FLAG], str, environment_file.PATH, help="the settings of the systemd unit"
     )
 
     def _parse_args(self, argv: list[str]) -> Any:
         return super()._parse_args(environment_file.apply(argv))
 
     def main(self) -> int:
-        """Generate, compare, and write if it is another."""
+        """Generate the spec, compare it with the file, and write it if it differs."""
         self.output = self.output or DEFAULT
         options = self.options()
-        path = output.name_file(os.path.abspath(self.output), self._form())
+        path = output.name_file(os.path.abspath(self.output), self._form() or output.FORMATS[0])
         if _is_without_driver(options):
             return self._without_driver(path)
         with _lock(is_needed=not self.dry_run):
             try:
-                made = machine.generate(options)
+                generated = machine.generate(options)
             except NvidiaRuntimeError:
                 if os.path.exists(path):
                     self.tell(f"{path} is left as it was")
                 raise
-            self._report(made)
-            return self._settle(made, options, path)
+            self._report(generated)
+            return self._update(generated, options, path)
 
-    def _settle(self, made: Generated, options: Options, path: str) -> int:
-        specs = coherence.split(made.spec, options)
+    def _update(self, generated: Generated, options: Options, path: str) -> int:
+        specs = coherence.split(generated.spec, options)
         old, old_data = self._read(path)
-        if lost := refresh.lost_devices(old, specs[""], made.problems):
-            reason = "; ".join(dict.fromkeys(made.problems[name] for name in lost))
-            self._say("kept", path, [f"it has {', '.join(lost)}, and now: {reason}"], made)
+        if lost := changes.lost_devices(old, specs[""], generated.problems):
+            reason = "; ".join(dict.fromkeys(generated.problems[name] for name in lost))
+            self._say("kept", path, [f"it has {', '.join(lost)}, and now: {reason}"], generated)
             return KEPT
-        changes = refresh.differences(old, specs[""])
         is_written = False
-        for name, spec in _files(specs, path).items():
+        for name, spec in by_file(specs, path).items():
             data = output.encode(spec, name)
             before, before_data = (old, old_data) if name == path else self._read(name)
             is_same = before == cdi_spec.parse(data, name)
@@ -86,7 +86,8 @@ class Refresh(Generate):
                 self._remember(name, before_data if is_same else data, options, specs)
             is_written |= not is_same
         verb = "would be written" if self.dry_run else "written"
-        self._say(verb if is_written else "unchanged", path, changes, made)
+        state = verb if is_written else "unchanged"
+        self._say(state, path, changes.differences(old, specs[""]), generated)
         return 0
 
     def _without_driver(self, path: str) -> int:
@@ -101,23 +102,13 @@ class Refresh(Generate):
         self._say(state, path, [f"no NVIDIA driver is loaded{hint}"])
         return NO_DRIVER
 
-    def _form(self) -> str:
-        form = self.format.lower() or "yaml"
-        if form not in output.FORMATS:
-            what = f"unknown format {self.format!r}"
-            raise NvidiaRuntimeError(what, hint=f"formats are {' and '.join(output.FORMATS)}")
-        return form
-
-    def _read(self, path: str) -> tuple[refresh.Spec | None, bytes]:
-        """Read a spec that is to be replaced; one that is broken is none."""
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-            return cdi_spec.parse(data, path), data
-        except FileNotFoundError:
+    def _read(self, path: str) -> tuple[changes.Spec | None, bytes]:
+        """Read the spec that is to be updated; an invalid one is replaced."""
+        if not os.path.exists(path):
             return None, b""
-        except OSError as error:
-            raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
+        data = files.read(path)
+        try:
+            return cdi_spec.parse(data, path), data
         except NvidiaRuntimeError as error:
             self.warn(f"{error}; it is replaced")
             return None, b""
@@ -125,24 +116,25 @@ class Refresh(Generate):
     def _remember(
         self, name: str, data: bytes, options: Options, specs: dict[str, coherence.Spec]
     ) -> None:
-        """Note that the file is ours, unless that is known."""
+        """Remember that the file is ours, unless that is known."""
         is_known = written.recall(name, hashlib.sha256(data).hexdigest())
-        if len(specs) == 1 and not is_known and is_spec_dir(os.path.dirname(name)):
+        if len(specs) == 1 and not is_known and is_in_spec_dir(name):
             written.remember(name, data, options)
 
     def _say(
-        self, state: str, path: str, changes: list[str], made: Generated | None = None
+        self, state: str, path: str, differences: list[str], generated: Generated | None = None
     ) -> None:
         if not self.as_json:
-            print(f"{path} {state}", *[f"  {change}" for change in changes], sep="\n")
+            print(f"{path} {state}", *[f"  {difference}" for difference in differences], sep="\n")
             return
+        details = f": {'; '.join(differences)}" if differences else ""
         document = {
             "path": path,
             "state": state,
-            "changes": changes,
-            "problems": made.problems if made else {},
-            "summary": ": ".join([f"{path} {state}", *(["; ".join(changes)] if changes else [])]),
-            "watched": _watched(made) if made else [],
+            "changes": differences,
+            "problems": generated.problems if generated else {},
+            "summary": f"{path} {state}{details}",
+            "watched": _watched(generated) if generated else [],
         }
         print(json.dumps(document))
 
@@ -155,37 +147,28 @@ def _remove(path: str) -> None:
 
 
 def _is_without_driver(options: Options) -> bool:
-    """Whether this machine has GPUs of no kind whose driver could be described."""
-    found = machine.look(options)
+    """Whether this machine has no driver of any kind."""
     root = options.driver_root.rstrip("/")
     return (
-        not files.loaded_driver(found.kernel_root)
+        not loaded_driver(machine.look(options).kernel_root)
         and not platform.is_soc(root)
         and not platform.is_wsl(root)
     )
 
 
-def _files(specs: dict[str, coherence.Spec], path: str) -> dict[str, coherence.Spec]:
-    """Return the files to write: beside the first, one for each kind of GPU."""
-    stem, _, extension = path.rpartition(".")
-    return {
-        f"{stem}.{suffix}.{extension}" if suffix else path: spec for suffix, spec in specs.items()
-    }
-
-
-def _watched(made: Generated) -> list[str]:
-    """List the files and folders whose change can change the spec."""
-    edits = [made.spec.get("containerEdits", {})]
-    edits += [device.get("containerEdits", {}) for device in made.spec["devices"]]
-    mounts = [mount["hostPath"] for each in edits for mount in each.get("mounts", ())]
-    files = [path for path in mounts if not os.path.isdir(path)]
-    return list(dict.fromkeys([*made.watched, *files]))
+def _watched(generated: Generated) -> list[str]:
+    """Return the files and folders that the spec depends on."""
+    parts = [generated.spec, *generated.spec["devices"]]
+    edits = [part.get("containerEdits", {}) for part in parts]
+    paths = [mount["hostPath"] for edit in edits for mount in edit.get("mounts", ())]
+    mounted = [path for path in paths if not os.path.isdir(path)]
+    return list(dict.fromkeys([*generated.watched, *mounted]))
 
 
 @contextmanager
 def _lock(*, is_needed: bool) -> Iterator[None]:
-    """Let nobody else refresh meanwhile; where no lock can be, the file is whole anyway."""
-    folder = files.state_folder(make=True) if is_needed else ""
+    """Exclude other refreshes; without a state folder, files are still replaced as a whole."""
+    folder = state_folder(make=True) if is_needed else ""
     if not folder:
         yield
         return
@@ -199,7 +182,7 @@ def _lock(*, is_needed: bool) -> Iterator[None]:
         while not _try_lock(descriptor):
             if time.monotonic() > until:
                 what = f"another refresh has taken more than {LONGEST_WAIT:g} s"
-                hint = f"'fuser -v {path}' names it"
+                hint = f"'fuser -v {path}' shows it"
                 raise NvidiaRuntimeError(what, path, hint=hint, exit_code=BUSY)
             time.sleep(0.1)
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi transform: a CDI spec for another place.  Ring: elsewhere."""
+"""nvidia-ctk cdi transform root: a CDI spec with other paths."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from nvidia_runtime.cli import files
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-# A string that no reader of YAML, of whichever version, takes for anything else.
+# A text that every version of YAML reads as a string.
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/_.+=-]*")
 WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
 class Root(Command):
-    """Move the paths of a CDI spec from one root folder below another."""
+    """Replace the root of the paths in a CDI spec."""
 
-    old = cli.SwitchAttr(["--from"], str, "", help="the root that the paths have; empty is /")
-    new = cli.SwitchAttr(["--to"], str, "", help="the root that they get; empty is /")
+    old = cli.SwitchAttr(["--from"], str, "", help="the root of the paths; empty means /")
+    new = cli.SwitchAttr(["--to"], str, "", help="their new root; empty means /")
     relative_to = cli.SwitchAttr(
-        ["--relative-to"], str, "host", help="whose paths to move, host or container"
+        ["--relative-to"], str, "host", help="which paths to change, host or container"
     )
     input = cli.SwitchAttr(["--input"], str, files.STDIN, help="the CDI spec, - is stdin")
     output = cli.SwitchAttr(
         ["--output"],
         str,
         "",
-        help="the file to write, .json or .yaml; else stdout",
+        help="the file to write, .json or .yaml; default: stdout",
     )
 
     def main(self) -> int:
-        """Print the new spec, or write it."""
+        """Print the new spec, or write it to a file."""
         if self.relative_to not in transform.RELATIVE_TO:
             what = f"invalid --relative-to value: {self.relative_to!r}"
             raise NvidiaRuntimeError(what, hint="it is 'host' or 'container'")
@@ -48,7 +48,7 @@ class Root(Command):
         moved = transform.root(spec, self.old, self.new, self.relative_to)
         if moved["cdiVersion"] != spec["cdiVersion"]:
             change = f"from {spec['cdiVersion']} to {moved['cdiVersion']}"
-            self.tell(f"raised cdiVersion {change}, which has hostPath in device nodes")
+            self.tell(f"raised cdiVersion {change}, for hostPath in device nodes")
         if self.output:
             path = _named(self.output)
             files.write(path, _text(moved, path).encode())
@@ -58,7 +58,7 @@ class Root(Command):
 
 
 def _named(path: str) -> str:
-    """Return the name of the file to write: one that says no format gets that of YAML."""
+    """Return the name of the file to write, with .yaml unless it shows the format."""
     is_special = os.path.exists(path) and not os.path.isfile(path)
     return path if is_special or path.endswith((".json", ".yaml", ".yml")) else f"{path}.yaml"
 
@@ -70,10 +70,10 @@ def _text(spec: cdi_spec.Spec, path: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's, with quotes where readers of another YAML than PyYAML's need them."""
+    """PyYAML's dumper, with quotes that readers of other YAML versions need."""
 
     def ignore_aliases(self, _data: Any) -> bool:
-        """Write everything out: what is the same twice may be edited apart."""
+        """Write equal values in full each time, so that they can be edited separately."""
         return True
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk cdi watch: a small service that keeps the CDI spec of this machine up to date."""
+"""nvidia-ctk cdi watch: a service that keeps the CDI spec of this machine up to date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from plumbum import cli
 
 from nvidia_runtime.cli import environment_file
-from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.watch import service, signs, uevents
 
@@ -19,9 +19,9 @@ DEFAULTS = service.Timing()
 
 
 class Watch(Command):
-    """Refresh the machine's CDI spec whenever its GPUs change, until SIGTERM; SIGHUP: now.
+    """Refresh the CDI spec of this machine whenever its GPUs change.
 
-    What follows -- is given to 'nvidia-ctk cdi refresh'.
+    SIGTERM ends it, SIGHUP refreshes at once.  'nvidia-ctk cdi refresh' gets the flags after --.
     """
 
     driver_root = cli.SwitchAttr(
@@ -29,27 +29,27 @@ class Watch(Command):
         str,
         "",
         envname="NVIDIA_CTK_DRIVER_ROOT",
-        help="where the driver is installed; for 'cdi refresh', too",
+        help="the root of the driver installation, also for 'cdi refresh'",
     )
     interval = cli.SwitchAttr(
         "--interval",
         float,
         DEFAULTS.interval,
-        help="seconds between two looks at what sends no uevent: MIG, IMEX, sockets, libraries",
+        help="seconds between two checks of what sends no uevent: MIG, IMEX, sockets, libraries",
     )
     settle = cli.SwitchAttr(
         "--settle",
         float,
         DEFAULTS.quiet,
-        help="seconds without a change before a refresh; ten times as long at most",
+        help="seconds without a change before a refresh; it waits at most ten times as long",
     )
     patience = cli.SwitchAttr(
         "--patience", float, DEFAULTS.patience, help="seconds that one refresh may take"
     )
 
-    # Read by environment_file, before the others; here for --help.  The refreshes inherit them.
+    # Only for --help: environment_file reads it before plumbum reads the flags.
     _environment = cli.SwitchAttr(
-        [environment_file.FLAG], str, environment_file.PATH, help="settings, as the units have them"
+        [environment_file.FLAG], str, environment_file.PATH, help="the settings of the systemd unit"
     )
 
     def _parse_args(self, argv: list[str]) -> Any:
@@ -58,10 +58,9 @@ class Watch(Command):
     USAGE = "    {progname} [SWITCHES] [-- SWITCHES OF REFRESH]\n"
 
     def main(self, *words: str) -> int:
-        """Watch until told to stop."""
+        """Watch until SIGTERM."""
         for flag in ("interval", "settle", "patience"):
-            if not 0.01 <= getattr(self, flag) <= 86400:
-                raise NvidiaRuntimeError(f"--{flag} must be from 0.01 to 86400 seconds")
+            check_seconds(f"--{flag}", getattr(self, flag))
         timing = service.Timing(
             interval=self.interval,
             quiet=self.settle,
@@ -79,10 +78,10 @@ class Watch(Command):
         return 0
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        """Return the words that refresh, as this program was called."""
+        """Return the command line of a refresh, with the flags of this call."""
         root_app = self.root_app
         config = str(getattr(root_app, "config", ""))
-        asked = [
+        flags = [
             *(["-I"] if sys.flags.isolated else []),
             *("-c", PROGRAM),
             *(["--debug"] if getattr(root_app, "debugging", False) else []),
@@ -90,11 +89,11 @@ class Watch(Command):
             *([f"--config={config}"] if config else []),
         ]
         root = [f"--driver-root={self.driver_root}"] if self.driver_root else []
-        return [sys.executable, *asked, "cdi", "refresh", "--json", *root, *words]
+        return [sys.executable, *flags, "cdi", "refresh", "--json", *root, *words]
 
     def _listener(self) -> uevents.Listener | None:
         try:
             return uevents.Listener()
         except NvidiaRuntimeError as error:
-            self.warn(f"{error}: only what is looked at every {self.interval:g} s is noticed")
+            self.warn(f"{error}: changes are noticed every {self.interval:g} s only")
             return None

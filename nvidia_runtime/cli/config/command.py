@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk config: print config.toml, change it, write a first one.  Ring: elsewhere."""
+"""nvidia-ctk config: print config.toml, change it, or write a new one."""
 
 from __future__ import annotations
 
@@ -7,75 +7,64 @@ import os
 
 from plumbum import cli
 
-from nvidia_runtime.cli.command import Command, Group
-from nvidia_runtime.cli.config.file import FLAGS, file_path
+from nvidia_runtime.cli.command import Command, Configured, Group
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 SEPARATOR = ":"
 
 
-class Config(Group):
-    """Print config.toml, or change it; what it does not set is shown as comments."""
+class Config(Group, Configured):
+    """Print config.toml, or change it; common settings that it leaves out become comments."""
 
-    file = cli.SwitchAttr(
-        FLAGS, str, "", help="the config.toml; by default the one the runtime reads"
-    )
-    settings = cli.SwitchAttr(
-        ["--set"], str, list=True, help="KEY=VALUE, or KEY for true; may be repeated"
-    )
+    assignments = cli.SwitchAttr(["--set"], str, list=True, help="KEY=VALUE, or KEY for true")
     separator = cli.SwitchAttr(
         ["--set-list-separator"],
         str,
         SEPARATOR,
-        help="what separates the elements of a list in --set; without it a comma does too",
+        help="the separator of list elements in --set; if it is a colon, so is a comma",
     )
     in_place = cli.Flag(["-i", "--in-place"], help="change the file itself")
-    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; else stdout")
+    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; default: stdout")
 
     def main(self) -> int:
         """Print the file with its changes, or write it."""
         if self.nested_command:
             return 0
         if self.in_place and self.output:
-            what = "--in-place and --output are two places to write to"
-            raise NvidiaRuntimeError(what, hint="leave one of them out")
+            what = "--in-place and --output cannot be used together"
+            raise NvidiaRuntimeError(what, hint="leave out one of them")
         if not self.separator:
             raise NvidiaRuntimeError("--set-list-separator must not be empty")
-        from nvidia_runtime.cli.config import (
-            edit as config_edit,  # TOML, which the help of nvidia-ctk spares
-        )
+        from nvidia_runtime.cli.config import revision  # TOML, which 'nvidia-ctk --help' spares
 
-        path = file_path(self.file, self)
-        edit = config_edit.change(path, self.settings, self.separator)
-        if not edit.was_there:
-            self.debug(f"there is no {path}: defaults")
-        for warning in edit.warnings:
+        path = self.config_path(must_exist=False)
+        revised = revision.revise(path, self.assignments, self.separator)
+        for warning in revised.warnings:
             self.warn(warning)
         target = path if self.in_place else self.output
         if not target:
-            print(edit.text, end="")
-        elif not (self.in_place and edit.was_there and edit.text == edit.source):
-            config_edit.save(target, edit.text)
+            print(revised.after, end="")
+        elif not self.in_place or revised.before != revised.after:
+            revision.save(target, revised.after)
         return 0
 
 
 class Default(Command):
-    """Print the config.toml to begin with."""
+    """Print a new config.toml."""
 
-    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; else stdout")
+    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; default: stdout")
 
     def main(self) -> int:
-        """Print it, or write it into a folder that exists."""
-        from nvidia_runtime.cli.config import edit as config_edit  # as above
+        """Print it, or write it into an existing folder."""
+        from nvidia_runtime.cli.config import revision, toml_text  # as above
 
-        text = config_edit.default()
         folder = os.path.dirname(self.output) or "."
         if not self.output:
-            print(text, end="")
+            print(toml_text.default(), end="")
         elif not os.path.isdir(folder):
             raise NvidiaRuntimeError("there is no such folder", where=folder)
         else:
-            config_edit.save(self.output, text)
+            revision.save(self.output, toml_text.default())
         return 0
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk config explain: every setting, what it means, what it is and where that comes from.
+"""nvidia-ctk config explain: the meaning of each setting, its value, and where that is set.
 
-The words are those of the schema.  Ring: elsewhere.
+The schema describes the settings.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import textwrap
 from collections.abc import Iterator
@@ -16,9 +15,8 @@ from typing import Any
 from plumbum import cli
 
 from nvidia_runtime import schemas
-from nvidia_runtime.cli.command import Command
-from nvidia_runtime.cli.config import text as config_text
-from nvidia_runtime.cli.config.file import FLAGS, file_path
+from nvidia_runtime.cli.command import Configured, suggestion
+from nvidia_runtime.cli.config import toml_text
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -32,8 +30,8 @@ WIDTH = 78
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """A setting as people ask for it; ``file`` is "" where the default holds."""
+class Explanation:
+    """What there is to say about a setting; ``file`` is "" if the default applies."""
 
     key: str
     type: str
@@ -45,12 +43,9 @@ class Setting:
     examples: tuple[Any, ...]
 
 
-class Explain(Command):
-    """Say what settings mean, which values they have and from where: all, a table's, or one."""
+class Explain(Configured):
+    """Explain all settings, those of a table, or one: their meaning, value and origin."""
 
-    file = cli.SwitchAttr(
-        FLAGS, str, "", help="the config.toml; by default the one the runtime reads"
-    )
     format = cli.SwitchAttr(
         ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
     )
@@ -58,71 +53,70 @@ class Explain(Command):
     USAGE = "    {progname} [SWITCHES] [KEY]\n"
 
     def main(self, key: str = "") -> int:
-        """Print the settings, the toolkit's order being that of the schema."""
-        file = self.file or str(getattr(self.parent, "file", ""))
-        known = asked(settings(file_path(file, self), self), key)
+        """Print the explanations in the order of the schema."""
+        path = self.config_path(must_exist=False)
+        document = _read(path)
+        values, warnings = config.check(document, path)
+        for warning in warnings:
+            self.warn(warning)
+        explanations = select(explain(document, values, path), key)
         if self.format == "json":
-            print(json.dumps([asdict(each) for each in known], indent=2))
+            print(json.dumps([asdict(explanation) for explanation in explanations], indent=2))
         else:
-            print("\n\n".join(map(text, known)))
+            print("\n\n".join(map(text, explanations)))
         return 0
 
 
-def settings(path: str, command: Command) -> list[Setting]:
-    """List all settings with the values of a config.toml, which need not exist."""
-    defaults, _ = config.check({}, path)
-    values, document = defaults, {}
+def _read(path: str) -> dict[str, Any]:
     try:
-        document = config.decode(config.read(path), path)
+        return config.decode(config.read(path), path)
     except FileNotFoundError:
-        command.debug(f"there is no {path}: defaults")
-    else:
-        values, warnings = config.check(document, path)
-        for warning in warnings:
-            command.warn(warning)
+        return {}
+
+
+def explain(document: dict[str, Any], values: config.Settings, path: str) -> list[Explanation]:
+    """Return an explanation of every setting, for a config.toml with these values."""
+    defaults, _ = config.check({}, path)
     return [
-        Setting(
+        Explanation(
             key=key,
             type=TYPES[schema["type"]],
             default=defaults[key],
             value=values[key],
-            file=path if config_text.has(document, key) else "",
+            file=path if toml_text.has(document, key) else "",
             meaning=schema["description"],
             choices=tuple(schema.get("enum", ())),
             examples=tuple(schema.get("examples", ())),
         )
-        for key, schema in described(schemas.schema("config"))
+        for key, schema in settings(schemas.schema("config"))
     ]
 
 
-def described(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return every setting of the schema by its full name."""
+def settings(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return the full name and the schema of every setting in the schema of a table."""
     for name, schema in table["properties"].items():
         if "properties" in schema:
-            yield from described(schema, f"{prefix}{name}.")
+            yield from settings(schema, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", schema
 
 
-def asked(known: list[Setting], key: str) -> list[Setting]:
-    """Choose a setting by its name or the end of it, or the settings of a table; "" is all."""
-    ways = (
-        [each for each in known if each.key == key or not key],
-        [each for each in known if each.key.startswith(f"{key}.")],
-        [each for each in known if each.key.endswith(f".{key}")],
+def select(explanations: list[Explanation], key: str) -> list[Explanation]:
+    """Select a setting by its name or the end of it, or the settings of a table; "" is all."""
+    selections = (
+        [setting for setting in explanations if setting.key == key or not key],
+        [setting for setting in explanations if setting.key.startswith(f"{key}.")],
+        [setting for setting in explanations if setting.key.endswith(f".{key}")],
     )
-    found = next(filter(None, ways), [])
-    if not found:
-        names = [each.key for each in known]
-        near = difflib.get_close_matches(key, names, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        hint += "'nvidia-ctk config explain' lists all of them"
-        raise NvidiaRuntimeError(f"unknown setting {key!r}", hint=hint)
-    return found
+    if selection := next(filter(None, selections), None):
+        return selection
+    hint = suggestion(key, [setting.key for setting in explanations])
+    hint += "'nvidia-ctk config explain' lists all of them"
+    raise NvidiaRuntimeError(f"unknown setting {key!r}", hint=hint)
 
 
-def text(setting: Setting) -> str:
-    """Return a setting as people read it; a value is written as in the file."""
+def text(setting: Explanation) -> str:
+    """Return an explanation as text, with values as config.toml has them."""
     lines = [
         f"{setting.key} = {json.dumps(setting.value)}",
         textwrap.indent(textwrap.fill(setting.meaning, WIDTH, break_on_hyphens=False), "  "),
@@ -133,13 +127,13 @@ def text(setting: Setting) -> str:
     return "\n".join(lines)
 
 
-def _values(setting: Setting) -> str:
+def _values(setting: Explanation) -> str:
     if setting.choices:
         return f", one of {', '.join(setting.choices)}"
     if not setting.examples:
         return ""
-    several = [each for example in setting.examples for each in _as_list(example)]
-    return f", such as {', '.join(several)}"
+    values = [value for example in setting.examples for value in _as_list(example)]
+    return f", such as {', '.join(values)}"
 
 
 def _as_list(example: Any) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk runtime configure: tell an engine of our programs.  Ring: elsewhere."""
+"""nvidia-ctk runtime configure: tell an engine of our programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from plumbum import cli
 
 from nvidia_runtime.cli import files, oci_hook
 from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
-from nvidia_runtime.engines import apply, undo, write
-from nvidia_runtime.engines.wanted import PROGRAM
+from nvidia_runtime.engines import apply, write
+from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
@@ -75,55 +75,58 @@ class Configure(EngineCommand):
             return self._write_hook()
         self.check()
         self._check_source()
-        engine = self.found()
-        if self.advised(engine):
+        daemon = self.daemon()
+        if self.advise(daemon):
             return 0
-        self._check_flags(engine)
-        ask = replace(
-            self.wanted(engine, self.program),
+        self._check_flags(daemon)
+        engine = self.engine
+        intent = replace(
+            self.intent(daemon, self.program),
             is_default=self.is_default,
             cdi=self.cdi,
-            by_command=self.source == COMMAND and self.engine in ("containerd", "crio"),
+            by_command=self.source == COMMAND and engine.prints_configuration,
         )
-        configure = undo.ENGINES[self.engine].configure
         if self.is_dry:
-            self.show(configure(ask))
+            self.show(engine.configure(intent))
             return 0
-        with write.locked(ask.config):
-            plan = configure(ask)
-            written = apply.configure(self.engine, ask, plan, self.warn)
-        self._check_program(ask.program)
-        self.report(plan, written, engine)
+        with write.locked(intent.config):
+            plan = engine.configure(intent)
+            written = apply.configure(engine, intent, plan, self.warn)
+        self._check_program(intent.program)
+        self.report(plan, written, daemon)
         return 0
 
-    def _check_flags(self, engine: Running | None) -> None:
+    def _check_flags(self, daemon: Running | None) -> None:
         """Refuse what would keep the daemon from starting: a setting by flag and by file."""
-        if engine and engine.flags and self.is_default:
-            what = f"{self.engine} is started with {engine.flags[0]}, and does not start again when"
-            hint = "take the flag out of its service first: 'systemctl edit --full docker'"
-            raise NvidiaRuntimeError(f"{what} its file says the same", hint=hint)
+        if daemon and daemon.flags and self.is_default:
+            what = f"{self.runtime} is started with {daemon.flags[0]}, and does not start again"
+            hint = "take the flag out of its service first: 'systemctl edit --full"
+            raise NvidiaRuntimeError(
+                f"{what} when its file says the same", hint=f"{hint} {self.runtime}'"
+            )
 
     def _check_program(self, program: str) -> None:
         """Warn of a runtime that is not here, and name one that is; engines may look elsewhere."""
         if shutil.which(program):
             return
         own = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), PROGRAM)
-        known = f"; --nvidia-runtime-path={own} is" if os.path.exists(own) else ""
-        self.warn(f"{program} is not on this machine{known}")
+        other = f"; --nvidia-runtime-path={own} is" if os.path.exists(own) else ""
+        self.warn(f"{program} is not on this machine{other}")
 
     def _check_source(self) -> None:
         if self.mode not in FILE_MODES:
-            self.warn(f"{self.engine} has no --config-mode={self.mode}; its files are edited")
+            self.warn(f"{self.runtime} has no --config-mode={self.mode}; its files are edited")
         if not self.name:
             raise NvidiaRuntimeError("invalid --nvidia-runtime-name: ''")
         if self.source not in (FILE, COMMAND):
             what = f"invalid --config-source: {self.source!r}"
             raise NvidiaRuntimeError(what, hint=f"it is '{FILE}' or '{COMMAND}'")
-        if self.engine in ("docker", "podman"):
-            if self.source == COMMAND:
-                self.warn(f"{self.engine} cannot be asked for its configuration; files are read")
-            if self.engine_program and self.engine == "docker":
-                self.warn("--executable-path only judges the result: docker's file says it all")
+        if self.source == COMMAND and not self.engine.prints_configuration:
+            self.warn(f"{self.runtime} cannot be asked for its configuration; files are read")
+        if self.engine_program and not self.engine.drop_in:
+            self.warn(
+                f"--executable-path only judges the result: {self.runtime}'s file says it all"
+            )
 
     def _write_hook(self) -> int:
         self.warn("hook files are a way of the past; the runtime needs none")

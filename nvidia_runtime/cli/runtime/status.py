@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk runtime status: which engines are here, and what their files say of us.
-
-Ring: elsewhere.
-"""
+"""nvidia-ctk runtime status: which engines are here, and what their files say of us."""
 
 from __future__ import annotations
 
@@ -13,31 +10,18 @@ from dataclasses import asdict, dataclass
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import containerd, crio, docker, podman, profiles, running
+from nvidia_runtime.engines import running, supported
+from nvidia_runtime.engines.engine import Engine, Summary
 from nvidia_runtime.engines.running import Running
-from nvidia_runtime.engines.wanted import Found
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-DESCRIBE = {
-    "docker": docker.describe,
-    "containerd": containerd.describe,
-    "crio": crio.describe,
-    "podman": podman.describe,
-}
-# The first versions that know CDI, and those that have it on where their file is silent.
-CDI = {
-    "docker": ((25,), (28, 2)),
-    "containerd": ((1, 7), (2,)),
-    "crio": ((1, 23), (1, 23)),
-    "podman": ((4, 1), (4, 1)),
-}
 HEAD = ("engine", "runs", "version", "our runtimes", "default runtime", "CDI", "file")
 NONE = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """An engine as people ask for it; ``cdi`` is None where its version is not known.
+    """An engine as it is shown; ``cdi`` is None where its version is not known.
 
     ``problem`` is why its files could not be read, ``notes`` what else to know.
     """
@@ -65,9 +49,9 @@ class Show(Command):
 
     engine = cli.SwitchAttr(
         ["--runtime"],
-        cli.Set(*profiles.ENGINES, case_sensitive=True),
+        cli.Set(*supported.ENGINES, case_sensitive=True),
         "",
-        help="only this engine: docker, containerd, crio or podman",
+        help=f"only this engine: {supported.NAMES}",
     )
     format = cli.SwitchAttr(
         ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
@@ -75,68 +59,65 @@ class Show(Command):
 
     def main(self) -> int:
         """Print a table, or JSON."""
-        engines = (str(self.engine),) if self.engine else profiles.ENGINES
-        known = [each for engine in engines for each in of(engine)]
+        names = [str(self.engine)] if self.engine else supported.ENGINES
+        statuses = [status for name in names for status in of(supported.ENGINES[name])]
         if self.format == "json":
-            print(json.dumps([asdict(each) for each in known], indent=2))
+            print(json.dumps([asdict(status) for status in statuses], indent=2))
             return 0
-        print("\n".join(table(known)))
-        for each in known:
-            for said in (each.problem, *each.notes):
-                if said:
-                    print(f"\n{_name(each)}: {said}")
+        print("\n".join(table(statuses)))
+        for status in statuses:
+            for message in filter(None, (status.problem, *status.notes)):
+                print(f"\n{_name(status)}: {message}")
         return 0
 
 
-def of(engine: str) -> list[Status]:
+def of(engine: Engine) -> list[Status]:
     """Describe each that runs of an engine, since there may be two, or what is installed of it."""
-    found = running.all_of(engine)
-    return [status(each) for each in found] or [
-        Status(engine=engine, installed=False, running=False)
+    return list(map(describe, running.all_of(engine))) or [
+        Status(engine=engine.name, installed=False, running=False)
     ]
 
 
-def status(engine: Running) -> Status:
+def describe(daemon: Running) -> Status:
     """Describe an engine; a file that cannot be read is a part of the description."""
-    found, problem = Found(), engine.elsewhere
+    summary, problem = Summary(), daemon.elsewhere
     if not problem:
         try:
-            found = DESCRIBE[engine.engine](engine.config)
+            summary = daemon.engine.describe(daemon.config)
         except NvidiaRuntimeError as error:
             problem = str(error)
     return Status(
-        engine=engine.engine,
+        engine=daemon.engine.name,
         installed=True,
-        running=engine.pid != 0,
-        pid=engine.pid,
-        version=".".join(map(str, engine.version)),
-        executable=engine.executable,
-        socket=engine.socket,
-        profile=engine.profile,
-        file=engine.config,
-        file_exists=os.path.exists(engine.config) and not engine.elsewhere,
-        runtimes=found.runtimes,
-        default_runtime=found.default,
-        is_default=found.is_default,
-        cdi=has_cdi(engine, found.cdi),
+        running=daemon.pid != 0,
+        pid=daemon.pid,
+        version=".".join(map(str, daemon.version)),
+        executable=daemon.executable,
+        socket=daemon.socket,
+        profile=daemon.profile.name,
+        file=daemon.config,
+        file_exists=os.path.exists(daemon.config) and not daemon.elsewhere,
+        runtimes=summary.runtimes,
+        default_runtime=summary.default,
+        is_default=summary.is_default,
+        cdi=has_cdi(daemon, summary.cdi),
         problem=problem,
-        notes=tuple(filter(None, (engine.advice, engine.note))),
+        notes=tuple(filter(None, (daemon.profile.advice, daemon.profile.note))),
     )
 
 
-def has_cdi(engine: Running, said: bool | None) -> bool | None:
+def has_cdi(daemon: Running, setting: bool | None) -> bool | None:
     """Whether an engine injects CDI devices itself; None where its version is not known."""
-    if not engine.version:
-        return said
-    first, default = CDI[engine.engine]
-    if engine.version < first:
+    if not daemon.version:
+        return setting
+    if daemon.version < daemon.engine.cdi_versions[0][0]:
         return False
-    return engine.version >= default if said is None else said
+    return daemon.version >= daemon.engine.cdi_by_default if setting is None else setting
 
 
-def table(known: list[Status]) -> list[str]:
-    """Lay out what is known as lines of a table."""
-    rows = [HEAD, *map(_row, known)]
+def table(statuses: list[Status]) -> list[str]:
+    """Lay out engines as lines of a table."""
+    rows = [HEAD, *map(_row, statuses)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -144,22 +125,22 @@ def table(known: list[Status]) -> list[str]:
     ]
 
 
-def _row(each: Status) -> tuple[str, ...]:
-    if not each.installed:
-        return (_name(each), "not installed", *[NONE] * (len(HEAD) - 2))
-    runs = f"pid {each.pid}" if each.running else "no"
-    if each.engine == "podman":
+def _row(status: Status) -> tuple[str, ...]:
+    if not status.installed:
+        return (_name(status), "not installed", *[NONE] * (len(HEAD) - 2))
+    runs = f"pid {status.pid}" if status.running else "no"
+    if not supported.ENGINES[status.engine].has_daemon:
         runs = "no daemon"
     return (
-        _name(each),
+        _name(status),
         runs,
-        each.version or "unknown",
-        ", ".join(each.runtimes) or NONE,
-        (each.default_runtime or NONE) + (" (ours)" if each.is_default else ""),
-        {None: "unknown", True: "on", False: "off"}[each.cdi],
-        each.file + ("" if each.file_exists else " (absent)"),
+        status.version or "unknown",
+        ", ".join(status.runtimes) or NONE,
+        (status.default_runtime or NONE) + (" (ours)" if status.is_default else ""),
+        {None: "unknown", True: "on", False: "off"}[status.cdi],
+        status.file + ("" if status.file_exists else " (absent)"),
     )
 
 
-def _name(each: Status) -> str:
-    return f"{each.engine} ({each.profile})" if each.profile else each.engine
+def _name(status: Status) -> str:
+    return f"{status.engine} ({status.profile})" if status.profile else status.engine

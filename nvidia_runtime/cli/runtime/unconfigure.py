@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk runtime unconfigure: take our programs out of an engine's configuration.
-
-Ring: elsewhere.
-"""
+"""nvidia-ctk runtime unconfigure: take our programs out of an engine's configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from nvidia_runtime.engines import apply, undo, write
 
 
 class Unconfigure(EngineCommand):
-    """Return an engine's configuration back as it was: values, absence, files that were made.
+    """Make an engine's configuration what it was: values, their absence, files that were made.
 
     Without a record of that the runtime is removed, and runc is the default again.
     """
@@ -27,13 +24,13 @@ class Unconfigure(EngineCommand):
     def main(self, *_words: str) -> int:
         """Change the files, or show what would change."""
         self.check()
-        engine = self.found()
-        ask = self.wanted(engine)
+        daemon = self.daemon()
+        intent = self.intent(daemon)
         if self.is_dry:
-            self.show(undo.plan(self.engine, ask, self.name))
+            self.show(undo.plan(self.engine, intent, self.name))
             return 0
-        with write.locked(ask.config):
-            plan = undo.plan(self.engine, ask, self.name)
-            written = apply.unconfigure(self.engine, ask, plan, self.warn, self.name)
-        self.report(plan, written, engine)
+        with write.locked(intent.config):
+            plan = undo.plan(self.engine, intent, self.name)
+            written = apply.unconfigure(self.engine, intent, plan, self.warn, self.name)
+        self.report(plan, written, daemon)
         return 0

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands below ``nvidia-ctk system``.  Ring: elsewhere."""
+"""The commands of ``nvidia-ctk system``.  Ring: elsewhere."""

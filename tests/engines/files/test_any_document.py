@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nvidia_runtime.engines import apply, difference, toml_render, undo
-from nvidia_runtime.engines.wanted import Wanted
+from nvidia_runtime.engines.engine import Engine, Intent
+from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 NAMES = st.sampled_from(
@@ -117,7 +118,7 @@ def test_any_document(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             if has_drop_in and is_drop_in and other:
                 (folder / other).parent.mkdir()
                 (folder / other).write_bytes(drop_in.encode("utf-8", "replace"))
-            ask = Wanted(
+            intent = Intent(
                 name="nvidia",
                 program="/usr/bin/nvidia-container-runtime",
                 config=str(folder / one),
@@ -125,31 +126,30 @@ def test_any_document(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
                 is_default=is_default,
                 cdi=cdi,
             )
-            check_round(engine, ask, folder)
+            check_round(ENGINES[engine], intent, folder)
 
     with state:
         check()
 
 
-def check_round(engine: str, ask: Wanted, folder: Path) -> None:
+def check_round(engine: Engine, intent: Intent, folder: Path) -> None:
     """Configure, once more, give back: exactly, or not at all."""
     before = files(folder)
     try:
-        plan = undo.ENGINES[engine].configure(ask)
-        written = apply.configure(engine, ask, plan, lambda _: None)
+        plan = engine.configure(intent)
+        written = apply.configure(engine, intent, plan, lambda _: None)
     except NvidiaRuntimeError as error:
         assert str(error)
         assert files(folder) == before
         return
-    module = undo.ENGINES[engine]
-    found = module.describe(ask.config)
-    if engine != "containerd" or ask.drop_in == "" or ask.drop_in in written:
-        assert "nvidia" in found.runtimes
-    assert found.is_default or not ask.is_default
-    again = apply.configure(engine, ask, module.configure(ask), lambda _: None)
+    summary = engine.describe(intent.config)
+    if engine.name != "containerd" or intent.drop_in == "" or intent.drop_in in written:
+        assert "nvidia" in summary.runtimes
+    assert summary.is_default or not intent.is_default
+    again = apply.configure(engine, intent, engine.configure(intent), lambda _: None)
     assert again == []
     if written:
-        apply.unconfigure(engine, ask, undo.plan(engine, ask), lambda _: None)
+        apply.unconfigure(engine, intent, undo.plan(engine, intent), lambda _: None)
         assert files(folder) == before
-        apply.unconfigure(engine, ask, undo.plan(engine, ask), lambda _: None)
+        apply.unconfigure(engine, intent, undo.plan(engine, intent), lambda _: None)
         assert files(folder) == before

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.engines import containerd, difference
-from nvidia_runtime.engines.wanted import Found, Wanted
+from nvidia_runtime.engines import containerd, containerd_files, difference
+from nvidia_runtime.engines.engine import Intent, Summary
 
 V2 = 'plugins."io.containerd.grpc.v1.cri"'
 V3 = 'plugins."io.containerd.cri.v1.runtime"'
@@ -22,7 +22,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
 
 
-def ask(folder: Path, text: str, **options: Any) -> Wanted:
+def ask(folder: Path, text: str, **options: Any) -> Intent:
     (folder / "config.toml").write_text(text)
     values = {
         "name": "nvidia",
@@ -30,12 +30,12 @@ def ask(folder: Path, text: str, **options: Any) -> Wanted:
         "config": str(folder / "config.toml"),
         "drop_in": str(folder / "conf.d" / "99-nvidia.toml"),
     }
-    return Wanted(**(values | options))
+    return Intent(**(values | options))
 
 
-def drop_in(asked: Wanted) -> dict[str, Any]:
-    plan = containerd.configure(asked)
-    text = next(each.after for each in plan.changes if each.path == asked.drop_in)
+def drop_in(intent: Intent) -> dict[str, Any]:
+    plan = containerd.configure(intent)
+    text = next(each.after for each in plan.changes if each.path == intent.drop_in)
     return tomllib.loads(text or "")
 
 
@@ -135,16 +135,16 @@ def test_engine_that_merges_gets_our_table_alone(tmp_path: Path) -> None:
 
 def test_describe(tmp_path: Path) -> None:
     """What the imported files say counts, too."""
-    asked = ask(tmp_path, "version = 3\n", is_default=True, cdi=True)
-    for change in containerd.configure(asked).changes:
+    intent = ask(tmp_path, "version = 3\n", is_default=True, cdi=True)
+    for change in containerd.configure(intent).changes:
         path = tmp_path / change.path
         path.parent.mkdir(exist_ok=True)
         path.write_text(change.after or "")
 
-    assert containerd.describe(asked.config) == Found(
-        runtimes=("nvidia",), default="nvidia", cdi=True, version=3
+    assert containerd.describe(intent.config) == Summary(
+        runtimes=("nvidia",), default="nvidia", cdi=True
     )
-    assert containerd.describe(str(tmp_path / "none")) == Found()
+    assert containerd.describe(str(tmp_path / "none")) == Summary()
 
 
 RUNC = f"""version = 2
@@ -157,14 +157,14 @@ runtime_type = "io.containerd.runc.v2"
 @pytest.mark.parametrize("text", ["", "version = 2\n", f"version = 2\n[{V2}.cni]\nbin_dir = 'x'\n"])
 def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> None:
     """A table of runtimes replaces the built-in one; without runc CRI does not start."""
-    asked = ask(tmp_path, text, is_own=True)
+    intent = ask(tmp_path, text, is_own=True)
     if place != "in a drop-in":
-        asked = replace(asked, drop_in="")
+        intent = replace(intent, drop_in="")
 
-    plan = containerd.configure(asked)
+    plan = containerd.configure(intent)
 
     content = tomllib.loads(plan.changes[0].after or "")
-    runtimes = difference.at(content, containerd.places(2).runtimes)
+    runtimes = difference.at(content, containerd_files.places(2).runtimes)
     assert list(runtimes) == ["runc", "nvidia"]
     assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
     assert not [each for each in plan.warnings if "without CRI" in each]
@@ -172,7 +172,7 @@ def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> N
         folder = Path(change.path).parent
         folder.mkdir(exist_ok=True)
         Path(change.path).write_text(change.after or "")
-    assert not [change for change in containerd.configure(asked).changes if change.is_one]
+    assert not [change for change in containerd.configure(intent).changes if change.is_one]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli import ctk
 
-from nvidia_runtime.engines import judge
+from nvidia_runtime.engines import docker, judge
+from nvidia_runtime.engines.supported import ENGINES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def test_question(
     install(tmp_path / "bin", program, file, "bad")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
 
-    said = judge.objection(engine, str(file), str(drop_in) if engine != "docker" else "")
+    said = judge.objection(ENGINES[engine], str(file), str(drop_in) if engine != "docker" else "")
 
     assert said == f"{program}: no bad"
     asked = (tmp_path / "bin" / "log").read_text()
@@ -62,7 +63,7 @@ def test_dockerd_before_23_has_no_opinion(tmp_path: Path, monkeypatch: pytest.Mo
     install(tmp_path / "bin", "dockerd", tmp_path / "f", "bad", "unknown flag: --validate")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
 
-    assert judge.objection("docker", str(tmp_path / "f")) == ""
+    assert judge.objection(docker.ENGINE, str(tmp_path / "f")) == ""
 
 
 def test_engine_that_is_not_there_has_no_opinion(
@@ -71,7 +72,7 @@ def test_engine_that_is_not_there_has_no_opinion(
     (tmp_path / "f").write_text("bad")
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert judge.objection("docker", str(tmp_path / "f")) == ""
+    assert judge.objection(docker.ENGINE, str(tmp_path / "f")) == ""
 
 
 def configure(file: Path, tmp_path: Path) -> ctk.Ended:

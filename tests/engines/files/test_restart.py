@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import waiting
 
-from nvidia_runtime.engines import profiles, restart
+from nvidia_runtime.engines import restart
 from nvidia_runtime.engines.running import Running
+from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 from . import listener
@@ -22,14 +23,15 @@ TREE = Path(restart.__file__).parents[2]
 
 
 def engine(name: str, pid: int, socket: str = "", profile: str = "") -> Running:
+    known = ENGINES[name]
     return Running(
-        engine=name,
+        engine=known,
         pid=pid,
         executable="",
         version=(),
         config="",
         socket=socket,
-        profile=profile,
+        profile=next(each for each in known.profiles if each.name == profile),
     )
 
 
@@ -69,7 +71,7 @@ def test_nothing_is_restarted_unless_asked_for(
 
 
 def test_every_daemon_has_a_way_to_restart() -> None:
-    for profile in profiles.PROFILES:
+    for profile in (profile for engine in ENGINES.values() for profile in engine.profiles):
         if profile.sockets:
             assert profile.units
             assert profile.restart
@@ -155,9 +157,9 @@ def test_question_on_a_terminal(
 ) -> None:
     systemctl.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexit 1\n")
     probe = (
-        "from nvidia_runtime.engines import restart, running\n"
-        "it = running.Running(engine='docker', pid=1, executable='', version=(), config='',"
-        " socket='', profile='')\n"
+        "from nvidia_runtime.engines import docker, restart, running\n"
+        "it = running.Running(engine=docker.ENGINE, pid=1, executable='', version=(), config='',"
+        " socket='', profile=docker.PROFILES[0])\n"
         "try: restart.carry_out(it, 'ask', str)\n"
         "except Exception: pass\n"
     )

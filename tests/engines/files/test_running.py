@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime.engines import processes, profiles, running
+from nvidia_runtime.engines import containerd, docker, podman, processes, running
+from nvidia_runtime.engines.supported import ENGINES
 
 from . import listener
 
@@ -24,7 +25,7 @@ RKE2 = "/var/lib/rancher/rke2"
 @pytest.fixture(autouse=True)
 def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset what names another daemon."""
-    for name in (*running.SOCKET_VARIABLES.values(), "CONTAINERS_CONF", "XDG_CONFIG_HOME"):
+    for name in ("DOCKER_HOST", "CONTAINERD_ADDRESS", "CONTAINERS_CONF", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -183,19 +184,19 @@ CASES = {
 def test_daemon_is_recognised(host: Host, case: Case) -> None:
     host.runs(*case.words, at=case.at, program=case.program)
 
-    (found,) = running.all_of(case.engine, str(host.root))
+    engine = ENGINES[case.engine]
+    (found,) = running.all_of(engine, str(host.root))
+    profile = next(each for each in engine.profiles if each.name == case.profile)
+    assert (profile.advice, profile.drop_in) == (case.advice, case.drop_in)
     assert found == running.Running(
-        engine=case.engine,
+        engine=engine,
+        profile=profile,
         pid=99,
         executable=f"{host.root}{case.program}",
         version=(1, 7, 11),
         config=case.config,
         socket=case.at,
-        profile=case.profile,
-        advice=case.advice,
-        note=profiles.named(case.engine, case.profile).note,
         template=case.template,
-        drop_in=case.drop_in,
     )
 
 
@@ -208,10 +209,10 @@ def test_daemon_of_a_user_is_rootless_and_its_program_is_not_run(
     host.runs("dockerd", at="/run/user/1000/docker.sock", program="/usr/bin/dockerd")
     os.chown(host.root / "proc/99", 1000, 1000)
 
-    found = running.find("docker", str(host.root))
+    found = running.find(docker.ENGINE, str(host.root))
 
     assert found is not None
-    assert (found.profile, found.config, found.executable, found.version) == (
+    assert (found.profile.name, found.config, found.executable, found.version) == (
         "rootless-docker",
         "/home/u/.config/docker/daemon.json",
         "",
@@ -235,7 +236,7 @@ def test_daemon_of_a_container_is_named_and_its_program_is_not_run(host: Host) -
         (root / "etc/containerd/config.toml").touch()
     (host.root / "proc/99/cmdline").write_bytes(b"containerd\0")
 
-    found = running.find("containerd", str(host.root))
+    found = running.find(containerd.ENGINE, str(host.root))
 
     assert found is not None
     assert (found.executable, found.version) == ("", ())
@@ -262,7 +263,7 @@ def test_daemon_in_a_mount_namespace_of_its_own(
     for name in ("etc", "same"):
         config = f"{tmp_path}/{name}/config.toml"
         with listener.running("", tmp_path / "c.sock", "--config", config, enter=enter):
-            found.append(running.find("containerd"))
+            found.append(running.find(containerd.ENGINE))
 
     first, second = found
     assert first is not None
@@ -285,7 +286,7 @@ def test_flags_that_the_file_must_not_repeat(
 ) -> None:
     host.runs(*words, at="/run/docker.sock", program="/usr/bin/dockerd")
 
-    found = running.find("docker", str(host.root))
+    found = running.find(docker.ENGINE, str(host.root))
 
     assert found is not None
     assert found.flags == flags
@@ -306,9 +307,9 @@ def test_two_that_run_are_both_found(host: Host) -> None:
     with (host.root / "proc/net/unix").open("a") as table:
         table.write(row)
 
-    found = running.all_of("containerd", str(host.root))
+    found = running.all_of(containerd.ENGINE, str(host.root))
 
-    assert [(each.pid, each.profile) for each in found] == [(99, ""), (7, "k3s")]
+    assert [(each.pid, each.profile.name) for each in found] == [(99, ""), (7, "k3s")]
 
 
 def test_who_listens_is_asked_of_the_kernel(
@@ -317,7 +318,7 @@ def test_who_listens_is_asked_of_the_kernel(
     path = tmp_path / "c.sock"
     monkeypatch.setenv("CONTAINERD_ADDRESS", str(path))
     with listener.running("containerd", path, "--config", "x/c.toml") as daemon:
-        found = running.find("containerd")
+        found = running.find(containerd.ENGINE)
 
     assert found is not None
     assert (found.pid, found.socket) == (daemon.pid, str(path))
@@ -336,7 +337,7 @@ def test_systemd_listened_and_handed_the_socket_on(
         server.listen()
         with listener.running("dockerd", path, "-H", "fd://", fd=server.fileno()) as daemon:
             assert processes.peer(str(path)) == os.getpid()
-            found = running.find("docker")
+            found = running.find(docker.ENGINE)
 
     assert found is not None
     assert (found.pid, found.socket) == (daemon.pid, str(path))
@@ -348,30 +349,30 @@ def test_another_program_at_the_socket_is_not_the_engine(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/d.sock")
     monkeypatch.setenv("PATH", "/nowhere")
     with listener.running("podman", tmp_path / "d.sock"):
-        found = running.find("docker")
+        found = running.find(docker.ENGINE)
 
     assert found is None or found.pid == 0
 
 
-@pytest.mark.parametrize("engine", profiles.ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_empty_machine_has_none(tmp_path: Path, engine: str) -> None:
-    assert running.find(engine, str(tmp_path)) is None
+    assert running.find(ENGINES[engine], str(tmp_path)) is None
 
 
-@pytest.mark.parametrize("engine", profiles.ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_engine_that_is_installed_only(tmp_path: Path, engine: str) -> None:
-    profile = profiles.of(engine)[0]
-    program = tmp_path / "usr/sbin" / profile.programs[0]
+    known = ENGINES[engine]
+    program = tmp_path / "usr/sbin" / known.program
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
 
-    found = running.find(engine, str(tmp_path))
+    found = running.find(ENGINES[engine], str(tmp_path))
 
     assert found is not None
-    assert (found.pid, found.executable) == (0, f"/usr/sbin/{profile.programs[0]}")
+    assert (found.pid, found.executable) == (0, f"/usr/sbin/{known.program}")
     if os.geteuid() == 0:
-        assert found.config == profile.config
+        assert found.config == known.profiles[0].config
 
 
 @pytest.mark.parametrize(
@@ -393,7 +394,7 @@ def test_version(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    found = running.find("podman")
+    found = running.find(podman.ENGINE)
 
     assert found is not None
     assert found.version == version
@@ -408,7 +409,7 @@ def test_podman_is_told_of_its_file_by_a_variable(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CONTAINERS_CONF", "/srv/containers.conf")
 
-    found = running.find("podman")
+    found = running.find(podman.ENGINE)
 
     assert found is not None
     assert found.config == "/srv/containers.conf"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nvidia_runtime.engines import apply, journal, undo
-from nvidia_runtime.engines.wanted import Wanted
+from nvidia_runtime.engines.engine import Intent
+from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def forget(tmp_path: Path) -> None:
     (tmp_path / "state" / journal.NAME).unlink()
 
 
-def configure(engine: str, ask: Wanted) -> list[str]:
-    plan = undo.ENGINES[engine].configure(ask)
-    return apply.configure(engine, ask, plan, said.append)
+def configure(engine: str, intent: Intent) -> list[str]:
+    plan = ENGINES[engine].configure(intent)
+    return apply.configure(ENGINES[engine], intent, plan, said.append)
 
 
-def unconfigure(engine: str, ask: Wanted, name: str = "") -> list[str]:
-    plan = undo.plan(engine, ask, name)
-    apply.unconfigure(engine, ask, plan, said.append, name)
+def unconfigure(engine: str, intent: Intent, name: str = "") -> list[str]:
+    plan = undo.plan(ENGINES[engine], intent, name)
+    apply.unconfigure(ENGINES[engine], intent, plan, said.append, name)
     return list(plan.warnings)
 
 
@@ -56,8 +57,8 @@ class Docker:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "docker" / "daemon.json"
 
-    def ask(self, name: str = "nvidia", path: str = "nvidia-container-runtime") -> Wanted:
-        return Wanted(
+    def intent(self, name: str = "nvidia", path: str = "nvidia-container-runtime") -> Intent:
+        return Intent(
             name=name, program=path, config=str(self.file), is_default=name == "nvidia", cdi=True
         )
 
@@ -73,14 +74,14 @@ def docker(tmp_path: Path) -> Docker:
 
 def test_what_others_changed_since_stays(docker: Docker) -> None:
     docker.write('{\n    "debug": true,\n    "default-runtime": "crun"\n}\n')
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
     text = docker.file.read_text()
     text = text.replace('"debug": true', '"debug": false').replace(
         '"cdi": true', '"cdi": true, "buildkit": true'
     )
     docker.write(text.replace('"args": []', '"args": ["--debug"]'))
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert docker.file.read_text() == (
         '{\n    "debug": false,\n    "default-runtime": "crun",\n    "features": {\n'
@@ -90,10 +91,10 @@ def test_what_others_changed_since_stays(docker: Docker) -> None:
 
 def test_default_that_others_chose_since_stays(docker: Docker) -> None:
     docker.write('{"default-runtime": "runc"}')
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
     docker.write(docker.file.read_text().replace('e": "nvidia"', 'e": "kata"'))
 
-    warnings = unconfigure("docker", docker.ask())
+    warnings = unconfigure("docker", docker.intent())
 
     assert json.loads(docker.file.read_text()) == {"default-runtime": "kata"}
     assert warnings == [f"{docker.file}: default-runtime was changed since and stays"]
@@ -101,41 +102,43 @@ def test_default_that_others_chose_since_stays(docker: Docker) -> None:
 
 def test_several_runs_and_edits_between_them(docker: Docker) -> None:
     docker.write('{"debug": true}')
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
     docker.write(docker.file.read_text().replace("{", '{"mtu": 1400, ', 1))
-    configure("docker", docker.ask(name="nvidia-cdi", path="/usr/bin/nvidia-container-runtime.cdi"))
-    configure("docker", docker.ask(path="/opt/nvidia-container-runtime"))
+    configure(
+        "docker", docker.intent(name="nvidia-cdi", path="/usr/bin/nvidia-container-runtime.cdi")
+    )
+    configure("docker", docker.intent(path="/opt/nvidia-container-runtime"))
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert docker.file.read_text() == '{"mtu": 1400, "debug": true}'
 
 
 def test_one_of_several_runtimes(docker: Docker) -> None:
-    configure("docker", docker.ask())
-    configure("docker", docker.ask(name="nvidia-cdi"))
+    configure("docker", docker.intent())
+    configure("docker", docker.intent(name="nvidia-cdi"))
 
-    unconfigure("docker", docker.ask(name="nvidia-cdi"), "nvidia-cdi")
+    unconfigure("docker", docker.intent(name="nvidia-cdi"), "nvidia-cdi")
 
     document = json.loads(docker.file.read_text())
     assert (list(document["runtimes"]), document["default-runtime"]) == (["nvidia"], "nvidia")
 
 
 def test_file_that_we_made_stays_with_what_others_added(docker: Docker) -> None:
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
     docker.write(docker.file.read_text().replace("{", '{"mtu": 1400,', 1))
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert json.loads(docker.file.read_text()) == {"mtu": 1400}
 
 
 def test_file_that_was_removed_since_stays_away(docker: Docker) -> None:
     docker.write('{"mtu": 1400}')
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
     docker.file.unlink()
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert not docker.file.exists()
 
@@ -143,13 +146,13 @@ def test_file_that_was_removed_since_stays_away(docker: Docker) -> None:
 def test_restored_entry_is_not_removed_by_a_second_run(docker: Docker) -> None:
     before = '{"runtimes": {"nvidia": {"path": "/mine"}}, "default-runtime": "nvidia"}'
     docker.write(before)
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
 
     for _ in range(2):
-        unconfigure("docker", docker.ask())
+        unconfigure("docker", docker.intent())
         assert docker.file.read_text() == before
     docker.write(before.replace("{", '{"mtu": 1,', 1))
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
     assert "/mine" in docker.file.read_text()
 
 
@@ -174,7 +177,7 @@ def test_without_a_journal_as_the_toolkit_removes(
     if before is not None:
         docker.write(before)
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert (docker.file.read_text() if docker.file.exists() else None) == after
 
@@ -188,8 +191,8 @@ class Containerd:
         self.file.parent.mkdir()
         self.file.write_text(RUNC)
 
-    def ask(self, *, in_place: bool = False, name: str = "nvidia") -> Wanted:
-        return Wanted(
+    def intent(self, *, in_place: bool = False, name: str = "nvidia") -> Intent:
+        return Intent(
             name=name,
             program="/usr/bin/nvidia-container-runtime",
             config=str(self.file),
@@ -204,25 +207,25 @@ def containerd(tmp_path: Path) -> Containerd:
 
 
 def test_second_runtime_joins_the_first(containerd: Containerd) -> None:
-    configure("containerd", containerd.ask())
-    configure("containerd", containerd.ask(name="nvidia-cdi"))
+    configure("containerd", containerd.intent())
+    configure("containerd", containerd.intent(name="nvidia-cdi"))
     text = containerd.drop_in.read_text()
-    assert configure("containerd", containerd.ask(name="nvidia-cdi")) == []
+    assert configure("containerd", containerd.intent(name="nvidia-cdi")) == []
 
     assert f"[{CRI}.containerd.runtimes.nvidia]" in text
     assert f"[{CRI}.containerd.runtimes.nvidia-cdi]" in text
     assert 'default_runtime_name = "nvidia"' in text
-    unconfigure("containerd", containerd.ask())
+    unconfigure("containerd", containerd.intent())
     assert containerd.file.read_text() == RUNC
     assert not containerd.drop_in.parent.exists()
 
 
 def test_imports_of_others_stay(containerd: Containerd) -> None:
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     text = containerd.file.read_text().replace('imports = ["', 'imports = ["/etc/mine.toml", "')
     containerd.file.write_text(text + "[debug]\nlevel = 'info' # mine\n")
 
-    unconfigure("containerd", containerd.ask())
+    unconfigure("containerd", containerd.intent())
 
     expected = RUNC.replace("version = 2\n", 'version = 2\nimports = ["/etc/mine.toml"]\n')
     assert containerd.file.read_text() == expected + "[debug]\nlevel = 'info' # mine\n"
@@ -230,24 +233,24 @@ def test_imports_of_others_stay(containerd: Containerd) -> None:
 
 
 def test_in_place_lines_of_ours_go(containerd: Containerd) -> None:
-    configure("containerd", containerd.ask(in_place=True))
+    configure("containerd", containerd.intent(in_place=True))
     containerd.file.write_text("# mine\n" + containerd.file.read_text() + "# the end\n")
 
-    unconfigure("containerd", containerd.ask(in_place=True))
+    unconfigure("containerd", containerd.intent(in_place=True))
 
     assert containerd.file.read_text() == f"# mine\n{RUNC}# the end\n"
 
 
 def test_drop_in_keeps_what_others_put_there(containerd: Containerd) -> None:
     """What is in the table of the CRI plugin keeps that whole: a part would stand for it."""
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     text = containerd.drop_in.read_text()
     registry = f'[{CRI}.registry]\nconfig_path = "/etc/certs.d" # mine\n'
     containerd.drop_in.write_text(text + registry)
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     assert containerd.drop_in.read_text() == text + registry
 
-    unconfigure("containerd", containerd.ask())
+    unconfigure("containerd", containerd.intent())
 
     left = containerd.drop_in.read_text()
     assert registry in left
@@ -258,10 +261,10 @@ def test_drop_in_keeps_what_others_put_there(containerd: Containerd) -> None:
 def test_drop_in_of_the_toolkit_goes_without_a_journal(
     containerd: Containerd, tmp_path: Path
 ) -> None:
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     forget(tmp_path)
 
-    unconfigure("containerd", containerd.ask())
+    unconfigure("containerd", containerd.intent())
 
     assert not containerd.drop_in.exists()
 
@@ -270,21 +273,21 @@ def test_file_of_imports_alone_goes_without_a_journal(
     containerd: Containerd, tmp_path: Path
 ) -> None:
     containerd.file.unlink()
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     forget(tmp_path)
 
-    unconfigure("containerd", containerd.ask())
+    unconfigure("containerd", containerd.intent())
 
     assert not containerd.drop_in.exists()
     assert not containerd.file.exists()
 
 
 def test_broken_file_is_left_alone(containerd: Containerd) -> None:
-    configure("containerd", containerd.ask())
+    configure("containerd", containerd.intent())
     containerd.file.write_text("version = \n")
 
     with pytest.raises(NvidiaRuntimeError, match=r"config.toml:1:11: invalid value"):
-        unconfigure("containerd", containerd.ask())
+        unconfigure("containerd", containerd.intent())
 
     assert containerd.drop_in.exists()
 
@@ -297,7 +300,7 @@ def test_no_place_for_the_journal(
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file" / "x"))
     said.clear()
 
-    configure("docker", docker.ask())
+    configure("docker", docker.intent())
 
     assert "nvidia" in docker.file.read_text()
     assert said[0].startswith("no backup, and no way back but the toolkit's: ")
@@ -314,7 +317,7 @@ def test_run_that_was_killed_before_it_wrote(docker: Docker) -> None:
     )
     journal.write({str(docker.file): entry})
 
-    unconfigure("docker", docker.ask())
+    unconfigure("docker", docker.intent())
 
     assert docker.file.read_text() == '{"mtu": 1400}'
 
@@ -322,18 +325,18 @@ def test_run_that_was_killed_before_it_wrote(docker: Docker) -> None:
 def test_runc_that_came_with_ours_goes_without_a_journal(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("version = 2\n")
-    ask = Wanted(
+    intent = Intent(
         name="nvidia",
         program="/usr/bin/nvidia-container-runtime",
         config=str(file),
         drop_in=str(tmp_path / "conf.d" / "99-nvidia.toml"),
         is_own=True,
     )
-    configure("containerd", ask)
+    configure("containerd", intent)
     assert "runtimes.runc]" in (tmp_path / "conf.d" / "99-nvidia.toml").read_text()
     forget(tmp_path)
 
-    unconfigure("containerd", ask)
+    unconfigure("containerd", intent)
 
     assert not (tmp_path / "conf.d" / "99-nvidia.toml").exists()
 
@@ -341,18 +344,18 @@ def test_runc_that_came_with_ours_goes_without_a_journal(tmp_path: Path) -> None
 def test_drop_in_that_stays_is_still_imported(tmp_path: Path) -> None:
     file, drop_in = tmp_path / "config.toml", tmp_path / "conf.d" / "99-nvidia.toml"
     file.write_text(RUNC)
-    ask = Wanted(
+    intent = Intent(
         name="nvidia",
         program="/usr/bin/nvidia-container-runtime",
         config=str(file),
         drop_in=str(drop_in),
     )
-    configure("containerd", ask)
+    configure("containerd", intent)
     drop_in.write_text(
         f'{drop_in.read_text()}[{CRI}.containerd.runtimes.kata]\nruntime_type = "k"\n'
     )
 
-    warnings = unconfigure("containerd", ask)
+    warnings = unconfigure("containerd", intent)
 
     assert "runtimes.kata]" in drop_in.read_text()
     assert "runtimes.nvidia]" not in drop_in.read_text()

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of a config.toml: the one to begin with, and the samples of what it does not set.
-
-Ring: elsewhere.
-"""
+"""The text of a config.toml: the default one, values in it, and samples of other settings."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from typing import Any
 
 from nvidia_runtime.compile import config
 from nvidia_runtime.engines import toml_file, toml_inline, toml_scan
-from nvidia_runtime.engines.difference import ABSENT, Absent, Edit, at, is_same
+from nvidia_runtime.engines.difference import ABSENT, Edit, at, is_same
 
-# Every line is one that the toolkit writes too; what we have beyond it is in `config explain`.
+# The toolkit writes each of these lines too; `config explain` shows our own settings.
 DEFAULT = """\
 #accept-nvidia-visible-devices-as-volume-mounts = false
 #accept-nvidia-visible-devices-envvar-when-unprivileged = true
@@ -60,16 +57,16 @@ skip-mode-detection = false
 [nvidia-ctk]
 path = "nvidia-ctk"
 """
-# A comment that is a setting asleep: "#root = …".
-ASLEEP = re.compile(r"\s*#\s*([A-Za-z0-9_-]+)\s*=.*")
-# The comment that a file begins with, if a blank line sets it apart.
+# A setting in a comment: "#root = …".
+COMMENTED = re.compile(r"\s*#\s*([A-Za-z0-9_-]+)\s*=.*")
+# The comment at the beginning of a file, up to a blank line.
 PREFACE = re.compile(r"(?:[ \t]*#[^\n]*\n)+[ \t]*\r?\n")
 LDCONFIG = "nvidia-container-cli.ldconfig"
 USER = "nvidia-container-cli.user"
 
 
 def default() -> str:
-    """Return the text of a new file; two of its values are this host's."""
+    """Return the text of a new file; two of its values depend on the host."""
     settings, _ = config.check({}, "")
     text = DEFAULT.replace("@/sbin/ldconfig", settings[LDCONFIG])
     if settings[USER]:
@@ -78,43 +75,41 @@ def default() -> str:
 
 
 def put(text: str, key: str, value: object, path: str) -> str:
-    """Set a value; if its sample is there, unchanged, it is what goes."""
+    """Set a value, in place of the setting's sample if there is one; ABSENT removes it."""
     steps = tuple(key.split("."))
     edited = toml_file.edit(text, [Edit(steps, value)], path)
+    if value is ABSENT:
+        return edited
     for table, place, line in _comments(text):
         if (*table, steps[-1]) == steps and line == _SAMPLES.get(steps):
-            new = f"{steps[-1]} = {toml_inline.value(value)}"
-            changed = text[:place] + new + text[place + len(line) :]
-            if _means(changed, config.decode(edited, path)):
-                return changed
+            statement = f"{steps[-1]} = {toml_inline.value(value)}"
+            replaced = text[:place] + statement + text[place + len(line) :]
+            if _means(replaced, config.decode(edited, path)):
+                return replaced
     return edited
 
 
-def take(text: str, key: str, path: str) -> str:
-    """Take a setting out; its table stays."""
-    return toml_file.edit(text, [Edit(tuple(key.split(".")), ABSENT)], path)
-
-
 def with_samples(text: str) -> str:
-    """Put in a sample, as a comment, for each setting of ten that a file neither sets nor shows."""
-    # Each goes right behind the values of its table, so the last one comes first.
+    """Add the samples of settings that a file neither sets nor has as a comment."""
+    # Each goes right behind the values of its table, so the last one is added first.
     keys = [key for table in _TABLES for key in reversed(_SAMPLES) if key[:-1] == table]
     for key, sample in ((key, _SAMPLES[key]) for key in keys):
         table = key[:-1]
-        shown = [ASLEEP.fullmatch(line) for where, _, line in _comments(text) if where == table]
+        lines = [line for owner, _, line in _comments(text) if owner == table]
+        names = {match[1] for match in map(COMMENTED.fullmatch, lines) if match}
         document = config.decode(text, "")
-        if key[-1] in {match[1] for match in shown if match} or has(document, ".".join(key)):
+        if key[-1] in names or has(document, ".".join(key)):
             continue
-        tried = _inserted(text, table, sample)
-        # A table that is written in another way, on one line for instance, has no room for it.
-        if _means(tried, {**{step: {} for step in table}, **document}):
-            text = tried
+        longer = _inserted(text, table, sample)
+        # A table in another form, an inline table for instance, cannot hold a comment.
+        if _means(longer, {**{step: {} for step in table}, **document}):
+            text = longer
     return text
 
 
 def has(document: dict[str, Any], key: str) -> bool:
-    """Whether a config.toml says something of a setting."""
-    return not isinstance(at(document, tuple(key.split("."))), Absent)
+    """Whether a config.toml sets a setting."""
+    return at(document, tuple(key.split("."))) is not ABSENT
 
 
 def _means(text: str, wanted: dict[str, Any]) -> bool:
@@ -125,22 +120,22 @@ def _means(text: str, wanted: dict[str, Any]) -> bool:
 
 
 def _comments(text: str) -> Iterator[tuple[tuple[str, ...], int, str]]:
-    """List the lines outside of statements, each with its table and its place, without its end."""
+    """Return the table, place and text of each line outside of statements, without line ends."""
     table: tuple[str, ...] = ()
     place = 0
-    for each in [*toml_scan.statements(text), None]:
-        between = text[place : each.start if each else len(text)]
+    for statement in [*toml_scan.statements(text), None]:
+        between = text[place : statement.start if statement else len(text)]
         for line in between.splitlines(keepends=True):
             yield table, place, line.rstrip("\r\n")
             place += len(line)
-        if each:
-            table, place = each.table, each.stop
+        if statement:
+            table, place = statement.table, statement.stop
 
 
 def _inserted(text: str, table: tuple[str, ...], line: str) -> str:
-    """Put a line behind the last value of a table, or behind its header; the table may be new."""
+    """Insert a line behind the last value of a table, or behind its header, which may be new."""
     end = "\r\n" if "\r\n" in text else "\n"
-    section = [each for each in toml_scan.statements(text) if each.table == table]
+    section = [statement for statement in toml_scan.statements(text) if statement.table == table]
     if not section and table:
         gap = end if text else ""
         return f"{_ended(text, end)}{gap}[{'.'.join(table)}]{end}{line}{end}"
@@ -160,6 +155,6 @@ def _ended(text: str, end: str) -> str:
 _SAMPLES = {
     (*table, match[1]): line
     for table, _, line in _comments(DEFAULT)
-    if (match := ASLEEP.fullmatch(line))
+    if (match := COMMENTED.fullmatch(line))
 }
 _TABLES = sorted({key[:-1] for key in _SAMPLES})

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd's files of version 1, 2 and 3: the places of what we change there, and imports."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from dataclasses import replace
+from typing import Any
+
+from nvidia_runtime.engines import difference, runtimes, toml_engine, toml_file, write
+from nvidia_runtime.engines.difference import ABSENT, Document, Edit
+from nvidia_runtime.engines.engine import ChangeSet, Intent, Places
+from nvidia_runtime.engines.write import Change
+
+DEFAULT_VERSION = 2  # which every containerd since 1.3 reads
+NEWEST = (3, (2,))  # the version that containerd 2 writes
+CRI = {1: "cri", 2: "io.containerd.grpc.v1.cri"}
+NEW_CRI = "io.containerd.cri.v1.runtime"
+STOCK = "runc"
+RUNTIME: Document = {
+    "runtime_type": "io.containerd.runc.v2",
+    "runtime_root": "",
+    "runtime_engine": "",
+    "privileged_without_host_devices": False,
+}
+
+
+def places(version: int) -> Places:
+    """Return where a file of a version has what we change."""
+    cri = ("plugins", CRI.get(version, NEW_CRI))
+    return Places(
+        runtimes=(*cri, "containerd", "runtimes"),
+        default=(*cri, "containerd", "default_runtime_name"),
+        cdi=(*cri, "enable_cdi"),
+        program=("options", "BinaryName"),
+        version="version",
+    )
+
+
+def version_of(document: Document, where: str, newest: int = DEFAULT_VERSION) -> int:
+    """Return a file's version: without a key it is 1, and an empty file may have any."""
+    if not document:
+        return newest
+    version = document.get("version", 1)
+    if type(version) is not int:
+        raise runtimes.wrong_type(("version",), "an integer", version, where)
+    return version
+
+
+def places_in(document: Document, path: str) -> Places:
+    """Return where a document has what we change."""
+    return places(version_of(document, path))
+
+
+def imported(document: Document, version: int, path: str, skipped: str) -> Document:
+    """Put the CRI plugin's table of the imported files over that of a file, as containerd does.
+
+    The last table wins, as a whole up to version 2; only containerd 2 may merge it.
+    """
+    cri = places(version).runtimes[:2]
+    for file in _imports(document, path):
+        if os.path.realpath(file) == os.path.realpath(skipped or path):
+            continue
+        other = toml_file.parse(write.read(file) or "", file)
+        if version_of(other, file, version) != version or not runtimes.table(other, cri, file):
+            continue
+        table = runtimes.table(other, cri, file)
+        if version > DEFAULT_VERSION:
+            table = toml_engine.merged(runtimes.table(document, cri, path), table)
+        document = difference.carried_out([Edit(cri, table)], document)
+    return document
+
+
+def later(intent: Intent, document: Document, version: int) -> list[str]:
+    """Warn of files that are imported behind the drop-in and have a table that replaces its own."""
+    if version > DEFAULT_VERSION:
+        return []
+    files: list[str] = []
+    for pattern in _patterns(document):
+        own = [intent.drop_in] if _covers(pattern, intent) else []
+        files += sorted({*own, *_imports({"imports": [pattern]}, intent.config)})
+    behind = files[files.index(intent.drop_in) + 1 :] if intent.drop_in in files else []
+    cri = places(version).runtimes[:2]
+    return [
+        f"{file} is read after {intent.drop_in} and replaces it:"
+        " import it before, or add ours there"
+        for file in behind
+        if difference.at(toml_file.parse(write.read(file) or "", file), cri) is not ABSENT
+    ]
+
+
+def _patterns(document: Document) -> list[Any]:
+    imports = document.get("imports", [])
+    return imports if isinstance(imports, list) else [imports]
+
+
+def _imports(document: Document, path: str) -> list[str]:
+    """List the files that a file imports."""
+    folder = os.path.dirname(path)
+    names = [name for name in _patterns(document) if isinstance(name, str) and "\0" not in name]
+    return [file for name in names for file in sorted(glob.glob(os.path.join(folder, name)))]
+
+
+def importing(intent: Intent, own: str | None, document: Document, version: int) -> Change:
+    """Have a file import the drop-in, if it does not yet."""
+    patterns = _patterns(document)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            what = "a list of strings"
+            raise runtimes.wrong_type(("imports",), what, patterns, intent.config)
+    covered = any(_covers(pattern, intent) for pattern in patterns)
+    if covered and isinstance(document.get("imports"), list):
+        return Change(intent.config, own, own)
+    new = {**document, "imports": [*patterns, _import_of(intent)]}
+    if not document:
+        new["version"] = version
+    return toml_engine.in_place(intent.config, own, new)
+
+
+def _import_of(intent: Intent) -> str:
+    """Return the pattern by which a file of ours imports the drop-in."""
+    return os.path.join(os.path.dirname(intent.drop_in), "*.toml")
+
+
+def _covers(pattern: str, intent: Intent) -> bool:
+    """Whether an import is that of our drop-in; a star does not cross folders.
+
+    containerd 1 looks for a relative name with a star in the folder that it was started in.
+    """
+    if "*" in pattern and not os.path.isabs(pattern):
+        return False
+    patterns = os.path.join(os.path.dirname(intent.config), pattern).split("/")
+    parts = intent.drop_in.split("/")
+    return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
+
+
+def undone(intent: Intent, plan: ChangeSet, made: set[str]) -> ChangeSet:
+    """Have the import of the drop-in stay with it, or the file go that had nothing else."""
+    drop_in = next((change for change in plan.changes if change.path == intent.drop_in), None)
+    if drop_in and drop_in.path in made and drop_in.after is not None:
+        return _with_import(intent, plan)
+    if drop_in and not made and drop_in.is_one and drop_in.after is None:
+        changes = tuple(
+            replace(change, after=None)
+            if change.path == intent.config and _only_imports(change, intent)
+            else change
+            for change in plan.changes
+        )
+        return replace(plan, changes=changes)
+    return plan
+
+
+def _with_import(intent: Intent, plan: ChangeSet) -> ChangeSet:
+    """Keep the import of a drop-in of ours that stays, since others put something there."""
+    changes = tuple(
+        replace(change, after=change.before)
+        if change.path == intent.config and _rest(change.before) == _rest(change.after)
+        else change
+        for change in plan.changes
+    )
+    if changes == plan.changes:
+        return plan
+    what = f"{intent.drop_in} has other settings, too, and stays, as does its import"
+    return ChangeSet(changes=changes, warnings=(*plan.warnings, what))
+
+
+def _rest(text: str | None) -> Document:
+    """Return what a file says beside its imports."""
+    document = toml_file.parse(text or "", "")
+    return {key: value for key, value in document.items() if key not in ("version", "imports")}
+
+
+def _only_imports(change: Change, intent: Intent) -> bool:
+    if change.after is None or "#" in change.after:
+        return False
+    document = toml_file.parse(change.after, change.path)
+    return not _rest(change.after) and document.get("imports") == [_import_of(intent)]
+
+
+def is_left_over(left: Document, intent: Intent) -> bool:
+    """Whether a drop-in only repeats what the file says that imports it."""
+    if not left:
+        return True
+    version = version_of(left, intent.drop_in)
+    known = places(version)
+    cri = known.runtimes[:2]
+    source = difference.at(toml_file.parse(write.read(intent.config) or "", intent.config), cri)
+    expected: Document = {"version": version} if "version" in left else {}
+    if source is not ABSENT and source != {}:
+        expected = difference.carried_out([Edit(cri, source)], expected)
+    silent = [Edit(known.default, ABSENT), Edit(known.cdi, ABSENT)]
+    stock = (*known.runtimes, STOCK)
+    if difference.is_same(difference.at(left, stock), RUNTIME):
+        silent.append(Edit(stock, ABSENT))  # what we put beside ours
+    one, other = (difference.carried_out(silent, document) for document in (left, expected))
+    return difference.is_same(difference.pruned(one), difference.pruned(other))

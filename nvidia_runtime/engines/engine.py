@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What we know of a container engine: a value for each, which its own module makes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nvidia_runtime.engines.difference import ABSENT, Document, Steps
+from nvidia_runtime.engines.write import Change
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A way in which an engine is installed; paths may begin with a variable of the user's.
+
+    ``marks`` is looked for in the path of the running executable and in its arguments.
+    ``template`` is what the engine makes its configuration from, ``{version}`` in it that of a
+    containerd 2 file; ``drop_in`` is a file that it reads without an import in the configuration.
+    ``advice`` says why there is nothing to do, ``note`` what else to know.
+    """
+
+    name: str = ""
+    marks: str = ""
+    is_rootless: bool = False
+    config: str = ""
+    template: str = ""
+    drop_in: str = ""
+    sockets: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ("systemctl", "restart")
+    advice: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The runtime to add: its name, its program, whether it becomes the default, CDI in the engine.
+
+    ``config`` is the engine's own file, ``drop_in`` the one for what we add, "" for no such file.
+    ``is_merged`` says that the engine merges the drop-in by itself, without an import.
+    ``is_own`` says that the file is the one that the engine here starts with.
+    ``by_command`` says that the engine itself is asked what it runs with, ``executable`` which
+    program that is, ``version`` the version of the one that runs, () where it is not known.
+    """
+
+    name: str
+    program: str
+    config: str
+    drop_in: str = ""
+    is_default: bool = False
+    cdi: bool = False
+    is_merged: bool = False
+    is_own: bool = False
+    by_command: bool = False
+    executable: str = ""
+    version: Version = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """What to write, in this order, and what the user should know about it."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What an engine's files say: our runtimes by name, the default runtime, CDI.
+
+    ``default`` is "" where the engine's own default holds, ``cdi`` None where the files are silent.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    default: str = ""
+    cdi: bool | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether one of our runtimes is the default."""
+        return self.default in self.runtimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where an engine's document has its runtimes, its default runtime and its switch for CDI.
+
+    ``program`` is where the program stands in the table of a runtime; ``fallback`` becomes the
+    default where it is not known what that was before.  ``version`` is the key that says in which
+    version a file is written, and sets nothing.
+    """
+
+    runtimes: Steps
+    default: Steps
+    cdi: Steps = ()
+    program: Steps = ()
+    fallback: Any = ABSENT
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """What kind of document an engine's files are.
+
+    ``parse`` reads a text, of a path; ``edited`` returns a text that says what another document
+    does.  ``tidied`` drops from a text what is of no use after our edit of one text to another was
+    taken back.
+    """
+
+    parse: Callable[[str, str], Document]
+    edited: Callable[[str, Document, str], str]
+    tidied: Callable[[str, str, str], str] = lambda text, _before, _after: text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A container engine.
+
+    ``program`` is its daemon, or the engine itself where there is no daemon.  The first of the
+    ``profiles`` is the distribution's own.  ``drop_in`` is the file for what we add, ``{config}``
+    in it the configuration file; "" is an engine that reads one file only.
+    """
+
+    name: str
+    program: str
+    profiles: tuple[Profile, ...]
+    drop_in: str = ""
+    # The flags that name the daemon's file, and those that say what the file may say, too.
+    config_flags: tuple[str, ...] = ()
+    setting_flags: tuple[str, ...] = ()
+    # The variables that name the one file it reads, and the socket for its own clients.
+    config_variable: str = ""
+    socket_variable: str = ""
+    # What it reads again at SIGHUP; "" where that would end it.
+    reloads: str = ""
+    # Whether it looks for a runtime in PATH, and whether it can print what it runs with.
+    looks_in_path: bool = False
+    prints_configuration: bool = False
+    # From which of its versions on it knows a CDI version: by the CDI library in its go.mod, and by
+    # reports of specs that it refused.  It may know newer ones.
+    cdi_versions: tuple[tuple[Version, str], ...]
+    # The first version that has CDI on where its file is silent.
+    cdi_by_default: Version
+
+    format: Format
+    # Where a document, of a path, has what we change.
+    places_in: Callable[[Document, str], Places]
+    configure: Callable[[Intent], ChangeSet]
+    describe: Callable[[str], Summary]
+    # The words that have it judge a file and a drop-in.
+    question: Callable[[str, str], list[str]]
+    # Whether what is left of a drop-in without our runtime says nothing of its own.
+    is_left_over: Callable[[Document, Intent], bool] = lambda document, _intent: not document
+    # What else goes or stays when the runtime is taken out, given the files that we made; these are
+    # known from the journal only.
+    undone: Callable[[Intent, ChangeSet, set[str]], ChangeSet] = lambda _intent, plan, _made: plan
+
+    @property
+    def has_daemon(self) -> bool:
+        """Whether a process of it is what reads its files."""
+        return bool(self.profiles[0].sockets)
+
+    def recognise(self, words: list[str], *, is_rootless: bool) -> Profile:
+        """Tell how it is installed from its executable's path and its arguments."""
+        for profile in self.profiles:
+            if profile.marks and any(re.search(profile.marks, word) for word in words):
+                return profile
+        for profile in self.profiles:
+            if profile.is_rootless and is_rootless:
+                return profile
+        return self.profiles[0]
+
+
+def expanded(path: str) -> str:
+    """Put the user's own folders into a path of a profile."""
+    home = os.path.expanduser("~")
+    folders = {
+        "$XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config",
+        "$XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}",
+    }
+    for variable, folder in folders.items():
+        if path.startswith(variable):
+            return folder + path.removeprefix(variable)
+    return path
