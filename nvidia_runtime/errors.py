@@ -16,7 +16,7 @@ class NvidiaRuntimeError(Exception):
         self.exit_code = exit_code
 
     def __str__(self) -> str:
-        """Return the sentence without the hint, the place in front as compilers do."""
+        """Return the sentence without the hint, after the place, as compilers do."""
         return f"{self.where}: {self.what}" if self.where else self.what
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages for people and engines: runc's ``--log`` file, our debug file, stderr.
+"""Messages for users and engines: runc's ``--log`` file, our debug file, stderr.
 
 Engines show the last error line of the ``--log`` file to their user, so ours must be there, in the
-format that ``--log-format`` asks for.  Ring: pass-through; loaded when there is something to say.
+format that ``--log-format`` asks for.  Ring: pass-through; loaded when there is a message.
 """
 
 import posix
@@ -10,14 +10,14 @@ import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
-# logrus' names, most severe first; a log writes what is at most as far down as its level.
+# logrus' names, most severe first; a log writes its own level and all before it.
 LEVELS = ("panic", "fatal", "error", "warning", "info", "debug", "trace")
 # O_CLOEXEC is posix.open's default.
 APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
 
 
 class Log:
-    """Where messages go: file descriptors, each in logrus' text or JSON form."""
+    """The files that messages are written to, in logrus' text or JSON form."""
 
     __slots__ = ("descriptors", "json", "level")
 
@@ -33,7 +33,7 @@ class Log:
         self.level = LEVELS.index(name) if name in LEVELS else LEVELS.index("info")
 
     def open(self, path: str) -> None:
-        """Append to ``path`` too, making its folders; a failure is a warning, not the end."""
+        """Append to ``path`` too, whose folders are made; a failure is a warning, not an error."""
         if path in ("", "/dev/null"):
             return
         try:
@@ -64,21 +64,21 @@ def line_of(level: str, message: str, json: bool) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text without what moves a cursor: containers choose names that we repeat."""
+    """Return a text without control characters: a container chooses names that we repeat."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def report(error: NvidiaRuntimeError, program: str, log: Log) -> None:
-    """Tell the engine (log) and the person (stderr) why the program ends."""
+    """Tell the engine (log) and the user (stderr) why the program ends."""
     sentence, hint = shown(f"{program}: {error}"), shown(error.hint)
     log.write("error", sentence + (f" (hint: {hint})" if hint else ""))
     warn(f"{sentence}\n" + (f"hint: {hint}\n" if hint else ""))
 
 
 def warn(text: str) -> None:
-    """Write to stderr; a closed stderr is nobody's fault here."""
+    """Write to stderr; a closed stderr is not an error."""
     try:
         posix.write(2, text.encode("utf-8", "backslashreplace"))
     except OSError:
@@ -92,7 +92,7 @@ def _open_append(path: str) -> int:
         _make_folders(path.rpartition("/")[0])
         descriptor = posix.open(path, APPEND, 0o644)
     taken = []
-    while descriptor < 3:  # the caller closed stderr, say; what is meant for it must not come here
+    while descriptor < 3:  # where the caller closed stderr, its messages must not be written here
         taken.append(descriptor)
         descriptor = posix.dup(descriptor)
         posix.set_inheritable(descriptor, False)  # noqa: FBT003 (no name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON Schemas of what we read, and every place where a document breaks one.
+"""The JSON Schemas of what we read, and every place where a document violates one.
 
-The hand-written checks decide; this module lists all that is wrong, in the words of the person who
-wrote the document.  Ring: everywhere else.
+The hand-written checks decide; this module lists everything that is wrong, in the words of the
+document's format.  Ring: elsewhere.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
     Steps = tuple[str | int, ...]
 
-MOST = 100  # More than this is not read by anyone, and a foreign document may have millions.
-LONGEST = 80  # A value in a message is cut here.
+MOST = 100  # nobody reads more, and a document may have millions
+LONGEST = 80  # a longer value is cut
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 WORDS = {
     "array": "a list",
@@ -41,20 +41,20 @@ TOML_WORDS = {**WORDS, "object": "a table"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """Where a document is wrong (empty for the document itself), and how."""
+    """A place in a document (empty for the document itself), and what is wrong there."""
 
     path: str
     what: str
 
     def __str__(self) -> str:
-        """Return the place in front, as errors do."""
+        """Return the sentence after its place, as errors do."""
         return f"{self.path}: {self.what}" if self.path else self.what
 
 
 def schema(name: str) -> Schema:
     """Read a schema: ``oci-config``, ``cdi``, ``config`` or ``state``."""
     package = os.path.dirname(os.path.abspath(__file__))
-    # The wheel has the schemas in the package, the source tree beside it.
+    # A wheel has the schemas in the package, the source tree beside it.
     folders = (os.path.join(package, "_schemas"), os.path.join(package, os.pardir, "schemas"))
     for folder in folders:
         try:
@@ -69,54 +69,54 @@ def schema(name: str) -> Schema:
 
 
 def violations(name: str, document: object) -> list[Violation]:
-    """List every place where a document breaks the schema, in the document's order.
+    """List every place where a document violates the schema, in the document's order.
 
     After the first hundred the last line says how many more there are.
     Raises ImportError where jsonschema is not installed.
     """
-    # jsonschema takes 65 ms and is no dependency of the runtime; only a list of errors needs it.
+    # jsonschema takes 65 ms, and the runtime does not depend on it; only a list of errors needs it.
     from jsonschema import Draft202012Validator, validators
 
     types = Draft202012Validator.TYPE_CHECKER
-    if name != "cdi":  # A CDI file may come from YAML, whose decoders hand on 5.0 as 5.
+    if name != "cdi":  # a CDI file may be YAML, whose decoders read 5.0 as 5
         types = types.redefine("integer", is_integer)
     # The stubs leave extend() without types.
     strict = validators.extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     try:
-        found = first_at_each_place(
+        first = first_at_each_place(
             strict(schema(name)).iter_errors(document), TOML_WORDS if name == "config" else WORDS
         )
     except RecursionError:
         return [Violation(path="", what="nested too deeply")]
-    ordered = [found[steps] for steps in in_document_order(found, document)]
+    ordered = [first[steps] for steps in in_document_order(first, document)]
     if len(ordered) <= MOST:
         return ordered
     return [*ordered[:MOST], Violation(path="", what=f"and {len(ordered) - MOST} more")]
 
 
 def is_integer(_checker: object, value: object) -> bool:
-    """Tell integers as Go's decoder does: neither ``true`` nor ``1.0`` is one."""
+    """Whether Go's decoder takes a value for an integer: neither ``true`` nor ``1.0``."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def first_at_each_place(
     errors: Iterable[ValidationError], words: dict[str, str]
 ) -> dict[Steps, Violation]:
-    """Translate the errors; keep the first at each place, since the schemas ask the type first.
+    """Translate the errors; keep the first at each place, since the schemas check the type first.
 
-    A place is finer than a violation's path: an unknown key is a place of its own.
+    An unknown key is a place of its own, although its violation has the path of its object.
     """
-    found: dict[Steps, Violation] = {}
+    first: dict[Steps, Violation] = {}
     for error in errors:
         for steps, violation in translations(error, words):
-            found.setdefault(steps, violation)
-    return found
+            first.setdefault(steps, violation)
+    return first
 
 
 def translations(
     error: ValidationError, words: dict[str, str]
 ) -> Iterator[tuple[Steps, Violation]]:
-    """Say an error of jsonschema in our words; one about keys may be several of ours."""
+    """Translate an error of jsonschema; one about keys may be several violations."""
     steps = tuple(error.absolute_path)
     value, wanted, rules = values(error)
     if error.validator == "required":
@@ -124,10 +124,10 @@ def translations(
             if key not in value:
                 yield (*steps, key), Violation(path=path((*steps, key)), what="is missing")
     elif error.validator == "additionalProperties":
-        known = rules["properties"]
+        properties = rules["properties"]
         for key in value:
-            if key not in known:
-                what = f"unknown key {quoted(key)}{suggestion(key, known)}"
+            if key not in properties:
+                what = f"unknown key {quoted(key)}{suggestion(key, properties)}"
                 yield (*steps, key), Violation(path=path(steps), what=what)
     else:
         if error.validator == "type":
@@ -138,32 +138,32 @@ def translations(
 
 
 def values(error: ValidationError) -> tuple[Any, Any, Schema]:
-    """Take from an error the value, what the rule wants, and the schema that the rule is of."""
+    """Return the value of an error, what the rule requires, and the schema that has the rule."""
     rules: Any = error.schema
     return error.instance, error.validator_value, rules
 
 
 def wrong_type(value: object, wanted: str | list[str], words: dict[str, str]) -> str:
     """Say what type a value must have, and what it is instead."""
-    # Null is allowed where a key may be left out; nobody is told to write it.
+    # Null is allowed where a key may be left out, but not suggested.
     names = [wanted] if isinstance(wanted, str) else [name for name in wanted if name != "null"]
     return f"must be {' or '.join(words[name] for name in names)}, not {kind(value, names, words)}"
 
 
 def kind(value: object, wanted: list[str], words: dict[str, str]) -> str:
-    """Name what a value is, so that the difference to what is wanted shows."""
+    """Name the type of a value, so that it differs from what is wanted."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, (int, float)):
         return repr(value) if wanted == ["integer"] else words["number"]
-    for known, name in ((str, "string"), (list, "array"), (dict, "object")):
-        if isinstance(value, known):
+    for cls, name in ((str, "string"), (list, "array"), (dict, "object")):
+        if isinstance(value, cls):
             return words[name]
-    return f"a {type(value).__name__}"  # YAML and TOML have dates.
+    return f"a {type(value).__name__}"  # YAML and TOML have dates
 
 
 def complaint(rule: str, value: Any, wanted: Any, rules: Schema) -> str:
-    """Say what a value must be; ``x-must`` in the schema has the words for what has no others."""
+    """Say what a value must be; ``x-must`` in the schema has the words of special rules."""
     match rule:
         case "enum":
             choices = [choice for choice in wanted if choice]
@@ -182,20 +182,20 @@ def complaint(rule: str, value: Any, wanted: Any, rules: Schema) -> str:
 
 
 def quoted(value: object) -> str:
-    """Quote a value for a message: one line, no control characters, not endless."""
+    """Quote a value for a message: in one line, without control characters, and not too long."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}...{text[-1]}"
 
 
-def suggestion(word: object, known: Iterable[str]) -> str:
-    """Guess what was meant, however it was capitalised."""
-    spelled = {name.lower(): name for name in known}
+def suggestion(word: object, names: Iterable[str]) -> str:
+    """Guess what was meant, in any capitalisation."""
+    spelled = {name.lower(): name for name in names}
     close = get_close_matches(str(word)[:LONGEST].lower(), spelled, n=1)
     return f"; did you mean '{spelled[close[0]]}'?" if close else ""
 
 
 def path(steps: Steps) -> str:
-    """Write a place as people do: ``devices[3].containerEdits.mounts[0].hostPath``."""
+    """Write a place as in JavaScript: ``devices[3].containerEdits.mounts[0].hostPath``."""
     text = ""
     for step in steps:
         if isinstance(step, int):
@@ -208,7 +208,7 @@ def path(steps: Steps) -> str:
 
 
 def in_document_order(places: Iterable[Steps], document: object) -> list[Steps]:
-    """Sort places as they come in the document; a missing key stands at the head of its object."""
+    """Sort places by their order in the document; a missing key is the first of its object."""
     orders: dict[int, dict[object, int]] = {}
 
     def position(steps: Steps) -> list[int]:

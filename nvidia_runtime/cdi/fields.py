@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvidia_runtime.cdi.spec import Spec
+    from nvidia_runtime.document import Document
 
 FIELDS = {
     "spec": {
@@ -84,7 +84,7 @@ def check_object(value: object, place: str) -> None:
         raise InvalidError(place, f"must be an object, not {document.kind(value)}")
 
 
-def check(item: Spec, form: str, place: str) -> None:
+def check(item: Document, form: str, place: str) -> None:
     """Check the names and types of an object's fields; null counts as absent."""
     known = FIELDS[form]
     for name, value in item.items():

@@ -7,7 +7,7 @@ from nvidia_runtime.cdi import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.cdi.spec import Spec
+    from nvidia_runtime.document import Document
 
 VERSIONS = (
     *("0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0"),
@@ -20,7 +20,7 @@ def is_older(version: str, other: str) -> bool:
     return VERSIONS.index(version.removeprefix("v")) < VERSIONS.index(other)
 
 
-def minimum(spec: Spec) -> str:
+def minimum(spec: Document) -> str:
     """Return the oldest version that has all that a spec uses."""
     devices = spec.get("devices") or []
     edits = [part.get("containerEdits") or {} for part in (spec, *devices)]

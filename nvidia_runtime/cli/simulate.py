@@ -10,7 +10,7 @@ from plumbum import cli
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import build, catalogue, faults, namespace, run, tree
-from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.machine import SimulatedMachine
 
 VARIABLE = "NVIDIA_SIMULATED_MACHINE"
 
@@ -89,7 +89,7 @@ class Simulate(Command):
             namespace.enter(machine, self.real)
         return run.become([*words[1:]], {VARIABLE: build.HERE})
 
-    def _machine(self, words: tuple[str, ...]) -> Machine:
+    def _machine(self, words: tuple[str, ...]) -> SimulatedMachine:
         if not words:
             raise NvidiaRuntimeError("no machine is named", hint="--list lists them")
         return faults.apply(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network interfaces, moved into containers and given back.  Ring: elsewhere."""
+"""Network interfaces, moved into containers and returned.  Ring: elsewhere."""

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network interfaces of the host that a container gets (CDI ``netDevices``), before runc sees them.
+"""The host's network interfaces that a container asks for (CDI ``netDevices``), checked at create.
 
 A runtime that knows ``linux.netDevices`` (runtime-spec 1.3, config-linux.md, "Network Devices":
-runc 1.4, crun 1.22) moves them by itself.  An older one ignores the field without a word, so for it
-the container gets two hooks of ours, `net.hook`; what they note of a container lies in the
-folder ``netns`` of our state.  Ring: elsewhere, but a create loads this too, without site-packages:
-the standard library only.
+runc 1.4, crun 1.22) moves them itself.  An older one ignores the field silently, so for that the
+container gets two hooks of ours, `net.hook`, whose records are in the folder ``netns`` of our
+state.  A create loads this too, without site-packages: it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _socket = start.private("_socket", "socket", "if_nameindex", "if_nametoindex")
 MOVES, IGNORES, UNKNOWN = "moves", "ignores", "unknown"
 # Go keeps the names of packages and types in a stripped binary, C keeps the texts of its messages.
-# In runc the field's type is libcontainer's own: a vendored runtime-spec alone moves nothing.
+# The type is libcontainer's: a runc that only vendors a runtime-spec with the field moves nothing.
 RUNC, RUNC_FIELD = b"opencontainers/runc/libcontainer", b"configs.LinuxNetDevice"
 CRUN, CRUN_LIBRARY, CRUN_FIELD = b"libcrun", b"libcrun.so", b"netDevices"
 MARKS = (RUNC, RUNC_FIELD, CRUN, CRUN_LIBRARY, CRUN_FIELD)
@@ -49,11 +48,11 @@ IFNAMSIZ = 16  # with its NUL
 MOST_NAMES = 8
 NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 CAP_NET_ADMIN = 12
-# A hook that hangs must not hold the engine for ever; moving takes a third of a second.
+# A hook that hangs must not block the engine for ever; a move takes a third of a second.
 TIMEOUT = 60
 HOOK_ENV = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-# The package is found by its folder, wherever it was installed, and nothing else there is: a site
-# folder in front of the standard library could hide a part of it.
+# The package is found by its folder, which is then removed from the path again: a site folder in
+# front of the standard library could hide a part of it.
 START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); import nvidia_runtime; del sys.path[0]; "
     "from nvidia_runtime.net.hook import main; main()"
@@ -63,8 +62,8 @@ START = (
 def prepare(spec: Document, sources: list[Source], runtime: str, path: str) -> Document:
     """Check the interfaces that a container asks for; return the edits that move them, if any.
 
-    Without a network namespace of its own the container gets the field only, and the runtime's
-    word on it.  ``path`` is the document's, for messages.  Raises `NvidiaRuntimeError`.
+    Without a network namespace of its own the container gets the field only, and the runtime
+    judges it.  ``path`` is the document's, for messages.  Raises `NvidiaRuntimeError`.
     """
     wanted: dict[str, str] = {}
     for source in sources:
@@ -73,7 +72,7 @@ def prepare(spec: Document, sources: list[Source], runtime: str, path: str) -> D
     if not wanted or not _has_network_namespace(spec):
         return {}
     _check_names(wanted, path)
-    recover()  # what a dead container holds is missing on the host
+    recover()  # interfaces of containers that have ended may be asked for
     _check_presence(wanted, sources)
     does = support(runtime)
     if does == UNKNOWN:
@@ -109,7 +108,7 @@ def _has_network_namespace(spec: Document) -> bool:
 
 
 def _check_names(wanted: dict[str, str], path: str) -> None:
-    """Refuse names that the kernel would refuse, as far as they alone can say."""
+    """Refuse names that the kernel would refuse on any host."""
     for host, name in wanted.items():
         where = f"{path}: linux.netDevices.{host}"
         if complaint := name_complaint(name):
@@ -129,7 +128,7 @@ NAMES = "name and hostInterfaceName of netDevices in the CDI spec say what becom
 
 
 def name_complaint(name: str) -> str:
-    """Say why the kernel takes no such name for an interface (dev_valid_name), "" if it does.
+    """Say why the kernel refuses a name of an interface (dev_valid_name), "" if it does not.
 
     One ``%d`` is a template: the kernel's lowest free number, which the runtime-spec allows.
     """
@@ -145,9 +144,9 @@ def name_complaint(name: str) -> str:
 
 
 def _check_presence(wanted: dict[str, str], sources: list[Source]) -> None:
-    """Name every interface that is not on the host, the file that wants it, and near ones.
+    """Refuse missing interfaces: name all, similar ones, and the file that asks for the first.
 
-    The kernel is asked, not /sys, which shows the network namespace of whoever mounted it.
+    The kernel is asked, not /sys, which shows the network namespace of the process that mounted it.
     """
     missing = [host for host in wanted if not is_present(host)]
     if not missing:
@@ -176,7 +175,7 @@ def is_present(host: str) -> bool:
 
 
 def near(missing: list[str], present: list[str]) -> str:
-    """Name the interfaces that look like those that are missing, else all."""
+    """Name the interfaces whose names are similar to missing ones, else all."""
     chosen = [name for host in missing for name in difflib.get_close_matches(host, present, 3)]
     if chosen:
         return f"did you mean {', '.join(dict.fromkeys(chosen))}?"
@@ -185,9 +184,10 @@ def near(missing: list[str], present: list[str]) -> str:
 
 
 def _check_privilege() -> None:
-    """Refuse who may not take an interface out of this network namespace: see user_namespaces(7).
+    """Raise an error if we may not move interfaces out of this network namespace.
 
-    Root in a user namespace has every capability, but not over what an outer one owns.
+    Root in a user namespace has every capability, but not over what an outer one owns: see
+    user_namespaces(7).
     """
     descriptor = os.open(records.OWN_NAMESPACE, os.O_RDONLY)
     try:
@@ -210,26 +210,26 @@ def _check_privilege() -> None:
 def support(runtime: str) -> str:
     """Say what a low-level runtime does with ``linux.netDevices``: MOVES, IGNORES or UNKNOWN.
 
-    It is read, never executed, and once: the answer is kept with the file's stamp.
+    Its file is read, not executed, and only once: the answer is kept with the file's stamp.
     """
     place = files.state_folder(make=True)
-    known = {"runtime": runtime, "stamp": files.stamp(runtime)}
+    program = {"runtime": runtime, "stamp": files.stamp(runtime)}
     file = f"{place}/net-devices-support"
     kept = records.read(file) if place else {}
     does = kept.pop("does", "")
-    if does in (MOVES, IGNORES, UNKNOWN) and kept == known and known["stamp"]:
+    if does in (MOVES, IGNORES, UNKNOWN) and kept == program and program["stamp"]:
         return str(does)
     does = recognise(runtime)
     if place:
         try:
-            records.write(file, {**known, "does": does})
+            records.write(file, {**program, "does": does})
         except OSError:
             pass  # read again next time
     return does
 
 
 def recognise(runtime: str, library_folders: tuple[str, ...] = LIBRARY_FOLDERS) -> str:
-    """Tell by its contents whether a program is runc or crun, and of which age."""
+    """Say by the contents of a program what it does, if it is a runc or a crun."""
     marks = _marks(runtime)
     if RUNC in marks:
         return MOVES if RUNC_FIELD in marks else IGNORES
@@ -244,8 +244,8 @@ def recognise(runtime: str, library_folders: tuple[str, ...] = LIBRARY_FOLDERS) 
 
 
 def _marks(path: str) -> set[bytes]:
-    """Find the marks in a file, piece by piece; not by mmap, which a truncation turns to SIGBUS."""
-    found: set[bytes] = set()
+    """Find the marks in a file, piece by piece: with mmap, a truncation would be a SIGBUS."""
+    marks: set[bytes] = set()
     keep = max(map(len, MARKS)) - 1
     tail = b""
     try:
@@ -254,11 +254,11 @@ def _marks(path: str) -> set[bytes]:
                 piece = file.read(PIECE)
                 if not piece:
                     break
-                found.update(mark for mark in MARKS if mark in tail + piece)
+                marks.update(mark for mark in MARKS if mark in tail + piece)
                 tail = piece[-keep:]
     except OSError:
-        pass  # lowlevel.become says it better
-    return found
+        pass  # lowlevel.become has the better error
+    return marks
 
 
 def _hook(*words: str) -> Document:
@@ -275,16 +275,16 @@ def command(*words: str) -> list[str]:
 
 
 def recover(place: str = "") -> list[str]:
-    """Give back what containers hold that ended without their poststop hook; say what was done.
+    """Return what containers hold that ended without their poststop hook; say what was done.
 
-    Only a container of our own PID and network namespaces is judged.  Never raises for one that
-    cannot be helped: it is tried again next time.
+    Only containers of our own PID and network namespaces are looked at.  What cannot be returned
+    is no error: it is tried again next time.
     """
     place = place or records.folder()
     if not any(records.is_over(record) for record in records.records(place).values()):
         return []
     try:
-        done = subprocess.run(
+        run = subprocess.run(
             command("recover", place),
             env=dict(entry.split("=", 1) for entry in HOOK_ENV),
             stdin=subprocess.DEVNULL,
@@ -295,4 +295,4 @@ def recover(place: str = "") -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return [str(error)]
-    return (done.stdout + done.stderr).splitlines()
+    return (run.stdout + run.stderr).splitlines()

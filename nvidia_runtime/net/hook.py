@@ -2,14 +2,12 @@
 """The hooks that move network interfaces: into the container at createRuntime, back at poststop.
 
 They do what runtime-spec 1.3 asks of a runtime (config-linux.md, "Network Devices"), and what it
-leaves to poststop hooks.  Before the first move a record of what the host had is written, and the
-container's network namespace is pinned by a bind mount beside it, so that the interfaces outlive
-the container however it ends: what no poststop hook returned, `net_devices.recover` does.  Should
-the pin be lost too (it lives in the engine's mount namespace, and until a reboot), the kernel sends
-physical interfaces to the initial network namespace, under their name in the container, and
-destroys virtual ones.  Routes are not restored, nor the bridge or bond that an interface was in.
-
-Ring: elsewhere; outside the hook ring, since pyroute2 costs 0.2 s.
+leaves to poststop hooks.  Before the first move, a record of the interfaces is written, and the
+container's network namespace is pinned by a bind mount beside it, so that they outlive the
+container however it ends: if no poststop hook returns them, `devices.recover` does.  If the pin is
+lost too (it exists in the engine's mount namespace, and until a reboot), the kernel moves physical
+interfaces to the initial network namespace, under their name in the container, and destroys virtual
+ones.  Routes are not restored, nor the bridge or bond that an interface was part of.
 """
 
 from __future__ import annotations
@@ -50,11 +48,11 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"{PROGRAM}: {error}")
     for line in said:
-        print(line)  # noqa: T201 (for nvidia-ctk; of a hook that succeeds nobody sees it)
+        print(line)  # noqa: T201 (for nvidia-ctk; engines show no output of hooks that succeed)
 
 
 def move(folder: str, wanted: dict[str, str], state: State) -> None:
-    """Give the container its interfaces, all or none."""
+    """Move the interfaces into the container, all or none."""
     with _locked(folder), links.opened(f"/proc/{state['pid']}/ns/net") as namespace:
         if links.is_own(namespace):
             raise NvidiaRuntimeError("the container is in the host's network namespace")
@@ -84,7 +82,7 @@ def move(folder: str, wanted: dict[str, str], state: State) -> None:
 
 
 def give_back(folder: str, state: State) -> list[str]:
-    """Give back what this container holds, if anything: somebody may have been faster."""
+    """Return the interfaces of this container, unless `recover` has done so already."""
     if not os.path.isdir(folder):
         return []
     with _locked(folder):
@@ -95,15 +93,15 @@ def give_back(folder: str, state: State) -> list[str]:
 
 
 def recover(folder: str) -> list[str]:
-    """Give back what is held by containers that are no more."""
+    """Return the interfaces of containers that have ended."""
     with _locked(folder):
-        found = records.records(folder).items()
-        over = [(file, record) for file, record in found if records.is_over(record)]
+        held = records.records(folder).items()
+        over = [(file, record) for file, record in held if records.is_over(record)]
         return [line for file, record in over for line in _return_all(file, record)]
 
 
 def _clear(file: str, state: State) -> None:
-    """Make room for a container's record: one of the same id may have ended unseen."""
+    """Make room for a container's record: one of the same id may have ended without its hook."""
     record = records.read(file)
     if not record:
         return
@@ -116,7 +114,7 @@ def _clear(file: str, state: State) -> None:
 def _return_all(file: str, record: Record) -> list[str]:
     """Return a container's interfaces; say what was done.
 
-    Pin and record stay for those that the kernel did not let go: they are tried again.
+    Pin and record stay for those that the kernel did not move: they are tried again.
     """
     said = []
     left = []
@@ -142,18 +140,18 @@ def _return_all(file: str, record: Record) -> list[str]:
 
 
 def _record_of(folder: str, state: State) -> str:
-    """Return the file of a container's record; quoted, an id is one component of a path."""
+    """Return the file of a container's record; a quoted id is one component of a path."""
     return f"{folder}/{quote(state['id'], safe='')}.json"
 
 
 def _pin_of(file: str) -> str:
-    """Return the place of the pin beside a record; no id makes one file of two."""
+    """Return the place of the pin beside a record, which differs from all records."""
     return f"{file.removesuffix('.json')}.net"
 
 
 @contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Hold the folder: hooks of several containers, and a recovery, may run at once."""
+    """Lock the folder: hooks of several containers, and a recovery, may run at once."""
     os.makedirs(folder, 0o700, exist_ok=True)
     with links.opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network interfaces and namespaces: what one is, the move of one, and the pin of a namespace.
+"""Network interfaces and namespaces: the description and move of one, and the pin of the other.
 
-The only module that imports pyroute2.  Errors of the kernel are OSError.  Ring: elsewhere.
+The only module that imports pyroute2.  Errors of the kernel are OSError.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ CLONE_NEWNET = 0x40000000
 MS_BIND, MNT_DETACH = 4096, 2
 IFF_UP = 1
 IFA_F_PERMANENT = 0x80
-# NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN: what somebody chose, not a state.
+# NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN: choices of a user, not states.
 IFA_F_CHOSEN = 0x2 | 0x10 | 0x100 | 0x200 | 0x400
 RT_SCOPE_UNIVERSE = 0
 
 
 @contextmanager
 def netlink() -> Iterator[Any]:
-    """Talk to the kernel about the network namespace that we are in."""
+    """Talk to the kernel about our current network namespace."""
     try:
-        # Here, where its absence can be said in words that help.
+        # Here, so that the error can say what to install.
         from pyroute2 import IPRoute  # type: ignore[import-untyped]
         from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
@@ -48,26 +48,26 @@ def netlink() -> Iterator[Any]:
 
 
 def describe(host: str) -> Device:
-    """Note what there is to restore of an interface, and by what to know it again."""
+    """Return what is to be restored of an interface, and what it can be recognised by."""
     try:
         index = socket.if_nametoindex(host)
         with netlink() as talk:
             link = talk.get_links(index)[0]
-            addresses = [found for found in talk.get_addr(index=index) if _stays(found, index)]
+            addresses = [one for one in talk.get_addr(index=index) if _stays(one, index)]
     except OSError:
         what = f"the host has no network interface {host} any more"
         raise NvidiaRuntimeError(what, hint="see 'ip link'") from None
     return {
-        "host": link.get_attr("IFLA_IFNAME"),  # by any name it may have been asked for
+        "host": link.get_attr("IFLA_IFNAME"),  # it may have been asked for by an alternative name
         "at_host": index,
         **_nature(link),
         "up": bool(link["flags"] & IFF_UP),
-        "addresses": [_address(found) for found in addresses],
+        "addresses": [_address(one) for one in addresses],
     }
 
 
 def _nature(link: Any) -> Device:
-    """Return what no container can change of an interface, so that it cannot return another one."""
+    """Return what a container cannot change, so that it cannot have another interface returned."""
     kind = link.get_attr("IFLA_LINKINFO")
     return {
         "kind": kind.get_attr("IFLA_INFO_KIND") if kind else None,
@@ -82,19 +82,19 @@ def _stays(address: Any, index: int) -> bool:
 
 
 def _flags(address: Any) -> int:
-    flags = address.get_attr("IFA_FLAGS")  # all 32; the header has but 8
+    flags = address.get_attr("IFA_FLAGS")  # all 32; the header has only 8
     return int(address["flags"] if flags is None else flags)
 
 
-def _address(found: Any) -> dict[str, Any]:
-    """Return an address as pyroute2 takes it to make one; the kernel dates and labels it itself."""
+def _address(address: Any) -> dict[str, Any]:
+    """Return the values by which pyroute2 can set an address again."""
     values = {
-        "family": found["family"],
-        "prefixlen": found["prefixlen"],
-        "flags": _flags(found) & IFA_F_CHOSEN,
-        "address": found.get_attr("IFA_ADDRESS"),
-        "local": found.get_attr("IFA_LOCAL"),
-        "broadcast": found.get_attr("IFA_BROADCAST"),
+        "family": address["family"],
+        "prefixlen": address["prefixlen"],
+        "flags": _flags(address) & IFA_F_CHOSEN,
+        "address": address.get_attr("IFA_ADDRESS"),
+        "local": address.get_attr("IFA_LOCAL"),
+        "broadcast": address.get_attr("IFA_BROADCAST"),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -102,8 +102,8 @@ def _address(found: Any) -> dict[str, Any]:
 def name_all(devices: list[Device], names: list[str], namespace: int) -> None:
     """Decide the ``name`` of each device in a namespace; a template takes the lowest free number.
 
-    Asked beforehand: when the kernel finds a name taken, it has already moved the interface, and
-    then it is there under its host's name, if that was free.
+    The names in use are read first: the kernel refuses such a name only after it has moved the
+    interface, which then has its host's name there, if that was free.
     """
     with inside(namespace):
         taken = {name for _, name in socket.if_nameindex()}
@@ -124,7 +124,7 @@ def _free_name(template: str, taken: set[str]) -> str:
 
 
 def move_in(device: Device, namespace: int) -> None:
-    """Move one interface and set it up there, its addresses restored: a move clears them."""
+    """Move one interface, set it up there, and set its addresses again, which a move clears."""
     doing = f"cannot move {device['host']} into the container"
     try:
         with netlink() as talk:
@@ -143,11 +143,11 @@ def move_in(device: Device, namespace: int) -> None:
 
 
 def move_out(device: Device, namespace: int) -> str:
-    """Return one interface to our network namespace, as it was there; say what was done."""
+    """Return one interface to our network namespace, in its old state; say what was done."""
     host = name = device["host"]
-    taken = {found for _, found in socket.if_nameindex()}
+    taken = {other for _, other in socket.if_nameindex()}
     if name in taken:
-        name = _free_name("dev%d", taken)  # what the kernel does in this case
+        name = _free_name("dev%d", taken)  # as the kernel does
     with opened(OWN_NAMESPACE) as own, inside(namespace), netlink() as talk:
         index = _find(talk.get_links(), device)
         if not index:
@@ -169,22 +169,22 @@ def move_out(device: Device, namespace: int) -> str:
 def _find(links: Any, device: Device) -> int:
     """Find an interface by its index, since the container may have renamed it, or by its names."""
     links = [link for link in links if _nature(link).items() <= device.items()]
-    found = [link["index"] for link in links if link["index"] == device.get("index")]
+    indexes = [link["index"] for link in links if link["index"] == device.get("index")]
     for name in device["names"]:
-        found += [link["index"] for link in links if link.get_attr("IFLA_IFNAME") == name]
-    return int(found[0]) if found else 0
+        indexes += [link["index"] for link in links if link.get_attr("IFLA_IFNAME") == name]
+    return int(indexes[0]) if indexes else 0
 
 
 def _allow_ipv6(name: str, device: Device) -> None:
-    """Let an interface keep its IPv6 addresses where new ones get none.
+    """Allow an interface its IPv6 addresses where new interfaces get none.
 
-    Docker switches IPv6 off in the containers of its IPv4 networks; whoever gives a container an
-    interface with such an address means it, and the runtime-spec lets no runtime drop one.
+    Docker disables IPv6 in the containers of its IPv4 networks; but the runtime-spec does not allow
+    a runtime to drop an address of an interface.
     """
     if any(address["family"] == socket.AF_INET6 for address in device["addresses"]):
-        with suppress(OSError):  # the address that cannot be set has the better error
+        with suppress(OSError):  # setting the address has the better error
             switch = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
-            with open(switch, "w") as file:  # of the network namespace that we are in
+            with open(switch, "w") as file:  # of our current network namespace
                 file.write("0")
 
 
@@ -223,7 +223,7 @@ def opened(path: str) -> Iterator[int]:
 
 @contextmanager
 def inside(namespace: int) -> Iterator[None]:
-    """Be in a network namespace; a socket made there stays there."""
+    """Be in a network namespace; a socket that is opened there stays there."""
     with opened(OWN_NAMESPACE) as own:
         _check(_libc().setns(namespace, CLONE_NEWNET))
         try:
@@ -233,9 +233,9 @@ def inside(namespace: int) -> Iterator[None]:
 
 
 def is_own(namespace: int) -> bool:
-    """Whether a network namespace is the one that we are in."""
-    found = os.fstat(namespace)
-    return [found.st_dev, found.st_ino] == identity(OWN_NAMESPACE)
+    """Whether a network namespace is our own."""
+    status = os.fstat(namespace)
+    return [status.st_dev, status.st_ino] == identity(OWN_NAMESPACE)
 
 
 def pin(namespace: int, place: str) -> None:
@@ -247,13 +247,13 @@ def pin(namespace: int, place: str) -> None:
 
 
 def is_pinned(place: str) -> bool:
-    """Whether a file is a namespace: all of them are of one file system, nsfs."""
-    found = identity(place)
-    return bool(found) and found[0] == identity(OWN_NAMESPACE)[0]
+    """Whether a file is a namespace: all of them are in one file system, nsfs."""
+    own = identity(place)
+    return bool(own) and own[0] == identity(OWN_NAMESPACE)[0]
 
 
 def unpin(place: str) -> None:
-    """Remove a pin, mounted or not, missing or not."""
+    """Remove a pin, if there is one, mounted or not."""
     while is_pinned(place):
         _check(_libc().umount2(place.encode(), MNT_DETACH))
     with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is noted of the containers that hold network interfaces of the host, and which have ended.
+"""Records of the containers that hold network interfaces of the host, and which of them have ended.
 
-A record is one JSON file a container in the folder ``netns`` of our state, written by the hook that
-moves the interfaces; beside it the container's network namespace is pinned.  Ring: elsewhere.
+Each is a JSON file in the folder ``netns`` of our state, written by the hook that moves the
+interfaces; beside it the container's network namespace is pinned.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ OWN_NAMESPACE = "/proc/self/ns/net"
 
 
 def identity(path: str) -> list[int]:
-    """Return what tells a namespace from all others, nothing if there is none."""
+    """Return the identity of a namespace, nothing if the path leads to none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return []
-    return [found.st_dev, found.st_ino]
+    return [status.st_dev, status.st_ino]
 
 
 def folder() -> str:
-    """Return the folder of the records and pins, "" if there is no state."""
-    found = files.state_folder()
-    return f"{found}/netns" if found else ""
+    """Return the folder of the records and pins, "" if there is no state folder."""
+    state = files.state_folder()
+    return f"{state}/netns" if state else ""
 
 
 def records(place: str) -> dict[str, Record]:
@@ -41,12 +41,12 @@ def records(place: str) -> dict[str, Record]:
     except OSError:
         names = []
     paths = [f"{place}/{name}" for name in sorted(names) if name.endswith(".json")]
-    found = {path: read(path) for path in paths}
-    return {file: record for file, record in found.items() if record.get("format") == FORMAT}
+    values = {path: read(path) for path in paths}
+    return {file: value for file, value in values.items() if value.get("format") == FORMAT}
 
 
 def is_over(record: Record) -> bool:
-    """Whether a record's container has ended, as far as we can see it from where we are."""
+    """Whether a record's container has ended; of other namespaces' containers we cannot say."""
     if record["pid_namespace"] != identity("/proc/self/ns/pid"):
         return False
     if record["host_namespace"] != identity(OWN_NAMESPACE):
@@ -55,7 +55,7 @@ def is_over(record: Record) -> bool:
 
 
 def started(pid: int) -> int:
-    """Return when a process was started, in clock ticks; 0 if it runs no longer.
+    """Return when a process was started, in clock ticks; 0 if it has ended.
 
     A zombie has left its namespaces already.
     """
@@ -68,13 +68,13 @@ def started(pid: int) -> int:
 
 
 def read(file: str) -> Record:
-    """Read a JSON object of ours; what is missing or malformed is empty."""
+    """Read a JSON object of ours; a missing or malformed one is empty."""
     try:
         with open(file, "rb") as opened:
-            found = json.load(opened)
+            value = json.load(opened)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def write(file: str, value: Record) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks of images and containers, as data, and what tries them on this host.  Ring: elsewhere."""
+"""Attacks by images and containers, as data, and what tries them on this host.  Ring: elsewhere."""

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An attack, as the files of its folder say it: an image, what is done with it, what must follow.
-
-Ring: elsewhere.
-"""
+"""An attack, from the files of its folder: an image, calls, and what they must lead to."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from nvidia_runtime.selftest import tree
 
 ATTACKS = Path(__file__).parent / "attacks"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
-# What a generated spec calls for a container, more or less.
+# Roughly the calls of a generated spec.
 USUAL = (
     ("create-symlinks", "--link", f"libcuda.so.1::{LIBRARIES}/libcuda.so"),
     ("enable-cuda-compat", "--host-driver-version=550.1.1"),
@@ -31,9 +28,9 @@ class Attack:
     """One attack.
 
     ``calls`` are words of nvidia-cdi-hook, one call each; ``mounts`` are files that the container
-    gets, ``env`` is the image's environment.  ``exit`` and ``create`` are what the calls and a
-    create must exit with, 0 or 1, or -1 where either will do.  ``after`` says what must be at a
-    path of the container then: ``absent``, ``file``, ``folder``, or ``-> TARGET``.
+    gets, ``env`` is the image's environment.  ``exit`` and ``create`` are the exit codes that the
+    calls and a create must have, -1 where 0 and 1 are both right.  ``after`` says what a path of
+    the container must be then: ``absent``, ``file``, ``folder``, or ``-> TARGET``.
     """
 
     name: str
@@ -55,7 +52,7 @@ class Attack:
 
     @property
     def needs_nodes(self) -> bool:
-        """Whether the image holds device nodes, which takes CAP_MKNOD to make."""
+        """Whether the image has device nodes, for which CAP_MKNOD is needed."""
         return tree.has_nodes(self.tree)
 
 
@@ -66,7 +63,7 @@ def read_all(folder: Path = ATTACKS) -> list[Attack]:
 
 def read(folder: Path) -> Attack:
     """Read an attack's folder."""
-    import tomllib  # the help of nvidia-ctk spares it
+    import tomllib  # slow, and the help of nvidia-ctk does without
 
     document: dict[str, Any] = tomllib.loads((folder / "attack.toml").read_text("utf-8"))
     if unknown := document.keys() - FIELDS:

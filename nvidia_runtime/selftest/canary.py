@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that stands for the host: what an attack changes in it, or carries out of it, is harm.
-
-Ring: elsewhere.
-"""
+"""A folder that stands for the host: an attack must not change it, or copy anything out of it."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ LARGEST = 16 << 20
 
 
 class Canary:
-    """The folder, the secret that is in each of its files, and how it looked at first."""
+    """The folder, the secret that is in each of its files, and its state before an attack."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +38,7 @@ class Canary:
         self.before = _look(folder)
 
     def harm(self) -> list[str]:
-        """Say what is not as it was: content, owner, mode, inode, times, new and missing names."""
+        """Say what has changed: content, owner, mode, inode, times, new and missing names."""
         now = _look(self.folder)
         names = sorted(now.keys() | self.before.keys())
         changed = [name for name in names if now.get(name) != self.before.get(name)]
@@ -51,31 +48,31 @@ class Canary:
         ]
 
     def leaks(self, root: Path) -> list[str]:
-        """List the files of a container that hold the secret, but for the canary's own inodes."""
+        """List the files of a container that contain the secret, other than the canary's own."""
         own = {(status[0], status[1]) for status in self.before.values()}
-        found = []
+        leaks = []
         for folder, _, files in os.walk(root):
             for name in files:
                 path = os.path.join(folder, name)
                 status = os.lstat(path)
                 if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) in own:
                     continue
-                is_readable = os.access(path, os.R_OK)  # what is not, was so before us
+                is_readable = os.access(path, os.R_OK)  # other files cannot be of the attack
                 if is_readable and status.st_blocks and status.st_size <= LARGEST:
                     with open(path, "rb") as file:
                         if self.secret in file.read():
-                            found.append(os.path.relpath(path, root))
-        return found
+                            leaks.append(os.path.relpath(path, root))
+        return leaks
 
 
 def _look(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return what identifies each entry; not the count of links, which replacing one lowers."""
-    found: dict[str, tuple[object, ...]] = {".": _status(os.fspath(folder))}
+    """Return the state of each entry, without the number of links, which replacing one lowers."""
+    states: dict[str, tuple[object, ...]] = {".": _status(os.fspath(folder))}
     for above, folders, files in os.walk(folder):
         for name in folders + files:
             path = os.path.join(above, name)
-            found[os.path.relpath(path, folder)] = _status(path)
-    return found
+            states[os.path.relpath(path, folder)] = _status(path)
+    return states
 
 
 def _status(path: str) -> tuple[object, ...]:

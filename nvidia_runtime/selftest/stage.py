@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where one attack is tried: a scratch folder with an image, a bundle, settings and a canary.
-
-Ring: elsewhere.
-"""
+"""The place of one attack: a scratch folder with an image, a bundle, settings and a canary."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from nvidia_runtime.simulate import elf
 
 PROGRAM = "/.selftest"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-# What files.replace and files.link name what they have not finished.
+# Names that files.replace and files.link give to files that are not finished.
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}")
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
@@ -42,7 +39,7 @@ class Stage:
         self._write(self.bundle / "config.json", self._container())
 
     def words(self, call: tuple[str, ...]) -> list[str]:
-        """Return the words of a call, with the canary's path in the place of its name."""
+        """Return the words of a call, with the canary's path."""
         return [word.replace("{canary}", os.fspath(self.canary.folder)) for word in call]
 
     def state(self) -> bytes:
@@ -71,13 +68,13 @@ class Stage:
         return path
 
     def complaints(self) -> list[str]:
-        """Say what is not as it must be after the attack, on the host and in the container."""
+        """Say what is wrong after the attack, on the host and in the container."""
         said = self.canary.harm()
         said += [f"{name} in the container tells a secret of the host's" for name in self._leaks()]
         for path, expected in self.attack.after.items():
             (wanted,) = self.words((expected,))
-            if (found := self._look(path)) != wanted:
-                said.append(f"{path} in the container is {found}, not {wanted}")
+            if (actual := self._look(path)) != wanted:
+                said.append(f"{path} in the container is {actual}, not {wanted}")
         for folder, folders, files in os.walk(self.root):
             left = [name for name in folders + files if TEMPORARY.fullmatch(name)]
             said += [f"{folder}/{name} was left behind" for name in left]
@@ -87,9 +84,9 @@ class Stage:
         return self.canary.leaks(self.root)
 
     def _look(self, path: str) -> str:
-        """Say what is at a path of the container, in the words of ``after``; no link is followed.
+        """Say what is at a path of the container, in the words of ``after``.
 
-        Of the folders above it links are not expected.
+        A link there is not followed; the folders above it are not expected to be links.
         """
         place = self.root / path.lstrip("/")
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All attacks, one after the other, against the programs that are installed.  Ring: elsewhere."""
+"""All attacks, one after the other, against the programs that are installed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HARMLESS = Attack(name="T35", title="", why="", tree="", calls=())
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one attack in one way: nothing wrong, something, or why it was not tried."""
+class Outcome:
+    """The outcome of one attack in one way: complaints, if any, or why it was not tried."""
 
     attack: Attack
     way: str
@@ -31,27 +31,27 @@ class Result:
     skipped: str = ""
 
 
-def run(folder: str, attacks: list[Attack]) -> Iterator[Result]:
-    """Try attacks against the programs in ``folder``: by the hook, and by each runtime."""
+def run(folder: str, attacks: list[Attack]) -> Iterator[Outcome]:
+    """Try attacks on the programs in ``folder``: by the hook, and by each runtime."""
     runtimes = {name: shutil.which(name, path=FOLDERS) or "" for name in RUNTIMES}
     runtimes = {"no runtime": ways.NOBODY, **runtimes}
     for one in attacks:
         if one.needs_nodes and os.geteuid() != 0:
-            yield Result(one, "hook", skipped="device nodes need root")
+            yield Outcome(one, "hook", skipped="device nodes need root")
             continue
         yield _try(one, "hook", folder)
     for name, program in runtimes.items():
         reason = refusal(folder, program)
         for one in attacks:
             if reason:
-                yield Result(one, name, skipped=reason)
+                yield Outcome(one, name, skipped=reason)
                 continue
             yield _try(one, name, folder, program, "auto")
             if program != ways.NOBODY:
                 yield _try(one, f"{name} with hooks", folder, program, "always")
 
 
-def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "") -> Result:
+def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "") -> Outcome:
     with tempfile.TemporaryDirectory(prefix="nvidia-selftest-") as scratch:
         place = Path(scratch)
         place.chmod(0o755)
@@ -61,9 +61,9 @@ def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "")
                 ended, wanted = ways.by_create(folder, runtime, hooks, scene), one.create
             else:
                 ended, wanted = ways.by_hook(folder, scene), one.exit
-            return Result(one, way, tuple(ways.complaints(scene, ended, wanted)))
+            return Outcome(one, way, tuple(ways.complaints(scene, ended, wanted)))
         except (OSError, subprocess.SubprocessError, NvidiaRuntimeError) as error:
-            return Result(one, way, (f"could not be tried: {error}",))
+            return Outcome(one, way, (f"could not be tried: {error}",))
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""A hostile image as text, one line for each thing in it, so that odd ones can be kept in files.
+r"""A hostile image as text, one line for each entry, so that odd names can be kept in a file.
 
-A line is ``KIND MODE PATH CONTENT``; ``\x20`` and its like stand for odd bytes, ``{canary}`` for
-the folder that no attack may touch, ``{up}`` for the way out of any folder.  Ring: elsewhere.
+A line is ``KIND MODE PATH CONTENT``; escapes such as ``\x20`` stand for bytes, ``{canary}`` for the
+folder that no attack may touch, ``{up}`` for the way up from any folder.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ UNITS = {"K": 10, "M": 20, "G": 30}
 
 
 def build(text: str, root: Path, names: Mapping[str, str]) -> None:
-    """Make what the lines say below ``root``; folders in between are made as they are needed.
+    """Make the entries below ``root``, with the folders that lead to them.
 
-    Raises `NvidiaRuntimeError` for a line that would be made anywhere else.
+    Raises `NvidiaRuntimeError` for one that would be made outside.
     """
     root.mkdir(parents=True, exist_ok=True)
     for number, line in enumerate(text.splitlines(), 1):
@@ -32,7 +32,7 @@ def build(text: str, root: Path, names: Mapping[str, str]) -> None:
 
 
 def has_nodes(text: str) -> bool:
-    """Whether a tree holds device nodes, which takes root to make."""
+    """Whether a tree has device nodes, for which root is needed."""
     return any(line.startswith(("char ", "block ")) for line in text.splitlines())
 
 

@@ -2,7 +2,7 @@
 """The ways in which an attack is tried: by the hook itself, and by a create through the runtime.
 
 Every process has a limit of time, and the hook of memory; a create sees a /run of its own, so that
-nothing is left on the host.  Ring: elsewhere.
+nothing is left on the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from nvidia_runtime.selftest.stage import ENVIRONMENT, Stage
 
 HOOK, RUNTIME = "nvidia-cdi-hook", "nvidia-container-runtime"
-# In the place of a low-level runtime: what is prepared on the host can be seen without a container.
+# Instead of a low-level runtime: what is prepared on the host is there without a container.
 NOBODY = "/bin/true"
 MOST_MEMORY = 512 << 20
 MOST_WRITTEN = 64 << 20
@@ -35,7 +35,7 @@ exit $code
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the last process ended: its exit code, what it said, and whether it had to be killed."""
+    """The end of the last process: its exit code, its output, and whether it had to be killed."""
 
     code: int
     said: str
@@ -45,8 +45,8 @@ class Ended:
 def by_hook(folder: str, stage: Stage) -> Ended:
     """Make the attack's calls of the hook in ``folder``, up to the first that fails.
 
-    The variables are the image's, as runc before 1.3 hands them on to a hook without any; but the
-    loader's act before a program does, so only the hook's ``env`` can keep those out.
+    The environment is the image's, as runc before 1.3 passes it to a hook without one; but the
+    loader's variables act before any program, so only the hook's ``env`` can keep those out.
     """
     given = dict(entry.split("=", 1) for entry in stage.attack.env if entry[:3] != "LD_")
     ended = Ended(0, "")
@@ -74,7 +74,7 @@ def by_create(folder: str, runtime: str, hooks: str, stage: Stage) -> Ended:
 
 
 def complaints(stage: Stage, ended: Ended, wanted: int) -> list[str]:
-    """Say what is wrong with how an attack ended: nothing, if it was held off."""
+    """Say what is wrong with the end of an attack; nothing if it was defeated."""
     said = []
     if ended.is_late:
         said.append(f"did not end within {stage.attack.seconds:.0f} seconds")
@@ -83,12 +83,12 @@ def complaints(stage: Stage, ended: Ended, wanted: int) -> list[str]:
     elif ended.code and not is_ours(ended.said):
         said.append(f"the error is not one of ours: {ended.said.strip()[-400:]}")
     if "Traceback" in ended.said or "internal error" in ended.said:
-        said.append(f"the error is no sentence: {ended.said.strip()[-400:]}")
+        said.append(f"the error is not a sentence: {ended.said.strip()[-400:]}")
     return said + stage.complaints()
 
 
 def is_ours(said: str) -> bool:
-    """Whether an error is a sentence of one of our programs, or of the runtime about our hook."""
+    """Whether an error is from one of our programs, or from the runtime about our hook."""
     return HOOK in said or RUNTIME in said or "hook" in said
 
 
@@ -105,7 +105,7 @@ def _run(
     data: bytes = b"",
     limit: Callable[[], None] | None = None,
 ) -> Ended:
-    """Run a program in the container's root, whence hooks are called."""
+    """Run a program in the container's root, where hooks are called."""
     log = stage.folder / "said"
     with (
         log.open("wb") as said,

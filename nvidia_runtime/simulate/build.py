@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a machine to all the files that it has.  Ring: elsewhere."""
+"""From a machine to all the files that it has."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nvidia_runtime.simulate import (
     wsl_files,
 )
 from nvidia_runtime.simulate import tree as trees
-from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import Tree
 
-# Where CDI specs and what we remember are: a simulated machine begins without any.
+# The folders of CDI specs and of our state: a simulated machine begins with empty ones.
 PRIVATE = ("/etc/cdi", "/run/cdi", "/run/nvidia-container-runtime")
 HERE = "/run/nvidia-simulated-machine"
 
 
-def driver_root(machine: Machine) -> Tree:
+def driver_root(machine: SimulatedMachine) -> Tree:
     """List what the driver has put below its root, device nodes included."""
     library = nvml.library(machine.faults)
     kinds = {"pci": driver_files.tree, "tegra": tegra_files.tree, "wsl": wsl_files.tree}
@@ -29,16 +29,16 @@ def driver_root(machine: Machine) -> Tree:
     return files | {machine.nvml_settings: settings} | device_nodes.tree(machine)
 
 
-def kernel(machine: Machine) -> Tree:
+def kernel(machine: SimulatedMachine) -> Tree:
     """List what is in /proc and /sys."""
     return kernel_files.tree(machine, _read(kernel_files.DEVICES), _read(kernel_files.BOOT_ID))
 
 
-def marks(machine: Machine) -> Tree:
-    """List what tells a command that it runs on a simulated machine, and where to change it."""
+def marks(machine: SimulatedMachine) -> Tree:
+    """List the files that tell a command that its machine is simulated, and how to change it."""
     return {
         f"{HERE}/name": trees.text(f"{machine.name}\n"),
-        f"{HERE}/mock-nvml.conf": trees.Link(machine.nvml_settings),
+        f"{HERE}/mock-nvml.conf": trees.Symlink(machine.nvml_settings),
     }
 
 

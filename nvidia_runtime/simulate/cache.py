@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made once and kept for later: files in a folder of the user's own.  Ring: elsewhere.
+"""Files that are made once and kept: a folder of the user's own.
 
-A folder or file that belongs to somebody else, or that others may write to, is not trusted: a
-library of it would be loaded as root.
+A folder or file that belongs to another user, or that others may write to, is not trusted: a
+library in it would be loaded by root.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def folder() -> str:
 
 
 def read(name: str) -> bytes:
-    """Read a file; one that is not there, or not trusted, has nothing in it."""
+    """Read a file; one that is missing, or not trusted, is empty."""
     with suppress(OSError):
         if _is_own(os.lstat(folder())):
             descriptor = os.open(os.path.join(folder(), name), os.O_RDONLY | os.O_NOFOLLOW)
@@ -39,7 +39,7 @@ def read(name: str) -> bytes:
 
 @contextmanager
 def new(name: str) -> Iterator[str]:
-    """Return the path at which to make a file, which then appears in one step."""
+    """Return the path at which to make a file, which then appears under its name in one step."""
     target = os.path.join(folder(), name)
     path = f"{target}.{os.getpid()}"
     try:
@@ -57,7 +57,7 @@ def new(name: str) -> Iterator[str]:
     except OSError as error:
         hint = "XDG_CACHE_HOME names another place"
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", target, hint) from None
-    with suppress(OSError):  # another one may do the same
+    with suppress(OSError):  # another process may do the same
         _prune()
 
 
@@ -69,12 +69,12 @@ def _prune() -> None:
         os.unlink(path)
 
 
-def _is_own(found: os.stat_result) -> bool:
-    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o022
+def _is_own(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o022
 
 
 def _home() -> str:
-    """Return the user's home; sudo may leave another user's in HOME."""
+    """Return the user's home; after sudo, HOME may be another user's."""
     home = os.environ.get("HOME", "")
     with suppress(OSError):
         if home.startswith("/") and _is_own(os.stat(home)):

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's capabilities: who may use which MIG device, as nv-caps of the kernel module has it.
+"""The driver's capabilities, by which a process may use a MIG device: nv-caps of the kernel module.
 
 Each is a file in /proc/driver/nvidia/capabilities and a node in /dev/nvidia-caps with a minor of a
-fixed table; the table itself is in /proc/driver/nvidia-caps.  Ring: elsewhere.
+fixed table; the table itself is in /proc/driver/nvidia-caps.
 """
 
 from __future__ import annotations
 
-from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import File, Folder, Tree, text
 
 ROOT = "/proc/driver/nvidia/capabilities"
@@ -17,31 +17,31 @@ MOST_GPUS, MOST_GPU_INSTANCES, MOST_COMPUTE_INSTANCES = 32, 15, 8
 OWNER, ALL = 0o400, 0o444
 
 
-def has(machine: Machine) -> bool:
-    """Whether the driver is one that has them: any for discrete GPUs, MIG or not."""
+def has(machine: SimulatedMachine) -> bool:
+    """Whether the driver has them: that of discrete GPUs does, with MIG or without."""
     return machine.kind == "pci" and machine.loaded
 
 
 def minor(gpu: int, gpu_instance: int, compute_instance: int = -1) -> int:
-    """Return the minor of an instance's node: a GPU takes 135, a GPU instance 9 of them."""
+    """Return the minor of an instance's node: each GPU has 135, each GPU instance 9 of them."""
     return 3 + gpu * 135 + gpu_instance * 9 + 1 + compute_instance
 
 
-def nodes(machine: Machine) -> dict[int, int]:
+def nodes(machine: SimulatedMachine) -> dict[int, int]:
     """List the minors whose nodes exist, each with its mode."""
-    found = {CONFIG: OWNER, MONITOR: ALL}
+    modes = {CONFIG: OWNER, MONITOR: ALL}
     for gpu in machine.gpus:
         for device in gpu.mig_devices:
             for compute in (-1, device.compute_instance):
-                found[minor(gpu.minor, device.gpu_instance, compute)] = ALL
-    return found
+                modes[minor(gpu.minor, device.gpu_instance, compute)] = ALL
+    return modes
 
 
-def tree(machine: Machine) -> Tree:
+def tree(machine: SimulatedMachine) -> Tree:
     """List the files below /proc/driver."""
     if not has(machine):
         return {}
-    found: Tree = {
+    files: Tree = {
         f"{ROOT}/mig/config": _access(CONFIG, OWNER),
         f"{ROOT}/mig/monitor": _access(MONITOR, OWNER),
         f"{ROOT}/fabric-imex-mgmt": _access(FABRIC_IMEX, OWNER),
@@ -52,13 +52,13 @@ def tree(machine: Machine) -> Tree:
     for gpu in machine.gpus:
         folder = f"{ROOT}/gpu{gpu.minor}/mig"
         if gpu.mig != "unsupported":
-            found[folder] = Folder()
+            files[folder] = Folder()
         for device in gpu.mig_devices:
             instance, compute = device.gpu_instance, device.compute_instance
             own, inner = minor(gpu.minor, instance), minor(gpu.minor, instance, compute)
-            found[f"{folder}/gi{instance}/access"] = _access(own, ALL)
-            found[f"{folder}/gi{instance}/ci{compute}/access"] = _access(inner, ALL)
-    return found
+            files[f"{folder}/gi{instance}/access"] = _access(own, ALL)
+            files[f"{folder}/gi{instance}/ci{compute}/access"] = _access(inner, ALL)
+    return files
 
 
 def _access(number: int, mode: int) -> File:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines that can be simulated.  Ring: elsewhere."""
+"""The machines that can be simulated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import models
-from nvidia_runtime.simulate.machine import Gpu, Machine, MigDevice
+from nvidia_runtime.simulate.machine import MigDevice, SimulatedGpu, SimulatedMachine
 
-# Numbers that never change, so that what is generated on a machine is the same each time.
+# Fixed numbers, so that what is generated on a machine is the same each time.
 SPACE = uuid.NAMESPACE_URL
 FIRST_SERIAL = 1320000000000
 
@@ -42,7 +42,7 @@ GRAPHICS: tuple[Place, ...] = (
 )
 
 
-def find(name: str) -> Machine:
+def find(name: str) -> SimulatedMachine:
     """Return the machine of a name."""
     for machine in machines():
         if machine.name == name:
@@ -51,10 +51,10 @@ def find(name: str) -> Machine:
     raise NvidiaRuntimeError(f"there is no simulated machine {name!r}", hint=hint)
 
 
-def machines() -> tuple[Machine, ...]:
-    """Return all machines; a table, however long."""
+def machines() -> tuple[SimulatedMachine, ...]:
+    """Return all machines: a table, as long as it has to be."""
     return (
-        Machine(
+        SimulatedMachine(
             name="t4x1",
             description="one Tesla T4 with DRM nodes, as in a cloud instance",
             gpus=_gpus(models.T4, "t4", ["0000:00:1e.0"], drm=(1, 128)),
@@ -69,7 +69,7 @@ def machines() -> tuple[Machine, ...]:
             [SEVEN, MIXED, SHARED, ()],
         ),
         _dgx_a100("a100x8mig56", "the same, all of it in 56 MIG devices", [SEVEN] * 8),
-        Machine(
+        SimulatedMachine(
             name="h100x8",
             description="HGX H100 with NVSwitch, IMEX, GPUDirect Storage, GDRCopy and InfiniBand",
             gpus=_gpus(models.H100, "h100", HGX_H100_BUSES),
@@ -81,7 +81,7 @@ def machines() -> tuple[Machine, ...]:
             has_fabric_manager=True,
             has_persistenced=True,
         ),
-        Machine(
+        SimulatedMachine(
             name="gb200x4",
             description="a GB200 tray: aarch64, PCI domains above 0, memory coherent with the CPU",
             architecture="aarch64",
@@ -92,14 +92,14 @@ def machines() -> tuple[Machine, ...]:
         _rtx_pro(),
         _orin(),
         _thor(),
-        Machine(
+        SimulatedMachine(
             name="wsl2",
             description="Windows Subsystem for Linux: /dev/dxg and a driver store of Windows",
             driver="581.42",
             kind="wsl",
             gpus=_gpus(models.T4, "wsl", ["0000:01:00.0"]),
         ),
-        Machine(
+        SimulatedMachine(
             name="nogpu",
             description="a driver that is installed but finds no GPU",
             gpus=(),
@@ -108,11 +108,13 @@ def machines() -> tuple[Machine, ...]:
     )
 
 
-def _dgx_a100(name: str, description: str, layouts: Iterable[tuple[Place, ...]] = ()) -> Machine:
+def _dgx_a100(
+    name: str, description: str, layouts: Iterable[tuple[Place, ...]] = ()
+) -> SimulatedMachine:
     gpus = list(_gpus(models.A100, "a100", DGX_A100_BUSES, DGX_A100_MINORS))
     for index, layout in enumerate(layouts):
         gpus[index] = divided(gpus[index], layout)
-    return Machine(
+    return SimulatedMachine(
         name=name,
         description=description,
         gpus=tuple(gpus),
@@ -121,32 +123,32 @@ def _dgx_a100(name: str, description: str, layouts: Iterable[tuple[Place, ...]] 
     )
 
 
-def _rtx_pro() -> Machine:
+def _rtx_pro() -> SimulatedMachine:
     gpus = _gpus(models.RTX_PRO, "rtxpro", ["0000:21:00.0", "0000:c1:00.0"], drm=(1, 128))
-    return Machine(
+    return SimulatedMachine(
         name="rtxpro_miggfx",
         description="two RTX PRO 6000, one in MIG devices that can do graphics",
         gpus=(divided(gpus[0], GRAPHICS), gpus[1]),
     )
 
 
-def _orin() -> Machine:
-    return Machine(
+def _orin() -> SimulatedMachine:
+    return SimulatedMachine(
         name="orin",
         description="Jetson AGX Orin, whose GPU is not on a PCI bus",
         driver="540.4.0",
         cuda=12060,
         architecture="aarch64",
         kind="tegra",
-        gpus=(Gpu(uuid="54d0709b-558d-5a59-9c65-0c5fc14a21a4", minor=0, **models.ORIN),),
+        gpus=(SimulatedGpu(uuid="54d0709b-558d-5a59-9c65-0c5fc14a21a4", minor=0, **models.ORIN),),
     )
 
 
-def _thor() -> Machine:
-    """Make a Thor; its own GPU is on domain 0, bus 1, as the toolkit expects it."""
+def _thor() -> SimulatedMachine:
+    """Make a Thor; the SoC's GPU is on domain 0, bus 1, as the toolkit expects it."""
     integrated = _gpus(models.THOR, "thor", ["0000:01:00.0"])
     discrete = _gpus(models.RTX_PRO, "thor-dgpu", ["0005:01:00.0"], [1], drm=(1, 129))
-    return Machine(
+    return SimulatedMachine(
         name="thor_dgpu",
         description="Jetson AGX Thor with a discrete GPU beside its own",
         driver="580.00",
@@ -162,12 +164,12 @@ def _gpus(
     buses: Iterable[str],
     minors: Iterable[int] = (),
     drm: tuple[int, int] | None = None,
-) -> tuple[Gpu, ...]:
+) -> tuple[SimulatedGpu, ...]:
     """Make one GPU a bus; ``drm`` are the numbers of the first one's card and render node."""
     buses = list(buses)
     numbers = list(minors) or list(range(len(buses)))
     return tuple(
-        Gpu(
+        SimulatedGpu(
             uuid=f"GPU-{_uuid(f'{tag}-{index}')}",
             bus_id=bus,
             minor=numbers[index],
@@ -180,8 +182,8 @@ def _gpus(
     )
 
 
-def divided(gpu: Gpu, layout: tuple[Place, ...]) -> Gpu:
-    """Return a GPU in MIG mode, with MIG devices; none is a layout too."""
+def divided(gpu: SimulatedGpu, layout: tuple[Place, ...]) -> SimulatedGpu:
+    """Return a GPU in MIG mode, with the MIG devices of a layout, which may be empty."""
     profiles = {profile.name: profile.enum for profile in gpu.gpu_profiles}
     sizes = {profile.slices: profile.enum for profile in gpu.compute_profiles}
     devices = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries that are compiled from a source of ours, when they are first used.  Ring: elsewhere."""
+"""Libraries that are compiled from a source file beside this one, when they are first used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("-lpthread", "-ldl")
 
 
 def library(source: str, *flags: str) -> bytes:
-    """Return the library that a file of this folder makes; NvidiaRuntimeError if it cannot be."""
+    """Return the library of a source file.  Raises `NvidiaRuntimeError` where it cannot."""
     path = os.path.join(FOLDER, source)
     words = (*FLAGS, *flags, path, *LIBRARIES)
     name = _name(path, words)
@@ -28,7 +28,7 @@ def library(source: str, *flags: str) -> bytes:
 
 
 def _name(path: str, words: tuple[str, ...]) -> str:
-    """Return the name by which it is kept: another source, or other flags, have another one."""
+    """Return the name by which a library is kept; source, flags and machine are part of it."""
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read() + "\0".join(words).encode()).hexdigest()[:16]
     return f"{os.path.basename(path)}-{platform.machine()}-{digest}.so"
@@ -38,9 +38,9 @@ def _compiled(source: str, flags: tuple[str, ...], name: str) -> bytes:
     compiler = _compiler()
     with cache.new(name) as path:
         words = [*compiler, "-o", path, *flags]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode != 0:
-            said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
+        run = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if run.returncode != 0:
+            said = (run.stderr.strip() or f"exit status {run.returncode}").splitlines()[0]
             what = f"{compiler[0]} cannot compile what answers on a simulated machine: {said}"
             hint = "it needs the C library's headers: 'apt-get install gcc libc6-dev'"
             raise NvidiaRuntimeError(what, source, hint=hint)
@@ -59,5 +59,5 @@ def _compiler() -> list[str]:
 
 
 def _candidates() -> list[list[str]]:
-    given = shlex.split(os.environ.get("CC", ""))
-    return [given] if given else [[name] for name in COMPILERS]
+    own = shlex.split(os.environ.get("CC", ""))
+    return [own] if own else [[name] for name in COMPILERS]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of the driver's packages, and the sockets of its daemons.  Ring: elsewhere."""
+"""The files of the driver's packages, and the sockets of its daemons."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import platform
 import posixpath
 
 from nvidia_runtime.simulate import elf
-from nvidia_runtime.simulate.machine import Machine
-from nvidia_runtime.simulate.tree import File, Folder, Link, Tree, text
+from nvidia_runtime.simulate.machine import SimulatedMachine
+from nvidia_runtime.simulate.tree import File, Folder, Symlink, Tree, text
 
-# Library, SONAME ("" is the file's own name), and whether an unversioned link comes with it.
+# Library, SONAME ("": the file's name), and whether the packages have a link without a version.
 LIBRARIES = (
     ("libcuda.so", "libcuda.so.1", True),
     ("libcudadebugger.so", "libcudadebugger.so.1", False),
@@ -43,7 +43,7 @@ LIBRARIES = (
     ("libGLX_nvidia.so", "libGLX_nvidia.so.0", False),
     ("vdpau/libvdpau_nvidia.so", "libvdpau_nvidia.so.1", True),
 )
-# Those with a version of their own.
+# These have a version of their own.
 OTHER_LIBRARIES = (
     ("libnvidia-egl-gbm.so.1.1.2", "libnvidia-egl-gbm.so.1"),
     ("libnvidia-egl-wayland.so.1.1.19", "libnvidia-egl-wayland.so.1"),
@@ -73,58 +73,58 @@ FIRMWARE = ("gsp_ga10x.bin", "gsp_tu10x.bin")
 XORG = "/usr/lib/xorg/modules"
 
 
-def tree(machine: Machine, nvml: bytes) -> Tree:
-    """List the files of a driver from NVIDIA's packages; ``nvml`` is the library that answers."""
+def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
+    """List the files of a driver from NVIDIA's packages; ``nvml`` is the simulated one."""
     folder, version = machine.library_folder, machine.driver
-    found: Tree = {
+    files: Tree = {
         f"{folder}/libnvidia-ml.so.{version}": File(nvml),
-        f"{folder}/libnvidia-ml.so.1": Link(f"libnvidia-ml.so.{version}"),
-        f"{folder}/libnvidia-ml.so": Link("libnvidia-ml.so.1"),
+        f"{folder}/libnvidia-ml.so.1": Symlink(f"libnvidia-ml.so.{version}"),
+        f"{folder}/libnvidia-ml.so": Symlink("libnvidia-ml.so.1"),
         **_libraries(machine),
-        f"{folder}/gbm/nvidia-drm_gbm.so": Link("../libnvidia-allocator.so.1"),
+        f"{folder}/gbm/nvidia-drm_gbm.so": Symlink("../libnvidia-allocator.so.1"),
         **_xorg(machine),
     }
     programs = PROGRAMS + (IMEX_PROGRAMS if machine.imex_channels else ())
-    found |= {f"/usr/bin/{name}": text("#!/bin/sh\nexit 0\n", 0o755) for name in programs}
-    found |= {path: text("{}\n") for path in SETTINGS}
-    found |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
+    files |= {f"/usr/bin/{name}": text("#!/bin/sh\nexit 0\n", 0o755) for name in programs}
+    files |= {path: text("{}\n") for path in SETTINGS}
+    files |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
     if machine.architecture != platform.machine():
         # As where Debian has libraries of another architecture installed.
-        found["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")
+        files["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")
     if machine.gds_nodes:
-        found["/etc/cufile.json"] = text("{}\n")
-        found["/run/udev"] = Folder()  # cuFile asks udev which disks are behind a file
-    # A regular file stands for a socket: nobody listens.
+        files["/etc/cufile.json"] = text("{}\n")
+        files["/run/udev"] = Folder()  # cuFile asks udev which disks are behind a file
+    # A regular file stands for a socket: no daemon listens.
     if machine.has_fabric_manager:
-        found["/run/nvidia-fabricmanager/socket"] = File()
+        files["/run/nvidia-fabricmanager/socket"] = File()
     if machine.has_persistenced:
-        found["/run/nvidia-persistenced/socket"] = File()
-    return found
+        files["/run/nvidia-persistenced/socket"] = File()
+    return files
 
 
-def _libraries(machine: Machine) -> Tree:
+def _libraries(machine: SimulatedMachine) -> Tree:
     folder, version = machine.library_folder, machine.driver
-    found: Tree = {}
+    files: Tree = {}
     for name, soname, has_link in LIBRARIES:
         inner, file = posixpath.split(f"{folder}/{name}.{version}")
-        found[f"{inner}/{file}"] = File(elf.shared_object(soname or file, machine.architecture))
+        files[f"{inner}/{file}"] = File(elf.shared_object(soname or file, machine.architecture))
         if soname:
-            found[f"{inner}/{soname}"] = Link(file)
+            files[f"{inner}/{soname}"] = Symlink(file)
         if has_link:
-            found[f"{folder}/{name}"] = Link(soname)
+            files[f"{folder}/{name}"] = Symlink(soname)
     for file, soname in OTHER_LIBRARIES:
-        found[f"{folder}/{file}"] = File(elf.shared_object(soname, machine.architecture))
+        files[f"{folder}/{file}"] = File(elf.shared_object(soname, machine.architecture))
         if file != soname:
-            found[f"{folder}/{soname}"] = Link(file)
-    return found
+            files[f"{folder}/{soname}"] = Symlink(file)
+    return files
 
 
-def _xorg(machine: Machine) -> Tree:
+def _xorg(machine: SimulatedMachine) -> Tree:
     file = f"libglxserver_nvidia.so.{machine.driver}"
     driver = elf.shared_object("", machine.architecture)
     server = elf.shared_object("libglxserver_nvidia.so", machine.architecture)
     return {
         f"{XORG}/drivers/nvidia_drv.so": File(driver),
         f"{XORG}/extensions/{file}": File(server),
-        f"{XORG}/extensions/libglxserver_nvidia.so": Link(file),
+        f"{XORG}/extensions/libglxserver_nvidia.so": Symlink(file),
     }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared objects without code, so that a simulated driver library needs no compiler; see elf(5).
+"""Shared objects without code, which take no compiler; see elf(5).
 
 They have section headers, by which Go's debug/elf finds DT_SONAME, and program headers, by which
-ldconfig does; dlopen(3) loads them and finds no symbol.  Ring: elsewhere.
+ldconfig finds it; dlopen(3) loads them, dlsym(3) finds nothing in them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECTION_NAMES = b"\0.dynstr\0.dynamic\0.shstrtab\0"
 
 
 def shared_object(soname: str, architecture: str) -> bytes:
-    """Make an ELF64 shared object; an empty SONAME is none."""
+    """Make an ELF64 shared object; with an empty SONAME it has no DT_SONAME."""
     strings = b"\0" + (soname.encode() + b"\0" if soname else b"")
     symbols_at = HEADER + PROGRAM_HEADERS * PROGRAM_HEADER
     strings_at = symbols_at + len(NO_SYMBOLS)
@@ -69,14 +69,14 @@ def _header(architecture: str, section_headers_at: int) -> bytes:
 
 
 def _program(kind: int, offset: int, size: int, alignment: int) -> bytes:
-    """Make a program header; in memory everything is where it is in the file."""
+    """Make a program header; addresses in memory are offsets in the file."""
     return struct.pack("<IIQQQQQQ", kind, PF_RW, *[offset] * 3, *[size] * 2, alignment)
 
 
 def _section(
     name: str, kind: int, flags: int, offset: int, size: int, *, link: int = 0, entry: int = 0
 ) -> bytes:
-    """Make a section header; an allocated section lies in memory where it lies in the file."""
+    """Make a section header; an allocated section's address is its offset in the file."""
     at = SECTION_NAMES.index(name.encode())
     address = offset if flags else 0
     return struct.pack("<IIQQQQIIQQ", at, kind, flags, address, offset, size, link, 0, 8, entry)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be made to go wrong on a simulated machine.  Ring: elsewhere."""
+"""The faults that a simulated machine can have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.simulate.machine import Faults, Gpu, Machine
+from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachine
 
 FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?")
 FUNCTION = re.compile(r"nvml\w+(@\d+)?")
@@ -16,7 +16,7 @@ OTHER_MODULE = "575.57.08"
 
 
 def apply(
-    machine: Machine,
+    machine: SimulatedMachine,
     *,
     fail: Sequence[str] = (),
     hang: Sequence[str] = (),
@@ -29,8 +29,8 @@ def apply(
     init_us: int = 0,
     attach_us: int = 0,
     call_us: int = 0,
-) -> Machine:
-    """Return the machine with faults; NvidiaRuntimeError if it lacks what they are about."""
+) -> SimulatedMachine:
+    """Return the machine with faults.  Raises `NvidiaRuntimeError` for a GPU that it lacks."""
     for flag, words, form, shape in (
         ("--fail", fail, FAILURE, "FUNCTION:RESULT[@GPU], such as nvmlDeviceGetUUID:15@3"),
         ("--hang", hang, FUNCTION, "FUNCTION[@GPU], such as nvmlDeviceGetUUID@3"),
@@ -60,7 +60,9 @@ def apply(
     )
 
 
-def _gpus(gpus: tuple[Gpu, ...], lose: Sequence[int], remove: Sequence[int]) -> tuple[Gpu, ...]:
+def _gpus(
+    gpus: tuple[SimulatedGpu, ...], lose: Sequence[int], remove: Sequence[int]
+) -> tuple[SimulatedGpu, ...]:
     return tuple(
         dataclasses.replace(gpu, lost=gpu.lost or index in lose)
         for index, gpu in enumerate(gpus)
@@ -68,7 +70,7 @@ def _gpus(gpus: tuple[Gpu, ...], lose: Sequence[int], remove: Sequence[int]) -> 
     )
 
 
-def _check_gpu(machine: Machine, index: int, flag: str) -> None:
+def _check_gpu(machine: SimulatedMachine, index: int, flag: str) -> None:
     if not 0 <= index < len(machine.gpus):
         have = f"{machine.name} has {len(machine.gpus)}" + (", from 0" if machine.gpus else "")
         raise NvidiaRuntimeError(f"{flag}: there is no GPU {index}", hint=have)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel tells of its driver and the GPUs, in /proc and /sys.  Ring: elsewhere."""
+"""What the kernel says of its driver and the GPUs, in /proc and /sys."""
 
 from __future__ import annotations
 
 from nvidia_runtime.simulate import capabilities
-from nvidia_runtime.simulate.machine import Gpu, Machine
-from nvidia_runtime.simulate.tree import File, Folder, Link, Tree, text
+from nvidia_runtime.simulate.machine import SimulatedGpu, SimulatedMachine
+from nvidia_runtime.simulate.tree import File, Folder, Symlink, Tree, text
 
 DRIVER = "/proc/driver/nvidia"
 DEVICES = "/proc/devices"
@@ -13,7 +13,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PCI = "/sys/bus/pci/devices"
 MODULE = "/sys/module"
 FAMILY = "/sys/devices/soc0/family"
-# The kernel has them below one folder each; what of it is not simulated must not be seen.
+# Folders that are covered as a whole, so that nothing of the host's is seen in them.
 FOLDERS = ("/proc/driver", PCI, MODULE)
 FILES = (DEVICES, BOOT_ID)
 BLOCK = "\nBlock devices:"
@@ -26,26 +26,26 @@ PARAMETERS = (
 )
 
 
-def tree(machine: Machine, devices: str, boot_id: str) -> Tree:
-    """List the files below /proc and /sys; /proc/devices and the boot id begin as the host's."""
-    found: Tree = {folder: Folder() for folder in FOLDERS}
-    found[BOOT_ID] = text(boot_id)
-    found[DEVICES] = text(devices)
+def tree(machine: SimulatedMachine, devices: str, boot_id: str) -> Tree:
+    """List the files below /proc and /sys; ``devices`` and ``boot_id`` are the host's own texts."""
+    files: Tree = {folder: Folder() for folder in FOLDERS}
+    files[BOOT_ID] = text(boot_id)
+    files[DEVICES] = text(devices)
     if machine.kind == "tegra":
-        found[FAMILY] = text("Tegra\n")
+        files[FAMILY] = text("Tegra\n")
     if not machine.loaded or machine.kind == "wsl":
-        return found
+        return files
     for index, gpu in enumerate(machine.gpus):
         if gpu.bus_id:
-            found |= _pci(gpu, numa=index * 2 // len(machine.gpus))
+            files |= _pci(gpu, numa=index * 2 // len(machine.gpus))
     if not any(gpu.bus_id for gpu in machine.gpus):
-        return found  # the driver of an SoC alone is another module
-    found[DEVICES] = text(_with_majors(devices, _majors(machine)))
-    return found | _driver(machine) | _modules(machine) | capabilities.tree(machine)
+        return files  # the GPU of a SoC has another kernel module
+    files[DEVICES] = text(_with_majors(devices, _majors(machine)))
+    return files | _driver(machine) | _modules(machine) | capabilities.tree(machine)
 
 
-def _driver(machine: Machine) -> Tree:
-    found: Tree = {
+def _driver(machine: SimulatedMachine) -> Tree:
+    files: Tree = {
         f"{DRIVER}/version": text(
             f"NVRM version: NVIDIA UNIX Open Kernel Module for {machine.architecture}  "
             f"{machine.module_version}  Release Build  (builder@simulated)  "
@@ -55,11 +55,11 @@ def _driver(machine: Machine) -> Tree:
     }
     for gpu in machine.gpus:
         if gpu.bus_id:
-            found[f"{DRIVER}/gpus/{gpu.bus_id}/information"] = _information(gpu, machine)
-    return found
+            files[f"{DRIVER}/gpus/{gpu.bus_id}/information"] = _information(gpu, machine)
+    return files
 
 
-def _information(gpu: Gpu, machine: Machine) -> File:
+def _information(gpu: SimulatedGpu, machine: SimulatedMachine) -> File:
     return text(
         f"Model: \t\t {gpu.name}\n"
         "IRQ:   \t\t 100\n"
@@ -75,7 +75,7 @@ def _information(gpu: Gpu, machine: Machine) -> File:
     )
 
 
-def _modules(machine: Machine) -> Tree:
+def _modules(machine: SimulatedMachine) -> Tree:
     version = text(f"{machine.module_version}\n")
     return {
         f"{MODULE}/nvidia/version": version,
@@ -85,35 +85,35 @@ def _modules(machine: Machine) -> Tree:
     }
 
 
-def _pci(gpu: Gpu, numa: int) -> Tree:
+def _pci(gpu: SimulatedGpu, numa: int) -> Tree:
     folder = f"{PCI}/{gpu.bus_id}"
     device, vendor = f"{gpu.pci_device_id:08x}"[:4], f"{gpu.pci_device_id:08x}"[4:]
-    found: Tree = {
+    files: Tree = {
         f"{folder}/vendor": text(f"0x{vendor}\n"),
         f"{folder}/device": text(f"0x{device}\n"),
         f"{folder}/class": text("0x030200\n"),
         f"{folder}/numa_node": text(f"{numa}\n"),
-        f"{folder}/driver": Link("/sys/bus/pci/drivers/nvidia"),
+        f"{folder}/driver": Symlink("/sys/bus/pci/drivers/nvidia"),
     }
     if gpu.card >= 0:
-        found[f"{folder}/drm/card{gpu.card}/dev"] = text(f"226:{gpu.card}\n")
-        found[f"{folder}/drm/renderD{gpu.render}/dev"] = text(f"226:{gpu.render}\n")
-    return found
+        files[f"{folder}/drm/card{gpu.card}/dev"] = text(f"226:{gpu.card}\n")
+        files[f"{folder}/drm/renderD{gpu.render}/dev"] = text(f"226:{gpu.render}\n")
+    return files
 
 
-def _majors(machine: Machine) -> dict[str, int]:
+def _majors(machine: SimulatedMachine) -> dict[str, int]:
     majors = machine.majors
-    found = {
+    numbers = {
         "nvidia": majors.nvidia,
         "nvidia-modeset": majors.nvidia,
         "nvidiactl": majors.nvidia,
         "nvidia-uvm": majors.uvm,
     }
     if capabilities.has(machine):
-        found |= {"nvidia-caps": majors.caps, "nvidia-caps-imex-channels": majors.imex}
+        numbers |= {"nvidia-caps": majors.caps, "nvidia-caps-imex-channels": majors.imex}
     if machine.nvswitches:
-        found["nvidia-nvswitch"] = majors.nvswitch
-    return found
+        numbers["nvidia-nvswitch"] = majors.nvswitch
+    return numbers
 
 
 def _with_majors(devices: str, majors: dict[str, int]) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loader's cache of a simulated machine, as its own ldconfig writes it.  Ring: elsewhere.
+"""The loader's cache of a simulated machine, as ldconfig writes it there.
 
-ldconfig reads every library of the host, so what it wrote is kept for as long as the host's own
-cache and the machine's libraries are the same.
+ldconfig reads every library of the host, so its result is kept as long as the host's cache and the
+machine's libraries are the same.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def name(files: Tree) -> str:
     for path, entry in files.items():
         digest.update(f"{path}\0{len(entry.data) if isinstance(entry, File) else ''}\0".encode())
     with suppress(FileNotFoundError):
-        found = os.stat(PATH)
-        digest.update(f"{found.st_dev} {found.st_ino} {found.st_mtime_ns} {found.st_size}".encode())
+        own = os.stat(PATH)
+        digest.update(f"{own.st_dev} {own.st_ino} {own.st_mtime_ns} {own.st_size}".encode())
     return f"ld.so.cache-{digest.hexdigest()[:16]}"
 
 
@@ -39,12 +39,12 @@ def kept(kept_as: str) -> Tree:
 
 
 def write(kept_as: str) -> None:
-    """Write it, on the machine; where there is no ldconfig, the loader has no cache."""
+    """Write the cache, on the machine; without ldconfig the loader has none."""
     program = shutil.which("ldconfig", path=FOLDERS)
     if not program:
         return
     subprocess.run([program, "-X"], capture_output=True, check=False)
-    with suppress(OSError, NvidiaRuntimeError):  # it is made again the next time
+    with suppress(OSError, NvidiaRuntimeError):  # it is written again the next time
         with open(PATH, "rb") as file:
             data = file.read()
         with cache.new(kept_as) as path, open(path, "wb") as file:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a simulated machine has, as plain values: all that is written is made from them.
-
-Ring: elsewhere.
-"""
+"""What a simulated machine has, as plain values, from which all its files are made."""
 
 from __future__ import annotations
 
@@ -45,10 +42,10 @@ class MigDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
+class SimulatedGpu:
     """A GPU, in NVML's order of indices; ``minor`` is the N of /dev/nvidiaN.
 
-    One that is part of an SoC may have no place on the PCI bus.  ``card`` and ``render`` are the
+    That of a SoC may not be on a PCI bus.  ``card`` and ``render`` are the
     numbers of its DRM nodes, -1 if it has none.
     """
 
@@ -81,7 +78,7 @@ class Faults:
 
     ``fail`` are words such as ``nvmlDeviceGetUUID:15@3`` (function, result, index of the GPU), in
     ``hang`` and ``crash`` without the result; ``without`` are functions that the library lacks.
-    Without code, it has none of them, and no compiler is needed.
+    ``without_code`` leaves all of them out, which takes no compiler.
     """
 
     fail: tuple[str, ...] = ()
@@ -96,7 +93,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Majors:
-    """The major numbers of the device nodes; but for nvidia and drm, a kernel hands them out."""
+    """The major numbers of the device nodes; the kernel assigns all but those of nvidia and drm."""
 
     nvidia: int = 195
     uvm: int = 511
@@ -112,12 +109,12 @@ class Majors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """A machine: its GPUs, its driver, and what else a driver or an administrator put there."""
+class SimulatedMachine:
+    """A machine: its GPUs, its driver, and what else a driver or an administrator installs."""
 
     name: str
     description: str
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[SimulatedGpu, ...]
     driver: str = "580.95.05"
     module: str = ""  # the kernel module's version, where it is not the libraries'
     cuda: int = 13000
@@ -144,7 +141,7 @@ class Machine:
 
     @property
     def nvml_settings(self) -> str:
-        """Return the path of the file from which the simulated NVML has its answers."""
+        """Return the path of the file that the simulated NVML takes its answers from."""
         return f"{self.library_folder}/mock-nvml.conf"
 
     @property

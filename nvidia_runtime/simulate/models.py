@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them.
-
-Ring: elsewhere.
-"""
+"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ RTX_PRO_PROFILES = (
     GpuProfile(SLICE_4_GFX, 32, 4, 1, 188, 97280, "4g.96gb+gfx"),
 )
 
-# What the GPUs of a model have in common: keywords of machine.Gpu.  Architecture and brand are
+# What the GPUs of a model have in common: keywords of SimulatedGpu.  Architecture and brand are
 # NVML's constants.
 Model = dict[str, Any]
 

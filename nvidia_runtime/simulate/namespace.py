@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mount namespace in which this process is on a simulated machine.  Ring: elsewhere.
+"""A mount namespace in which this process is on a simulated machine.
 
-Nothing outside changes: all that is made is on a tmpfs that goes with the namespace.
+Nothing outside changes: all files are on a tmpfs that ends with the namespace.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.linux import mount
 from nvidia_runtime.simulate import build, cache, kernel_files, ldcache, overlay
 from nvidia_runtime.simulate import tree as trees
-from nvidia_runtime.simulate.machine import Machine
+from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import Tree
 
-# Folders that stay the host's own.  Those in /run have sockets, which an overlay cannot pass on.
+# Folders that stay the host's.  Those in /run have sockets, which an overlay does not pass on.
 REAL = ("/tmp", "/var/tmp", "/home", "/root", "/run/dbus", "/run/systemd", "/run/user")
-# All that is made is on a tmpfs that is mounted here while the root is being built: in a place that
-# exists everywhere and that the machine has its own of.
+# While the root is built, its tmpfs is mounted here: a folder that exists everywhere, and of which
+# the machine has its own.
 STAGE = "/dev"
 ROOT = f"{STAGE}/root"
-# What the machine's /dev has of the host's.
+# The nodes of the host that the machine has too.
 NODES = tuple(
     f"/dev/{name}"
     for name in (
@@ -37,7 +37,7 @@ LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd
 LINKS |= {"ptmx": "pts/ptmx", "core": "/proc/kcore"}
 
 
-def enter(machine: Machine, real: Iterable[str] = ()) -> None:
+def enter(machine: SimulatedMachine, real: Iterable[str] = ()) -> None:
     """Move this process to the machine; ``real`` are more folders that stay the host's."""
     files, kernel = _prepared(machine)
     files |= build.marks(machine)
@@ -47,7 +47,7 @@ def enter(machine: Machine, real: Iterable[str] = ()) -> None:
         raise _failed(error) from error
 
 
-def enter_kernel(machine: Machine, folder: str) -> None:
+def enter_kernel(machine: SimulatedMachine, folder: str) -> None:
     """Write the machine's driver into a folder, and move this process to its /proc and /sys."""
     files, kernel = _prepared(machine)
     trees.create(files, folder)
@@ -60,7 +60,7 @@ def enter_kernel(machine: Machine, folder: str) -> None:
         raise _failed(error) from error
 
 
-def _prepared(machine: Machine) -> tuple[Tree, Tree]:
+def _prepared(machine: SimulatedMachine) -> tuple[Tree, Tree]:
     if os.geteuid() != 0:
         what = "root is missing: the mounts and device nodes of a simulated machine need it"
         raise NvidiaRuntimeError(what, hint="try it with sudo")
@@ -115,14 +115,14 @@ def _enter(files: Tree, kernel: Tree, real: tuple[str, ...]) -> None:
 
 
 def _kept_real(folders: Iterable[str], files: Tree) -> list[str]:
-    """Leave out the folders that hold something of the machine, such as / and /usr."""
+    """Return the folders that hold nothing of the machine, unlike / and /usr."""
     return [folder for folder in folders if not _holds(folder, files)]
 
 
 def _admitted(folders: tuple[str, ...], files: Tree) -> list[str]:
     for folder in folders:
         if not os.path.isdir(folder) or _holds(folder, files):
-            what = "is no folder" if not os.path.isdir(folder) else "holds a part of the machine"
+            what = "is not a folder" if not os.path.isdir(folder) else "holds a part of the machine"
             raise NvidiaRuntimeError(f"--real {folder}: {what}")
     return list(folders)
 
@@ -136,17 +136,17 @@ def _holds(folder: str, files: Tree) -> bool:
 
 def _usual_nodes() -> Tree:
     """List the nodes that any program needs, as the host has them."""
-    found: Tree = {f"/dev/{name}": trees.Link(target) for name, target in LINKS.items()}
+    nodes: Tree = {f"/dev/{name}": trees.Symlink(target) for name, target in LINKS.items()}
     for path in NODES:
         with suppress(FileNotFoundError):
-            seen = os.stat(path)
-            number, mode = seen.st_rdev, stat.S_IMODE(seen.st_mode)
-            found[path] = trees.Node(os.major(number), os.minor(number), mode, seen.st_gid)
-    return found
+            status = os.stat(path)
+            number, mode = status.st_rdev, stat.S_IMODE(status.st_mode)
+            nodes[path] = trees.DeviceNode(os.major(number), os.minor(number), mode, status.st_gid)
+    return nodes
 
 
 def _make_dev(nodes: Tree, doors: overlay.Doors) -> None:
-    """Return the machine a /dev of its own."""
+    """Make the machine's /dev."""
     mount.mount("tmpfs", f"{ROOT}/dev", "mode=755")
     trees.write(nodes, ROOT)
     for path in SHARED:
@@ -155,7 +155,7 @@ def _make_dev(nodes: Tree, doors: overlay.Doors) -> None:
 
 
 def _bind_kernel_files(kernel: Tree, root: str) -> None:
-    """Cover what /proc and /sys tell of the host; each file can be changed in its place."""
+    """Cover what /proc and /sys say of the host; each file can still be changed."""
     folder = f"{STAGE}/kernel"
     os.mkdir(folder)
     trees.write(kernel, folder)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated NVML, and the file from which it has its answers.
-
-Ring: elsewhere.
-"""
+"""The simulated NVML, and the file that it takes its answers from."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Iterator
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import compiler, elf
-from nvidia_runtime.simulate.machine import Faults, Gpu, Machine
+from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachine
 
 SOURCE = "mock_nvml.c"
 SONAME = "libnvidia-ml.so.1"
@@ -20,19 +17,19 @@ NOT_LOADED = 9
 
 
 def library(faults: Faults) -> bytes:
-    """Return the library, less some functions; NvidiaRuntimeError where it cannot be made."""
+    """Return the library, without some functions.  Raises `NvidiaRuntimeError` where it cannot."""
     if faults.without_code:
         return elf.shared_object(SONAME, platform.machine())
     image = compiler.library(SOURCE, f"-Wl,-soname,{SONAME}")
     for function in faults.without:
-        image = _less(image, function)
+        image = _without(image, function)
     return image
 
 
-def _less(image: bytes, function: str) -> bytes:
-    """Take a function from the library: no name that dlsym(3) looks for is it any more.
+def _without(image: bytes, function: str) -> bytes:
+    """Rename a function in the library, so that dlsym(3) does not find it.
 
-    The first place where its name is a whole string is the table of names, .dynstr.
+    The first whole string that is its name is in the table of names, .dynstr.
     """
     name = b"\0" + function.encode() + b"\0"
     if not function.startswith("nvml") or name not in image:
@@ -40,12 +37,12 @@ def _less(image: bytes, function: str) -> bytes:
     return image.replace(name, b"\0" + b"_" * len(function) + b"\0", 1)
 
 
-def settings(machine: Machine) -> str:
-    """Write the file that tells the library what to answer; its form is in mock_nvml.c."""
+def settings(machine: SimulatedMachine) -> str:
+    """Return the text of that file; its form is described in mock_nvml.c."""
     return "".join(f"{line}\n" for line in (*_system(machine), *_gpus(machine)))
 
 
-def _system(machine: Machine) -> Iterator[str]:
+def _system(machine: SimulatedMachine) -> Iterator[str]:
     faults = machine.faults
     yield "[system]"
     yield f"driver_version = {machine.driver}"
@@ -66,7 +63,7 @@ def _failing_init(code: int) -> Iterator[str]:
     yield f"fail = nvmlInitWithFlags:{code}"
 
 
-def _gpus(machine: Machine) -> Iterator[str]:
+def _gpus(machine: SimulatedMachine) -> Iterator[str]:
     for gpu in machine.gpus:
         yield from _gpu(gpu)
         for index, device in enumerate(gpu.mig_devices):
@@ -81,7 +78,7 @@ def _gpus(machine: Machine) -> Iterator[str]:
             yield f"size = {device.size}"
 
 
-def _gpu(gpu: Gpu) -> Iterator[str]:
+def _gpu(gpu: SimulatedGpu) -> Iterator[str]:
     yield "[gpu]"
     yield f"uuid = {gpu.uuid}"
     yield f"name = {gpu.name}"

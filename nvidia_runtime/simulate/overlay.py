@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root of a simulated machine: the host's, with files over it, and what of it stays real.
-
-Ring: elsewhere.
-"""
+"""The root of a simulated machine: the host's, with files over it, and folders that stay real."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst
 
 
 class Doors:
-    """Folders of the host, held open: they can be reached when something covers them."""
+    """Folders of the host, held open, so that they can be reached after something covers them."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._open: dict[str, int] = {}
         for path in paths:
-            with suppress(OSError):  # a mount point that cannot be seen, or is gone
+            with suppress(OSError):  # a mount point that is covered, or gone
                 self._open[path] = os.open(path, os.O_PATH)
 
     def bind(self, path: str, target: str) -> None:
@@ -35,10 +32,10 @@ class Doors:
 
 
 def mount_points() -> list[str]:
-    """List where something is mounted, parents first, less what the kernel's folders hold."""
+    """List the mount points, parents first, without those in the kernel's folders."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        found = {_unescaped(line.split(" ")[4]) for line in file}
-    return sorted(path for path in found if not is_in(path, KERNEL))
+        points = {_unescaped(line.split(" ")[4]) for line in file}
+    return sorted(path for path in points if not is_in(path, KERNEL))
 
 
 def is_in(path: str, folders: Iterable[str]) -> bool:
@@ -48,14 +45,14 @@ def is_in(path: str, folders: Iterable[str]) -> bool:
 
 def resolved(files: Tree) -> Tree:
     """Return the files where they are on this host, on which /lib may be a link."""
-    found: Tree = {}
+    places: Tree = {}
     folders: dict[str, str] = {}
     for path, entry in files.items():
         parent, _, name = path.rpartition("/")
         if parent not in folders:
             folders[parent] = os.path.realpath(parent or "/").rstrip("/")
-        found[f"{folders[parent]}/{name}"] = entry
-    return found
+        places[f"{folders[parent]}/{name}"] = entry
+    return places
 
 
 def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> list[str]:
@@ -66,8 +63,8 @@ def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> li
     """
     emptied = resolved({path: Folder() for path in empty})
     everything = emptied | files
-    seen = filter(os.path.exists, points)  # without those that another mount covers
-    layers = [point for point in seen if any(is_in(path, [point]) for path in everything)]
+    visible = filter(os.path.exists, points)  # without those that another mount covers
+    layers = [point for point in visible if any(is_in(path, [point]) for path in everything)]
     for number, layer in enumerate(layers):
         upper, work = f"{stage}/{number}/upper", f"{stage}/{number}/work"
         os.makedirs(upper)
@@ -92,15 +89,15 @@ def make(files: Tree, empty: Iterable[str], points: list[str], stage: str) -> li
 def _of_layer(files: Tree, layer: str, layers: list[str]) -> Tree:
     """Return the files of a file system, by their paths in it."""
     start = len(layer.rstrip("/"))
-    found: Tree = {"/": Folder()}
+    own: Tree = {"/": Folder()}
     for path, entry in files.items():
         if max((point for point in layers if is_in(path, [point])), key=len) == layer != path:
-            found[path[start:]] = entry
-    return found
+            own[path[start:]] = entry
+    return own
 
 
 def settle(files: Tree) -> None:
-    """List the folders of the overlay: the first time it is done, their times change."""
+    """List the folders of the overlay once, which changes their times."""
     folders: set[str] = set()
     for path in files:
         while (path := os.path.dirname(path)) not in folders:
@@ -111,11 +108,11 @@ def settle(files: Tree) -> None:
 
 
 def bind_rest(paths: Iterable[str], doors: Doors, root: str) -> None:
-    """Show folders and mounts of the host in the new root; each comes with what is in it."""
+    """Show folders and mounts of the host in the new root, with everything in them."""
     shown: list[str] = []
     for path in sorted(paths):
         if not is_in(path, shown):
-            with suppress(FileNotFoundError):  # on a file system that is not shown
+            with suppress(FileNotFoundError):  # in a file system that is not shown
                 doors.bind(path, root + path)
             shown.append(path)
 

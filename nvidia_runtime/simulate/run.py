@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Becoming a command, as a shell would start it.  Ring: elsewhere."""
+"""Becoming a command, as a shell would start it."""
 
 from __future__ import annotations
 

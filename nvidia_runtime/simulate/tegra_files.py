@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of Jetson Linux: libraries, and the lists of what containers get.  Ring: elsewhere."""
+"""The files of Jetson Linux: libraries, and the lists of what containers get."""
 
 from __future__ import annotations
 
 from nvidia_runtime.simulate import elf
-from nvidia_runtime.simulate.machine import Machine
-from nvidia_runtime.simulate.tree import File, Folder, Link, Node, Tree, text
+from nvidia_runtime.simulate.machine import SimulatedMachine
+from nvidia_runtime.simulate.tree import DeviceNode, File, Folder, Symlink, Tree, text
 
 LISTS = "/etc/nvidia-container-runtime/host-files-for-container.d"
 RELEASE = "# R36 (release), REVISION: 4.0, GCID: 0, BOARD: generic, EABI: aarch64\n"
@@ -19,8 +19,8 @@ BY_PATH = "/dev/dri/by-path/platform-13800000.display-card"
 VIDEO = 44
 
 
-def tree(machine: Machine, nvml: bytes) -> Tree:
-    """List the files of a Jetson's driver; ``nvml`` is the library that answers."""
+def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
+    """List the files of a Jetson's driver; ``nvml`` is the simulated NVML."""
     folder, parent = machine.library_folder, machine.library_folder.rpartition("/")[0]
     compiler = f"libnvidia-ptxjitcompiler.so.{machine.driver}"
 
@@ -30,13 +30,13 @@ def tree(machine: Machine, nvml: bytes) -> Tree:
     return {
         f"{folder}/libnvidia-ml.so.1": File(nvml),
         f"{folder}/libcuda.so.1.1": library("libcuda.so.1"),
-        f"{folder}/libcuda.so.1": Link("libcuda.so.1.1"),
-        f"{folder}/libcuda.so": Link("libcuda.so.1.1"),
+        f"{folder}/libcuda.so.1": Symlink("libcuda.so.1.1"),
+        f"{folder}/libcuda.so": Symlink("libcuda.so.1.1"),
         f"{folder}/{compiler}": library("libnvidia-ptxjitcompiler.so.1"),
-        f"{folder}/libnvidia-ptxjitcompiler.so.1": Link(compiler),
+        f"{folder}/libnvidia-ptxjitcompiler.so.1": Symlink(compiler),
         f"{folder}/libnvrm_gpu.so": library("libnvrm_gpu.so"),
         f"{folder}/libnvos.so": library("libnvos.so"),
-        f"{parent}/libcuda.so": Link("nvidia/libcuda.so"),
+        f"{parent}/libcuda.so": Symlink("nvidia/libcuda.so"),
         "/etc/nv_tegra_release": text(RELEASE),
         "/etc/ld.so.conf.d/nvidia-tegra.conf": text(f"{folder}\n"),
         "/usr/share/nvidia-tegra": Folder(),
@@ -45,23 +45,24 @@ def tree(machine: Machine, nvml: bytes) -> Tree:
     }
 
 
-def nodes(machine: Machine) -> Tree:
+def nodes(machine: SimulatedMachine) -> Tree:
     """List the device nodes of the SoC, its display included."""
     majors = machine.majors
-    found: Tree = {
-        f"/dev/{name}": Node(majors.tegra, minor, 0o660, VIDEO) for minor, name in enumerate(NODES)
+    files: Tree = {
+        f"/dev/{name}": DeviceNode(majors.tegra, minor, 0o660, VIDEO)
+        for minor, name in enumerate(NODES)
     }
-    found["/dev/dri/card0"] = Node(majors.drm, 0, 0o660, VIDEO)
-    found["/dev/dri/renderD128"] = Node(majors.drm, 128, 0o660, VIDEO)
-    found[BY_PATH] = Link("../card0")
-    return found
+    files["/dev/dri/card0"] = DeviceNode(majors.drm, 0, 0o660, VIDEO)
+    files["/dev/dri/renderD128"] = DeviceNode(majors.drm, 128, 0o660, VIDEO)
+    files[BY_PATH] = Symlink("../card0")
+    return files
 
 
 def _device_rows() -> str:
     return "".join(f"dev, {path}\n" for path in DEVICES) + "dir, /dev/dri/by-path\n"
 
 
-def _driver_rows(machine: Machine) -> str:
+def _driver_rows(machine: SimulatedMachine) -> str:
     folder, parent = machine.library_folder, machine.library_folder.rpartition("/")[0]
     compiler = f"libnvidia-ptxjitcompiler.so.{machine.driver}"
     libraries = ("libcuda.so.1.1", "libnvidia-ml.so.1", compiler, "libnvrm_gpu.so", "libnvos.so")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees of files: a dictionary from absolute paths to what is there, and its way onto a disk.
-
-Ring: elsewhere.
-"""
+"""Trees of files: a dictionary from absolute paths to what is there, and its way onto a disk."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Symlink:
     """A symbolic link."""
 
     target: str
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class DeviceNode:
     """A character device."""
 
     major: int
@@ -40,12 +37,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder; those that only lead to something need not be named."""
+    """A folder; those that only lead to other entries may be left out."""
 
     mode: int = 0o755
 
 
-Tree = dict[str, File | Link | Node | Folder]
+Tree = dict[str, File | Symlink | DeviceNode | Folder]
 
 
 def text(content: str, mode: int = 0o644) -> File:
@@ -80,42 +77,42 @@ def create(tree: Tree, folder: str) -> None:
 def write(tree: Tree, folder: str, like: str = "") -> None:
     """Write a tree below a folder.
 
-    Folders that lead to something have the mode and owner that they have below ``like``, where
-    they exist there.  mknod(2) needs its capability: PermissionError.
+    Folders that only lead to entries get the mode and owner that they have below ``like``, if they
+    exist there.  Raises PermissionError where mknod(2) is not permitted.
     """
-    made: set[str] = set()
+    folders: set[str] = set()
     for path, entry in tree.items():
-        _make_parents(os.path.dirname(path), folder, like, made)
+        _make_parents(os.path.dirname(path), folder, like, folders)
         _write(f"{folder}{path}", entry)
 
 
-def _make_parents(path: str, folder: str, like: str, made: set[str]) -> None:
-    if path in made:
+def _make_parents(path: str, folder: str, like: str, folders: set[str]) -> None:
+    if path in folders:
         return
     if path != "/":
-        _make_parents(os.path.dirname(path), folder, like, made)
-    made.add(path)
+        _make_parents(os.path.dirname(path), folder, like, folders)
+    folders.add(path)
     target = folder + path
     if os.path.isdir(target):
         return
     os.mkdir(target)
     if like and os.path.isdir(like + path):
-        seen = os.stat(like + path)
-        os.chown(target, seen.st_uid, seen.st_gid)
-        os.chmod(target, stat.S_IMODE(seen.st_mode))
+        status = os.stat(like + path)
+        os.chown(target, status.st_uid, status.st_gid)
+        os.chmod(target, stat.S_IMODE(status.st_mode))
     else:
         os.chmod(target, 0o755)  # whatever the umask
 
 
-def _write(path: str, entry: File | Link | Node | Folder) -> None:
+def _write(path: str, entry: File | Symlink | DeviceNode | Folder) -> None:
     match entry:
-        case Link():
+        case Symlink():
             os.symlink(entry.target, path)
             return
         case File():
             with open(path, "wb") as file:
                 file.write(entry.data)
-        case Node():
+        case DeviceNode():
             os.mknod(path, stat.S_IFCHR, os.makedev(entry.major, entry.minor))
             if entry.gid:
                 os.chown(path, 0, entry.gid)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Windows lends to its Subsystem for Linux: dxcore and a driver store.  Ring: elsewhere."""
+"""What Windows shares with its Subsystem for Linux: dxcore and a driver store."""
 
 from __future__ import annotations
 
 import platform
 
 from nvidia_runtime.simulate import compiler, elf
-from nvidia_runtime.simulate.machine import Machine
-from nvidia_runtime.simulate.tree import File, Node, Tree, text
+from nvidia_runtime.simulate.machine import SimulatedMachine
+from nvidia_runtime.simulate.tree import DeviceNode, File, Tree, text
 
 LIBRARIES = "/usr/lib/wsl/lib"
 STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
@@ -17,9 +17,9 @@ STORED = (
 )
 
 
-def tree(machine: Machine, nvml: bytes) -> Tree:
-    """List what is mounted from Windows; ``nvml`` is the library that answers as NVML."""
-    found: Tree = {
+def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
+    """List what is mounted from Windows; ``nvml`` is the simulated NVML."""
+    files: Tree = {
         f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
         f"{LIBRARIES}/libcuda.so.1": _library(machine, "libcuda.so.1"),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
@@ -30,20 +30,20 @@ def tree(machine: Machine, nvml: bytes) -> Tree:
         f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
     }
-    return found | {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+    return files | {f"{STORE}/{name}": _library(machine, name) for name in STORED}
 
 
-def nodes(machine: Machine) -> Tree:
-    """List the one device node there is."""
-    return {"/dev/dxg": Node(machine.majors.dxg, 125)}
+def nodes(machine: SimulatedMachine) -> Tree:
+    """List the device node."""
+    return {"/dev/dxg": DeviceNode(machine.majors.dxg, 125)}
 
 
-def _dxcore(machine: Machine) -> File:
-    """Make the library that knows where the driver is, unless there shall be no code."""
+def _dxcore(machine: SimulatedMachine) -> File:
+    """Make the library that knows where the driver is; without code where that is asked for."""
     if machine.faults.without_code:
         return File(elf.shared_object("libdxcore.so", platform.machine()))
     return File(compiler.library("mock_dxcore.c", f'-DSTORE=L"{STORE}"'))
 
 
-def _library(machine: Machine, soname: str) -> File:
+def _library(machine: SimulatedMachine, soname: str) -> File:
     return File(elf.shared_object(soname, machine.architecture))

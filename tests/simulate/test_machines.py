@@ -20,8 +20,8 @@ import yaml
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import build, capabilities, catalogue, elf, faults
 from nvidia_runtime.simulate import tree as trees
-from nvidia_runtime.simulate.machine import Machine
-from nvidia_runtime.simulate.tree import File, Folder, Link, Node, Tree
+from nvidia_runtime.simulate.machine import SimulatedMachine
+from nvidia_runtime.simulate.tree import DeviceNode, File, Folder, Symlink, Tree
 
 # The library without code: what is asked here needs no compiler.
 MACHINES = [faults.apply(machine, without_code=True) for machine in catalogue.machines()]
@@ -29,7 +29,7 @@ LOADED = [machine for machine in MACHINES if machine.loaded]
 MIG = [m for m in MACHINES if any(gpu.mig_devices for gpu in m.gpus)]
 
 
-def files(machine: Machine) -> Tree:
+def files(machine: SimulatedMachine) -> Tree:
     return build.driver_root(machine) | build.kernel(machine)
 
 
@@ -39,7 +39,7 @@ def content(tree: Tree, path: str) -> str:
     return entry.data.decode()
 
 
-def name_of(machine: Machine) -> str:
+def name_of(machine: SimulatedMachine) -> str:
     return machine.name
 
 
@@ -51,16 +51,16 @@ def names(paths: Iterable[str], folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=name_of)
-def test_links_lead_to_something(machine: Machine) -> None:
+def test_links_lead_to_something(machine: SimulatedMachine) -> None:
     made = files(machine)
     for path, entry in made.items():
-        if isinstance(entry, Link) and not entry.target.startswith("/sys/bus/pci/drivers"):
+        if isinstance(entry, Symlink) and not entry.target.startswith("/sys/bus/pci/drivers"):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target))
             assert target in made, f"{path} -> {entry.target}"
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
-def test_libraries_have_the_drivers_version(machine: Machine) -> None:
+def test_libraries_have_the_drivers_version(machine: SimulatedMachine) -> None:
     made = files(machine)
     if machine.kind == "pci":
         assert f"{machine.library_folder}/libcuda.so.{machine.driver}" in made
@@ -70,14 +70,14 @@ def test_libraries_have_the_drivers_version(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
-def test_kernel_and_nodes_tell_of_the_same_gpus(machine: Machine) -> None:
+def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> None:
     made = files(machine)
     buses = {gpu.bus_id for gpu in machine.gpus if gpu.bus_id}
     if machine.kind != "wsl":
         assert names(made, "/sys/bus/pci/devices") == buses
         assert names(made, "/proc/driver/nvidia/gpus") == buses
         for gpu in machine.gpus:
-            assert made[f"/dev/nvidia{gpu.minor}"] == Node(195, gpu.minor)
+            assert made[f"/dev/nvidia{gpu.minor}"] == DeviceNode(195, gpu.minor)
     for gpu in machine.gpus:
         if gpu.bus_id and machine.kind != "wsl":
             text = content(made, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
@@ -91,7 +91,7 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("machine", MIG, ids=name_of)
-def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: Machine) -> None:
+def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: SimulatedMachine) -> None:
     made = files(machine)
     rows = content(made, "/proc/driver/nvidia-caps/mig-minors").splitlines()
     table = dict(row.rsplit(" ", 1) for row in rows)
@@ -104,7 +104,9 @@ def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: Machine) -> N
                 folder, _, rest = path.partition("/")
                 text = content(made, f"{capabilities.ROOT}/{folder}/mig/{rest}/access")
                 assert text.startswith(f"DeviceFileMinor: {minor}\n")
-                assert made[f"/dev/nvidia-caps/nvidia-cap{minor}"] == Node(237, int(minor), 0o444)
+                assert made[f"/dev/nvidia-caps/nvidia-cap{minor}"] == DeviceNode(
+                    237, int(minor), 0o444
+                )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_all_that_the_recorded_specs_name_is_there(name: str) -> None:
     for part in parts:
         for node in part.get("deviceNodes", []):
             number = node["major"], node.get("minor", 0)
-            expected = Node(*number, node.get("fileMode", 0o666), node.get("gid", 0))
+            expected = DeviceNode(*number, node.get("fileMode", 0o666), node.get("gid", 0))
             assert made[node.get("hostPath", node["path"])] == expected
         for mount in part.get("mounts", []):
             path = mount["hostPath"]
@@ -215,7 +217,11 @@ class TestWriting:
     def test_each_kind_of_entry(self, tmp_path: Path) -> None:
         old = os.umask(0o077)
         try:
-            tree: Tree = {"/a/b/file": File(b"x", 0o755), "/a/link": Link("b"), "/c": Folder(0o711)}
+            tree: Tree = {
+                "/a/b/file": File(b"x", 0o755),
+                "/a/link": Symlink("b"),
+                "/c": Folder(0o711),
+            }
             trees.write(tree, os.fspath(tmp_path))
         finally:
             os.umask(old)
@@ -239,6 +245,6 @@ class TestWriting:
         if os.geteuid() == 0:
             pytest.skip("root may make nodes")
         with pytest.raises(NvidiaRuntimeError) as error:
-            trees.create({"/dev/nvidia0": Node(195, 0)}, f"{tmp_path}/new")
+            trees.create({"/dev/nvidia0": DeviceNode(195, 0)}, f"{tmp_path}/new")
 
         assert error.value.hint == "device nodes need root"

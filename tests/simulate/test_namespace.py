@@ -142,7 +142,7 @@ def test_more_real_folders() -> None:
 
 @pytest.mark.parametrize(
     ("folder", "says"),
-    [("/usr", "holds a part of the machine"), ("/nowhere", "is no folder")],
+    [("/usr", "holds a part of the machine"), ("/nowhere", "is not a folder")],
 )
 def test_real_folder_that_cannot_be(folder: str, says: str) -> None:
     done = simulated.run("t4x1", ["true"], real=[folder])

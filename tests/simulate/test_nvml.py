@@ -18,7 +18,7 @@ import simulated
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import cache, catalogue, faults, nvml
 from nvidia_runtime.simulate.compiler import FOLDER
-from nvidia_runtime.simulate.machine import Faults, Machine
+from nvidia_runtime.simulate.machine import Faults, SimulatedMachine
 
 WALK = Path(__file__).with_name("nvml_walk.py")
 LOST, UNKNOWN, MISMATCH, NOT_LOADED = 15, 999, 18, 9
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def ask(machine: Machine, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+def ask(machine: SimulatedMachine, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
     """Walk over all handles of a machine."""
     library = folder / "libnvidia-ml.so.1"
     if machine.faults.without:
@@ -52,7 +52,7 @@ def ask(machine: Machine, folder: Path, **more: Any) -> subprocess.CompletedProc
     )
 
 
-def gpus(machine: Machine, folder: Path) -> list[dict[str, Any]]:
+def gpus(machine: SimulatedMachine, folder: Path) -> list[dict[str, Any]]:
     done = ask(machine, folder)
     assert (done.returncode, done.stderr) == (0, "")
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -60,7 +60,7 @@ def gpus(machine: Machine, folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=lambda machine: machine.name)
-def test_says_what_the_machine_has(machine: Machine, folder: Path) -> None:
+def test_says_what_the_machine_has(machine: SimulatedMachine, folder: Path) -> None:
     found = gpus(machine, folder)
 
     assert [(gpu["uuid"], gpu["name"], gpu["minor"]) for gpu in found] == [
