@@ -52,10 +52,10 @@ class Finding:
         return f"{self.severity}: {where}: {self.message}"
 
 
-def show(findings: list[Finding], files: list[str], form: str) -> int:
+def show(findings: list[Finding], files: list[str], *, as_json: bool) -> int:
     """Print findings as text or JSON, and return the number of errors."""
     errors = sum(finding.severity == "error" for finding in findings)
-    if form == "json":
+    if as_json:
         entries = [asdict(finding) for finding in findings]
         print(json.dumps({"valid": not errors, "files": files, "findings": entries}, indent=2))
     else:
