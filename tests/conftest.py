@@ -64,8 +64,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if is_worker(config):
         return
-    own_host.remove_folders(config.stash[MADE])
-    config.stash[LEFT] = traces.differences(config.stash[BEFORE], traces.listing())
+    before, made = config.stash[BEFORE], config.stash[MADE]
+    own_host.remove_folders(made)
+    config.stash[LEFT] = traces.differences(before, traces.listing())
     if config.stash[LEFT] and session.exitstatus in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -32,9 +32,9 @@ is_there() {
   fi
 }
 
-# $NVCR_PYTHON, or Debian's: a python3 in front of PATH may be a shim that costs more than Python does.
+# $PYTHON, or Debian's: a python3 in front of PATH may be a shim that costs more than Python does.
 interpreter() {
-  [ -z "${NVCR_PYTHON:-}" ] || { echo "$NVCR_PYTHON" && return; }
+  [ -z "${PYTHON:-}" ] || { echo "$PYTHON" && return; }
   [ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3 || echo python3
 }
 

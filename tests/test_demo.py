@@ -115,9 +115,9 @@ def test_interrupted_leaves_nothing(scratch: Path, delay: float) -> None:
     """SIGTERM, as from a CI that gives up, in the midst of it."""
     environment = {**os.environ, "TMPDIR": os.fspath(scratch)}
     words = [sys.executable, os.fspath(DEMO)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipe = subprocess.PIPE
     made: list[Path] = []
-    with subprocess.Popen(words, env=environment, **pipes) as demo:
+    with subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe) as demo:
 
         def has_begun() -> bool:
             made.extend(scratch.glob("nvcr-demo-*/config.toml"))

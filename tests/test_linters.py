@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from nvidia_runtime import schemas
 from nvidia_runtime.cli import ctk
 from nvidia_runtime.cli.command import Group
-from nvidia_runtime.compile import config
 
 TREE = Path(__file__).resolve().parents[1]
 LONGEST_README = 130
@@ -188,16 +188,30 @@ def test_man_page_of_nvidia_ctk_is_complete() -> None:
     assert set().union(*map(flags, known.values())) - said == set()
 
 
-def test_man_page_of_the_settings_is_complete() -> None:
-    text = (TREE / "packaging/man/nvidia-container-runtime.toml.5").read_text()
-    said = {
-        f"{table}.{key}".lstrip(".")
-        for heading, *keys in map(str.splitlines, text.split("\n.Ss ")[1:])
-        for table in [heading.removeprefix("The table ") if heading.startswith("The") else ""]
-        for key in re.findall(r"^\.It Va (\S+) = ", "\n".join(keys), re.MULTILINE)
-    }
+def described(table: Any, path: str = "") -> dict[str, str]:
+    """Return what the schema says of each setting, by its name in full."""
+    found: dict[str, str] = {}
+    for name, schema in table["properties"].items():
+        below = "properties" in schema
+        found |= (
+            described(schema, f"{path}{name}.")
+            if below
+            else {f"{path}{name}": schema["description"]}
+        )
+    return found
 
-    assert said == set(config.defaults())
+
+def test_man_page_of_the_settings_says_what_the_schema_says() -> None:
+    text = (TREE / "packaging/man/nvidia-container-runtime.toml.5").read_text()
+    said: dict[str, str] = {}
+    for part in text.partition("\n.Sh SETTINGS\n")[2].partition("\n.Sh ")[0].split("\n.Ss ")[1:]:
+        heading, *entries = re.split(r"^\.It Va ", part, flags=re.MULTILINE)
+        table = re.findall(r"^The table (\S+)$", heading, re.MULTILINE)
+        for entry in entries:
+            name = ".".join([*table, entry.partition(" = ")[0]])
+            said[name] = " ".join(entry.removesuffix(".El").splitlines()[1:]).removesuffix(" .El")
+
+    assert said == described(schemas.schema("config"))
 
 
 def test_launchers_are_the_same_file() -> None:

@@ -89,7 +89,7 @@ def cache(rows: int, names: list[bytes], **changes: int) -> bytes:
         struct.pack("=IIIIQ", 0x0303, places[row % len(names)], places[row * 7 % len(names)], 0, 0)
         for row in range(rows)
     )
-    return head + entries + strings
+    return bytes(head) + entries + strings
 
 
 def real_caches() -> list[bytes]:
