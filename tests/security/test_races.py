@@ -22,7 +22,7 @@ import shim
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.prepare import carry_out
-from nvidia_runtime.prepare.work import MountedLibrary, Work
+from nvidia_runtime.prepare.work import Work
 from nvidia_runtime.rootfs import (
     application_profile,
     cuda_compat,
@@ -105,7 +105,7 @@ def prepare(root: resolver.Place, number: int) -> object:
     work = Work([], os.readlink(root.by_descriptor()))
     work.links = [(f"{L}/libcuda.so", f"libcuda.so.{number}")]
     work.folders = [L]
-    work.libraries = [MountedLibrary(L, "libcuda.so.1", "/nonexistent")]
+    work.libraries = {(L, "libcuda.so.1"): "/nonexistent"}
     work.compat = ("550.1.1", "", cuda_compat.FOLDER)
     return carry_out.carry_out(work)
 
