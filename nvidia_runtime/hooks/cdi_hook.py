@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-cdi-hook: what CDI specs have an OCI runtime do in a container that is being made.
+"""nvidia-cdi-hook, which CDI specs have an OCI runtime call while it makes a container.
 
 It runs on the host's files, in the container's mount namespace, before the root is changed: every
 path of the container's goes through `rootfs`.  Nothing is executed.
@@ -20,7 +20,7 @@ PROGRAM = "nvidia-cdi-hook"
 
 
 def main() -> None:
-    """Do what ``sys.argv`` says; return never."""
+    """Do what ``sys.argv`` says; never return."""
     launcher, words = sys.argv[4], sys.argv[5:]
     posix._exit(run(words, launcher.rpartition("/")[2]))  # noqa: SLF001 (nothing is left to flush)
 
@@ -29,7 +29,10 @@ def run(words: list[str], program: str = PROGRAM) -> int:
     """Do what the words say; return the exit code."""
     debug = False
     try:
-        call = verbs.parse(words, _environment)
+        # Not by `store`, of which nothing else is needed.
+        call = verbs.parse(
+            words, lambda name: posix.environ.get(name.encode(), b"").decode("latin-1")
+        )
         debug = call.switches["debug"] and not call.switches["quiet"]
         if call.help or call.version:
             _print(call)
@@ -43,12 +46,6 @@ def run(words: list[str], program: str = PROGRAM) -> int:
         if debug:
             raise
         return _report(internal(error, "--debug"), program)
-
-
-def _environment(name: str) -> str:
-    """Return a variable of the environment, "" for none; `store`, which has this, is not needed."""
-    value: bytes = posix.environ.get(name.encode(), b"")
-    return value.decode("utf-8", "surrogateescape")
 
 
 def _carry_out(call: "Words", program: str, *, debug: bool) -> int:

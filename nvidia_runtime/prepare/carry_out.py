@@ -7,7 +7,8 @@ Whatever is right already is not written, so that a container that starts again 
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.prepare import update_ldcache
-from nvidia_runtime.rootfs import files, links, loader, resolver
+from nvidia_runtime.rootfs import files, links, resolver
+from nvidia_runtime.rootfs.loader import Loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,25 +27,20 @@ def carry_out(work: "Work") -> list[str]:
         _write_file(path, content)
     if not (work.links or work.folders or work.compat):
         return done
-    with _open_root(work.root) as root:
-        try:
+    try:
+        with resolver.open_root(work.root) as root:
             count = links.make_all(root, work.links)
             if count:
                 done.append(f"made {count} links")
             if work.folders or work.compat:
                 _update_loader(root, work, done)
-        except NvidiaRuntimeError as error:
-            error.hint = error.hint or HINT
-            raise
-    return done
-
-
-def _open_root(path: str) -> resolver.Place:
-    try:
-        return resolver.open_root(path)
+    except NvidiaRuntimeError as error:
+        error.hint = error.hint or HINT
+        raise
     except (OSError, ValueError) as error:
-        what = f"the container's root cannot be opened: {error}"
-        raise NvidiaRuntimeError(what, where=path) from None
+        what = f"the container's root cannot be prepared: {os_reason(error)}"
+        raise NvidiaRuntimeError(what, where=work.root, hint=HINT) from None
+    return done
 
 
 def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
@@ -65,12 +61,12 @@ def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
 
 def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:
     """Let the loader find the driver's libraries, and in front of them CUDA's newer ones."""
-    of_container = loader.Loader(root, done, done, work.state)
+    loader = Loader(root, done, done, work.state)
     gone: list[bytes] = []
     rows = []
     if work.compat:
         from nvidia_runtime.prepare import enable_cuda_compat  # only for specs with this verb
 
-        rows += enable_cuda_compat.rows(of_container, work.compat, gone)
-    rows += update_ldcache.rows(of_container, work)
-    of_container.update(work.folders, rows, gone)
+        rows += enable_cuda_compat.rows(loader, work.compat, gone)
+    rows += update_ldcache.rows(loader, work)
+    loader.update(work.folders, rows, gone)

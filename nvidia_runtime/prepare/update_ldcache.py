@@ -7,7 +7,8 @@ In a hook they are in the container's folders; before, the host has the files to
 import posix
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.rootfs import files, library_names, loader, loader_config, resolver
+from nvidia_runtime.rootfs import files, library_names, loader_config, resolver
+from nvidia_runtime.rootfs.loader import Loader, update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,35 +33,34 @@ def plan(planning: "Planning", step: "Step") -> None:
         return
     work = planning.work
     work.folders += [folder for folder in folders if folder not in work.folders]
-    planned = {(library.folder, library.name) for library in work.libraries}
     for mount in planning.mounts():
         destination, source = mount.get("destination"), mount.get("source")
         if type(destination) is not str or type(source) is not str:
             continue
         folder, _, name = destination.rpartition("/")
-        if folder in folders and library_names.is_library(name) and (folder, name) not in planned:
-            work.add_library(folder, name, source)
+        if folder in folders and library_names.is_library(name):
+            work.libraries[folder, name] = source
 
 
-def rows(of: "loader.Loader", work: "Work") -> "list[Row]":
+def rows(loader: Loader, work: "Work") -> "list[Row]":
     """Return the rows of the libraries that will be mounted, after making the links by soname."""
     from nvidia_runtime.store import libraries  # on the host only
 
-    found: list[Row] = []
+    result: list[Row] = []
     facts = libraries.Facts(work.state)
     for folder in work.folders:
         present = [
-            (library.name, facts.identify(library.source))
-            for library in work.libraries
-            if library.folder == folder
+            (name, facts.identify(source))
+            for (place, name), source in work.libraries.items()
+            if place == folder
         ]
-        found += _rows_of(of, folder, present, work.links)
+        result += _rows_of(loader, folder, present, work.links)
     facts.write()
-    return found
+    return result
 
 
 def _rows_of(
-    of: "loader.Loader",
+    loader: Loader,
     folder: str,
     present: "list[tuple[str, Fact | None]]",
     links: list[tuple[str, str]],
@@ -80,8 +80,10 @@ def _rows_of(
             flags_of[soname] = fact[1]
             if soname not in chosen or order(name) > order(chosen[soname]):
                 chosen[soname] = name
-    found = [(soname, flags_of[name], b"%s/%s" % (path, soname)) for soname, name in chosen.items()]
-    _link_sonames(of, folder, chosen)
+    result = [
+        (soname, flags_of[name], b"%s/%s" % (path, soname)) for soname, name in chosen.items()
+    ]
+    _link_sonames(loader, folder, chosen)
     for text, target in links:  # libcuda.so, say, for ldconfig a library of its own
         place, _, link = text.rpartition("/")
         name = resolver.encode(link)
@@ -90,14 +92,14 @@ def _rows_of(
         # As ldconfig has it: libcuda.so is one beside libcuda.so.1, any other link is only a link.
         is_one = name.endswith(b".so") and base.startswith(name)
         if place == folder and flags and is_one and name not in chosen:
-            found.append((name, flags, b"%s/%s" % (path, name)))
-    return found
+            result.append((name, flags, b"%s/%s" % (path, name)))
+    return result
 
 
-def _link_sonames(of: "loader.Loader", folder: str, chosen: dict[bytes, bytes]) -> None:
+def _link_sonames(loader: Loader, folder: str, chosen: dict[bytes, bytes]) -> None:
     """Make the links by which the loader knows the files; a file of the image's is left there."""
     names = set(chosen.values())
-    with resolver.walk(of.root, folder, make=True) as place:
+    with resolver.walk(loader.root, folder, make=True) as place:
         for soname, name in chosen.items():
             link = soname.decode("utf-8", "surrogateescape")
             if soname in names or files.read_link(place, link) == name:
@@ -105,14 +107,14 @@ def _link_sonames(of: "loader.Loader", folder: str, chosen: dict[bytes, bytes]) 
             if files.is_free(place, link):
                 files.link(place, link, name.decode("utf-8", "surrogateescape"))
             else:
-                of.done.append(f"{folder}/{link} is a file of the image's")
+                loader.done.append(f"{folder}/{link} is a file of the image's")
 
 
 def run(container: "Container", step: "Step") -> None:
     """Do what ldconfig would for the folders as they are now."""
     _check_ldconfig(step)
     root = container.root(step)
-    container.done += loader.update(root, step.all("folder"), container.warnings)
+    container.done += update(root, step.all("folder"), container.warnings)
 
 
 def _check_ldconfig(step: "Step") -> None:

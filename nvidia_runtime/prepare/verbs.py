@@ -115,12 +115,12 @@ def parse(words: list[str], environment: "Callable[[str], str]") -> Words:
 
 def words(step: Step) -> list[str]:
     """Return the words of a step, from which `parse` makes an equal one."""
-    found = [step.verb]
+    result = [step.verb]
     for flag in VERBS[step.verb]:
-        found += [word for value in step.all(flag) for word in (f"--{flag}", value)]
+        result += [word for value in step.all(flag) for word in (f"--{flag}", value)]
         if flag in step.texts:
-            found += [f"--{flag}", step.texts[flag]]
-    return found
+            result += [f"--{flag}", step.texts[flag]]
+    return result
 
 
 def module(step: Step) -> "ModuleType":

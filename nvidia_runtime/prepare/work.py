@@ -19,21 +19,11 @@ if TYPE_CHECKING:
 OPTIONS = ("ro", "nosuid", "nodev", "noexec", "bind", "rprivate")
 
 
-class MountedLibrary:
-    """A library that will be mounted: folder and name in the container, and the host's file."""
-
-    __slots__ = ("folder", "name", "source")
-
-    def __init__(self, folder: str, name: str, source: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.source = source
-
-
 class Work:
     """What is to be done before the container exists, and what is left to the container's start.
 
     ``edits`` replace the edits that were given.  ``links`` are paths in the container and targets;
+    ``libraries`` are the host's files that will be mounted, by folder and name in the container;
     ``files`` are files, and folders of links, that the edits mount from the folder ``state``, which
     is "" for none; ``compat`` is the driver's version, CUDA's, and the folder in the image.
     ``reasons`` are for the record; ``seccomp`` is the container's filter, if it is another one.
@@ -50,16 +40,12 @@ class Work:
         self.state = state
         self.links: list[tuple[str, str]] = []
         self.folders: list[str] = []
-        self.libraries: list[MountedLibrary] = []
+        self.libraries: dict[tuple[str, str], str] = {}
         self.compat: tuple[str, str, str] | None = None
         self.files: dict[str, bytes | dict[str, str]] = {}
         self.mounts: list[Document] = []
         self.reasons: list[str] = []
         self.seccomp: "Document | None" = None
-
-    def add_library(self, folder: str, name: str, source: str) -> None:
-        """Add a library that will be mounted."""
-        self.libraries.append(MountedLibrary(folder, name, source))
 
     def is_empty(self) -> bool:
         """Whether there is nothing to carry out."""
@@ -121,9 +107,9 @@ class Planning:
         return bool(self.conditions.state)
 
     def mounts(self) -> "list[Document]":
-        """List the mounts of the edits, and those that the spec has already."""
+        """List the mounts of the spec and of the edits, which cover those before."""
         present = [mount for mount in self.spec.get("mounts") or () if type(mount) is dict]
-        return [*covered.mounts_of(self.edits), *present]
+        return [*present, *covered.mounts_of(self.edits)]
 
     def mount(self, name: str, content: "bytes | dict[str, str]", path: str) -> None:
         """Mount a file, or a folder of links, of our state folder, if none is mounted there yet.

@@ -123,19 +123,19 @@ class Loader:
     def scan_folder(
         self,
         folder: str,
-        known: frozenset[bytes] = frozenset(),
+        cached: frozenset[bytes] = frozenset(),
         budget: "Budget | None" = None,
     ) -> "list[Row]":
         """Return the rows of a folder's libraries, after making their links.
 
-        Libraries of which ``known`` has the path are left alone, and those beyond the budget.
+        Libraries of which ``cached`` has the path are left alone, and those beyond the budget.
         """
         from nvidia_runtime.rootfs import libraries  # a create seldom looks into folders
 
         budget = budget or libraries.Budget()
         left = budget.files
         try:
-            rows, links = libraries.scan(self.root, folder, known, budget)
+            rows, links = libraries.scan(self.root, folder, cached, budget)
         except (FileNotFoundError, NotADirectoryError):
             return []
         linked = []
@@ -149,7 +149,7 @@ class Loader:
         # libcuda.so led nowhere before libcuda.so.1 was there.
         again = min(left - budget.files + len(linked), libraries.MOST_FILES)
         if linked and again <= budget.files:
-            rows = libraries.scan(self.root, folder, known, budget)[0]
+            rows = libraries.scan(self.root, folder, cached, budget)[0]
         self.done += linked
         return rows
 

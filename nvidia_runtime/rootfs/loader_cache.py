@@ -2,7 +2,7 @@
 """A container's /etc/ld.so.cache with more rows than its image's.
 
 Nothing is executed for it, neither the image's ldconfig nor the host's: CVE-2024-0135, -0136,
--0137 and CVE-2025-23267 were all in running one.  Ring: create, where it is used.
+-0137 and CVE-2025-23267 were all in running one.
 """
 
 from nvidia_runtime.rootfs import files, ldcache, merged_caches, resolver

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container's loader looks: ld.so.conf with what it includes, and musl's path file.
-
-Ring: create, where it is used.
-"""
+"""Where a container's loader looks: ld.so.conf with what it includes, and musl's path file."""
 
 import posix
 
@@ -101,9 +98,9 @@ class _Reading:
                     below = pattern if pattern[:1] == "/" else f"{folder}/{pattern}"
                     self.include(below, depth - 1)
             elif words and words[0] != "hwcap":
-                found = clean(" ".join(words).partition("=")[0])
-                if found and len(self.folders) < self.most:
-                    self.folders[found] = None
+                named = clean(" ".join(words).partition("=")[0])
+                if named and len(self.folders) < self.most:
+                    self.folders[named] = None
 
     def include(self, pattern: str, depth: int) -> None:
         """Read the files that a pattern matches, in the order of names."""
@@ -111,8 +108,8 @@ class _Reading:
         if self.patterns < 0:
             return
         folder, _, name = pattern.rpartition("/")
-        for found in self.matching(folder, name) if "*" in name else (name,):
-            self.read(f"{folder}/{found}", depth)
+        for file in self.matching(folder, name) if "*" in name else (name,):
+            self.read(f"{folder}/{file}", depth)
 
     def matching(self, folder: str, pattern: str) -> list[str]:
         """List the names in a folder that match a pattern, of which only ``*`` is understood."""
@@ -140,7 +137,7 @@ def _matching(names: list[str], pattern: str) -> list[str]:
 
 
 def clean(folder: str) -> str:
-    """Return a folder without doubled or trailing slashes, "" for what is no absolute path."""
+    """Return a folder without doubled or trailing slashes, "" for anything but an absolute path."""
     if folder[:1] != "/" or any(letter in folder for letter in "\0\n"):
         return ""
     return "/" + "/".join(part for part in folder.split("/") if part not in ("", "."))
@@ -177,7 +174,7 @@ def remove(root: resolver.Place, name: str) -> list[str]:
 
 
 def include(root: resolver.Place) -> bool:
-    """Write an ld.so.conf that includes ld.so.conf.d, where there is none at all."""
+    """Write an ld.so.conf that includes ld.so.conf.d, if there is no ld.so.conf."""
     with resolver.walk(root, "/etc", make=True) as etc:
         if _exists(etc, "ld.so.conf"):
             return False
@@ -203,10 +200,10 @@ def write_musl(root: resolver.Place, folders: list[str]) -> bool:
             present = files.read(etc, name, LARGEST).decode("utf-8", "surrogateescape")
         except OSError:
             present = ""
-        known = [folder for folder in present.replace(":", "\n").split("\n") if folder]
-        wanted = list(dict.fromkeys(known or [*folders, *defaults]))
+        old = [folder for folder in present.replace(":", "\n").split("\n") if folder]
+        wanted = list(dict.fromkeys(old or [*folders, *defaults]))
         wanted += [folder for folder in folders if folder not in wanted]
-        return wanted != known and files.replace(etc, name, _lines(wanted))
+        return wanted != old and files.replace(etc, name, _lines(wanted))
 
 
 def _musl() -> str:

@@ -101,7 +101,7 @@ class Machine:
         return planned
 
     def start(self, *hooks: Document | tuple[str, ...], setting: str = "auto") -> list[str]:
-        """Prepare a container; everything must be done on the host. Give what is said."""
+        """Prepare a container; everything must be done on the host. Return what is said."""
         planned = self.plan(*hooks, setting=setting)
         assert takeover.hooks_of(planned.edits) == [], planned.reasons
         return planned.reasons + carry_out.carry_out(planned)

@@ -23,7 +23,7 @@ import waiting
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.prepare import carry_out
-from nvidia_runtime.prepare.work import MountedLibrary, Work
+from nvidia_runtime.prepare.work import Work
 from nvidia_runtime.rootfs import (
     application_profile,
     cuda_compat,
@@ -106,7 +106,7 @@ def prepare(root: resolver.Place, number: int) -> object:
     work = Work([], os.readlink(root.by_descriptor()))
     work.links = [(f"{L}/libcuda.so", f"libcuda.so.{number}")]
     work.folders = [L]
-    work.libraries = [MountedLibrary(L, "libcuda.so.1", "/nonexistent")]
+    work.libraries = {(L, "libcuda.so.1"): "/nonexistent"}
     work.compat = ("550.1.1", "", cuda_compat.FOLDER)
     return carry_out.carry_out(work)
 
