@@ -110,7 +110,7 @@ def _soname(
 
 
 def note(descriptor: int, section: bytes, owner: bytes) -> bytes:
-    """Return the description of the note in a section, b"" if there is none of this owner's."""
+    """Return the description of the note in a section, b"" without one of this owner's."""
     try:
         return _note(descriptor, section, owner)
     except (OSError, error, OverflowError):

@@ -109,7 +109,7 @@ def _known_links(
 def _identify(
     root: resolver.Place, place: resolver.Place, name: str
 ) -> tuple[bytes, Candidate] | None:
-    """Return the soname that a file or link stands for, ``None`` for what is no library."""
+    """Return the soname that a file or link stands for, ``None`` for what is not a library."""
     is_link = files.read_link(place, name) is not None
     try:
         if is_link:  # what it leads to may lie in another folder of the image
