@@ -65,7 +65,7 @@ class Loader:
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
     def _add(self, rows: "list[Row]", gone: "Sequence[bytes]") -> str:
-        """Write the cache; say why not where that cannot be."""
+        """Write the cache; return the reason where that is impossible."""
         if self._cached is None:
             return "its format is unknown"
         try:

@@ -17,7 +17,7 @@ COMPAT = "00-compat.conf"
 # The toolkit's hooks give theirs random names; both come before ours.
 COMPAT_PREFIX = "00-compat"
 SYSTEM = "zz-nvcr.conf"
-# As deep, as many and as large as no distribution's: an image may include itself.
+# Deeper, more and larger than any distribution's: an image may include itself.
 DEEPEST = 8
 MOST_FILES = 256
 LARGEST = 64 << 10
