@@ -86,9 +86,9 @@ def check_object(value: object, place: str) -> None:
 
 def check(item: Document, form: str, place: str) -> None:
     """Check the names and types of an object's fields; null counts as absent."""
-    known = FIELDS[form]
+    types = FIELDS[form]
     for name, value in item.items():
-        wanted = known.get(name)
+        wanted = types.get(name)
         if wanted is None:
             raise InvalidError(f"{place}{name}", "is not a field of a CDI spec")
         if value is not None:
