@@ -2,7 +2,8 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-security bench bench-short bench-compare lint pins clean
+.PHONY: help setup run test test-long test-security test-versions
+.PHONY: bench bench-short bench-compare lint pins clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -27,6 +28,10 @@ test-long: ## run the tests that take minutes, too
 test-security: ## try every known attack, in its long form
 	@sh tests/setup.sh test
 	@$(PYTEST)/security tests/engines/test_security.py --long
+
+test-versions: ## try Python 3.11 to 3.15, the oldest dependencies and the newest
+	@sh tests/setup.sh test
+	@.venv/bin/python tests/versions.py
 
 bench: ## time the runtime against its budgets
 	@sh tests/setup.sh test

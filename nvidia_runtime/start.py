@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PACKAGE = "nvidia_runtime"
 # In the order of their imports, so that none is imported the long way from another.
 STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
-ALWAYS = ("oci.argv", "oci.lowlevel", "runtime", *STORE)
+ALWAYS = (*STORE, "oci.argv", "oci.lowlevel", "runtime")
 CREATE = (
     *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
     *("sources.find", "prepare.decide", "create", "store.record"),
@@ -46,17 +46,17 @@ HOOK = (
     *("admission.capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),
 )
 CDI_HOOK = (
-    *(*STORE, "rootfs.resolver", "rootfs.files", "rootfs.links", "oci.bundle", "oci.state"),
-    *("prepare.verbs", "hooks.container", "hooks.cdi_verbs", "hooks.cdi_hook"),
+    *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
+    *("prepare.verbs", "prepare.container", "hooks.cdi_hook"),
 )
 # What a create needs besides where CDI specs have hooks.
 PREPARE = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
     *("rootfs.links", "rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("store.libraries", "prepare.covered", "prepare.steps", "prepare.takeover"),
-    # These verbs are in all specs that are generated.
-    *("rootfs.application_profile", "rootfs.driver_parameters", "prepare.node_making"),
-    *("rootfs.cuda_compat", "prepare.carry_out"),
+    *("rootfs.loader", "store.libraries", "prepare.covered", "prepare.work", "prepare.takeover"),
+    # For the verbs that are in all specs that are generated.
+    *("rootfs.application_profile", "rootfs.cuda_compat", "prepare.update_ldcache"),
+    "prepare.carry_out",
 )
 
 

@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.engines import program, supported
+from nvidia_runtime.engines import program
 
 if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import Engine, Version
@@ -25,6 +25,8 @@ def newest_version() -> tuple[str, str]:
 
     Both are "" where there is no engine with CDI.
     """
+    from nvidia_runtime.engines import supported  # its formats; most specs need no engine's version
+
     newest = {}
     for engine in supported.ENGINES.values():
         # The daemon's program: the client's version is not the engine's.

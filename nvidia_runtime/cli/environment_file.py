@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings file of the refresh units, in systemd's form (systemd.exec(5), EnvironmentFile=).
 
-Who refreshes by hand gets what the unit gets.  Ring: elsewhere.
+So that a refresh by hand has the settings of the unit.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 PATH = "/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env"
 FLAG = "--environment-file"
-# The rest, such as PATH, is for whoever systemd starts.
+# Other variables, such as PATH, are for the process that systemd starts.
 OURS = "NVIDIA_"
 
 
 def apply(argv: list[str]) -> list[str]:
-    """Put the file's variables into the environment, where that has none; return the other words.
+    """Put the file's variables into the environment, unless set there; return the other words.
 
-    The file is that of the flag, which has to exist, or the usual one.
+    The file is that of the flag, which must exist, or the usual one.
     """
     path, rest = _given(argv)
     for name, value in _variables(path or PATH, is_needed=bool(path)).items():
@@ -32,17 +32,17 @@ def apply(argv: list[str]) -> list[str]:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Read the assignments of a file; what is none is skipped, as systemd does."""
-    found: dict[str, str] = {}
+    """Return the assignments of a file; other lines are skipped, as systemd does."""
+    variables: dict[str, str] = {}
     for line in text.replace("\\\n", "").splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and name.isidentifier() and name.isascii():
-            found[name] = _unquoted(value.strip())
-    return found
+            variables[name] = _unquoted(value.strip())
+    return variables
 
 
 def _given(argv: list[str]) -> tuple[str, list[str]]:
-    """Find the flag, which has to be known before the others are read."""
+    """Return the flag's value and the other words; it is needed before the others are read."""
     for at, word in enumerate(argv):
         if word == "--":
             break

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nvidia_runtime import schemas
-from nvidia_runtime.cdi import fields as cdi_fields
+from nvidia_runtime.cdi import fields, versions, yaml_document
 from nvidia_runtime.cdi import spec as cdi_spec
-from nvidia_runtime.cdi import versions, yaml_document
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 MOST = 100
@@ -52,10 +51,10 @@ class Finding:
         return f"{self.severity}: {where}: {self.message}"
 
 
-def show(findings: list[Finding], files: list[str], form: str) -> int:
+def show(findings: list[Finding], files: list[str], *, as_json: bool) -> int:
     """Print findings as text or JSON, and return the number of errors."""
     errors = sum(finding.severity == "error" for finding in findings)
-    if form == "json":
+    if as_json:
         entries = [asdict(finding) for finding in findings]
         print(json.dumps({"valid": not errors, "files": files, "findings": entries}, indent=2))
     else:
@@ -174,8 +173,8 @@ def normalised(value: Any, form: str) -> Any:
         return [normalised(item, form) for item in value]
     if not isinstance(value, dict):
         return value
-    fields = cdi_fields.FIELDS[form]
-    return {key: _normalised_field(key, item, fields.get(key, "")) for key, item in value.items()}
+    types = fields.FIELDS[form]
+    return {key: _normalised_field(key, item, types.get(key, "")) for key, item in value.items()}
 
 
 def _normalised_field(key: str, value: Any, wanted: str) -> Any:

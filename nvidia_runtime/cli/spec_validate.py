@@ -43,7 +43,7 @@ class Validate(Command):
     def main(self, file: str = "config.json") -> int:
         """Print the findings on stdout and their number on stderr; return 1 if one is an error."""
         path = os.path.join(file, "config.json") if os.path.isdir(file) else file
-        errors = findings.show(of_file(path), [files.name(path)], str(self.format))
+        errors = findings.show(of_file(path), [files.name(path)], as_json=self.format == "json")
         self.tell(f"checked {files.name(path)}: {findings.counted(errors, 'error')}")
         return 1 if errors else 0
 

@@ -28,7 +28,7 @@ def configure(
     entries: Entries = {
         os.path.realpath(change.path): _entry(engine, intent.name, change, old)
         for change in plan.changes
-        if change.is_one
+        if change.is_needed
     }
     return _carry_out(engine, intent, plan, entries, warn)
 
@@ -66,7 +66,7 @@ def _undone(engine: Engine, entry: Entry | None, change: Change, name: str) -> E
 def _carry_out(
     engine: Engine, intent: Intent, plan: ChangeSet, entries: Entries, warn: Callable[[str], None]
 ) -> list[str]:
-    changes = [change for change in plan.changes if change.is_one]
+    changes = [change for change in plan.changes if change.is_needed]
     if not changes:
         return []
 

@@ -42,7 +42,7 @@ def _rancher(name: str, *units: str) -> Profile:
         name=name,
         marks=rf"/{name}/(data|agent)/",
         config=f"{folder}/config.toml",
-        template=f"{folder}/config{{version}}.toml.tmpl",
+        templates=(((), f"{folder}/config.toml.tmpl"), ((2,), f"{folder}/config-v3.toml.tmpl")),
         sockets=("/run/k3s/containerd/containerd.sock",),
         units=units,
         advice=K3S.format(name),
@@ -70,7 +70,7 @@ PROFILES = (
         name="microk8s",
         marks=r"/snap/microk8s/",
         config="/var/snap/microk8s/current/args/containerd.toml",
-        template="/var/snap/microk8s/current/args/containerd-template.toml",
+        templates=(((), "/var/snap/microk8s/current/args/containerd-template.toml"),),
         sockets=("/var/snap/microk8s/common/run/containerd.sock",),
         units=("microk8s.daemon-containerd",),
         restart=("snap", "restart"),
@@ -85,59 +85,57 @@ def configure(intent: Intent) -> ChangeSet:
     newest = NEWEST[0] if intent.version >= NEWEST[1] else DEFAULT_VERSION
     source, where = _source(intent, document)
     version = version_of(source, where, newest)
-    known = places(version)
+    at = places(version)
     warnings = []
-    entry = toml_engine.options(source, known, intent.name, where)
+    entry = toml_engine.options(source, at, intent.name, where)
     if entry is None:
         warnings.append("no runtime runc or crun is configured; ours gets containerd's defaults")
-    if {"cri", known.runtimes[1]} & set(_strings(document.get("disabled_plugins"))):
+    if {"cri", at.runtimes[1]} & set(_strings(document.get("disabled_plugins"))):
         warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
     entry = _runtime(RUNTIME if entry is None else entry, intent.program, version, where)
-    beside, warning = _beside(source, known, intent, version)
+    beside, warning = _beside(source, at, intent, version)
     warnings += filter(None, [warning])
     if version == 1 or not intent.drop_in:
         if version == 1 and intent.drop_in:
             warnings.append("a file of version 1 is edited in place, without a drop-in")
         if not document and version != 1:
             document = {"version": version}
-        at = places(version_of(document, intent.config))
+        own_places = containerd_files.places_in(document, intent.config)
         document = difference.carried_out(beside, document)
-        new = _with_runtime(document, at, entry, intent)
+        new = _with_runtime(document, own_places, entry, intent)
         changes = [toml_engine.in_place(intent.config, own, new)]
     elif intent.is_merged:
-        content = {"version": version, **runtimes.with_runtime({}, known, entry, intent)}
-        changes = [toml_engine.drop_in(content, known, intent)]
+        content = {"version": version, **runtimes.with_runtime({}, at, entry, intent)}
+        changes = [toml_engine.drop_in(content, at, intent)]
     else:
-        content = _with_runtime(_table(source, known, beside, where), known, entry, intent)
+        content = _with_runtime(_table(source, at, beside, where), at, entry, intent)
         importing = containerd_files.importing(intent, own, document, version)
         after = toml_file.parse(importing.after or "", intent.config)
         warnings += containerd_files.later(intent, after, version)
         content = {"version": version, **content}
-        changes = [toml_engine.drop_in(content, known, intent), importing]
+        changes = [toml_engine.drop_in(content, at, intent), importing]
     return ChangeSet(changes=tuple(changes), warnings=tuple(warnings))
 
 
-def _table(source: Document, known: Places, beside: list[Edit], where: str) -> Document:
+def _table(source: Document, at: Places, beside: list[Edit], where: str) -> Document:
     """Return the whole table of the CRI plugin, which a drop-in repeats."""
-    cri = known.runtimes[:2]
+    cri = at.runtimes[:2]
     table = runtimes.table(source, cri, where)
     return difference.carried_out([Edit(cri, table), *beside], {})
 
 
-def _beside(
-    source: Document, known: Places, intent: Intent, version: int
-) -> tuple[list[Edit], str]:
+def _beside(source: Document, at: Places, intent: Intent, version: int) -> tuple[list[Edit], str]:
     """Add runc where files are silent of it, since a table of runtimes replaces the built-in one.
 
     containerd 1 then lacks the runtime that is its default, and starts without CRI.
     """
-    default = difference.at(source, known.default)
-    stock = difference.at(source, (*known.runtimes, STOCK))
+    default = difference.at(source, at.default)
+    stock = difference.at(source, (*at.runtimes, STOCK))
     is_silent = default in (ABSENT, "", STOCK) and stock is ABSENT
     if version > DEFAULT_VERSION or intent.version >= NEWEST[1] or not is_silent:
         return [], ""
     if intent.is_own:
-        return [Edit((*known.runtimes, STOCK), dict(RUNTIME))], ""
+        return [Edit((*at.runtimes, STOCK), dict(RUNTIME))], ""
     what = "containerd 1 starts without CRI when its files name runtimes, but not runc"
     return [], f"{what}: give {intent.config} one"
 
@@ -156,13 +154,13 @@ def _runtime(options: Document, program: str, version: int, where: str) -> Docum
     return {**entry, "options": {**inner, **paths}}
 
 
-def _with_runtime(document: Document, known: Places, entry: Document, intent: Intent) -> Document:
-    runtimes.table(document, known.runtimes, intent.config)
-    default = runtimes.text(document, known.default, intent.config)
+def _with_runtime(document: Document, at: Places, entry: Document, intent: Intent) -> Document:
+    runtimes.table(document, at.runtimes, intent.config)
+    default = runtimes.text(document, at.default, intent.config)
     if default == intent.name and not intent.is_default:
         # A run without the flag means that the runtime is not to be the default.
-        document = difference.carried_out([Edit(known.default, ABSENT)], document)
-    return runtimes.with_runtime(document, known, entry, intent)
+        document = difference.carried_out([Edit(at.default, ABSENT)], document)
+    return runtimes.with_runtime(document, at, entry, intent)
 
 
 def _source(intent: Intent, document: Document) -> tuple[Document, str]:

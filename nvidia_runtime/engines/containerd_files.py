@@ -141,7 +141,7 @@ def undone(intent: Intent, plan: ChangeSet, made: set[str]) -> ChangeSet:
     drop_in = next((change for change in plan.changes if change.path == intent.drop_in), None)
     if drop_in and drop_in.path in made and drop_in.after is not None:
         return _with_import(intent, plan)
-    if drop_in and not made and drop_in.is_one and drop_in.after is None:
+    if drop_in and not made and drop_in.is_needed and drop_in.after is None:
         changes = tuple(
             replace(change, after=None)
             if change.path == intent.config and _only_imports(change, intent)
@@ -184,14 +184,14 @@ def is_left_over(left: Document, intent: Intent) -> bool:
     if not left:
         return True
     version = version_of(left, intent.drop_in)
-    known = places(version)
-    cri = known.runtimes[:2]
+    at = places(version)
+    cri = at.runtimes[:2]
     source = difference.at(toml_file.parse(write.read(intent.config) or "", intent.config), cri)
     expected: Document = {"version": version} if "version" in left else {}
     if source is not ABSENT and source != {}:
         expected = difference.carried_out([Edit(cri, source)], expected)
-    silent = [Edit(known.default, ABSENT), Edit(known.cdi, ABSENT)]
-    stock = (*known.runtimes, STOCK)
+    silent = [Edit(at.default, ABSENT), Edit(at.cdi, ABSENT)]
+    stock = (*at.runtimes, STOCK)
     if difference.is_same(difference.at(left, stock), RUNTIME):
         silent.append(Edit(stock, ABSENT))  # what we put beside ours
     one, other = (difference.carried_out(silent, document) for document in (left, expected))

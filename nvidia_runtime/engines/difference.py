@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What changes from one document to another, as edits; and how to take edits back later.
 
-A document is what JSON and TOML have in common: nested dicts, lists and scalars.  Ring: elsewhere.
+A document is what JSON and TOML have in common: nested dicts, lists and scalars.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Steps = tuple[str, ...]
 
 
 class Absent:
-    """Stands for a value that is not there."""
+    """Stands for a value that is missing."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -25,14 +25,14 @@ ABSENT = Absent()
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A value at a place; ABSENT takes away what is there."""
+    """A value for a place; ABSENT removes what is there."""
 
     path: Steps
     value: Any
 
 
 def at(document: Any, path: Steps) -> Any:
-    """Return the value at a place, ABSENT where there is none."""
+    """Return the value at a place, ABSENT where it is missing."""
     for step in path:
         if not isinstance(document, dict) or step not in document:
             return ABSENT
@@ -51,8 +51,8 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def between(before: Document, after: Document, path: Steps = ()) -> list[Edit]:
-    """List the edits that make one document the other: what is new as a whole, the rest by leaf."""
-    gone = [Edit((*path, key), ABSENT) for key in before if key not in after]
+    """List the edits that turn one document into another: a new table as a whole, else by leaf."""
+    removals = [Edit((*path, key), ABSENT) for key in before if key not in after]
     edits = []
     for key, value in after.items():
         old = before.get(key, ABSENT)
@@ -60,20 +60,22 @@ def between(before: Document, after: Document, path: Steps = ()) -> list[Edit]:
             edits += between(old, value, (*path, key))
         elif not is_same(old, value):
             edits.append(Edit((*path, key), value))
-    return edits + gone
+    return edits + removals
 
 
 def carried_out(edits: list[Edit], document: Document) -> Document:
-    """Return a document with its edits; the one that is given stays as it is."""
+    """Return a document with its edits; the given one is not changed."""
     for edit in edits:
         document = _with(document, edit.path, edit.value)
     return document
 
 
 def pruned(document: Document) -> Document:
-    """Leave out empty tables."""
-    new = {key: pruned(each) if isinstance(each, dict) else each for key, each in document.items()}
-    return {key: each for key, each in new.items() if each != {}}
+    """Return a document without its empty tables."""
+    new = {
+        key: pruned(value) if isinstance(value, dict) else value for key, value in document.items()
+    }
+    return {key: value for key, value in new.items() if value != {}}
 
 
 def _with(document: Any, path: Steps, value: Any) -> Document:
@@ -91,45 +93,45 @@ def _with(document: Any, path: Steps, value: Any) -> Document:
 def undone(
     before: Document, after: Document, now: Document, runtimes: Steps
 ) -> tuple[Document, list[Steps]]:
-    """Take what was changed from `before` to `after` back from a document that was edited since.
+    """Take the change from `before` to `after` back from a document that was edited since.
 
-    What somebody else has changed since stays; those places come second.  ``runtimes`` is where
-    runtimes are: one that was added goes as a whole, whatever was put into it since.
+    What others have changed since stays; these places are returned, too.  ``runtimes`` is the
+    place of the runtimes: one that was added goes as a whole, with all that was put into it since.
     """
     edits: list[Edit] = []
     kept: list[Steps] = []
     for edit in between(after, before):
-        path, then, found = edit.path, at(after, edit.path), at(now, edit.path)
-        if isinstance(found, Absent) or is_same(found, edit.value):
+        path, then, value = edit.path, at(after, edit.path), at(now, edit.path)
+        if isinstance(value, Absent) or is_same(value, edit.value):
             if isinstance(then, Absent) and isinstance(at(now, path[:-1]), dict):
-                edits.append(edit)  # what we took away comes back where its table still is
-        elif isinstance(then, list) and isinstance(found, list):
-            edits.append(Edit(path, _without(then, edit.value, found)))
-        elif isinstance(then, dict) and isinstance(found, dict) and isinstance(edit.value, Absent):
-            edits.append(Edit(path, _rest(then, found, path, runtimes)))
-        elif is_same(found, then):
+                edits.append(edit)  # what we removed comes back where its table still is
+        elif isinstance(then, list) and isinstance(value, list):
+            edits.append(Edit(path, _without(then, edit.value, value)))
+        elif isinstance(then, dict) and isinstance(value, dict) and isinstance(edit.value, Absent):
+            edits.append(Edit(path, _rest(then, value, path, runtimes)))
+        elif is_same(value, then):
             edits.append(edit)
         else:
             kept.append(path)
     return carried_out(edits, now), kept
 
 
-def _without(then: list[Any], before: Any, found: list[Any]) -> Any:
+def _without(then: list[Any], before: Any, now: list[Any]) -> Any:
     """Return a list without the elements that we had added to it."""
     old = before if isinstance(before, list) else [] if isinstance(before, Absent) else [before]
-    ours = [each for each in then if not any(is_same(each, other) for other in old)]
-    left = [each for each in found if not any(is_same(each, other) for other in ours)]
+    ours = [item for item in then if not any(is_same(item, other) for other in old)]
+    left = [item for item in now if not any(is_same(item, other) for other in ours)]
     if isinstance(before, Absent) and not left:
         return ABSENT
     return before if is_same(left, old) else left
 
 
-def _rest(then: Document, found: Document, path: Steps, runtimes: Steps) -> Any:
-    """Return what of a table was not written by us, ABSENT if that is nothing."""
+def _rest(then: Document, now: Document, path: Steps, runtimes: Steps) -> Any:
+    """Return the part of a table that we did not write, ABSENT if that is nothing."""
     left: Document = {}
     if path[:-1] == runtimes:
         return ABSENT
-    for key, value in found.items():
+    for key, value in now.items():
         if key not in then:
             left[key] = value
         elif isinstance(value, dict) and isinstance(then[key], dict):

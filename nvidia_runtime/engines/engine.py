@@ -20,16 +20,16 @@ class Profile:
     """A way in which an engine is installed; paths may begin with a variable of the user's.
 
     ``marks`` is looked for in the path of the running executable and in its arguments.
-    ``template`` is what the engine makes its configuration from, ``{version}`` in it that of a
-    containerd 2 file; ``drop_in`` is a file that it reads without an import in the configuration.
-    ``advice`` says why there is nothing to do, ``note`` what else to know.
+    ``templates`` are the files that the engine makes its configuration from, each since a version
+    of it; ``drop_in`` is a file that it reads without an import in the configuration.  ``advice``
+    says why there is nothing to do, ``note`` what else to know.
     """
 
     name: str = ""
     marks: str = ""
     is_rootless: bool = False
     config: str = ""
-    template: str = ""
+    templates: tuple[tuple[Version, str], ...] = ()
     drop_in: str = ""
     sockets: tuple[str, ...] = ()
     units: tuple[str, ...] = ()

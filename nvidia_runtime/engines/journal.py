@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we changed in engines' files: the text before and after, and backups by time.
+"""The journal of what we changed in engines' files: texts before and after, and dated backups.
 
-It lies in ``/var/lib/nvidia-container-runtime`` (a user's in ``$XDG_STATE_HOME``), readable by its
-owner only, since engines' files may hold passwords of registries.  Backups are not beside the
-files: cri-o reads whatever lies in its drop-in folder.  Ring: elsewhere.
+It is kept in ``/var/lib/nvidia-container-runtime`` (a user's in ``$XDG_STATE_HOME``), readable by
+its owner only, since engines' files may contain passwords of registries.  Backups are not beside
+the files: cri-o reads every file of its drop-in folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nvidia_runtime.store import files
 
 FOLDER = "/var/lib/nvidia-container-runtime"
 NAME = "engines.json"
-ASIDE = ".unusable"  # what the name of a journal ends in that could not be used
+ASIDE = ".unusable"  # the end of the name of a journal that could not be used
 VERSION = 1
 BACKUPS = "backups"
 STAMP = "20260101T000000.000000000Z"
@@ -31,10 +31,10 @@ MOST_ENTRIES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A file of an engine: its text without us, the one that we gave it, and how it was undone.
+    """A file of an engine: its text without our runtime, the one that we wrote, and its runtimes.
 
-    ``before`` is None for a file that we made, ``folders`` are those made with it.  Once undone,
-    ``after`` is the text that was left.
+    ``before`` is None for a file that we made, ``folders`` are those made with it.  Once the change
+    is undone, ``after`` is the text that was left.
     """
 
     engine: str
@@ -46,10 +46,10 @@ class Entry:
 
 
 def folder() -> str:
-    """Return the folder that survives a restart; systemd's variable names another one."""
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if given.startswith("/"):
-        return given
+    """Return the folder of the journal, which survives a reboot; systemd may name another one."""
+    named = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if named.startswith("/"):
+        return named
     if os.geteuid() == 0:
         return FOLDER
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -57,12 +57,12 @@ def folder() -> str:
 
 
 def entries() -> dict[str, Entry]:
-    """Read the journal by the files' real paths; one that is damaged or foreign is none."""
+    """Return the entries by the files' real paths; nothing where the journal cannot be used."""
     return _loaded()[0]
 
 
 def problem() -> str:
-    """Say why the journal is none although there is one, "" if that is not so."""
+    """Return why the journal cannot be used, "" if it can or if it is missing."""
     return _loaded()[1]
 
 
@@ -71,14 +71,14 @@ def _loaded() -> tuple[dict[str, Entry], str]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, encoding="utf-8") as file:
-            found = os.fstat(descriptor)
-            is_ours = found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
-            if not is_ours or not stat.S_ISREG(found.st_mode):
+            status = os.fstat(descriptor)
+            is_ours = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+            if not is_ours or not stat.S_ISREG(status.st_mode):
                 return {}, "others may have written it"
             document = json.load(file)
         if document["version"] != VERSION:
             return {}, "another version of nvidia-ctk wrote it"
-        return {path: _entry(each) for path, each in document["files"].items()}, ""
+        return {path: _entry(file) for path, file in document["files"].items()}, ""
     except (FileNotFoundError, NotADirectoryError):
         return {}, ""
     except OSError as error:
@@ -94,10 +94,10 @@ def _entry(document: dict[str, object]) -> Entry:
     before, after = (None if text is None else str(text) for text in texts)
     lists = {}
     for name in ("runtimes", "folders"):
-        found = document.get(name, [])
-        if not isinstance(found, list):
+        names = document.get(name, [])
+        if not isinstance(names, list):
             raise TypeError
-        lists[name] = tuple(map(str, found))
+        lists[name] = tuple(map(str, names))
     return Entry(
         engine=str(document["engine"]),
         before=before,
@@ -108,10 +108,10 @@ def _entry(document: dict[str, object]) -> Entry:
 
 
 def write(changed: dict[str, Entry | None]) -> None:
-    """Put entries into the journal, or take them out; those of files that are gone since go."""
+    """Put entries into the journal, or remove them, also those of files that exist no more."""
     kept = {path: entry for path, entry in entries().items() if os.path.exists(path)}
-    known = {path: entry for path, entry in (kept | changed).items() if entry}
-    newest = dict(list(known.items())[-MOST_ENTRIES:])
+    present = {path: entry for path, entry in (kept | changed).items() if entry}
+    newest = dict(list(present.items())[-MOST_ENTRIES:])
     document = {
         "version": VERSION,
         "files": {path: asdict(entry) for path, entry in newest.items()},
@@ -126,11 +126,11 @@ def write(changed: dict[str, Entry | None]) -> None:
 
 
 def back_up(path: str, text: str) -> str:
-    """Keep a file's text under the time of day; return the backup's path."""
+    """Keep a file's text in a backup that is named after the time; return its path."""
     where = os.path.join(folder(), BACKUPS)
     _make(where)
     name = path.strip("/").replace("/", "%")[-200:]
-    seconds, rest = divmod(time.time_ns(), 10**9)  # read once: the second could be the next one's
+    seconds, rest = divmod(time.time_ns(), 10**9)  # one reading, for both parts
     now = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
     backup = os.path.join(where, f"{name}.{now}.{rest:09}Z")
     _write(backup, text)
@@ -140,7 +140,7 @@ def back_up(path: str, text: str) -> str:
 
 def _prune(path: str) -> None:
     where = os.path.join(folder(), BACKUPS)
-    # The time is at the end of the name; whose files are gone would else stay for ever.
+    # The time ends the name.  Without this, backups of files that are gone would stay for ever.
     everything = sorted(os.listdir(where), key=lambda name: name[-len(STAMP) :])
     oldest = [os.path.join(where, name) for name in everything[:-MOST_BACKUPS_IN_ALL]]
     for old in {*backups(path)[:-MOST_BACKUPS], *oldest}:
@@ -164,7 +164,7 @@ def backups(path: str) -> list[str]:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a file of ours so that it is on the disk before an engine's file changes."""
+    """Write a file of ours; it is on the disk before an engine's file changes."""
     try:
         files.replace(os.path.realpath(path), text.encode(), sync=True)
     except OSError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A JSON file that is edited in place: order, indentation, numbers and line ends stay as they are.
 
-Only the members that change are written anew, in the style of those beside them.  Ring: elsewhere.
+Only the members that change are written anew, in the style of their neighbours.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"\s*(:?)|[{}]|NaN|-?Infinity')
 
 
 class _OddError(Exception):
-    """Python's reader is more tolerant than engines are."""
+    """A document has what Python's reader accepts, and engines do not."""
 
 
 class Number(str):
-    """A number as it is written: neither its digits nor its size are touched."""
+    """A number as it is written, of any size and precision."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Member:
 
 
 def parse(text: str, where: str) -> Document:
-    """Read an object; what is wrong is said with line and column.  Nothing is an empty object."""
+    """Read an object; errors have line and column.  An empty text is an empty object."""
     if not text.strip():
         return {}
     try:
@@ -71,7 +71,7 @@ def parse(text: str, where: str) -> Document:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise _OddError(f"has {name}, which is no JSON number")
+    raise _OddError(f"has {name}, which is not a JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Document:
@@ -82,18 +82,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> Document:
 
 
 def _oddity(text: str) -> int:
-    """Find what Python's reader takes and we do not: a key that is repeated, or no number."""
+    """Find what Python's reader accepts and we do not: a repeated key, NaN or Infinity."""
     seen: list[set[str]] = []
     for match in TOKEN.finditer(text):
-        found = match[0]
-        if found == "{":
+        piece = match[0]
+        if piece == "{":
             seen.append(set())
-        elif found == "}":
+        elif piece == "}":
             seen.pop()
-        elif found[0] != '"' or (match[1] and _key(found) in seen[-1]):
+        elif piece[0] != '"' or (match[1] and _key(piece) in seen[-1]):
             return match.start()
         elif match[1]:
-            seen[-1].add(_key(found))
+            seen[-1].add(_key(piece))
     return 0
 
 
@@ -106,7 +106,7 @@ def _wrong(what: str, text: str, position: int, where: str) -> NvidiaRuntimeErro
     column = position - text.rfind("\n", 0, position)
     comment = text[position : position + 1] in ("#", "/")
     hint = "JSON has no comments" if comment else ""
-    what = what.removesuffix(" at")  # json's own words go on with the place
+    what = what.removesuffix(" at")  # there the message of json goes on with the place
     if position == 0 and text.startswith("\ufeff"):
         what, hint = "begins with a byte order mark", "save it as UTF-8 without one"
     return NvidiaRuntimeError(what[:1].lower() + what[1:], f"{where}:{line}:{column}", hint)
@@ -116,8 +116,8 @@ def edit(text: str, edits: list[Edit]) -> str:
     """Return a text with its edits; it must be one that `parse` accepts."""
     if edits and not text.strip():
         text = "{}\n"
-    for each in edits:
-        text = _edited(text, each)
+    for change in edits:
+        text = _edited(text, change)
     return text
 
 
@@ -126,8 +126,8 @@ def _edited(text: str, edit: Edit) -> str:
     value, path = edit.value, edit.path
     for depth, step in enumerate(path):
         members = _members(text, start)
-        found = next((member for member in members if member.key == step), None)
-        if found is None:
+        member = next((member for member in members if member.key == step), None)
+        if member is None:
             if isinstance(value, Absent):
                 return text
             for outer in reversed(path[depth + 1 :]):
@@ -135,13 +135,13 @@ def _edited(text: str, edit: Edit) -> str:
             return _inserted(text, start, members, step, value)
         if depth == len(path) - 1:
             if isinstance(value, Absent):
-                return _removed(text, start, members, found)
-            return _replaced(text, found, value)
-        if text[found.value] != "{":  # whatever is there gives way
+                return _removed(text, start, members, member)
+            return _replaced(text, member, value)
+        if text[member.value] != "{":  # a value that is not an object is replaced
             for outer in reversed(path[depth + 1 :]):
                 value = {outer: value}
-            return _replaced(text, found, value)
-        start = found.value
+            return _replaced(text, member, value)
+        start = member.value
     return text
 
 
@@ -166,7 +166,7 @@ def _members(text: str, start: int) -> list[Member]:
 
 
 def _end(text: str, at: int) -> int:
-    """Return the place behind the value that begins at `at`."""
+    """Return the end of the value that begins at `at`."""
     depth = 0
     while True:
         char = text[at]
@@ -203,7 +203,7 @@ def _blank(text: str, at: int) -> int:
 
 
 def _unit(text: str) -> str:
-    """Return what one level of the file is indented by."""
+    """Return the white space by which one level of the file is indented."""
     start = _space(text, 0)
     members = _members(text, start)
     if members and "\n" in text[start : members[0].start]:
@@ -216,12 +216,12 @@ def _break(text: str) -> str:
 
 
 def _is_line(text: str, start: int, members: list[Member]) -> bool:
-    """Whether an object is written in one line, and what is added to it thus belongs there too."""
+    """Whether an object is written in one line, so that new members belong there, too."""
     return bool(members) and "\n" not in text[start : _closing(text, start)]
 
 
 def _inserted(text: str, start: int, members: list[Member], key: str, value: Any) -> str:
-    """Put a member behind the last one of the object that begins at `start`."""
+    """Put a member after the last one of the object that begins at `start`."""
     name = _text(key)
     if _is_line(text, start, members):
         last = members[-1]
@@ -249,7 +249,7 @@ def _separators(text: str, members: list[Member]) -> tuple[str, str]:
 
 
 def _line(value: Any, comma: str, colon: str) -> str:
-    return _dumped(value, lambda each: _line(each, comma, colon), comma, colon)
+    return _dumped(value, lambda item: _line(item, comma, colon), comma, colon)
 
 
 def _dumped(value: Any, inner: Callable[[Any], str], comma: str, colon: str) -> str:
@@ -260,7 +260,7 @@ def _dumped(value: Any, inner: Callable[[Any], str], comma: str, colon: str) -> 
     if isinstance(value, dict):
         names = (_text(key) for key in value)
         pairs = zip(names, map(inner, value.values()), strict=True)
-        return "{" + comma.join(name + colon + each for name, each in pairs) + "}"
+        return "{" + comma.join(name + colon + item for name, item in pairs) + "}"
     return _text(value)
 
 
@@ -271,12 +271,12 @@ def _text(value: Any) -> str:
 
 
 def _rendered(value: Any, indent: str, unit: str, end: str) -> str:
-    """Write a value in lines; scalars, and what is empty, in one."""
+    """Write a value in lines; a scalar, or an empty object or list, in one line."""
     if not value or not isinstance(value, (dict, list)):
         return _line(value, ", ", ": ")
     deeper = indent + unit
     comma = f",{end}{deeper}"
-    text = _dumped(value, lambda each: _rendered(each, deeper, unit, end), comma, ": ")
+    text = _dumped(value, lambda item: _rendered(item, deeper, unit, end), comma, ": ")
     return f"{text[0]}{end}{deeper}{text[1:-1]}{end}{indent}{text[-1]}"
 
 
@@ -287,7 +287,7 @@ def _replaced(text: str, member: Member, value: Any) -> str:
 
 
 def _removed(text: str, start: int, members: list[Member], member: Member) -> str:
-    """Take a member away with the comma and the white space that lead to it."""
+    """Remove a member with the comma and the white space before it."""
     at = members.index(member)
     if len(members) == 1:
         return text[: start + 1] + text[_closing(text, start) :]

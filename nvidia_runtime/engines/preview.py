@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan would write, as a unified diff for people.
-
-Ring: elsewhere.
-"""
+"""What would be written, as a unified diff."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def diff(change: Change, *, has_colour: bool) -> str:
 
 
 def _lines(text: str | None) -> list[str]:
-    """Split at LF alone, so that a line with CR stays one; say where the last one has no end."""
+    """Split at LF only, so that CR stays in its line; mark a last line without an end."""
     lines = [f"{line}\n" for line in (text or "").split("\n")]
     last = lines.pop()
     return lines if last == "\n" else [*lines, f"{last}\\ No newline at end of file\n"]

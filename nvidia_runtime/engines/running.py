@@ -38,7 +38,7 @@ class Running:
 def find(engine: Engine, root: str = "/") -> Running | None:
     """Find an engine: the first that runs, the distribution's before others, or else what is there.
 
-    ``root`` is where this machine's files are.  None: neither running nor installed.
+    ``root`` is where this machine's files are.  None: it neither runs nor is installed.
     """
     return next(iter(all_of(engine, root)), None)
 
@@ -97,10 +97,8 @@ def _running(engine: Engine, process: processes.Process, socket: str, root: str)
 
 def _template(profile: Profile, config: str, version: Version) -> str:
     """Return the template of a configuration, beside it where both are in one folder."""
-    if not profile.template:
-        return ""
-    name = os.path.basename(profile.template).format(version="-v3" if version >= (2,) else "")
-    return os.path.join(os.path.dirname(config), name)
+    template = next((path for since, path in reversed(profile.templates) if since <= version), "")
+    return template and os.path.join(os.path.dirname(config), os.path.basename(template))
 
 
 def _of_another_user(engine: Engine, process: processes.Process, profile: Profile) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TOML file of our own, written as containerd writes its own.  Ring: elsewhere."""
+"""A TOML file of our own, written as containerd writes its own."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _tables(document: Document, path: Steps, indent: str) -> list[str]:
     for key, value in document.items():
         if isinstance(value, dict):
             below = (*path, key)
-            if value and all(isinstance(each, dict) for each in value.values()):
-                # A header that only announces others says nothing.
+            if value and all(isinstance(item, dict) for item in value.values()):
+                # A header with nothing but tables below it is not needed.
                 lines += _tables(value, below, indent)
             else:
                 lines += ["", f"{indent}[{toml_inline.key(below)}]"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are in the text of a TOML file: headers, keys, values, elements, inline members.
+"""The places of headers, keys, values, elements and inline members in the text of a TOML file.
 
-The text has been read by tomllib before, so that nothing here need judge it.  Ring: elsewhere.
+tomllib has read the text before, so that it has no errors here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ LONG_LITERAL = re.compile(r"'''.*?'{3,5}", re.DOTALL)
 class Statement:
     """A header or a key with its value; a value that is -1 marks a header.
 
-    ``path`` is the whole path, ``table`` the one of the header above.  ``start`` is that of its
-    line, ``stop`` that of the next one.  What is in a list of tables cannot be addressed.
+    ``path`` is the whole path, ``table`` that of the header above.  ``start`` is where its line
+    starts, ``stop`` where the next one does.  ``is_listed`` is set for what belongs to a list of
+    tables, where a path names nothing.
     """
 
     path: tuple[str, ...]
@@ -40,13 +41,13 @@ class Statement:
 
     @property
     def is_header(self) -> bool:
-        """Whether it is the head of a table."""
+        """Whether it is the header of a table."""
         return self.value < 0
 
 
 def statements(text: str) -> list[Statement]:
     """List the headers and pairs of a file, in its order."""
-    found: list[Statement] = []
+    listing: list[Statement] = []
     table: tuple[str, ...] = ()
     lists: list[tuple[str, ...]] = []
     at = 0
@@ -68,9 +69,9 @@ def statements(text: str) -> list[Statement]:
             path = table + path
             value = _space(text, _space(text, end) + 1)
             end = value_end(text, value)
-        listed = any(table[: len(each)] == each for each in lists)
+        listed = any(table[: len(outer)] == outer for outer in lists)
         at = _next_line(text, end)
-        found.append(
+        listing.append(
             Statement(
                 path=path,
                 table=table,
@@ -82,11 +83,11 @@ def statements(text: str) -> list[Statement]:
                 is_listed=listed,
             )
         )
-    return found
+    return listing
 
 
 def keys(text: str, at: int) -> tuple[tuple[str, ...], int]:
-    """Read a key, dotted or not; return its parts and the place behind it."""
+    """Read a key, dotted or not; return its parts and where it ends."""
     parts: list[str] = []
     while True:
         pattern = {'"': BASIC, "'": LITERAL}.get(text[at], BARE)
@@ -101,7 +102,7 @@ def keys(text: str, at: int) -> tuple[tuple[str, ...], int]:
 
 
 def value_end(text: str, at: int) -> int:
-    """Return the place behind the value that begins at `at`."""
+    """Return the end of the value that begins at `at`."""
     if text[at] in "[{":
         items = elements(text, at) if text[at] == "[" else members(text, at)
         end = _gap(text, items[-1][-1] if items else at + 1)
@@ -123,30 +124,30 @@ def value_end(text: str, at: int) -> int:
 
 def elements(text: str, at: int) -> list[tuple[int, int]]:
     """List the places of the elements of the list that begins at `at`."""
-    found: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     at = _gap(text, at + 1)
     while text[at] != "]":
         end = value_end(text, at)
-        found.append((at, end))
+        places.append((at, end))
         at = _gap(text, end)
         if text[at] == ",":
             at = _gap(text, at + 1)
-    return found
+    return places
 
 
 def members(text: str, at: int) -> list[tuple[tuple[str, ...], int, int, int]]:
     """List the keys of an inline table: their parts, and the places of key, value and end."""
-    found: list[tuple[tuple[str, ...], int, int, int]] = []
+    places: list[tuple[tuple[str, ...], int, int, int]] = []
     at = _gap(text, at + 1)
     while text[at] != "}":
         parts, end = keys(text, at)
         value = _space(text, _space(text, end) + 1)
         end = value_end(text, value)
-        found.append((parts, at, value, end))
+        places.append((parts, at, value, end))
         at = _gap(text, end)
         if text[at] == ",":
             at = _gap(text, at + 1)
-    return found
+    return places
 
 
 def _space(text: str, at: int) -> int:

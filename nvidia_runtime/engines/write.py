@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines' files, read whole and replaced in one step, all of a change or none of it.
+"""Engines' files, read whole and replaced in one step: all files of a change, or none.
 
-Mode, owner and extended attributes (ACLs, the SELinux label) stay; a link stays, and the file
-behind it is replaced.  Ring: elsewhere.
+Mode, owner and extended attributes (ACLs, the SELinux label) are kept.  Of a link, the target is
+replaced.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGEST = 32 << 20
-# What is written and not yet in place has a name that begins with a dot and has no known end, so
-# that no engine takes it for a drop-in; one name, so that what a killed run left is in nobody's
-# way: a lock keeps others out.
+# A temporary file has a name that begins with a dot and does not end like a configuration, so that
+# no engine takes it for a drop-in.  The name is always the same, so that the next run replaces what
+# a killed one left; a lock keeps two runs apart.
 MARK = "nvidia-ctk"
-PATIENCE = 30.0  # seconds; a run takes one or two, most of it the engine's own judgement
+PATIENCE = 30.0  # seconds; a run takes one or two, most of it for the engine to judge
 HINTS = {
     errno.EACCES: "run it as root, or name files of your own by --config and --drop-in-config",
     errno.EPERM: "run it as root; lsattr shows whether the file is immutable",
@@ -40,23 +40,23 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file with its text before and after; None is a file that is not there."""
+    """A file with its text before and after; None is a missing file."""
 
     path: str
     before: str | None
     after: str | None
 
     @property
-    def is_one(self) -> bool:
-        """Whether there is anything to do."""
+    def is_needed(self) -> bool:
+        """Whether it changes anything."""
         return self.before != self.after
 
 
 def read(path: str) -> str | None:
-    """Read a file as it is, line ends included; None where there is none."""
+    """Return the text of a file, line ends included; None where the file is missing."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
-            raise NvidiaRuntimeError("is no file", path, "name a file by --config")
+            raise NvidiaRuntimeError("is not a regular file", path, "name a file by --config")
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
@@ -76,31 +76,31 @@ def read(path: str) -> str | None:
 
 
 def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
-    """Write files, then have them judged; whatever goes wrong, all are as they were before.
+    """Write files, then have them judged; on any error all become what they were before.
 
-    Gives the folders that were made.
+    Returns the folders that were made.
     """
     done: list[Change] = []
-    made: list[str] = []
+    folders: list[str] = []
     try:
         for change in changes:
             if read(change.path) != change.before:
-                what = "was changed by somebody else at this moment; nothing was written"
+                what = "was changed by another process at this moment; nothing was written"
                 raise NvidiaRuntimeError(what, change.path, "repeat it")
-            made += _make_folder(os.path.dirname(_target(change.path)))
+            folders += _make_folder(os.path.dirname(_target(change.path)))
             _replace(change.path, change.after)
             done.append(change)
-        if said := objection():
+        if reason := objection():
             raise NvidiaRuntimeError(
-                f"the engine objects to the new configuration; the old one is back: {said}",
+                f"the engine objects to the new configuration; the old one is back: {reason}",
                 ", ".join(change.path for change in changes),
             )
     except BaseException as error:  # a Ctrl-C too: half of a change is worse than none
         _take_back(done, error)
-        for folder in reversed(made):
+        for folder in reversed(folders):
             remove_folder(folder)
         raise
-    return made
+    return folders
 
 
 def _take_back(changes: list[Change], error: BaseException) -> None:
@@ -120,7 +120,7 @@ def remove_folder(path: str) -> None:
 
 
 def _replace(path: str, text: str | None) -> None:
-    """Give a file a new text, or take it away."""
+    """Give a file a new text, or remove it."""
     try:
         target = _target(path)
         if text is None:
@@ -136,7 +136,7 @@ def _replace(path: str, text: str | None) -> None:
 
 
 def _target(path: str) -> str:
-    """Return the file behind a path, which need not exist."""
+    """Return the path without links; the file need not exist."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError) as error:
@@ -144,7 +144,7 @@ def _target(path: str) -> str:
 
 
 def _put(target: str, data: bytes) -> None:
-    """Write beside, make it last, and rename: a crash leaves the old file or the new one."""
+    """Write a temporary file and rename it, so that a crash leaves the old file or the new one."""
 
     def keep(descriptor: int) -> None:
         _keep_attributes(target, descriptor)
@@ -153,7 +153,7 @@ def _put(target: str, data: bytes) -> None:
 
 
 def _keep_attributes(target: str, descriptor: int) -> None:
-    """Return the new file what the old one has; a file that was not there is readable by all."""
+    """Give a new file the attributes of the old one; without an old one, all may read it."""
     try:
         old = os.stat(target)
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def _keep_attributes(target: str, descriptor: int) -> None:
     if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     for name in _attributes(target):
-        # One that may not be written, or that the file system has set itself, is as it should be.
+        # Those that may not be written, the file system has set itself.
         with contextlib.suppress(OSError):
             os.setxattr(descriptor, name, os.getxattr(target, name))
     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
@@ -178,27 +178,27 @@ def _attributes(target: str) -> list[str]:
 
 
 def _make_folder(path: str) -> list[str]:
-    """Make a folder and those above it; return those that are new."""
+    """Make a folder with its parents; return those that are new."""
     missing = []
     while path and not os.path.lexists(path):
         missing.append(path)
         path = os.path.dirname(path)
-    made: list[str] = []
+    new: list[str] = []
     for folder in reversed(missing):
         try:
             os.mkdir(folder, 0o755)
             os.chmod(folder, 0o755)  # whatever the umask
         except OSError as error:
-            for each in reversed(made):
-                remove_folder(each)
+            for other in reversed(new):
+                remove_folder(other)
             raise _failed("cannot be made", folder, error) from None
-        made.append(folder)
-    return made
+        new.append(folder)
+    return new
 
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Keep a second run out, in the state folder, or else in that of the configuration."""
+    """Hold a lock against a second run, in the state folder, or else beside the configuration."""
     descriptor = _lock_file(path)
     try:
         end = time.monotonic() + PATIENCE

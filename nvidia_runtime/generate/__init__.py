@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a machine has to container edits."""
+"""From what a machine has to container edits.  Ring: elsewhere."""

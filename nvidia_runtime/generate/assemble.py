@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From edits to a CDI spec: nothing twice, in the toolkit's order, with the version that it needs.
-
-Ring: elsewhere.
-"""
+"""From edits to a CDI spec: nothing twice, in the toolkit's order, of the version that it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 ALL = "all"
 # The prestart hook of another runtime on the same host then leaves the container alone.
 VOID = "NVIDIA_VISIBLE_DEVICES=void"
-# Says to programs in the container that there is a driver and no GPU.
+# Tells programs in the container that there is a driver but no GPU.
 EMPTY = "NVCT_EMPTY_DEVICE="
 # In the order in which the toolkit writes them.
 FIELDS = ("env", "deviceNodes", "netDevices", "hooks", "mounts", "intelRdt", "additionalGids")
@@ -41,58 +38,58 @@ def device(name: str, edits: Edits, annotations: dict[str, str] | None = None) -
 
 
 def merge(parts: Iterable[Edits]) -> Edits:
-    """Put edits one after the other, without repeating any."""
+    """Return edits one after the other, without repeating any."""
     merged: Edits = {}
     for part in parts:
         for field, values in part.items():
-            known = merged.setdefault(field, [])
-            known += [value for value in values if value not in known]
+            present = merged.setdefault(field, [])
+            present += [value for value in values if value not in present]
     return merged
 
 
 def spec(
     options: Options, devices: list[Device], common: Edits, disabled: frozenset[str] = frozenset()
 ) -> Spec:
-    """Assemble a spec; ``disabled`` are hooks that the mode never has.
+    """Assemble a spec; ``disabled`` are hooks that the mode must not have.
 
-    Raises `NvidiaRuntimeError` for a kind or a device that no reader of CDI would take.
+    Raises `NvidiaRuntimeError` for a kind or a device that readers of CDI would refuse.
     """
     kind = f"{options.vendor}/{options.device_class}"
     if complaint := names.kind_complaint(kind):
         raise NvidiaRuntimeError(complaint, where=f"kind {kind!r}")
-    everything = _sorted(_wanted(merge([common, {"env": [VOID]}]), options, disabled))
-    own = [_own(each, everything, options, disabled) for each in devices]
-    if options.merged_device and own and all(each["name"] != ALL for each in own):
-        own.append(device(ALL, _sorted(merge(each["containerEdits"] for each in own))))
+    shared = _sorted(_wanted(merge([common, {"env": [VOID]}]), options, disabled))
+    own = [_own(entry, shared, options, disabled) for entry in devices]
+    if options.merged_device and own and all(entry["name"] != ALL for entry in own):
+        own.append(device(ALL, _sorted(merge(entry["containerEdits"] for entry in own))))
     _check(own)
     if options.combine_hooks:
-        everything = _combined(everything)
-        own = [{**each, "containerEdits": _combined(each["containerEdits"])} for each in own]
-    made: Spec = {"cdiVersion": OLDEST, "kind": kind}
-    made["devices"] = sorted(own, key=lambda each: str(each["name"]))
-    made["containerEdits"] = everything
-    made["cdiVersion"] = _version(made, options.spec_version)
-    return made
+        shared = _combined(shared)
+        own = [{**entry, "containerEdits": _combined(entry["containerEdits"])} for entry in own]
+    result: Spec = {"cdiVersion": OLDEST, "kind": kind}
+    result["devices"] = sorted(own, key=lambda entry: str(entry["name"]))
+    result["containerEdits"] = shared
+    result["cdiVersion"] = _version(result, options.spec_version)
+    return result
 
 
-def finish(made: Device, common: Edits, options: Options) -> Device:
+def finish(entry: Device, common: Edits, options: Options) -> Device:
     """Return a device as `spec` would write it beside these common edits."""
-    return _own(made, common, options, frozenset())
+    return _own(entry, common, options, frozenset())
 
 
-def _own(made: Device, common: Edits, options: Options, disabled: frozenset[str]) -> Device:
-    """Leave out of a device what every container gets, unless nothing would be left."""
-    edits = _wanted(merge([made["containerEdits"]]), options, disabled)
+def _own(entry: Device, common: Edits, options: Options, disabled: frozenset[str]) -> Device:
+    """Leave out what every container gets, unless the device would then have no edits."""
+    edits = _wanted(merge([entry["containerEdits"]]), options, disabled)
     rest = {
         field: [value for value in values if value not in common.get(field, ())]
         for field, values in edits.items()
     }
     kept = edits if not any(rest.values()) else rest
-    return {**made, "containerEdits": _sorted(kept)}
+    return {**entry, "containerEdits": _sorted(kept)}
 
 
 def _wanted(edits: Edits, options: Options, disabled: frozenset[str]) -> Edits:
-    """Leave out the hooks that are not wanted."""
+    """Leave out disabled hooks."""
     chosen = [
         entry
         for entry in edits.get("hooks", ())
@@ -107,7 +104,7 @@ def _combined(edits: Edits) -> Edits:
 
 
 def _sorted(edits: Edits) -> Edits:
-    """Order nodes, mounts and groups; environment and hooks have an order of their own."""
+    """Sort nodes, mounts and groups; the order of variables and hooks has a meaning."""
     ordered = dict(edits)
     ordered["deviceNodes"] = sorted(
         edits.get("deviceNodes", ()), key=lambda node: entries.by_depth(node["path"])
@@ -121,19 +118,19 @@ def _sorted(edits: Edits) -> Edits:
 
 def _check(devices: list[Device]) -> None:
     seen = set()
-    for each in devices:
-        name = each["name"]
+    for entry in devices:
+        name = entry["name"]
         if complaint := names.device_complaint(name):
             raise NvidiaRuntimeError(complaint)
         if name in seen:
             raise NvidiaRuntimeError(f"two devices have the name {name!r}")
-        if not each["containerEdits"]:
+        if not entry["containerEdits"]:
             raise NvidiaRuntimeError(f"device {name!r} has no edits")
         seen.add(name)
 
 
-def _version(made: Spec, wanted: str) -> str:
-    least = cdi_versions.minimum(made)
+def _version(document: Spec, wanted: str) -> str:
+    least = cdi_versions.minimum(document)
     versions = cdi_versions.VERSIONS
     if not wanted:
         return least

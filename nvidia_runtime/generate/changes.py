@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a newly generated CDI spec may replace the one before it, and what differs.
-
-Ring: elsewhere.
-"""
+"""Whether a newly generated CDI spec may replace the one before it, and what differs."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ MOST_NAMED = 8
 def lost_devices(old: Spec | None, new: Spec, problems: Iterable[str]) -> list[str]:
     """List the devices of the old spec that the new one lacks because of a problem.
 
-    A driver of another version makes the old spec worthless: then none is lost.
+    With another version of the driver the old spec is useless, and no device is lost.
     """
     if old is None or driver_version(old) != driver_version(new):
         return []
@@ -29,26 +26,26 @@ def lost_devices(old: Spec | None, new: Spec, problems: Iterable[str]) -> list[s
 
 
 def differences(old: Spec | None, new: Spec) -> list[str]:
-    """Say what is different in the new spec, a sentence each; nothing if nothing is."""
+    """Return what is different in the new spec, a sentence for each difference."""
     if old == new:
         return []
     if old is None:
         return [_named("device", "", list(_devices(new)))]
     before, after = driver_version(old), driver_version(new)
-    found = [f"driver {before or 'unknown'} -> {after or 'unknown'}"] if before != after else []
-    found += _sets("device", _devices(old), _devices(new))
+    sentences = [f"driver {before or 'unknown'} -> {after or 'unknown'}"] if before != after else []
+    sentences += _sets("device", _devices(old), _devices(new))
     nodes, new_nodes = _nodes(old), _nodes(new)
-    found += _sets("device node", nodes, new_nodes)
-    found += [
+    sentences += _sets("device node", nodes, new_nodes)
+    sentences += [
         f"{path} is {_numbers(numbers)}, was {_numbers(nodes[path])}"
         for path, numbers in new_nodes.items()
         if nodes.get(path, numbers) != numbers
     ]
-    found += _sets("mount", _mounts(old), _mounts(new))
-    found += _sets("variable", _variables(old), _variables(new))
+    sentences += _sets("mount", _mounts(old), _mounts(new))
+    sentences += _sets("variable", _variables(old), _variables(new))
     if _hooks(old) != _hooks(new):
-        found.append("hooks changed")
-    return found or ["other details changed"]
+        sentences.append("hooks changed")
+    return sentences or ["other details changed"]
 
 
 def driver_version(spec: Spec) -> str:
@@ -106,9 +103,9 @@ def _hooks(spec: Spec) -> list[Any]:
 
 
 def _list(edits: Edits, key: str) -> list[dict[str, Any]]:
-    """Return the objects of a list; a file that was not ours may hold anything."""
-    found = edits.get(key)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    """Return the objects of a list; a file that is not ours may contain anything."""
+    items = edits.get(key)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _numbers(numbers: tuple[Any, Any]) -> str:

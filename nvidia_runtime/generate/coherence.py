@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec of GPUs that share the CPU's page tables and of such that do not: one spec for each kind.
-
-Ring: elsewhere.
-"""
+"""One spec for GPUs that share the CPU's page tables, and one for those that do not."""
 
 from __future__ import annotations
 
@@ -18,21 +15,21 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
     Device = dict[str, Any]
 
-# In names of files and classes, by what the annotation says.
+# Of file names and classes, by the value of the annotation.
 SUFFIXES = {"true": "coherent", "false": "noncoherent"}
 
 
 def split(spec: Spec, options: Options) -> dict[str, Spec]:
-    """Return the specs to write by their suffix: "" is all devices, the others have one kind each.
+    """Return the specs to write by their suffix: "" has all devices, the others one kind each.
 
-    Without annotations there is nothing to split.  None of them has annotations afterwards.
+    Without annotations there is only the first.  The specs have no annotations.
     """
     devices = spec["devices"]
-    annotated = {value for each in devices if (value := _coherence(each))}
-    specs = {"": _spec(spec, [_plain(each) for each in devices], options)}
+    annotated = {value for device in devices if (value := _coherence(device))}
+    specs = {"": _spec(spec, [_plain(device) for device in devices], options)}
     for value, suffix in SUFFIXES.items():
         if value in annotated:
-            own = [_plain(each) for each in devices if _coherence(each) == value]
+            own = [_plain(device) for device in devices if _coherence(device) == value]
             kind = options.but(device_class=f"{options.device_class}.{suffix}")
             specs[suffix] = _spec(spec, own, kind)
     return specs
@@ -44,7 +41,7 @@ def _spec(spec: Spec, devices: list[Device], options: Options) -> Spec:
 
 
 def _without_void(edits: dict[str, Any]) -> list[str]:
-    return [each for each in edits.get("env", ()) if each != assemble.VOID]
+    return [variable for variable in edits.get("env", ()) if variable != assemble.VOID]
 
 
 def _coherence(device: Device) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CSV lists of a Tegra system: what of the host its containers get, a row for each.
+"""The CSV lists of a Tegra system: the host's files that its containers get, one in a row.
 
 A row is ``TYPE, PATH``: ``dev`` a device node, ``lib`` a library, ``dir`` a folder, ``sym`` a link.
-What is no such row is a comment.  Ring: elsewhere.
+Any other row is a comment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from nvidia_runtime.errors import os_reason
 
 FOLDER = "/etc/nvidia-container-runtime/host-files-for-container.d"
-# Those of every container; JetPack adds others.
+# The lists for every container; JetPack adds others.
 NAMES = ("devices.csv", "drivers.csv", "l4t.csv")
 DEFAULT = tuple(f"{FOLDER}/{name}" for name in NAMES)
 TYPES = ("dev", "lib", "dir", "sym")
@@ -21,24 +21,24 @@ MOST_BYTES = 4 << 20
 
 
 def read(files: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the paths of each type in the files' order, and a sentence for each unusable file."""
+    """Return the paths of each type in the order of files, and a warning for each unusable file."""
     rows: dict[str, list[str]] = {name: [] for name in TYPES}
     warnings = []
     for file in files:
         try:
-            found = parse(_text(file))
+            parsed = parse(_text(file))
         except (OSError, ValueError) as error:
             warnings.append(f"skipped {file}: {_reason(error)}")
             continue
-        if not found:
+        if not parsed:
             warnings.append(f"skipped {file}: there is no row 'dev|lib|dir|sym, PATH' in it")
-        for name, path in found:
+        for name, path in parsed:
             rows[name].append(path)
     return {name: list(dict.fromkeys(paths)) for name, paths in rows.items()}, warnings
 
 
 def present() -> tuple[str, ...]:
-    """Return those of the usual lists that are there; all of them if none is."""
+    """Return those of the usual lists that exist; all of them if none does."""
     return tuple(file for file in DEFAULT if os.path.exists(file)) or DEFAULT
 
 
@@ -50,7 +50,7 @@ def parse(text: str) -> list[tuple[str, str]]:
 
 
 def without(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
-    """Leave out what one of the patterns matches."""
+    """Leave out paths that a pattern matches."""
     return [path for path in paths if not any(is_ignored(path, one) for one in patterns)]
 
 
@@ -62,7 +62,7 @@ def is_ignored(path: str, pattern: str) -> bool:
 
 
 def _matches(parts: list[str], patterns: list[str]) -> bool:
-    from fnmatch import fnmatchcase  # loads re, and few give a pattern
+    from fnmatch import fnmatchcase  # loads re, and few have a pattern
 
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
@@ -71,7 +71,7 @@ def _text(file: str) -> str:
     with open(file, encoding="utf-8", errors="replace") as opened:
         text = opened.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES or "\0" in text:
-        raise ValueError("it is no list of files")
+        raise ValueError("it is not a list of files")
     return text
 
 

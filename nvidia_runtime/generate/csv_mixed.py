@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Tegra system with a card: device 0 is the GPU of the SoC, device 1 is the card.
-
-Ring: elsewhere.
-"""
+"""A Tegra system with a card: device 0 is the GPU of the SoC, device 1 is the card."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ if TYPE_CHECKING:
     from nvidia_runtime.generate.options import Options
     from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.host.machine import Machine
-    from nvidia_runtime.host.nodes import Node
+    from nvidia_runtime.host.nodes import DeviceNode
 
     Device = dict[str, Any]
     Edits = dict[str, Any]
 
-# The card's node, and the one that the SoC's GPU has instead where there is a card.
+# The card's node, and the node of the SoC's GPU beside a card.
 CARD = "/dev/nvidia1"
 OF_SOC = "/dev/nvidia2"
 NVIDIA = "/dev/nvidia"
-# Where the GPU of a SoC is that has a PCI address.
+# The PCI address of a SoC's GPU, if it has one.
 INTEGRATED_ADDRESS = ("0", "1", "0")
 
 
@@ -33,20 +30,22 @@ class UnfitError(Exception):
     """The GPUs are not those of a SoC with a card."""
 
 
-class Chosen:
-    """The devices of a spec, those for who asks by name, and what is wrong with others."""
+class TegraDevices:
+    """The devices of a spec, those that it has only by name, and the problems of others."""
 
     __slots__ = ("devices", "hidden", "problems")
 
-    def __init__(self, chosen: list[Device]) -> None:
-        self.devices = chosen
+    def __init__(self, devices: list[Device]) -> None:
+        self.devices = devices
         self.hidden: list[Device] = []
         self.problems: dict[str, str] = {}
 
 
-def choose(options: Options, machine: Machine, nodes: list[Node], gpus: list[Gpu]) -> Chosen:
+def choose(
+    options: Options, machine: Machine, nodes: list[DeviceNode], gpus: list[Gpu]
+) -> TegraDevices:
     """Choose the devices by ids: indices, UUIDs, or all.  Raises `UnfitError`."""
-    chosen = Chosen([])
+    chosen = TegraDevices([])
     for gpu in _asked(options.ids, gpus):
         names = naming.names(options.strategies, str(gpu.index), gpu.uuid)
         if gpu.index == 0 and not is_integrated(gpu):
@@ -65,8 +64,10 @@ def choose(options: Options, machine: Machine, nodes: list[Node], gpus: list[Gpu
     return chosen
 
 
-def cards(options: Options, machine: Machine, nodes: list[Node], gpus: list[Gpu]) -> list[Device]:
-    """Return the card for those who name it where GPU 0 is none of a SoC's."""
+def cards(
+    options: Options, machine: Machine, nodes: list[DeviceNode], gpus: list[Gpu]
+) -> list[Device]:
+    """Return the card, to be asked for by name, where GPU 0 is not the SoC's."""
     gpu = gpus[1]
     if is_integrated(gpu):
         return []
@@ -86,23 +87,23 @@ def is_integrated(gpu: Gpu) -> bool:
 def _asked(ids: tuple[str, ...], gpus: list[Gpu]) -> list[Gpu]:
     if "all" in ids:
         return gpus
-    known = {gpu.uuid: gpu for gpu in gpus if gpu.uuid}
-    known |= {str(gpu.index): gpu for gpu in gpus}
-    unknown = [each for each in ids if each not in known]
+    by_id = {gpu.uuid: gpu for gpu in gpus if gpu.uuid}
+    by_id |= {str(gpu.index): gpu for gpu in gpus}
+    unknown = [name for name in ids if name not in by_id]
     if unknown:
         raise UnfitError(f"there is no GPU {unknown[0]}")
-    return list({known[each].index: known[each] for each in ids}.values())
+    return list({by_id[name].index: by_id[name] for name in ids}.values())
 
 
-def _edits(options: Options, machine: Machine, nodes: list[Node], gpu: Gpu) -> Edits:
+def _edits(options: Options, machine: Machine, nodes: list[DeviceNode], gpu: Gpu) -> Edits:
     """Return the edits of the SoC's GPU or of the card; none where it is unusable."""
     if gpu.problem:
         return {}
     if is_integrated(gpu):
-        found = {node.path: node for node in nodes if node.path != CARD}
-        if (own := _node(machine, OF_SOC)) and OF_SOC not in found:
-            found[OF_SOC] = own
-        return entries.of_nodes(list(found.values()), options.with_gids)
+        present = {node.path: node for node in nodes if node.path != CARD}
+        if (own := _node(machine, OF_SOC)) and OF_SOC not in present:
+            present[OF_SOC] = own
+        return entries.of_nodes(list(present.values()), options.with_gids)
     card = devices.full_gpu(options, machine, gpu)
     if not card:
         return {}
@@ -116,7 +117,7 @@ def _is_of_gpu(path: str) -> bool:
     return path in devices.CONTROL or path.removeprefix(NVIDIA).isdigit()
 
 
-def _node(machine: Machine, path: str) -> Node | None:
+def _node(machine: Machine, path: str) -> DeviceNode | None:
     from nvidia_runtime.host import nodes
 
     return nodes.read(machine.dev_root, path)

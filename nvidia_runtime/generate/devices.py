@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The edits of one GPU or one MIG device, and the nodes that every container with a GPU needs.
-
-Ring: elsewhere.
-"""
+"""The edits of a GPU or a MIG device, and the nodes that every container with a GPU needs."""
 
 from __future__ import annotations
 
@@ -27,12 +24,12 @@ CONTROL = (
     "/dev/nvidia-uvm",
     "/dev/nvidiactl",
 )
-# Folders into which some versions of crun let only root.
+# Folders that only root can enter with some versions of crun.
 CLOSED = ("/dev/dri", "/dev/nvidia-caps")
 
 
 def full_gpu(options: Options, machine: Machine, gpu: Gpu) -> Edits:
-    """Return the edits of a whole GPU, none where its node is missing."""
+    """Return the edits of a whole GPU, none if its node is missing."""
     node = nodes.read(machine.dev_root, f"/dev/nvidia{gpu.minor}") if gpu.minor >= 0 else None
     if not node:
         return {}
@@ -42,15 +39,15 @@ def full_gpu(options: Options, machine: Machine, gpu: Gpu) -> Edits:
 def mig_device(options: Options, machine: Machine, gpu: Gpu, mig: Mig) -> Edits:
     """Return the edits of a MIG device: its GPU's node and the capabilities of its two instances.
 
-    They are none where one of these nodes is missing: nothing would work without it.
+    There are none if one of these nodes is missing: nothing would work without it.
     """
     capabilities = mig_instances.node_paths(machine.mig_minors(), gpu.minor, mig)
     paths = [f"/dev/nvidia{gpu.minor}", *capabilities]
-    found = [nodes.read(machine.dev_root, path) for path in paths]
-    if not capabilities or not all(found):
+    present = [nodes.read(machine.dev_root, path) for path in paths]
+    if not capabilities or not all(present):
         return {}
     drm = _drm(options, machine, gpu) if mig.has_graphics else {}
-    return _edits(options, [node for node in found if node], drm)
+    return _edits(options, [node for node in present if node], drm)
 
 
 def missing_node(machine: Machine, gpu: Gpu, mig: Mig | None) -> str:
@@ -68,9 +65,9 @@ def missing_node(machine: Machine, gpu: Gpu, mig: Mig | None) -> str:
 
 
 def control(options: Options, machine: Machine) -> Edits:
-    """Return the nodes that are of no single GPU; those that the host lacks are left out."""
-    found = [nodes.read(machine.dev_root, path) for path in CONTROL]
-    return entries.of_nodes([node for node in found if node], options.with_gids)
+    """Return the nodes that belong to no single GPU; missing ones are left out."""
+    present = [nodes.read(machine.dev_root, path) for path in CONTROL]
+    return entries.of_nodes([node for node in present if node], options.with_gids)
 
 
 def _drm(options: Options, machine: Machine, gpu: Gpu) -> Edits:
@@ -85,10 +82,12 @@ def _drm(options: Options, machine: Machine, gpu: Gpu) -> Edits:
     )
 
 
-def _edits(options: Options, found: list[nodes.Node], drm: Edits) -> Edits:
-    own = assemble.merge([entries.of_nodes(found, options.with_gids), drm])
+def _edits(options: Options, present: list[nodes.DeviceNode], drm: Edits) -> Edits:
+    own = assemble.merge([entries.of_nodes(present, options.with_gids), drm])
     if "chmod" in options.enabled_hooks:
         paths = [node["path"] for node in own["deviceNodes"]]
-        closed = [each for each in CLOSED if any(path.startswith(f"{each}/") for path in paths)]
+        closed = [
+            folder for folder in CLOSED if any(path.startswith(f"{folder}/") for path in paths)
+        ]
         own = assemble.merge([own, {"hooks": [hooks.chmod(options.hook_program, closed)]}])
     return own

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's files that every container gets: libraries, sockets, firmware, programs.
-
-Ring: elsewhere.
-"""
+"""The driver's files that every container gets: libraries, sockets, firmware, programs."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ NO_IPC_FLAG = "disable-ipc-discoverer"
 RUN_FOLDERS = ("/run", "/var/run")
 SOCKETS = ("nvidia-persistenced/socket", "nvidia-fabricmanager/socket")
 MPS = "/tmp/nvidia-mps"
-# A socket is written to, so it is not read-only.
+# A socket is written to: it cannot be read-only.
 SOCKET_OPTIONS = ("nosuid", "nodev", "rbind", "rprivate", "noexec")
 FIRMWARE_PATH = "/sys/module/firmware_class/parameters/path"
 FIRMWARE_FOLDERS = (
@@ -70,53 +67,53 @@ FOLDERS_VARIABLE = "NVIDIA_CTK_LIBCUDA_DIR"
 def edits(options: Options, machine: Machine, version: str, warnings: list[str]) -> Edits:
     """Return the mounts, the variable that names the libraries' folders, and the hooks for them.
 
-    ``version`` is the driver's; what is odd about a library is added to the warnings.  Raises
+    ``version`` is the driver's; ``warnings`` gets those about a library.  Raises
     `NvidiaRuntimeError` if there are no libraries of that version.
     """
     installed = machine.driver
     if not version or not driver.has_version(installed, version):
         raise _no_libraries(installed, version)
-    found = libraries(installed, version, EXPLICIT_FLAG in options.flags)
-    mounts = [entries.mount(path, installed.strip(path)) for path in found]
+    files = libraries(installed, version, EXPLICIT_FLAG in options.flags)
+    mounts = [entries.mount(path, installed.strip(path)) for path in files]
     if NO_IPC_FLAG not in options.flags:
         mounts += ipc_mounts(machine)
     mounts += firmware_mounts(machine, version)
     mounts += binary_mounts(machine)
     folders = driver.library_folders(installed, version)
-    paths = [installed.strip(path) for path in found]
-    made: Edits = {
+    paths = [installed.strip(path) for path in files]
+    result: Edits = {
         "hooks": [
-            *symlinks_hook(options, installed, found, warnings),
+            *symlinks_hook(options, installed, files, warnings),
             hooks.enable_cuda_compat(options.hook_program, version),
             *ldcache_hook(options, paths),
         ],
         "mounts": mounts,
     }
     if folders:
-        made["env"] = [f"{FOLDERS_VARIABLE}={':'.join(folders)}"]
-    return made
+        result["env"] = [f"{FOLDERS_VARIABLE}={':'.join(folders)}"]
+    return result
 
 
 def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
-    """Find the host paths of the driver's libraries, each once: those that carry its version."""
-    found: dict[str, None] = {}
+    """Find the host paths of the driver's libraries, each once, by the version in their names."""
+    files: dict[str, None] = {}
     for folder in driver.library_folders(installed, version):
         for place in (folder, f"{folder}/vdpau"):
             path = driver_root.join(installed.root, place)
             names = driver_root.matches(driver_root.names(path), f"*.so.{version}")
-            found |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
+            files |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
     for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
-        found |= dict.fromkeys(installed.libraries(pattern))
-    found.pop("", None)
-    return list(found)
+        files |= dict.fromkeys(installed.libraries(pattern))
+    files.pop("", None)
+    return list(files)
 
 
 def symlinks_hook(
-    options: Options, installed: Driver, found: Iterable[str], warnings: list[str]
+    options: Options, installed: Driver, files: Iterable[str], warnings: list[str]
 ) -> list[Edits]:
-    """Return the hook for the links beside libraries, by which the loader finds them."""
+    """Return the hook for the links to libraries, by which the loader finds them."""
     links: list[tuple[str, str]] = []
-    for path in found:
+    for path in files:
         try:
             links += library_links.beside(path, installed.strip(path))
         except ValueError as error:
@@ -149,16 +146,16 @@ def ipc_mounts(machine: Machine) -> list[Edits]:
 
 
 def _is_own_folder(path: str) -> bool:
-    """Whether a folder in /tmp is root's or ours: anybody could put a link to any folder there."""
+    """Whether a folder in /tmp is root's or ours: anybody could make a link there."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except (OSError, ValueError):
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.geteuid())
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid())
 
 
 def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
-    """Return the mounts of the firmware of the GPU's own processor, wherever the kernel looks."""
+    """Return the mounts of the firmware of the GPU's own processor, in all the kernel's folders."""
     mounts = []
     for folder in firmware_folders(machine, version):
         path = driver_root.join(machine.driver.root, folder)
@@ -172,37 +169,37 @@ def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
 def firmware_folders(machine: Machine, version: str) -> list[str]:
     """Return the folders, below the driver root, where the kernel looks for the firmware."""
     release = os.uname().release
-    folders = [each.format(release=release) for each in FIRMWARE_FOLDERS]
+    folders = [folder.format(release=release) for folder in FIRMWARE_FOLDERS]
     try:
         with open(machine.kernel_root + FIRMWARE_PATH, encoding="utf-8") as file:
             custom = file.read().strip().rstrip("/")
     except (OSError, ValueError):
         custom = ""
-    return [f"{each}/nvidia/{version}" for each in [*[custom] * bool(custom), *folders]]
+    return [f"{folder}/nvidia/{version}" for folder in [*[custom] * bool(custom), *folders]]
 
 
 def binary_mounts(machine: Machine) -> list[Edits]:
     """Return the mounts of the driver's programs."""
-    found = [machine.driver.executable(name) for name in BINARIES]
-    return [entries.mount(path, machine.driver.strip(path)) for path in found if path]
+    paths = [machine.driver.executable(name) for name in BINARIES]
+    return [entries.mount(path, machine.driver.strip(path)) for path in paths if path]
 
 
 def watched(machine: Machine, version: str) -> list[str]:
-    """Return the host's folders and files where these were looked for, there or not."""
+    """Return the host's folders and files where these were looked for, present or not."""
     installed = machine.driver
     places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS] + [MPS]
     places += [*firmware_folders(machine, version), *installed.executable_folders]
-    folders = [driver_root.join(installed.root, each) for each in places]
+    folders = [driver_root.join(installed.root, place) for place in places]
     own = driver.library_folders(installed, version)
-    folders += [driver_root.join(installed.root, f"{each}/vdpau") for each in own]
+    folders += [driver_root.join(installed.root, f"{place}/vdpau") for place in own]
     cache = driver_root.join(installed.root, "/etc/ld.so.cache")
     return [*installed.library_places(), cache, *folders]
 
 
 def _no_libraries(installed: Driver, version: str) -> NvidiaRuntimeError:
-    there = driver.version(installed)
-    if version and there:
-        what = f"has the driver's libraries of version {there}, but {version} is loaded"
+    present = driver.version(installed)
+    if version and present:
+        what = f"has the driver's libraries of version {present}, but {version} is loaded"
         hint = "the driver was updated: reboot, or unload and load its kernel modules"
     else:
         of = f" of version {version}" if version else ""
@@ -218,7 +215,7 @@ def _ipc_mount(path: str, installed: Driver) -> Edits:
 
 
 def _is_library(path: str) -> bool:
-    """Whether a name is lib?….so or lib?….so.…, as the loader's cache wants it."""
+    """Whether a name is lib?….so or lib?….so.…, the only ones in the loader's cache."""
     name = path.rpartition("/")[2]
     before, dot_so, after = name.partition(".so")
     return bool(dot_so) and before[:3] == "lib" and len(before) > 3 and after[:1] in ("", ".")

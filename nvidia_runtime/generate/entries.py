@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries of container edits in the form of a CDI spec: mounts, device nodes, groups.
-
-Ring: elsewhere.
-"""
+"""Entries of container edits in the form of a CDI spec: mounts, device nodes, groups."""
 
 from __future__ import annotations
 
@@ -10,21 +7,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvidia_runtime.host.nodes import Node
+    from nvidia_runtime.host.nodes import DeviceNode
 
     Edits = dict[str, Any]
 
 OPTIONS = ("ro", "nosuid", "nodev", "rbind", "rprivate")
-# Who is in no group of a node may use it nevertheless.
+# Users outside a node's group may use it too.
 OTHERS_READ_WRITE = 0o006
 
 
 def mount(host_path: str, container_path: str) -> Edits:
-    """Return a read-only bind mount of a file or folder of the driver's."""
+    """Return a read-only bind mount of a file or folder of the driver."""
     return {"hostPath": host_path, "containerPath": container_path, "options": list(OPTIONS)}
 
 
-def of_nodes(nodes: list[Node], with_gids: bool) -> Edits:
+def of_nodes(nodes: list[DeviceNode], with_gids: bool) -> Edits:
     """Return the edits for device nodes, and with ``with_gids`` for the groups they need."""
     edits: Edits = {}
     if nodes:
@@ -36,11 +33,11 @@ def of_nodes(nodes: list[Node], with_gids: bool) -> Edits:
 
 
 def by_depth(path: str) -> tuple[int, str]:
-    """Order paths as the entries of a spec are: what is less deep first."""
+    """Return the sort key of paths in a spec: the less deep first."""
     return path.count("/"), path
 
 
-def _device_node(node: Node) -> Edits:
+def _device_node(node: DeviceNode) -> Edits:
     entry: Edits = {"path": node.path}
     if node.host_path != node.path:
         entry["hostPath"] = node.host_path
@@ -53,5 +50,5 @@ def _device_node(node: Node) -> Edits:
     return entry
 
 
-def _is_open(node: Node) -> bool:
+def _is_open(node: DeviceNode) -> bool:
     return node.mode & OTHERS_READ_WRITE == OTHERS_READ_WRITE

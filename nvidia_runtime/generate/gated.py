@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container gets only where it asks for it: GDS, MOFED, GDRCopy, NVSwitch.
-
-Ring: elsewhere.
-"""
+"""What a container gets only if it asks for it: GDS, MOFED, GDRCopy, NVSwitch."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ NODES = {
     "gdrcopy": ("/dev/gdrdrv",),
     "nvswitch": ("/dev/nvidia-nvswitchctl", "/dev/nvidia-nvswitch*"),
 }
-# cuFile reads its settings, and asks udev which disks are behind a file.
+# cuFile reads its settings, and asks udev which disk a file is on.
 GDS_FILE = "/etc/cufile.json"
 GDS_FOLDER = "/run/udev"
 ROOT = "nvidia-container-cli.root"
@@ -40,15 +37,15 @@ NO_GIDS = "features.no-additional-gids-for-device-nodes"
 def generate(options: Options, machine: Machine) -> Generated:
     """Generate the CDI spec of a gate, the mode, with one device, all.
 
-    Raises `NvidiaRuntimeError` where the machine has no node of it.
+    Raises `NvidiaRuntimeError` if the machine has no node of it.
     """
     dev_root = machine.dev_root.rstrip("/")
-    found = edits(options.mode, machine.driver.root, machine.dev_root, options.with_gids)
-    if not found:
+    gate_edits = edits(options.mode, machine.driver.root, machine.dev_root, options.with_gids)
+    if not gate_edits:
         names = ", ".join(dev_root + name for name in NODES[options.mode])
         hint = "load its kernel module, or say with --dev-root where the nodes are"
         raise NvidiaRuntimeError(f"no device nodes of {options.mode} found: {names}", hint=hint)
-    generated = Generated(assemble.spec(options, [assemble.device(assemble.ALL, found)], {}))
+    generated = Generated(assemble.spec(options, [assemble.device(assemble.ALL, gate_edits)], {}))
     generated.watched = [
         *dict.fromkeys(dev_root + os.path.dirname(name) for name in NODES[options.mode]),
         *[driver_root.join(machine.driver.root, path) for path in _files(options.mode)],
@@ -57,20 +54,20 @@ def generate(options: Options, machine: Machine) -> Generated:
 
 
 def configured(gate: str, settings: Settings) -> Edits:
-    """Return the edits of a gate as the settings have it, empty without a node of it."""
+    """Return the edits of a gate by the settings, empty if the machine has no node of it."""
     root = str(settings[ROOT]) or "/"
     return edits(gate, root, root, not settings[NO_GIDS])
 
 
 def edits(gate: str, root: str, dev_root: str, with_gids: bool = True) -> Edits:
-    """Return the edits of a gate, empty where the machine has no node of it.
+    """Return the edits of a gate, empty if the machine has no node of it.
 
-    ``root`` is where the driver's files lie, ``dev_root`` where its nodes are.
+    ``root`` is where the driver's files are, ``dev_root`` where its nodes are.
     """
-    found = {node.path: node for name in NODES[gate] for node in nodes.find(dev_root, name)}
-    ordered = [found[path] for path in sorted(found, key=entries.by_depth)]
+    present = {node.path: node for name in NODES[gate] for node in nodes.find(dev_root, name)}
+    ordered = [present[path] for path in sorted(present, key=entries.by_depth)]
     result = entries.of_nodes(ordered, with_gids)
-    if gate == "gds" and found:
+    if gate == "gds" and present:
         mounts = _gds_mounts(root)
         if mounts:
             result["mounts"] = mounts

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What OpenGL, EGL, Vulkan and X.org need beyond the driver's libraries, and the DRM devices.
-
-Ring: elsewhere.
-"""
+"""What OpenGL, EGL, Vulkan and X.org need beyond the driver's libraries, and the DRM devices."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
     Edits = dict[str, Any]
 
-# These have versions of their own; that of the driver is in the names of all others.
+# These have versions of their own; the names of all others have the driver's.
 PLATFORM_LIBRARIES = (
     "libnvidia-egl-gbm.so.*.*",
     "libnvidia-egl-wayland.so.*.*",
@@ -62,7 +59,7 @@ X_CONFIGURATOR = "nvidia-xconfig"
 def edits(installed: Driver, version: str, program: str) -> Edits:
     """Return the mounts of libraries, X.org modules and configuration, and the hook for links.
 
-    ``version`` is the driver's, ``program`` the hook's; what the host lacks is left out.
+    ``version`` is the driver's, ``program`` the hook's; missing files are left out.
     """
     libraries = find_libraries(installed, version)
     modules = find_x_modules(installed, version)
@@ -79,7 +76,7 @@ def edits(installed: Driver, version: str, program: str) -> Edits:
 
 
 def find_libraries(installed: Driver, version: str) -> list[str]:
-    """Find the libraries to mount; the allocator is among those that every container gets."""
+    """Find the libraries to mount; every container gets the allocator anyway."""
     patterns = (*PLATFORM_LIBRARIES, f"{VULKAN_PRODUCER}.{version}")
     return [path for pattern in patterns for path in installed.libraries(pattern)]
 
@@ -87,24 +84,24 @@ def find_libraries(installed: Driver, version: str) -> list[str]:
 def find_x_modules(installed: Driver, version: str) -> list[str]:
     """Find the X.org driver and its GLX module."""
     folders = _x_folders(installed, version)
-    found = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
-    return [path for path in found if path]
+    paths = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
+    return [path for path in paths if path]
 
 
 def watched(installed: Driver, version: str) -> list[str]:
     """Return the host's folders where configuration and X.org's modules were looked for.
 
-    Of what is not there, the first folder that would have to appear.
+    Of a missing folder, the topmost that is missing.
     """
     names = (*SHARED_CONFIGS, OPENCL_CONFIG, *VULKAN_CONFIGS)
     below = dict.fromkeys(os.path.dirname(name) for name in names)
     places = [f"{root.rstrip('/')}/{name}" for root in installed.config_folders for name in below]
-    places += [driver_root.join(installed.root, each) for each in _x_folders(installed, version)]
+    places += [driver_root.join(installed.root, path) for path in _x_folders(installed, version)]
     return list(dict.fromkeys(_first_missing(place) for place in places))
 
 
 def _first_missing(folder: str) -> str:
-    """Return a folder, or the topmost of those above it that do not exist."""
+    """Return a folder, or the topmost missing one above it."""
     above = os.path.dirname(folder)
     while folder != above and not os.path.exists(above):
         folder, above = above, os.path.dirname(above)
@@ -115,13 +112,13 @@ def _x_folders(installed: Driver, version: str) -> tuple[str, ...]:
     folders: list[str] = []
     for folder in driver.library_folders(installed, version):
         folders.append(f"{folder}/nvidia/xorg")
-        folders += [f"{folder}/xorg/modules/{each}" for each in X_MODULES]
-    folders += [f"{folder}/modules/{each}" for folder in X_FOLDERS for each in X_MODULES]
+        folders += [f"{folder}/xorg/modules/{module}" for module in X_MODULES]
+    folders += [f"{folder}/modules/{module}" for folder in X_FOLDERS for module in X_MODULES]
     return tuple(folders)
 
 
 def config_mounts(installed: Driver) -> list[Edits]:
-    """Return the mounts of what tells loaders of EGL, OpenCL, Vulkan and X.org about the driver."""
+    """Return the mounts of the driver's configuration of EGL, OpenCL, Vulkan and X.org."""
     mounts = [
         _config_mount(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS
     ]
@@ -139,15 +136,15 @@ def drm_edits(
 ) -> Edits:
     """Return the DRM nodes of GPUs, and the hook for the links to them in /dev/dri/by-path.
 
-    ``sysfs`` is where the kernel's own /sys lies, ``dev_root`` where the nodes are.
+    ``sysfs`` is the kernel's /sys, ``dev_root`` where the nodes are.
     """
-    found = []
+    devices = []
     links: list[tuple[str, str]] = []
     for bus_id in bus_ids:
         nodes = drm.find(bus_id, sysfs, dev_root)
-        found += nodes
+        devices += nodes
         links += drm.links(bus_id, nodes, dev_root)
-    result = entries.of_nodes(found, with_gids)
+    result = entries.of_nodes(devices, with_gids)
     if links:
         result["hooks"] = hooks.create_symlinks(program, links)
     return result

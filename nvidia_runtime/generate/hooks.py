@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks of ours in container edits: ``nvidia-ctk hook VERB`` or ``nvidia-cdi-hook VERB``.
-
-Ring: elsewhere.
-"""
+"""Hooks of ours in container edits: ``nvidia-ctk hook VERB`` or ``nvidia-cdi-hook VERB``."""
 
 from __future__ import annotations
+
+from nvidia_runtime.prepare.verbs import THEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,16 +13,14 @@ if TYPE_CHECKING:
     Edits = dict[str, Any]
 
 ALL = "all"
-# Between two verbs of one call; the toolkit's own program refuses it before it does anything.
-THEN = "--then"
-# Deprecated: only who asks for it gets it.
+# Deprecated: only on request.
 OFF = ("chmod",)
 
 
 def hook(program: str, name: str, *args: str) -> Edits:
     """Return the entry of a hook; ``program`` is the absolute path on the host.
 
-    The environment is never empty: runc would hand on its own.
+    The environment is never empty: runc would pass on its own.
     """
     file = program.rpartition("/")[2]
     words = [file, "hook"] if file == "nvidia-ctk" else [file]
@@ -46,28 +43,28 @@ def create_symlinks(program: str, links: Iterable[tuple[str, str]]) -> list[Edit
 
 
 def enable_cuda_compat(program: str, driver_version: str) -> Edits:
-    """Return the hook that puts an image's newer libcuda in front of the driver's."""
+    """Return the hook that prefers an image's newer libcuda to the driver's."""
     return hook(program, "enable-cuda-compat", f"--host-driver-version={driver_version}")
 
 
 def update_ldcache(program: str, folders: Iterable[str] = (), ldconfig: str = "") -> Edits:
-    """Return the hook that runs ldconfig, or this one, for these folders besides the usual ones."""
+    """Return the hook that runs this ldconfig, or the usual one, also for these folders."""
     args = ["--ldconfig-path", ldconfig] if ldconfig else []
     args += [word for folder in folders for word in ("--folder", folder)]
     return hook(program, "update-ldcache", *args)
 
 
 def chmod(program: str, folders: Iterable[str]) -> Edits:
-    """Return the hook that lets everybody into folders of nodes; old versions of crun did not."""
+    """Return the hook that opens folders of nodes to everybody, for old versions of crun."""
     args = [word for folder in folders for word in ("--path", folder)]
     return hook(program, "chmod", "--mode", "755", *args)
 
 
-def combine(found: list[Edits]) -> list[Edits]:
-    """Put hooks of ours into one call, which does one thing after the other."""
-    if len(found) < 2:
-        return found
-    first, *others = found
+def combine(entries: list[Edits]) -> list[Edits]:
+    """Return one hook that does the work of several of ours, one after the other."""
+    if len(entries) < 2:
+        return entries
+    first, *others = entries
     args = list(first["args"])
     for entry in others:
         args += [THEN, *_words(entry)]
@@ -75,7 +72,7 @@ def combine(found: list[Edits]) -> list[Edits]:
 
 
 def verb(entry: Edits) -> str:
-    """Return what a hook of ours does."""
+    """Return the verb of a hook of ours."""
     return str(_words(entry)[0])
 
 
@@ -86,7 +83,7 @@ def _words(entry: Edits) -> list[str]:
 
 
 def is_enabled(name: str, disabled: frozenset[str], enabled: frozenset[str]) -> bool:
-    """Whether a hook is wanted: who enables one by name has the last word, ``all`` disables all."""
+    """Whether a hook is wanted: an enabled one always, ``all`` disables all others."""
     if name in enabled:
         return True
     return name not in OFF and name not in disabled and ALL not in disabled

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec of IMEX channels, through which GPUs of several machines share memory.
-
-Ring: elsewhere.
-"""
+"""The CDI spec of IMEX channels, through which GPUs of several machines share memory."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ if TYPE_CHECKING:
 
 FOLDER = "/dev/nvidia-caps-imex-channels"
 PREFIX = "channel"
-# As many as a minor number can tell apart.
+# The highest minor number.
 HIGHEST = (1 << 20) - 1
 
 
 def generate(options: Options, machine: Machine) -> Generated:
     """Generate the CDI spec of channels: ``7``, ``channel7``, or all.
 
-    Raises `NvidiaRuntimeError` for one that is not there.
+    Raises `NvidiaRuntimeError` for a missing one.
     """
     present = channels(machine)
     if "none" in options.ids:
@@ -33,7 +30,7 @@ def generate(options: Options, machine: Machine) -> Generated:
     elif "all" in options.ids:
         wanted = sorted(present)
     else:
-        wanted = sorted({_number(each) for each in options.ids})
+        wanted = sorted({_number(name) for name in options.ids})
     devices = [assemble.device(str(number), _edits(present, number, machine)) for number in wanted]
     if not devices:
         what = "there is no IMEX channel" if not present else "no IMEX channel is asked for"
@@ -44,21 +41,23 @@ def generate(options: Options, machine: Machine) -> Generated:
     return generated
 
 
-def channels(machine: Machine) -> dict[int, nodes.Node]:
-    """Find the channels of this machine."""
-    found = nodes.find(machine.dev_root, f"{FOLDER}/{PREFIX}*")
-    named = {node.path.removeprefix(f"{FOLDER}/{PREFIX}"): node for node in found}
-    return {int(name): node for name, node in named.items() if _is_number(name)}
+def channels(machine: Machine) -> dict[int, nodes.DeviceNode]:
+    """Return the channels of this machine by their numbers."""
+    devices = nodes.find(machine.dev_root, f"{FOLDER}/{PREFIX}*")
+    numbers = {node.path.removeprefix(f"{FOLDER}/{PREFIX}"): node for node in devices}
+    return {int(name): node for name, node in numbers.items() if _is_number(name)}
 
 
-def _edits(present: dict[int, nodes.Node], number: int, machine: Machine) -> dict[str, object]:
+def _edits(
+    present: dict[int, nodes.DeviceNode], number: int, machine: Machine
+) -> dict[str, object]:
     if number not in present:
         path = f"{machine.dev_root.rstrip('/')}{FOLDER}/{PREFIX}{number}"
-        known = ", ".join(map(str, sorted(present))) or "none"
-        hint = f"channels of this machine: {known}"
+        numbers = ", ".join(map(str, sorted(present))) or "none"
+        hint = f"channels of this machine: {numbers}"
         raise NvidiaRuntimeError(f"IMEX channel {number} not found", where=path, hint=hint)
     node = present[number]
-    # Without numbers: these are the node's when it is injected.
+    # Without numbers: it has those of the node at the time of injection.
     return {"deviceNodes": [{"path": node.path, "hostPath": node.host_path}]}
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The links beside a library in a container: its SONAME and names without a version.
 
-A mount brings the file alone, and ldconfig makes links only where it runs.  Ring: elsewhere.
+A mount brings the file alone, and ldconfig makes links only where it runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.rootfs import elf
 
-# Links that programs expect whether or not the host has them: to what, and of which name.
+# Links that programs expect even if the host lacks them: target, "" for the library, and name.
 FIXED = {
     "libcuda.so.*.*": ("libcuda.so.1", "libcuda.so"),
     "libGLX_nvidia.so.*.*": ("", "libGLX_indirect.so.0"),
@@ -21,9 +21,9 @@ VERSIONED = "*.*.*"
 
 
 def beside(host_path: str, path: str) -> list[tuple[str, str]]:
-    """Return the links that belong beside a library, each a path in the container and its target.
+    """Return the links that belong beside a library: paths in the container and targets.
 
-    By SONAME only what the host has too.  Raises `ValueError` for what is no library.
+    Those by SONAME only if the host has them.  Raises `ValueError` for any other file.
     """
     folder, _, name = path.rpartition("/")
     links = [
@@ -54,9 +54,9 @@ def _soname(host_path: str) -> str:
     except OSError:
         return ""
     try:
-        found = elf.identify(descriptor)
+        identity = elf.identify(descriptor)
     finally:
         os.close(descriptor)
-    if not found:
-        raise ValueError("is no shared library")
-    return found.soname.decode("utf-8", "surrogateescape")
+    if not identity:
+        raise ValueError("is not a shared library")
+    return identity.soname.decode("utf-8", "surrogateescape")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CDI spec of this machine, whatever it is: the mode decides which module makes it.
-
-Ring: elsewhere.
-"""
+"""A CDI spec of this machine, whatever it is: the mode decides which module generates it."""
 
 from __future__ import annotations
 
@@ -30,32 +27,32 @@ MODULES = {
     "mofed": "gated",
     "nvswitch": "gated",
 }
-# What a platform is described by; one that is not known may still have a driver.
+# The mode for each kind of machine; an unknown one may still have a driver.
 PLATFORMS = {"tegra": "csv", "wsl": "wsl", "nvml": "nvml", "unknown": "nvml"}
 UNKNOWN = "this is neither WSL nor a Tegra system and has no NVML; assuming mode nvml"
 
 
-def generate(options: Options, found: Machine | None = None) -> Generated:
-    """Generate the CDI spec of a machine, ``found`` if it was looked at already.
+def generate(options: Options, host: Machine | None = None) -> Generated:
+    """Generate the CDI spec of a machine, of ``host`` if it was looked at already.
 
     Raises `NvidiaRuntimeError` if it would be empty.
     """
-    found = found or look(options)
+    host = host or look(options)
     warning = ""
     if options.mode == "auto":
-        detected = machine.kind(found)
-        options = options.but(mode=PLATFORMS[detected])
-        warning = UNKNOWN if detected == "unknown" else ""
+        kind = machine.kind(host)
+        options = options.but(mode=PLATFORMS[kind])
+        warning = UNKNOWN if kind == "unknown" else ""
     if options.mode not in MODULES:
         hint = f"modes are auto, {', '.join(MODULES)}"
         raise NvidiaRuntimeError(f"unknown mode {options.mode!r}", hint=hint)
-    generated: Generated = import_module(f"{ROOM}.{MODULES[options.mode]}").generate(options, found)
+    generated: Generated = import_module(f"{ROOM}.{MODULES[options.mode]}").generate(options, host)
     generated.warnings[:0] = [warning] if warning else []
     return generated
 
 
 def look(options: Options) -> Machine:
-    """Return the machine that options speak of; it is looked at when it is asked."""
+    """Return the machine of some options; it is looked at when it is asked."""
     installed = Driver(
         options.driver_root,
         options.path,

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec for who manages GPUs: all nodes of the driver, those of MIG and IMEX too.
-
-Ring: elsewhere.
-"""
+"""The CDI spec for managers of GPUs: all nodes of the driver, also those of MIG and IMEX."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ PATTERNS = (
     "/dev/nvidia-caps/nvidia-cap*",
     "/dev/nvidia-caps-imex-channels/channel*",
 )
-# Others have a mode of their own.
+# Nodes of other drivers, which have modes of their own.
 OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
 # A manager of GPUs has to see, and to make, the nodes of new MIG devices.
 FORBIDDEN_HOOKS = frozenset(("disable-device-node-modification",))
@@ -31,12 +28,12 @@ FORBIDDEN_HOOKS = frozenset(("disable-device-node-modification",))
 
 def generate(options: Options, machine: Machine) -> Generated:
     """Generate the CDI spec with one device, all.  Raises `NvidiaRuntimeError` without a node."""
-    found = find(machine.dev_root)
-    if not found:
+    present = find(machine.dev_root)
+    if not present:
         hint = "load the driver, or say with --dev-root where the nodes are"
         what = "no NVIDIA device nodes found"
         raise NvidiaRuntimeError(what, where=f"{machine.dev_root.rstrip('/')}/dev", hint=hint)
-    device = assemble.device(assemble.ALL, entries.of_nodes(found, options.with_gids))
+    device = assemble.device(assemble.ALL, entries.of_nodes(present, options.with_gids))
     version = machine.version()
     warnings: list[str] = []
     common = driver_files.edits(options, machine, version, warnings)
@@ -48,7 +45,7 @@ def generate(options: Options, machine: Machine) -> Generated:
     return generated
 
 
-def find(dev_root: str) -> list[nodes.Node]:
+def find(dev_root: str) -> list[nodes.DeviceNode]:
     """Find the nodes of the driver and its capabilities, without those of other drivers."""
-    found = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
-    return [node for node in found if not os.path.basename(node.path).startswith(OTHERS)]
+    present = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
+    return [node for node in present if not os.path.basename(node.path).startswith(OTHERS)]

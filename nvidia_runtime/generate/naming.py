@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names that a device gets in a CDI spec, by the strategies that the user chose.
-
-Ring: elsewhere.
-"""
+"""The names that a device gets in a CDI spec, by the naming strategies."""
 
 from __future__ import annotations
 
@@ -16,19 +13,19 @@ STRATEGIES = ("index", "type-index", "uuid")
 
 
 def names(strategies: Iterable[str], index: str, uuid: str) -> list[str]:
-    """Name a device, ``3`` or ``3:1`` by index, once for each strategy; an unknown UUID is none.
+    """Return the names of a device, ``3`` or ``3:1`` by index; without a UUID it has none by UUID.
 
     Raises `NvidiaRuntimeError` for an unknown strategy.
     """
-    found = []
+    chosen = []
     for strategy in strategies:
         if strategy not in STRATEGIES:
             hint = f"they are {', '.join(STRATEGIES)}"
             raise NvidiaRuntimeError(f"unknown device name strategy {strategy!r}", hint=hint)
         if strategy == "index":
-            found.append(index)
+            chosen.append(index)
         elif strategy == "type-index":
-            found.append(f"{'mig' if ':' in index else 'gpu'}{index}")
+            chosen.append(f"{'mig' if ':' in index else 'gpu'}{index}")
         elif uuid:
-            found.append(uuid)
-    return list(dict.fromkeys(found))
+            chosen.append(uuid)
+    return list(dict.fromkeys(chosen))

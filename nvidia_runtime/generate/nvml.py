@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec of a machine with the driver's management library: GPUs, MIG devices, the driver.
-
-Ring: elsewhere.
-"""
+"""The CDI spec of a machine with NVML: GPUs, MIG devices, the driver."""
 
 from __future__ import annotations
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import assemble, devices, driver_files, graphics, hooks, naming
 from nvidia_runtime.generate.options import Generated
-from nvidia_runtime.generate.selection import Chosen, select
+from nvidia_runtime.generate.selection import GpuDevice, select
 from nvidia_runtime.host import gpus
 
 TYPE_CHECKING = False
@@ -31,28 +28,28 @@ NODES_HINT = "'nvidia-smi' as root makes it, and 'nvidia-ctk system create-devic
 def generate(options: Options, machine: Machine) -> Generated:
     """Generate the spec of GPUs and driver.
 
-    Raises `NvidiaRuntimeError` for an unknown id, without a driver, or if no device is left and
+    Raises `NvidiaRuntimeError` for an unknown id, without a driver, or without a usable device if
     there must be one.
     """
     if NONE in options.ids:
         return _without_gpus(options, machine)
     is_coherent = COHERENT_FLAG in options.flags
-    found = gpus.ask(machine) if is_coherent else gpus.find(machine, options.thorough)
-    chosen, others = select(found, options.ids)
+    present = gpus.ask(machine) if is_coherent else gpus.find(machine, options.thorough)
+    chosen, others = select(present, options.ids)
     warnings = machine.warnings()
-    everything = common(options, machine, warnings)
+    shared = common(options, machine, warnings)
     problems: dict[str, str] = {}
-    made = [each for one in chosen for each in _devices(one, options, machine, problems)]
-    if not made and not options.empty_devices:
+    entries = [entry for device in chosen for entry in _devices(device, options, machine, problems)]
+    if not entries and not options.empty_devices:
         raise _nothing(problems, others)
-    generated = Generated(assemble.spec(options, made, everything))
+    generated = Generated(assemble.spec(options, entries, shared))
     generated.problems = problems
     generated.warnings = warnings
     generated.watched = watched(machine)
     generated.hidden = [
-        assemble.finish(each, generated.spec["containerEdits"], options)
-        for one in others
-        for each in _devices(one, options, machine, {})
+        assemble.finish(entry, generated.spec["containerEdits"], options)
+        for device in others
+        for entry in _devices(device, options, machine, {})
     ]
     return generated
 
@@ -71,57 +68,57 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
 
 
 def watched(machine: Machine) -> list[str]:
-    """Return the host's files and folders that were looked at."""
-    found = driver_files.watched(machine, machine.version())
-    return list(dict.fromkeys([*found, *graphics.watched(machine.driver, machine.version())]))
+    """Return the host's files and folders whose change can change the spec."""
+    paths = driver_files.watched(machine, machine.version())
+    return list(dict.fromkeys([*paths, *graphics.watched(machine.driver, machine.version())]))
 
 
 def _without_gpus(options: Options, machine: Machine) -> Generated:
     """Generate the spec of the driver alone."""
     warnings: list[str] = []
-    everything = common(options, machine, warnings)
-    made = [assemble.device(NONE, {"env": [assemble.EMPTY]})]
-    generated = Generated(assemble.spec(options.but(merged_device=False), made, everything))
+    shared = common(options, machine, warnings)
+    entries = [assemble.device(NONE, {"env": [assemble.EMPTY]})]
+    generated = Generated(assemble.spec(options.but(merged_device=False), entries, shared))
     generated.warnings = warnings
     generated.watched = watched(machine)
     return generated
 
 
 def _devices(
-    one: Chosen, options: Options, machine: Machine, problems: dict[str, str]
+    device: GpuDevice, options: Options, machine: Machine, problems: dict[str, str]
 ) -> list[Device]:
-    """Return a device by all its names, or add to the problems why there is none."""
-    problem = one.gpu.problem or (one.mig.problem if one.mig else "")
+    """Return a device by all its names, or note its problem."""
+    problem = device.gpu.problem or (device.mig.problem if device.mig else "")
     edits: Edits = {}
     if not problem:
-        edits = _edits(one, options, machine)
-        problem = "" if edits else _missing(one, machine)
+        edits = _edits(device, options, machine)
+        problem = "" if edits else _missing(device, machine)
     if problem:
-        names = naming.names(naming.STRATEGIES, one.index(), one.uuid())
+        names = naming.names(naming.STRATEGIES, device.index(), device.uuid())
         problems |= dict.fromkeys(names, problem)
         return []
     annotations = None
-    if COHERENT_FLAG in options.flags and not one.mig:
-        annotations = {COHERENT: "true" if one.gpu.is_coherent else "false"}
-    names = naming.names(options.strategies, one.index(), one.uuid())
+    if COHERENT_FLAG in options.flags and not device.mig:
+        annotations = {COHERENT: "true" if device.gpu.is_coherent else "false"}
+    names = naming.names(options.strategies, device.index(), device.uuid())
     return [assemble.device(name, edits, annotations) for name in names]
 
 
-def _edits(one: Chosen, options: Options, machine: Machine) -> Edits:
-    if one.mig:
-        return devices.mig_device(options, machine, one.gpu, one.mig)
-    return devices.full_gpu(options, machine, one.gpu)
+def _edits(device: GpuDevice, options: Options, machine: Machine) -> Edits:
+    if device.mig:
+        return devices.mig_device(options, machine, device.gpu, device.mig)
+    return devices.full_gpu(options, machine, device.gpu)
 
 
-def _missing(one: Chosen, machine: Machine) -> str:
-    """Say which node a device lacks."""
-    missing = devices.missing_node(machine, one.gpu, one.mig)
-    what = f"MIG device {one.index()}" if one.mig else f"GPU {one.index()}"
+def _missing(device: GpuDevice, machine: Machine) -> str:
+    """Say which node of a device is missing."""
+    missing = devices.missing_node(machine, device.gpu, device.mig)
+    what = f"MIG device {device.index()}" if device.mig else f"GPU {device.index()}"
     return f"{what}: {missing} is missing; {NODES_HINT}"
 
 
-def _nothing(problems: dict[str, str], others: list[Chosen]) -> NvidiaRuntimeError:
-    """Say why there is no device: all are sick, or in MIG mode and empty, or there is none."""
+def _nothing(problems: dict[str, str], others: list[GpuDevice]) -> NvidiaRuntimeError:
+    """Say why there is no device: all have problems, or are in MIG mode and empty, or missing."""
     if problems:
         what = "; ".join(dict.fromkeys(problems.values()))
         return NvidiaRuntimeError(f"no device is usable: {what}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a CDI spec is to be generated from and for, and what came of it.  Ring: elsewhere.
+"""The options of generation, and its result.
 
 Plain classes: a create that has to compile first waits for this import.
 """
@@ -21,7 +21,7 @@ class Options:
     Roots and folders are paths of this host; empty ``dev_root`` is the driver root.  ``ids`` are
     device ids as a user writes them, ``all`` among them stands for what the machine has.
     ``strategies`` are names of naming strategies: ``index``, ``type-index``, ``uuid``.
-    ``kernel_root`` is where /proc and /sys lie, for a machine that is made of files.
+    ``kernel_root`` is where /proc and /sys are, for a machine that is made of files.
     """
 
     __slots__ = (
@@ -76,30 +76,29 @@ class Options:
         self.csv_files: tuple[str, ...] = ()
         self.csv_ignored: tuple[str, ...] = ()
         self.compat_container_root = ""
-        self.empty_devices = False  # no usable device is no error, nor one without edits
+        self.empty_devices = False  # without usable devices or edits is not an error
         self.patience = 20.0  # seconds that NVML may take for one GPU
         self.kernel_root = ""
-        self.thorough = False  # ask NVML also where nothing but "is MIG on" is open
+        self.thorough = False  # ask NVML also if only "is MIG on" is unknown
         self.spec_version = ""  # at least; else what the content needs
-        self.combine_hooks = False  # one hook for all that a device or the spec needs
+        self.combine_hooks = False  # one hook for all verbs of a device or the spec
 
     def but(self, **changes: object) -> Options:
         """Return the same options with some changes."""
-        made = Options()
+        options = Options()
         for name in self.__slots__:
-            setattr(made, name, changes.get(name, getattr(self, name)))
-        return made
+            setattr(options, name, changes.get(name, getattr(self, name)))
+        return options
 
 
 class Generated:
-    """A CDI spec, and what is to be said about it.
+    """A CDI spec, and what else generation found out.
 
-    ``problems`` has a sentence, with its next step, for each device of the machine that is not
-    usable, by all names that it has or would have; these devices are not in the spec.
-    ``warnings`` are sentences about everything else.  ``watched`` are the host's files and folders,
-    there or not, whose change can change the spec, beyond the nodes and host paths in it.
-    ``hidden`` are devices, as in the spec, for those who ask by name only: a GPU in MIG mode as a
-    whole, which is in no `all`.
+    ``problems`` has a sentence, with its next step, for each unusable device of the machine, by all
+    names that it would have in the spec.  ``warnings`` are sentences about everything else.
+    ``watched`` are the host's files and folders, present or not, whose change can change the spec,
+    beyond the nodes and host paths in it.  ``hidden`` are devices that must be asked for by name,
+    like a whole GPU in MIG mode: `all` does not contain them.
     """
 
     __slots__ = ("hidden", "problems", "spec", "warnings", "watched")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generated spec as a file: YAML or JSON by the file's name, replaced in one step.
-
-Ring: elsewhere.
-"""
+"""A generated spec as a file: YAML or JSON by the file's name, replaced in one step."""
 
 from __future__ import annotations
 
@@ -20,23 +17,23 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 FORMATS = ("yaml", "json")
-# Programs of other users read specs, whatever the umask of who writes them.
+# Other users' programs read specs, whatever our umask is.
 MODE = 0o644
 
 
 def name_file(path: str, form: str) -> str:
-    """Return the name of the file to write: readers of CDI take .yaml and .json, no others."""
+    """Return the name of the file to write: readers of CDI take only .yaml and .json."""
     return path if format_of(path) else f"{path}.{form}"
 
 
 def format_of(path: str) -> str:
-    """Return the format that a file's name says, "" if it says none."""
+    """Return the format by a file's name, "" if it has none."""
     extension = path.rpartition("/")[2].rpartition(".")[2]
     return extension if extension in FORMATS else ""
 
 
 def encode(spec: Spec, path: str) -> bytes:
-    """Write a spec as text: JSON for a path that says so, else YAML."""
+    """Return the text of a spec: JSON for such a path, else YAML."""
     if format_of(path) == "json":
         return json.dumps(spec, separators=(",", ":")).encode()
     return yaml_text.dumps(spec).encode()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CDI spec of the Windows Subsystem for Linux: one node, and what the driver store has.
 
-Windows lends all its GPUs at once, so there is one device: all.  Ring: elsewhere.
+All GPUs of Windows share the node, so there is one device: all.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ OTHERS = ("*.so*", "*.bin", "*.dll")
 
 
 def generate(options: Options, machine: Machine) -> Generated:
-    """Generate the CDI spec.  Raises `NvidiaRuntimeError` where no GPU is lent, or no driver."""
+    """Generate the CDI spec.  Raises `NvidiaRuntimeError` without a node or a driver."""
     node = nodes.read(machine.dev_root, platform.NODE)
     if not node:
         hint = "in Windows, install a driver for WSL, run 'wsl --update', then 'wsl --shutdown'"
         path = f"{machine.dev_root.rstrip('/')}{platform.NODE}"
-        raise NvidiaRuntimeError("there is no such node: no GPU is lent", where=path, hint=hint)
+        raise NvidiaRuntimeError(
+            "there is no such node: Windows shares no GPU", where=path, hint=hint
+        )
     warnings: list[str] = []
     library = _dxcore(machine)
     store = find_store(machine, library, warnings)
@@ -56,7 +58,7 @@ def generate(options: Options, machine: Machine) -> Generated:
         device = assemble.device("none", {"env": [assemble.EMPTY]})
     spec = assemble.spec(options, [device], _common(options, machine, library, store, warnings))
     generated = Generated(spec)
-    # Whichever GPU is meant, it is among all.
+    # Any id means all.
     named = {"0", *options.ids} - {assemble.ALL, "none"}
     generated.hidden = [assemble.device(name, edits) for name in sorted(named)]
     generated.warnings = warnings
@@ -67,36 +69,36 @@ def generate(options: Options, machine: Machine) -> Generated:
 def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
     """Find the folder of NVIDIA's driver, as a host's path.
 
-    libdxcore knows the one in use; where it does not answer, one that looks like it is taken.
+    libdxcore knows the one in use; if it does not answer, the newest is taken.
     """
     root = machine.driver.root
     try:
-        told = dxcore.driver_stores(library, machine.patience)
+        stores = dxcore.driver_stores(library, machine.patience)
     except NvidiaRuntimeError as error:
-        told = []
+        stores = []
         warnings.append(f"{error}; looking for the driver in {STORES}")
-    for store in told:
+    for store in stores:
         if os.path.exists(driver_root.join(root, f"{store}/{CUDA}")):
             return driver_root.join(root, store)
     folder = driver_root.join(root, STORES)
-    found = [f"{folder}/{name}" for name in driver_root.names(folder)]
-    usable = [each for each in found if os.path.exists(f"{each}/{CUDA}")]
+    folders = [f"{folder}/{name}" for name in driver_root.names(folder)]
+    usable = [path for path in folders if os.path.exists(f"{path}/{CUDA}")]
     if not usable:
         hint = "in Windows, install a driver that supports CUDA in WSL"
         raise NvidiaRuntimeError(f"no driver has {CUDA}", where=folder, hint=hint)
-    # Drivers of before an update stay there.
-    return max(usable, key=lambda each: os.stat(f"{each}/{CUDA}").st_mtime_ns)
+    # Older drivers stay there after an update.
+    return max(usable, key=lambda path: os.stat(f"{path}/{CUDA}").st_mtime_ns)
 
 
 def _dxcore(machine: Machine) -> str:
     usual = driver_root.join(machine.driver.root, f"{platform.WSL_FOLDER}/{platform.DXCORE}")
     if os.path.exists(usual):
         return usual
-    found = machine.driver.libraries(platform.DXCORE)
-    if not found:
-        hint = "this is no WSL, or one without GPU support: run 'wsl --update' in Windows"
+    libraries = machine.driver.libraries(platform.DXCORE)
+    if not libraries:
+        hint = "this is not WSL, or has no GPU support: run 'wsl --update' in Windows"
         raise NvidiaRuntimeError("there is no such library", where=usual, hint=hint)
-    return found[0]
+    return libraries[0]
 
 
 def _common(
@@ -109,7 +111,7 @@ def _common(
     others = [
         name
         for name in names
-        if name not in REQUIRED and any(driver_root.is_match(name, each) for each in OTHERS)
+        if name not in REQUIRED and any(driver_root.is_match(name, pattern) for pattern in OTHERS)
     ]
     files = [library, *(f"{store}/{name}" for name in required)]
     optional = [f"{store}/{name}" for name in others if os.path.isfile(f"{store}/{name}")]

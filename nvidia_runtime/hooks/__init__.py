@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that OCI hooks run."""
+"""Programs that OCI runtimes call as hooks.  Ring: hook."""

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-cdi-hook: what CDI specs have an OCI runtime do in a container that is being made.
+"""nvidia-cdi-hook, which CDI specs have an OCI runtime call while it makes a container.
 
 It runs on the host's files, in the container's mount namespace, before the root is changed: every
-path of the container's goes through `rootfs`.  Nothing is executed.  Ring: hook.
+path of the container's goes through `rootfs`.  Nothing is executed.
 """
 
 import posix
 import sys
 
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.hooks import cdi_verbs
+from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 from nvidia_runtime.prepare import verbs
-from nvidia_runtime.store import files
+from nvidia_runtime.prepare.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.prepare.verbs import Call
+    from nvidia_runtime.prepare.verbs import Words
 
 PROGRAM = "nvidia-cdi-hook"
 
 
 def main() -> None:
-    """Do what ``sys.argv`` says; return never."""
+    """Do what ``sys.argv`` says; never return."""
     launcher, words = sys.argv[4], sys.argv[5:]
     posix._exit(run(words, launcher.rpartition("/")[2]))  # noqa: SLF001 (nothing is left to flush)
 
@@ -30,7 +29,10 @@ def run(words: list[str], program: str = PROGRAM) -> int:
     """Do what the words say; return the exit code."""
     debug = False
     try:
-        call = verbs.parse(words, lambda name: files.environment(name.encode()))
+        # Not by `store`, of which nothing else is needed.
+        call = verbs.parse(
+            words, lambda name: posix.environ.get(name.encode(), b"").decode("latin-1")
+        )
         debug = call.switches["debug"] and not call.switches["quiet"]
         if call.help or call.version:
             _print(call)
@@ -43,18 +45,18 @@ def run(words: list[str], program: str = PROGRAM) -> int:
     except Exception as error:  # a bug: still one line for the engine
         if debug:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        return _report(NvidiaRuntimeError(what, hint="run it with --debug and report it"), program)
+        return _report(internal(error, "--debug"), program)
 
 
-def _carry_out(call: "Call", program: str, *, debug: bool) -> int:
+def _carry_out(call: "Words", program: str, *, debug: bool) -> int:
     """Do the verbs in their order; the first that fails is the last."""
-    warnings = list(call.warnings)
-    done: list[str] = []
+    container = Container(list(call.warnings))
     try:
-        cdi_verbs.carry_out(call.steps, warnings, done)
+        for step in call.steps:
+            verbs.module(step).run(container, step)
     finally:
-        said = [] if call.switches["quiet"] else warnings + (done if debug else [])
+        done = container.done if debug else []
+        said = [] if call.switches["quiet"] else container.warnings + done
         if said:
             from nvidia_runtime import log  # hooks seldom say anything
 
@@ -63,7 +65,7 @@ def _carry_out(call: "Call", program: str, *, debug: bool) -> int:
     return 0
 
 
-def _print(call: "Call") -> None:
+def _print(call: "Words") -> None:
     from nvidia_runtime import __version__
 
     text = f"NVIDIA CDI Hook version {__version__}\n" if call.version else verbs.USAGE

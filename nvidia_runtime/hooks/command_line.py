@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of nvidia-container-runtime-hook, in the manner of Go's flag package.  Ring: hook."""
+"""The words of nvidia-container-runtime-hook, in the manner of Go's flag package."""
 
 from nvidia_runtime.document import FALSE, TRUE
 
-# They have been commands for ever, and never did anything.
+# They have always been commands, and never did anything.
 NO_OPERATIONS = ("poststart", "poststop")
 USAGE = """\
 Usage of nvidia-container-runtime-hook:
@@ -32,7 +32,7 @@ class Call:
 
 
 def parse(words: list[str]) -> Call:
-    """Read the flags, up to the first word that is none and the command."""
+    """Read the flags and the command, which is the first word that is not a flag."""
     call = Call()
     rest = list(words)
     while rest and rest[0][:1] == "-" and rest[0] != "-":

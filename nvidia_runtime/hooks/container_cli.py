@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``nvidia-container-cli`` of libnvidia-container: where it is, its words, how we become it.
-
-Ring: hook.
-"""
+"""``nvidia-container-cli`` of libnvidia-container: where it is, its words, how we become it."""
 
 import posix
 
@@ -61,7 +58,7 @@ class Grant:
 def words(grant: Grant, settings: "Settings", *, debug: bool) -> list[str]:
     """Return the words of the call: ``configure`` with all its flags, without the program."""
     debug_file = "/dev/stderr" if debug else settings[f"{NAME}.debug"]
-    found = [
+    call = [
         _flag("root", settings[f"{NAME}.root"]),
         _switch("load-kmods", settings[f"{NAME}.load-kmods"]),
         _switch("no-create-imex-channels", settings[NO_IMEX_CREATION]),
@@ -82,7 +79,7 @@ def words(grant: Grant, settings: "Settings", *, debug: bool) -> list[str]:
         f"--pid={grant.pid}",
         grant.root,
     ]
-    return [word for word in found if word]
+    return [word for word in call if word]
 
 
 def _flag(name: str, value: str) -> str:
@@ -94,7 +91,7 @@ def _switch(name: str, on: bool) -> str:
 
 
 def _compat_mode(settings: "Settings") -> str:
-    """Return the mode that the program knows; for an unknown one its own choice may be allowed."""
+    """Return the mode in the program's words; an unknown one may be left to its own choice."""
     unknown = "" if settings[CONTAINERS_COMPAT] else "disabled"
     return COMPAT_MODES.get(settings[COMPAT_MODE], unknown)
 
@@ -111,16 +108,16 @@ def _ldconfig(setting: str) -> str:
     return f"{plain}.real"
 
 
-def run(words: list[str], known: "Snapshot", ignored: str) -> "NoReturn":
+def run(words: list[str], snapshot: "Snapshot", ignored: str) -> "NoReturn":
     """Become the program; where the settings limit its time, in a child.
 
     ``ignored`` is as in `lowlevel.undo_start`.
     """
-    settings = known.settings
+    settings = snapshot.settings
     path: str = settings[f"{NAME}.path"]
     search = "" if path else _search_path(settings[f"{NAME}.root"])
     program = path or _find(search)
-    environment = [_entry(entry, known.config) for entry in settings[f"{NAME}.environment"]]
+    environment = [_entry(entry, snapshot.config) for entry in settings[f"{NAME}.environment"]]
     if search:
         environment.insert(0, ("PATH", search))
     seconds: int = settings[TIMEOUT]
@@ -169,9 +166,8 @@ def _become(
         # Without an environment argument: order, duplicates and invalid entries stay as they are.
         posix.execv(_encode(program), [_encode(word) for word in (program, *words)])
     except (OSError, ValueError) as error:
-        reason = os_reason(error)
         hint = f"reinstall libnvidia-container-tools, or correct {NAME}.path"
-        raise NvidiaRuntimeError(f"cannot be executed: {reason}", program, hint) from None
+        raise NvidiaRuntimeError(f"cannot be executed: {os_reason(error)}", program, hint) from None
 
 
 def _encode(text: str) -> bytes:

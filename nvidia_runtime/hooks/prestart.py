@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """nvidia-container-runtime-hook: let ``nvidia-container-cli`` give a container its GPUs.
 
-runc calls it at prestart, in legacy mode or for docker's ``--gpus``; podman and CRI-O do by a file
-in hooks.d.  What a container may have is decided as in the runtime; annotations do not count, and
-there is no other mode.  Ring: hook; with a warm snapshot it imports what create does.
+runc calls it at prestart, in legacy mode or for docker's ``--gpus``; podman and CRI-O do so by a
+file in hooks.d.  What a container may have is decided as in the runtime; annotations do not count,
+and there is no other mode.  With a warm snapshot it imports what create does.
 """
 
 import posix
@@ -14,7 +14,8 @@ from nvidia_runtime.admission import capabilities, policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError, internal
 from nvidia_runtime.hooks import command_line, container_cli
 from nvidia_runtime.oci import bundle, state
-from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store import files
+from nvidia_runtime.store import snapshot as snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ MIG_MONITOR = "NVIDIA_MIG_MONITOR_DEVICES"
 
 
 def main() -> None:
-    """Do what ``sys.argv`` says; return never."""
+    """Do what ``sys.argv`` says; never return."""
     ignored, launcher, words = sys.argv[3], sys.argv[4], sys.argv[5:]
     call = command_line.parse(words)
     if call.version and not (call.complaint or call.help):
@@ -66,92 +67,93 @@ def main() -> None:
 def configure(call: "Call", program: str, ignored: str) -> None:
     """Become ``nvidia-container-cli`` if the container asks for devices and may have some."""
     container = state.read()
-    found = bundle.read(container.bundle)
+    config = bundle.read(container.bundle)
     try:
-        known = _load(call.config)
+        snapshot = _load(call.config)
     except NvidiaRuntimeError:
-        if _asks_perhaps(found):
+        if _may_ask(config):
             raise
         return
-    asked = _read_request(found, container, known.settings)
-    admitted = policy.admit(asked, known.settings, "hook")
+    settings = snapshot.settings
+    asked = _read_request(config, container, settings)
+    admitted = policy.admit(asked, settings, "hook")
     if admitted.refusals:
         from nvidia_runtime import log
 
         for sentence in admitted.refusals:
             log.warn(log.shown(f"{program}: {sentence}") + "\n")
     if admitted.devices:
-        wanted = _want(found, container, asked, admitted, known)
-        _check_mode(admitted.devices, known)
-        words = container_cli.words(wanted, known.settings, debug=call.debug)
-        container_cli.run(words, known, ignored)
+        grant = _grant(config, container, asked, admitted, snapshot)
+        _check_mode(admitted.devices, snapshot)
+        words = container_cli.words(grant, settings, debug=call.debug)
+        container_cli.run(words, snapshot, ignored)
 
 
 def _load(file: str) -> "Snapshot":
-    """Return the settings with their file, which must be there if somebody names it."""
+    """Return the settings with their file, which must exist if the call or a variable names it."""
     config = file or files.config_path()
-    known = snapshot.load(config)
-    if known is None:
+    snapshot = snapshots.load(config)
+    if snapshot is None:
         from nvidia_runtime.compile import snapshot as compile  # heavy: TOML
 
-        known = compile.settings(config)
+        snapshot = compile.settings(config)
     by = "-config" if file else "NVIDIA_CTK_CONFIG_FILE_PATH"
-    if known.stamp is None and (file or files.environment(by.encode())):
+    if snapshot.stamp is None and (file or files.environment(by.encode())):
         hint = f"correct {by}, or leave it out: without a file the defaults hold"
         raise NvidiaRuntimeError("there is no such configuration file", where=config, hint=hint)
-    return known
+    return snapshot
 
 
-def _asks_perhaps(found: "Bundle") -> bool:
-    """Whether a container may be one that asks for devices, as far as broken settings can tell."""
+def _may_ask(config: "Bundle") -> bool:
+    """Whether a container may ask for devices, as far as broken settings can tell."""
     from nvidia_runtime.compile import (
-        snapshot as compile,  # it has been loaded: it found them broken
+        snapshot as compile,  # it is loaded: it said that they are broken
     )
 
-    asked = request.read(found.spec, {**compile.defaults(), MOUNTS: True}, found.path)
+    asked = request.read(config.spec, {**compile.defaults(), MOUNTS: True}, config.path)
     return bool(asked.by_env or asked.by_mount)
 
 
-def _read_request(found: "Bundle", container: "State", settings: "Settings") -> request.Request:
-    asked = request.read(found.spec, {**settings, request.ANNOTATION_PREFIXES: []}, found.path)
+def _read_request(config: "Bundle", container: "State", settings: "Settings") -> request.Request:
+    asked = request.read(config.spec, {**settings, request.ANNOTATION_PREFIXES: []}, config.path)
     if settings[IMAGE_REQUESTS] == "allow" or not (asked.by_env or asked.imex_by_env):
         return asked
     from nvidia_runtime.admission import image as image_env  # only where images are not trusted
     from nvidia_runtime.admission import image_policy
 
-    image = image_env.read(found.spec, container.container)
+    image = image_env.read(config.spec, container.container)
     return image_policy.limit(asked, settings, image)
 
 
-def _want(
-    found: "Bundle",
+def _grant(
+    config: "Bundle",
     container: "State",
     asked: request.Request,
     admitted: "Admitted",
-    known: "Snapshot",
+    snapshot: "Snapshot",
 ) -> container_cli.Grant:
     """Say in the program's terms what the container gets."""
     if not container.pid:
         raise NvidiaRuntimeError("has no pid", where=state.WHERE, hint=state.HINT)
-    root = _root(found, container.bundle)
+    root = _root(config, container.bundle)
     devices = () if admitted.devices == ("none",) else admitted.devices
-    wanted = container_cli.Grant(",".join(devices), container.pid, root)
-    is_privileged = _is_privileged(found)
-    wanted.mig_config = _mig(MIG_CONFIG, asked.environment, is_privileged)
-    wanted.mig_monitor = _mig(MIG_MONITOR, asked.environment, is_privileged)
-    wanted.imex = ",".join(admitted.imex)
-    wanted.capabilities = _capabilities(asked.environment, known)
-    wanted.requirements = _requirements(asked.environment, known.settings)
-    return wanted
+    grant = container_cli.Grant(",".join(devices), container.pid, root)
+    is_privileged = _is_privileged(config)
+    grant.mig_config = _mig(MIG_CONFIG, asked.environment, is_privileged)
+    grant.mig_monitor = _mig(MIG_MONITOR, asked.environment, is_privileged)
+    grant.imex = ",".join(admitted.imex)
+    grant.capabilities = _capabilities(asked.environment, snapshot)
+    grant.requirements = _requirements(asked.environment, snapshot.settings)
+    return grant
 
 
-def _required(found: "Bundle", name: str, kind: type) -> "Any":
-    value = found.spec.get(name)
+def _required(config: "Bundle", name: str, kind: type) -> "Any":
+    value = config.spec.get(name)
     if not value:
-        raise NvidiaRuntimeError(f"has no {name}", where=found.path, hint=bundle.HINT)
+        raise NvidiaRuntimeError(f"has no {name}", where=config.path, hint=bundle.HINT)
     if type(value) is not kind:
         wanted = "an object" if kind is dict else "a string"
-        raise document.wrong_type(f"{found.path}: {name}", wanted, value)
+        raise document.wrong_type(f"{config.path}: {name}", wanted, value)
     return value
 
 
@@ -170,18 +172,18 @@ def _root(config: "Bundle", folder: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _is_privileged(found: "Bundle") -> bool:
+def _is_privileged(config: "Bundle") -> bool:
     """Whether CAP_SYS_ADMIN is in the bounding set, which must have the form of its version."""
-    version = _required(found, "ociVersion", str)
-    process = _required(found, "process", dict)
-    where = f"{found.path}: process.capabilities"
+    version = _required(config, "ociVersion", str)
+    process = _required(config, "process", dict)
+    where = f"{config.path}: process.capabilities"
     given = process.get("capabilities")
     if has_listed_capabilities(version):
         if given is not None and type(given) is not list:
             raise document.wrong_type(where, f"a list in version {version}", given)
     elif type(given) is list:
         raise document.wrong_type(where, f"an object in version {version}", given)
-    return request.is_privileged(process, found.path)
+    return request.is_privileged(process, config.path)
 
 
 def has_listed_capabilities(version: str) -> bool:
@@ -201,12 +203,12 @@ def _mig(name: str, environment: dict[str, str], is_privileged: bool) -> str:
     return devices
 
 
-def _capabilities(environment: dict[str, str], known: "Snapshot") -> tuple[str, ...]:
-    setting: str = known.settings[capabilities.SETTING]
+def _capabilities(environment: dict[str, str], snapshot: "Snapshot") -> tuple[str, ...]:
+    setting: str = snapshot.settings[capabilities.SETTING]
     if unknown := set(capabilities.supported(setting)).difference(capabilities.KNOWN):
         what = f"has unknown driver capabilities: {', '.join(sorted(unknown))}"
         hint = f"there are {', '.join(capabilities.KNOWN)}"
-        where = f"{known.config}: {capabilities.SETTING}"
+        where = f"{snapshot.config}: {capabilities.SETTING}"
         raise NvidiaRuntimeError(what, where=where, hint=hint)
     value = environment.get(capabilities.VARIABLE)
     is_legacy = request.is_legacy_image(environment)
@@ -218,24 +220,24 @@ def _capabilities(environment: dict[str, str], known: "Snapshot") -> tuple[str, 
 
 
 def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[str, ...]:
-    """Return what the image requires, for the program to judge."""
+    """Return what the image requires; the program judges it."""
     if settings["disable-require"] or not request.has_requirements(environment):
         return ()
     start.preload("admission.requirements")  # only for images that are based on CUDA's
     from nvidia_runtime.admission import requirements
 
-    found = requirements.read(environment)
+    required = requirements.read(environment)
     version = environment.get("CUDA_VERSION", "")
-    if "CUDA_VERSION" in found and requirements.version_of(version) is None:
-        what = f"cannot understand the image's CUDA_VERSION: {version!r} is no version"
+    if "CUDA_VERSION" in required and requirements.version_of(version) is None:
+        what = f"cannot understand the image's CUDA_VERSION: {version!r} is not a version"
         raise NvidiaRuntimeError(what, hint=f"correct it or set {requirements.DISABLE}=true")
-    return tuple(found.values())
+    return tuple(required.values())
 
 
-def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
-    """Refuse where the runtime injects the devices in another way."""
-    mode: str = known.settings[MODE]
-    if known.settings[SKIP_MODE] or mode == "legacy":
+def _check_mode(devices: tuple[str, ...], snapshot: "Snapshot") -> None:
+    """Refuse the call where the runtime injects the devices in another way."""
+    mode: str = snapshot.settings[MODE]
+    if snapshot.settings[SKIP_MODE] or mode == "legacy":
         return
     if mode == "auto":
         mode = "cdi"
@@ -254,7 +256,7 @@ def _check_mode(devices: tuple[str, ...], known: "Snapshot") -> None:
         "flag) is not supported. Please use the NVIDIA Container Runtime (e.g. specify the "
         "--runtime=nvidia flag) instead",
         hint=f"the mode for these devices is {mode!r}, and the hook is legacy mode's; "
-        f"{MODE} and {SKIP_MODE} in {known.config} decide",
+        f"{MODE} and {SKIP_MODE} in {snapshot.config} decide",
     )
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that may run for some time only: it is our child, and ends with us.
+"""A program whose time is limited: it is our child, and ends with us.
 
 An engine waits for a hook to end and for its output to be closed.  A program that hangs in a
 driver cannot even be killed, so it must not hold what the engine waits for: it writes into memory,
-which is repeated at its end.  Ring: hook; loaded where the settings limit the time.
+which is repeated at its end.  Loaded only where the settings limit the time.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 
 # `signal` would load enum.
 _signal = start.private("_signal", "signal", "pthread_sigmask", "sigtimedwait", "SIGUSR2")
-# What an engine or a person may send to a hook, besides SIGKILL, which nobody can hand on.
+# What an engine or a person may send to a hook; SIGKILL cannot be handed on.
 HANDED_ON = (
     *(_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM),
     *(_signal.SIGUSR1, _signal.SIGUSR2),
@@ -56,15 +56,15 @@ def fork(program: str, seconds: int, setting: str) -> None:
 
 
 def _open_memory() -> int:
-    """Open a file in memory to append to, also for who opens /dev/stderr anew."""
-    made = posix.memfd_create("output")
-    opened = posix.open(f"/proc/self/fd/{made}", posix.O_RDWR | posix.O_APPEND)
-    posix.close(made)
+    """Open a file in memory for appending, also by a program that opens /dev/stderr anew."""
+    memory = posix.memfd_create("output")
+    opened = posix.open(f"/proc/self/fd/{memory}", posix.O_RDWR | posix.O_APPEND)
+    posix.close(memory)
     return opened
 
 
 def _repeat(outputs: tuple[int, ...]) -> None:
-    """Write what the program wrote; a closed stderr is nobody's fault here."""
+    """Write what the program wrote; that stderr is closed is not an error."""
     for descriptor, output in enumerate(outputs, 1):
         size = posix.fstat(output).st_size
         data = posix.pread(output, MOST_OUTPUT, max(0, size - MOST_OUTPUT))
@@ -82,15 +82,15 @@ def _wait(pid: int, end: float) -> int | None:
         if came and came.si_signo != _signal.SIGCHLD:
             posix.kill(pid, came.si_signo)
             continue
-        found, status = posix.waitpid(pid, posix.WNOHANG)
-        if found:
+        ended, status = posix.waitpid(pid, posix.WNOHANG)
+        if ended:
             code = posix.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
     return None
 
 
 def _time_is_over(pid: int, program: str, seconds: int, setting: str) -> NvidiaRuntimeError:
-    """Kill the program with what it started; say so."""
+    """Kill the program with what it started; return the error."""
     try:
         posix.killpg(pid, _signal.SIGKILL)
     except ProcessLookupError:

@@ -54,7 +54,7 @@ class Child:
     def __init__(self, work: Callable[[Say], object]) -> None:
         """Start it; ``work`` is called with the function that writes to us."""
         self._readable, writable = os.pipe()
-        # Where it is ignored, nobody is told how a child ended.
+        # Where it is ignored, the kernel does not keep how a child ended.
         self._before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         parent = os.getpid()
         self._pid = os.fork()

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What libcuda says of itself and its first GPU: on Tegra nothing else tells the CUDA version.
-
-Ring: elsewhere; csv mode, where an image requires something.
-"""
+"""What libcuda says of itself and its first GPU: only it knows the CUDA version on Tegra."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ PATIENCE = 10.0
 
 
 def facts(installed: Driver, patience: float = PATIENCE) -> dict[str, str]:
-    """Return cuda and arch, each only if libcuda tells it; it is asked in a child."""
+    """Return cuda and arch as far as libcuda knows them; it is asked in a child."""
     libraries = installed.libraries(LIBRARY)
     if not libraries:
         return {}
@@ -28,20 +25,20 @@ def facts(installed: Driver, patience: float = PATIENCE) -> dict[str, str]:
 
 
 def _ask(library: str) -> str:
-    """Say what libcuda knows, a line each."""
+    """Return what libcuda knows, a line for each fact."""
     import ctypes  # only in the child
 
-    said = ""
+    text = ""
     try:
         cuda = ctypes.CDLL(library)
         number, other = ctypes.c_int(), ctypes.c_int()
         if cuda.cuDriverGetVersion(ctypes.byref(number)) == 0:
-            said += f"cuda={number.value // 1000}.{number.value % 1000 // 10}\n"
+            text += f"cuda={number.value // 1000}.{number.value % 1000 // 10}\n"
         if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device := ctypes.c_int()), 0):
-            return said
+            return text
         parts = ((number, MAJOR), (other, MINOR))
         if not any(cuda.cuDeviceGetAttribute(ctypes.byref(p), a, device) for p, a in parts):
-            said += f"arch={number.value}.{other.value}\n"
+            text += f"arch={number.value}.{other.value}\n"
     except (OSError, AttributeError):
-        return said
-    return said
+        return text
+    return text

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which nodes the driver's devices have, or would have, and how to make those of no single GPU.
 
-Numbers are the kernel's, as /proc/devices and the driver's own tables tell.  Ring: elsewhere.
+Their numbers are in /proc/devices and the driver's own tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DISPLAY_CLASSES = ("0x0300", "0x0302")
 NVIDIA = ("nvidia", "nvidia-frontend")
 UVM = "nvidia-uvm"
 CAPS = "nvidia-caps"
-# Driver and minor number of each node that is of no single GPU.
+# Driver and minor number of the nodes that belong to no single GPU.
 CONTROL = {
     "/dev/nvidia-modeset": ("nvidia", 254),
     "/dev/nvidiactl": ("nvidia", 255),
@@ -36,7 +36,7 @@ OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
 
 
 def majors(kernel_root: str = "") -> dict[str, int]:
-    """Return the major numbers of NVIDIA's drivers.  Raises `NvidiaRuntimeError` if it has none."""
+    """Return the major numbers of NVIDIA's drivers.  Raises `NvidiaRuntimeError` without any."""
     path = kernel_root + DEVICES
     try:
         with open(path, encoding="ascii", errors="replace") as file:
@@ -45,46 +45,46 @@ def majors(kernel_root: str = "") -> dict[str, int]:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", where=path) from None
     words = [line.split() for line in characters.splitlines()]
     listed = {word[1]: int(word[0]) for word in words if len(word) == 2 and word[0].isdigit()}
-    found = {name: number for name, number in listed.items() if name.startswith("nvidia")}
+    numbers = {name: number for name, number in listed.items() if name.startswith("nvidia")}
     for name in NVIDIA:
-        if name in found:
-            return {**found, "nvidia": found[name]}
+        if name in numbers:
+            return {**numbers, "nvidia": numbers[name]}
     hint = "load the driver: --load-kernel-modules, or modprobe nvidia"
     raise NvidiaRuntimeError("no NVIDIA devices found", where=path, hint=hint)
 
 
 def present(dev_root: str) -> dict[str, tuple[int, int]]:
-    """Return the nodes that are there below a root, with their numbers."""
-    found = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
+    """Return the nodes that exist below a root, with their numbers."""
+    listed = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
     return {
         node.path: (node.major, node.minor)
-        for node in found
+        for node in listed
         if not os.path.basename(node.path).startswith(OTHERS)
     }
 
 
-def control(known: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Return the nodes of no single GPU, there or not, with their numbers."""
-    return {path: (_major(known, name), minor) for path, (name, minor) in CONTROL.items()}
+def control(majors: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Return the nodes that belong to no single GPU, present or not, with their numbers."""
+    return {path: (_major(majors, name), minor) for path, (name, minor) in CONTROL.items()}
 
 
 def possible(kernel_root: str = "") -> dict[str, tuple[int, int]]:
-    """Return all nodes of this machine's GPUs, there or not, with their numbers."""
-    known = majors(kernel_root)
+    """Return all nodes of this machine's GPUs, present or not, with their numbers."""
+    numbers = majors(kernel_root)
     count = count_gpus(kernel_root)
-    found = control(known)
-    found |= {f"/dev/nvidia{minor}": (known["nvidia"], minor) for minor in range(count)}
+    devices = control(numbers)
+    devices |= {f"/dev/nvidia{minor}": (numbers["nvidia"], minor) for minor in range(count)}
     gpus = {f"gpu{minor}" for minor in range(count)}
     for line in mig.read_minors(kernel_root).splitlines():
         name, _, number = line.partition(" ")
         # Lines are `config 1`, `monitor 2`, and `gpu0/gi0/ci0/access 4`.
         if number.isdigit() and (name in ("config", "monitor") or name.split("/")[0] in gpus):
-            found[mig.NODE + number] = (_major(known, CAPS), int(number))
-    return found
+            devices[mig.NODE + number] = (_major(numbers, CAPS), int(number))
+    return devices
 
 
 def count_gpus(kernel_root: str = "") -> int:
-    """Count NVIDIA's GPUs on the PCI bus; each gets a minor number below that."""
+    """Count NVIDIA's GPUs on the PCI bus; their minor numbers are lower than the count."""
     folder = kernel_root + PCI
     return sum(
         _text(f"{folder}/{name}/vendor") == VENDOR
@@ -94,7 +94,7 @@ def count_gpus(kernel_root: str = "") -> int:
 
 
 def make(dev_root: str, path: str, numbers: tuple[int, int]) -> bool:
-    """Make a node that everybody may use; ``False`` if there is something already."""
+    """Make a node that everybody may use; ``False`` if something is there already."""
     host_path = driver_root.join(dev_root, path)
     try:
         os.mknod(host_path, stat.S_IFCHR | MODE, os.makedev(*numbers))
@@ -109,7 +109,7 @@ def make(dev_root: str, path: str, numbers: tuple[int, int]) -> bool:
 
 
 def mismatch(dev_root: str, path: str, numbers: tuple[int, int]) -> str:
-    """Say what is there in place of a node, "" if it is the node."""
+    """Say what is there in place of a node, "" if it is that node."""
     node = nodes.read(dev_root, path)
     if node and (node.major, node.minor) == numbers:
         return ""
@@ -124,7 +124,7 @@ def link(folder: str, numbers: tuple[int, int], target: str) -> str:
         os.symlink(target, name)
     except FileExistsError:
         if not os.path.islink(name):
-            return "something that is no link"
+            return "something that is not a link"
         there = os.readlink(name)
         same = os.path.normpath(os.path.join(folder, there)) == os.path.normpath(target)
         return "" if same else f"a link to {there}"
@@ -133,13 +133,13 @@ def link(folder: str, numbers: tuple[int, int], target: str) -> str:
     return ""
 
 
-def _major(known: dict[str, int], name: str) -> int:
-    if name not in known:
+def _major(majors: dict[str, int], name: str) -> int:
+    if name not in majors:
         hint = f"load its module: --load-kernel-modules, or modprobe {name}"
         if name == CAPS:
             hint = "load the driver anew: it offers MIG but has not registered its nodes"
         raise NvidiaRuntimeError(f"missing required device major {name}", DEVICES, hint)
-    return known[name]
+    return majors[name]
 
 
 def _text(path: str) -> str:

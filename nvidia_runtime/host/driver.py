@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver as it is installed below a root: libraries, version, executables, configuration.
-
-Only the file system is asked; the files alone say the version.  Ring: elsewhere.
-"""
+"""The driver as it is installed below a root: libraries, version, executables, configuration."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ class Driver:
     """A driver root, and the folders below it where the driver's files are looked for.
 
     ``path`` and ``data_dirs`` are lists as in PATH and XDG_DATA_DIRS.  ``library_folders`` and
-    ``config_folders`` are the host's, taken in place of all others.  A folder is listed when it is
-    first needed, and once.
+    ``config_folders`` are the host's, and replace all others.  A folder is listed once, when it is
+    first needed.
     """
 
     __slots__ = (
@@ -67,16 +64,16 @@ class Driver:
     def libraries(self, pattern: str) -> list[str]:
         """Find libraries by name: host paths with all links resolved, in the folders' order.
 
-        Where the folders have none, ld.so.cache is asked.
+        If they are not in the folders, ld.so.cache is read.
         """
-        found: dict[str, None] = {}
+        files: dict[str, None] = {}
         for folder, names in self._list_libraries():
             for name in driver_root.matches(names, pattern):
-                found[self.resolve(driver_root.join(folder, f"/{name}"))] = None
-        if not found and not self.library_folders:
-            found = dict.fromkeys(self._search_cache(pattern))
-        found.pop("", None)
-        return list(found)
+                files[self.resolve(driver_root.join(folder, f"/{name}"))] = None
+        if not files and not self.library_folders:
+            files = dict.fromkeys(self._search_cache(pattern))
+        files.pop("", None)
+        return list(files)
 
     def executable(self, name: str) -> str:
         """Return the host path of the first executable of this name, "" if there is none."""
@@ -101,7 +98,7 @@ class Driver:
         return ""
 
     def strip(self, path: str) -> str:
-        """Return the path that a host's path has in a container."""
+        """Return the path in a container of a path on the host."""
         return driver_root.strip(path, self.root)
 
     def _places(self, folders: tuple[str, ...], name: str) -> list[str]:
@@ -111,23 +108,23 @@ class Driver:
         ]
 
     def library_places(self) -> list[str]:
-        """Return the host's folders where libraries are looked for, there or not."""
+        """Return the host's folders where libraries are looked for, present or not."""
         if self.library_folders:
             return list(self.library_folders)
         return [driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS]
 
     def _list_libraries(self) -> list[tuple[str, list[str]]]:
-        """List what may be libraries; /lib64 and the like are mostly links to what was listed."""
+        """List what may be libraries, each folder once: /lib64 and the like are often links."""
         if self._listings is None:
             self._listings = []
             seen = set()
             for folder in self.library_places():
                 try:
-                    found = os.stat(folder)
+                    status = os.stat(folder)
                 except (OSError, ValueError):
                     continue
-                if (found.st_dev, found.st_ino) not in seen:
-                    seen.add((found.st_dev, found.st_ino))
+                if (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
                     names = [name for name in driver_root.names(folder) if ".so" in name]
                     self._listings.append((folder, names))
         return self._listings
@@ -135,20 +132,23 @@ class Driver:
     def _search_cache(self, pattern: str) -> list[str]:
         """Search the cache, which knows a library by its link: libcuda.so.1 for libcuda.so.*.*.
 
-        Link and library differ in what follows ``.so``; only links that can match are resolved.
+        Their names differ in what follows ``.so``; only links that can match are resolved.
         """
         if self._cached is None:
             self._cached = ldcache.paths(self.root)
         stem = pattern.partition(".so")[0]
-        found = []
+        files = []
         for path in self._cached:
             name = os.path.basename(path)
             if not driver_root.is_match(name.partition(".so")[0], stem):
                 continue
             file = self.resolve(driver_root.join(self.root, path))
-            if any(driver_root.is_match(each, pattern) for each in (name, os.path.basename(file))):
-                found.append(file)
-        return found
+            if any(
+                driver_root.is_match(candidate, pattern)
+                for candidate in (name, os.path.basename(file))
+            ):
+                files.append(file)
+        return files
 
     def resolve(self, path: str) -> str:
         """Resolve the links of a library, "" if they lead to no file.
@@ -168,19 +168,19 @@ class Driver:
 
 
 def version(driver: Driver) -> str:
-    """Return the driver's version by the names of its libraries, "" if there are none.
+    """Return the driver's version by the names of its libraries, "" if it is unknown.
 
     The first library counts, in the order of folders and names.
     """
     for prefix in facts.VERSIONED:
         for library in driver.libraries(f"{prefix}*.*"):
-            if found := facts.library_version(library):
-                return found
+            if number := facts.library_version(library):
+                return number
     return ""
 
 
 def has_version(driver: Driver, version: str) -> bool:
-    """Whether the libraries of a version of the driver are here."""
+    """Whether the libraries of a version of the driver are installed."""
     return any(driver.libraries(f"{prefix}{version}") for prefix in facts.VERSIONED)
 
 
@@ -191,7 +191,7 @@ def library_folders(driver: Driver, version: str) -> tuple[str, ...]:
 
 
 def _folders(text: str) -> tuple[str, ...]:
-    """Split a list of folders; a relative one means nothing below a root."""
+    """Split a list of folders; a relative one has no meaning below a root."""
     return tuple(folder.rstrip("/") or "/" for folder in text.split(":") if folder[:1] == "/")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask libdxcore, through which WSL reaches the GPUs of Windows, where their drivers' files are.
 
-It is asked in a child, which may crash or hang.  Structures: learn.microsoft.com, d3dkmthk.h and
-d3dukmdt.h; on Linux a WCHAR has four bytes.  Ring: elsewhere.
+It is asked in a child.  Structures: learn.microsoft.com, d3dkmthk.h and
+d3dukmdt.h; on Linux a WCHAR has four bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ QUERY_REGISTRY = 48
 DRIVER_STORE_PATH = 2
 COMPUTE_ONLY = 1
 MAX_PATH = 260
-# WDDM 2.8 is the first that lends a GPU to Linux.
+# WDDM 2.8 is the first that gives Linux a GPU.
 OLDEST_DRIVER = 2800
 MOST_ADAPTERS = 256
 
@@ -40,7 +40,7 @@ class Adapters2(ctypes.Structure):
 
 
 class Adapters3(ctypes.Structure):
-    """D3DKMT_ENUMADAPTERS3, which also lists GPUs that no screen can be connected to."""
+    """D3DKMT_ENUMADAPTERS3, which also lists GPUs without a display."""
 
     _fields_ = (
         ("filter", ctypes.c_uint64),
@@ -60,7 +60,7 @@ class Query(ctypes.Structure):
     )
 
 
-class Registry(ctypes.Structure):
+class RegistryQuery(ctypes.Structure):
     """D3DDDI_QUERYREGISTRY_INFO, whose last field has the length that the text needs."""
 
     _fields_ = (
@@ -99,8 +99,8 @@ def _answer(library: str) -> bytes:
 
 def _ask(library: ctypes.CDLL) -> list[str]:
     handles = _adapters(library)
-    known = [handle for handle in handles if _driver_version(library, handle) >= OLDEST_DRIVER]
-    stores = [_driver_store(library, handle) for handle in known]
+    usable = [handle for handle in handles if _driver_version(library, handle) >= OLDEST_DRIVER]
+    stores = [_driver_store(library, handle) for handle in usable]
     return [store for store in dict.fromkeys(stores) if store]
 
 
@@ -113,11 +113,11 @@ def _adapters(library: ctypes.CDLL) -> list[int]:
         call = getattr(library, name)
         if call(ctypes.byref(params)):
             continue
-        found = (AdapterInfo * min(params.count, MOST_ADAPTERS))()
-        params.count = len(found)
-        params.adapters = ctypes.cast(found, ctypes.POINTER(AdapterInfo))
+        adapters = (AdapterInfo * min(params.count, MOST_ADAPTERS))()
+        params.count = len(adapters)
+        params.adapters = ctypes.cast(adapters, ctypes.POINTER(AdapterInfo))
         if not call(ctypes.byref(params)):
-            return [each.handle for each in found[: params.count]]
+            return [adapter.handle for adapter in adapters[: params.count]]
     raise ValueError("cannot list the adapters")
 
 
@@ -128,17 +128,17 @@ def _driver_version(library: ctypes.CDLL, handle: int) -> int:
 
 
 def _driver_store(library: ctypes.CDLL, handle: int) -> str:
-    """Ask for the length of the path, then for the path; "" if it is not told."""
-    asked = Registry(type=DRIVER_STORE_PATH)
+    """Ask for the length of the path, then for the path; "" if it is unknown."""
+    asked = RegistryQuery(type=DRIVER_STORE_PATH)
     if _query(library, handle, QUERY_REGISTRY, asked, ctypes.sizeof(asked)):
         return ""
     size = min(asked.size, MAX_PATH * 4)
-    buffer = ctypes.create_string_buffer(ctypes.sizeof(Registry) + size)
-    again = Registry.from_buffer(buffer)
+    buffer = ctypes.create_string_buffer(ctypes.sizeof(RegistryQuery) + size)
+    again = RegistryQuery.from_buffer(buffer)
     again.type, again.size = DRIVER_STORE_PATH, size
     if _query(library, handle, QUERY_REGISTRY, buffer, len(buffer)) or again.status:
         return ""
-    start = Registry.output.offset
+    start = RegistryQuery.output.offset
     text = buffer.raw[start : start + size].decode("utf-32-le", "replace")
     return text.partition("\0")[0]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver's version and the CUDA version that it brings, without NVML.
 
-Architecture and brand of a GPU are NVML's to say.  Ring: create.
+Only NVML knows the architecture and the brand of a GPU.
 """
 
 from nvidia_runtime.store import files
@@ -9,8 +9,8 @@ from nvidia_runtime.store import files
 # The libraries that every GPU needs, whose names end with the driver's version.
 VERSIONED = ("libcuda.so.", "libnvidia-ml.so.")
 # The CUDA version of a driver branch, in the order of branches: "CUDA Toolkit and Corresponding
-# Driver Versions" in the release notes of the CUDA Toolkit, Linux.  A branch that is not in it is
-# unknown: 430 told 10.1 or 10.2, by its releases.
+# Driver Versions" in the release notes of the CUDA Toolkit, Linux.  430 is not
+# in it: its releases had 10.1 or 10.2.
 BRANCHES = {
     352: "7.5",
     367: "8.0",
@@ -49,7 +49,7 @@ BRANCHES = {
 
 
 def read(root: str = "") -> dict[str, str]:
-    """Return driver and cuda, each only if it is known; ``root`` is where /sys and /proc are."""
+    """Return driver and cuda as far as they are known; ``root`` is where /proc and /sys are."""
     version = files.loaded_driver(root)
     if not version:
         return {}
@@ -58,7 +58,7 @@ def read(root: str = "") -> dict[str, str]:
 
 
 def library_version(path: str) -> str:
-    """Return the driver's version in the name of one of its libraries, "" if it tells none."""
+    """Return the driver's version in the name of one of its libraries, "" if there is none."""
     name = path.rpartition("/")[2]
     for prefix in VERSIONED:
         version = name.removeprefix(prefix)
@@ -68,7 +68,7 @@ def library_version(path: str) -> str:
 
 
 def branch_with(cuda: str) -> int:
-    """Return the oldest driver branch with at least a CUDA version, 0 if none is known."""
+    """Return the oldest driver branch with at least this CUDA version, 0 if it is unknown."""
     try:
         wanted = [int(part) for part in cuda.split(".")[:2]]
     except ValueError:

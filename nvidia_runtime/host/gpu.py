@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-# They only show pictures.
+# GPUs for a display, not for computing.
 DISPLAYS = ("DGX Display", "NVIDIA DGX Display")
 
 
@@ -52,5 +52,5 @@ class Gpu:
         self.problem = ""
 
     def is_display(self) -> bool:
-        """Whether it is no GPU to compute with."""
+        """Whether it is not meant for computing."""
         return self.name in DISPLAYS

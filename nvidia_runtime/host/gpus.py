@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPUs of this machine and their MIG devices: from /proc where it says enough, else from NVML.
 
-/proc wakes no GPU and takes no time.  It knows no UUID of a MIG device, no profile, no addressing
-mode, and not whether a GPU without instances is in MIG mode.  Ring: elsewhere.
+Reading /proc wakes no GPU and takes no time.  It lacks UUIDs and profiles of MIG devices, the
+addressing mode, and whether a GPU without instances is in MIG mode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.host.machine import Machine
-    from nvidia_runtime.host.nvml import Answer
+    from nvidia_runtime.host.nvml import Inventory
 
 LOST_HINT = "the driver does: what does dmesg say of NVRM?"
 
@@ -26,21 +26,21 @@ def find(machine: Machine, thorough: bool = False) -> list[Gpu]:
     mode without an instance.  Raises `NvidiaRuntimeError` if NVML does not answer.
     """
     if not (thorough and mig.is_possible(machine.kernel_root)):
-        told = from_proc(machine.kernel_root)
-        if told:
-            return told
+        listed = from_proc(machine.kernel_root)
+        if listed:
+            return listed
     return ask(machine)
 
 
 def ask(machine: Machine) -> list[Gpu]:
     """List the GPUs by NVML.  Raises `NvidiaRuntimeError` if it does not answer."""
-    answer = machine.nvml()
-    _compare(answer, proc.gpus(machine.kernel_root))
-    return answer.gpus
+    inventory = machine.nvml()
+    _compare(inventory, proc.gpus(machine.kernel_root))
+    return inventory.gpus
 
 
 def from_proc(kernel_root: str) -> list[Gpu]:
-    """List the GPUs that /proc tells of, none if anything that a spec needs is not told."""
+    """List the GPUs by /proc, none of them if anything that a spec needs is missing there."""
     listed = proc.gpus(kernel_root)
     if platform.is_soc(kernel_root) or not files.loaded_driver(kernel_root):
         return []
@@ -52,17 +52,17 @@ def from_proc(kernel_root: str) -> list[Gpu]:
     return listed
 
 
-def _compare(answer: Answer, told: list[Gpu]) -> None:
-    """Find out from /proc who does not answer: the GPUs there that are none of those who do."""
-    known = {gpu.bus_id for gpu in answer.gpus}
-    missing = [each for each in told if each.bus_id not in known]
-    silent = [gpu for gpu in answer.gpus if gpu.problem and not gpu.bus_id]
+def _compare(inventory: Inventory, listed: list[Gpu]) -> None:
+    """Find out which GPUs do not answer: those of /proc that NVML does not describe."""
+    answering = {gpu.bus_id for gpu in inventory.gpus}
+    missing = [gpu for gpu in listed if gpu.bus_id not in answering]
+    silent = [gpu for gpu in inventory.gpus if gpu.problem and not gpu.bus_id]
     if len(missing) == len(silent):
-        for gpu, each in zip(silent, missing, strict=True):
-            gpu.bus_id, gpu.minor = each.bus_id, each.minor
-            gpu.uuid = "" if "?" in each.uuid else each.uuid
+        for gpu, entry in zip(silent, missing, strict=True):
+            gpu.bus_id, gpu.minor = entry.bus_id, entry.minor
+            gpu.uuid = "" if "?" in entry.uuid else entry.uuid
             name = f"GPU {gpu.index}"
             gpu.problem = gpu.problem.replace(name, f"{name} ({gpu.bus_id})", 1)
     elif not silent:
-        names = ", ".join(each.bus_id for each in missing)
-        answer.warnings.append(f"NVML does not know {names}; {LOST_HINT}")
+        names = ", ".join(gpu.bus_id for gpu in missing)
+        inventory.warnings.append(f"NVML does not know {names}; {LOST_HINT}")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load the driver's kernel modules, with the modprobe of the system that the driver is part of.
-
-Ring: elsewhere.
-"""
+"""Load the driver's kernel modules, with the modprobe of the system that the driver is part of."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 MODPROBE = "/sbin/modprobe"
 NAMES = ("nvidia", "nvidia-uvm", "nvidia-modeset")
-# One that takes longer hangs: initialisation of GPUs is not part of it.
+# If it takes longer it hangs: it does not initialise GPUs.
 PATIENCE = 120.0
 
 
@@ -27,7 +24,7 @@ def load(command: list[str]) -> None:
     name = command[-1]
     what = f"cannot load kernel module {name}"
     try:
-        done = subprocess.run(
+        ended = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -38,9 +35,9 @@ def load(command: list[str]) -> None:
     except OSError as error:
         raise NvidiaRuntimeError(f"{what}: {command[0]}: {os_reason(error)}") from None
     except subprocess.TimeoutExpired:
-        said = f"modprobe has not ended within {PATIENCE:g} s"
-        raise NvidiaRuntimeError(f"{what}: {said}", hint="see the kernel's log: dmesg") from None
-    if done.returncode:
-        said = done.stdout.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+        output = f"modprobe has not ended within {PATIENCE:g} s"
+        raise NvidiaRuntimeError(f"{what}: {output}", hint="see the kernel's log: dmesg") from None
+    if ended.returncode:
+        output = ended.stdout.decode("utf-8", "replace").strip() or f"exit code {ended.returncode}"
         hint = "install the driver for this kernel, run as root, and see dmesg"
-        raise NvidiaRuntimeError(f"{what}: {said}", hint=hint)
+        raise NvidiaRuntimeError(f"{what}: {output}", hint=hint)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's ld.so.cache, read for the libraries that lie outside the usual folders.
-
-Ring: elsewhere.
-"""
+"""The host's ld.so.cache, read for the libraries that lie outside the usual folders."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ ARCHITECTURES = (0x0300, 0x0500, 0x0A00)
 def paths(root: str) -> list[str]:
     """List the 64-bit libraries in the cache below the root, as paths below the root.
 
-    A cache that is missing or malformed has none: it is the last place to look.
+    A missing or malformed cache is empty: it is only the last place to look.
     """
     try:
         with open(driver_root.join(root, "/etc/ld.so.cache"), "rb") as file:
@@ -26,7 +23,7 @@ def paths(root: str) -> list[str]:
 
 
 def parse(data: bytes) -> list[str]:
-    """Return the paths in a cache; raises `ldcache.MalformedError` for what is none."""
+    """Return the paths in a cache.  Raises `ldcache.MalformedError` for any other data."""
     return [
         path.decode("utf-8", "surrogateescape")
         for _name, flags, path, _hwcap in ldcache.parse(data).rows()

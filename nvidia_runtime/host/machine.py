@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine as far as a CDI spec needs it: its driver, where its nodes are, what NVML says.
 
-Each is looked at when it is first asked for, and once.  Ring: elsewhere.
+Each is looked at once, when it is first asked for.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.host.nvml import Answer
+    from nvidia_runtime.host.nvml import Inventory
 
 
 class Machine:
     """A driver root, the root of its device nodes, and the kernel's /proc and /sys.
 
-    ``kernel_root`` is empty but for a machine that is made of files.  ``patience`` is how many
+    ``kernel_root`` is empty except for a machine that is made of files.  ``patience`` is how many
     seconds NVML may take for one GPU.
     """
 
-    __slots__ = ("_answer", "_minors", "_version", "dev_root", "driver", "kernel_root", "patience")
+    __slots__ = (
+        "_inventory",
+        "_minors",
+        "_version",
+        "dev_root",
+        "driver",
+        "kernel_root",
+        "patience",
+    )
 
     def __init__(
         self, installed: Driver, dev_root: str = "", kernel_root: str = "", patience: float = 20.0
@@ -35,7 +43,7 @@ class Machine:
         self.dev_root = dev_root or installed.root
         self.kernel_root = kernel_root.rstrip("/")
         self.patience = patience
-        self._answer: Answer | None = None
+        self._inventory: Inventory | None = None
         self._minors: str | None = None
         self._version = ""
 
@@ -43,51 +51,51 @@ class Machine:
         """Whether the driver's management library is installed."""
         return bool(self.driver.libraries(platform.NVML))
 
-    def nvml(self) -> Answer:
+    def nvml(self) -> Inventory:
         """Ask NVML for its GPUs, once.  Raises `NvidiaRuntimeError` if it does not answer."""
-        if self._answer is None:
+        if self._inventory is None:
             from nvidia_runtime.host import nvml  # only where /proc does not say enough
 
-            found = self.driver.libraries(platform.NVML)
-            if not found:
+            libraries = self.driver.libraries(platform.NVML)
+            if not libraries:
                 raise _no_nvml(self.driver.root)
             count = len(driver_root.names(self.kernel_root + proc.GPUS))
-            self._answer = nvml.ask(found[0], self.patience, count)
-        return self._answer
+            self._inventory = nvml.ask(libraries[0], self.patience, count)
+        return self._inventory
 
     def mig_minors(self) -> str:
-        """Return the table of minor numbers of MIG instances, "" where there is none."""
+        """Return the table of minor numbers of MIG instances, "" if there is none."""
         if self._minors is None:
             self._minors = mig.read_minors(self.kernel_root)
         return self._minors
 
     def version(self) -> str:
-        """Return the driver's version, "" if nothing tells it.
+        """Return the driver's version, "" if it is unknown.
 
-        NVML is believed where it was asked; then the loaded module; then the names of libraries.
+        It is NVML's if NVML was asked, else the loaded module's, else that of the libraries.
         """
         if not self._version:
-            asked = self._answer.driver if self._answer else ""
+            asked = self._inventory.driver if self._inventory else ""
             loaded = asked or files.loaded_driver(self.kernel_root)
             self._version = loaded or driver.version(self.driver)
         return self._version
 
     def warnings(self) -> list[str]:
-        """Return what NVML found odd, if it was asked."""
-        return list(self._answer.warnings) if self._answer else []
+        """Return the warnings about NVML, if it was asked."""
+        return list(self._inventory.warnings) if self._inventory else []
 
 
 def auto_mode(host: Machine | None = None) -> str:
-    """Return what ``auto`` means where NVML must be asked for it, which may take seconds.
+    """Return the mode that ``auto`` means, by asking NVML, which may take seconds.
 
-    ``host`` is this host if it was looked at before: it is not asked a second time.
+    ``host`` is this host if it was looked at before: then it is not asked a second time.
     """
     host = host or Machine(Driver("/"))
     return platform.CSV if kind(host) == "tegra" else platform.JIT
 
 
 def kind(machine: Machine) -> str:
-    """Say whether a machine is wsl, tegra or nvml, or unknown."""
+    """Return the kind of a machine: wsl, tegra, nvml, or unknown."""
     root = machine.driver.root.rstrip("/")
     if platform.is_wsl(root):
         return "wsl"

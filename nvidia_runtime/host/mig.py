@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MIG instances as the kernel driver shows them: which there are, which node opens which.
-
-Ring: elsewhere.
-"""
+"""MIG instances as the kernel driver lists them, and the nodes that give access to them."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.host.gpu import Mig
 
-# The minor numbers of all instances that there could be: thousands of lines on any machine.
+# The minor numbers of all possible instances: thousands of lines on any machine.
 MINORS = "/proc/driver/nvidia-caps/mig-minors"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 NODE = "/dev/nvidia-caps/nvidia-cap"
 
 
 def read_minors(kernel_root: str) -> str:
-    """Read which capability has which minor number, "" where the driver knows no MIG."""
+    """Read the minor numbers of the capabilities, "" if the driver does not support MIG."""
     try:
         with open(kernel_root + MINORS, encoding="ascii", errors="replace") as file:
             return "\n" + file.read()
@@ -30,17 +27,17 @@ def read_minors(kernel_root: str) -> str:
 
 
 def node_paths(minors: str, gpu_minor: int, mig: Mig) -> list[str]:
-    """Return the nodes of a MIG device's GPU instance and compute instance, or nothing."""
+    """Return the nodes of a MIG device's GPU instance and compute instance, both or none."""
     instance = f"gpu{gpu_minor}/gi{mig.gpu_instance}"
     names = (f"{instance}/access", f"{instance}/ci{mig.compute_instance}/access")
-    found = [_number(minors, name) for name in names]
-    return [NODE + number for number in found] if all(found) else []
+    numbers = [_number(minors, name) for name in names]
+    return [NODE + number for number in numbers] if all(numbers) else []
 
 
 def has_instances(kernel_root: str) -> bool:
     """Whether any GPU has a GPU instance."""
     folders = _folders(kernel_root)
-    return any(name.startswith("gi") for each in folders for name in driver_root.names(each))
+    return any(name.startswith("gi") for path in folders for name in driver_root.names(path))
 
 
 def is_possible(kernel_root: str) -> bool:
@@ -50,8 +47,8 @@ def is_possible(kernel_root: str) -> bool:
 
 def _folders(kernel_root: str) -> list[str]:
     folder = kernel_root + CAPABILITIES
-    found = [f"{folder}/{name}/mig" for name in driver_root.names(folder) if name[:3] == "gpu"]
-    return [each for each in found if os.path.isdir(each)]
+    paths = [f"{folder}/{name}/mig" for name in driver_root.names(folder) if name[:3] == "gpu"]
+    return [path for path in paths if os.path.isdir(path)]
 
 
 def _number(minors: str, name: str) -> str:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask NVML for the GPUs, once, in a child that may crash or hang: that costs the GPU it asked for.
+"""Ask NVML for the GPUs, in a child: if it crashes or hangs, that costs the GPU it asked about.
 
-The child says what it does, line by line; one that was lost is followed by another, which leaves
-out the GPU that it was lost for.  Ring: elsewhere.
+The child writes what it does, line by line.  Another one follows it, and leaves out that GPU.
 """
 
 from __future__ import annotations
@@ -21,17 +20,16 @@ if TYPE_CHECKING:
 
     Line = dict[str, Any]
 
-# Seconds after which somebody at a terminal is told what takes so long.
+# Seconds after which a user at a terminal is told what takes so long.
 PROGRESS_AFTER = 0.3
-# After a GPU that says nothing the others get this part of the time: all may be sick, and an engine
-# waits.
+# After a GPU that does not answer, the others get this part of the time: an engine waits.
 HURRY = 4
 # Without persistence mode a GPU takes a second or more; with it, milliseconds.
 SLOW = 0.25
 
 
-class Answer:
-    """What NVML said: versions of driver and CUDA, the GPUs, what is odd."""
+class Inventory:
+    """What NVML knows: the versions of driver and CUDA, the GPUs; and warnings about it."""
 
     __slots__ = ("cuda", "driver", "gpus", "warnings")
 
@@ -42,31 +40,31 @@ class Answer:
         self.warnings: list[str] = []
 
 
-def ask(library: str, patience: float, count: int = 1) -> Answer:
+def ask(library: str, patience: float, count: int = 1) -> Inventory:
     """Ask the library at this path; each GPU may take ``patience`` seconds.
 
-    ``count`` is how many GPUs there seem to be: initialisation may take as long as all of them.
+    ``count`` is the number of GPUs as far as it is known: initialisation takes time for each.
     Raises `NvidiaRuntimeError` if NVML cannot be initialised.
     """
     walk = _Walk(library, patience, count)
     while not walk.is_done:
         _run_child(walk)
     walk.clear_progress()
-    answer = walk.answer
-    answer.gpus = [walk.found[index] for index in sorted(walk.found)]
+    inventory = walk.inventory
+    inventory.gpus = [walk.gpus[index] for index in sorted(walk.gpus)]
     if walk.slowest > SLOW:
-        answer.warnings.append(nvml_problems.slow(walk.seconds, len(answer.gpus)))
-    return answer
+        inventory.warnings.append(nvml_problems.slow(walk.seconds, len(inventory.gpus)))
+    return inventory
 
 
 class _Walk:
-    """How far we are; the lines of children change it."""
+    """The state of the walk over the GPUs; the lines of children change it."""
 
     def __init__(self, library: str, patience: float, count: int) -> None:
         self.library = library
         self.patience = patience
-        self.answer = Answer()
-        self.found: dict[int, Gpu] = {}
+        self.inventory = Inventory()
+        self.gpus: dict[int, Gpu] = {}
         self.count = max(count, 1)
         self.at: int | None = None  # None: initialisation
         self.is_done = False
@@ -77,7 +75,7 @@ class _Walk:
         self.has_silent = False
 
     def allowance(self) -> float:
-        """Return the seconds that this step may take: to be initialised, each GPU takes some."""
+        """Return the seconds that this step may take; initialisation takes some for each GPU."""
         if self.at is None:
             return self.patience * (1 + self.count / 4)
         return self.patience / (HURRY if self.has_silent else 1)
@@ -87,36 +85,36 @@ class _Walk:
         return self.since + self.allowance() - time.monotonic()
 
     def take(self, line: Line) -> None:
-        """Take a line of the child."""
+        """Take in a line of the child."""
         now = time.monotonic()
         if "error" in line and "gpu" not in line:
             raise nvml_problems.initialisation(self.library, line)
         if "driver" in line:
-            self.answer.driver, self.answer.cuda = line["driver"], line["cuda"]
+            self.inventory.driver, self.inventory.cuda = line["driver"], line["cuda"]
             self.count = line["count"]
             self._measure(now - self.since, self.count)
         if "at" in line:
             self.at = line["at"]
         if "gpu" in line:
-            self.found[line["gpu"]] = _gpu(line)
+            self.gpus[line["gpu"]] = _gpu(line)
             self._measure(now - self.since, 1)
         self.is_done = "done" in line
         self.since = now
 
     def lose(self, problem: str) -> None:
-        """Note that the child was lost for a GPU, or for all that are left if it did not start."""
-        if self.at is None and not self.found:
+        """Note that the child failed for a GPU, or for all that are left if it did not start."""
+        if self.at is None and not self.gpus:
             raise nvml_problems.silent(self.library, problem)
-        left = [index for index in range(self.count) if index not in self.found]
+        left = [index for index in range(self.count) if index not in self.gpus]
         for index in left if self.at is None else [self.at]:
-            self.found[index] = Gpu(index)
-            self.found[index].problem = nvml_problems.lost_child(index, problem)
+            self.gpus[index] = Gpu(index)
+            self.gpus[index].problem = nvml_problems.lost_child(index, problem)
         self.at = None
         self.since = time.monotonic()
-        self.is_done = len(self.found) >= self.count
+        self.is_done = len(self.gpus) >= self.count
 
     def show_progress(self) -> None:
-        """Tell somebody at a terminal what we wait for."""
+        """Tell a user at a terminal what we wait for."""
         if time.monotonic() - self.began < PROGRESS_AFTER or not os.isatty(2):
             return
         what = "starting NVML" if self.at is None else f"asking GPU {self.at} of {self.count}"
@@ -125,7 +123,7 @@ class _Walk:
         self.has_progress = True
 
     def clear_progress(self) -> None:
-        """Take the progress line away."""
+        """Remove the progress line."""
         if self.has_progress:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
@@ -144,14 +142,14 @@ def _gpu(line: Line) -> Gpu:
     for name in ("name", "minor", "uuid", "is_coherent", "is_mig"):
         setattr(gpu, name, line[name])
     gpu.bus_id = proc.bus_id(line["bus_id"])
-    gpu.migs = tuple(_mig(each) for each in line["migs"])
+    gpu.migs = tuple(_mig(device) for device in line["migs"])
     return gpu
 
 
-def _mig(told: Line) -> Mig:
-    mig = Mig(told["index"])
+def _mig(device: Line) -> Mig:
+    mig = Mig(device["index"])
     for name in ("uuid", "gpu_instance", "compute_instance", "has_graphics"):
-        setattr(mig, name, told[name])
+        setattr(mig, name, device[name])
     return mig
 
 
@@ -164,13 +162,13 @@ def _run_child(walk: _Walk) -> None:
 
 
 def _walk_in_child(walk: _Walk, say: child.Say) -> None:
-    from nvidia_runtime.host import nvml_calls  # of no use to us
+    from nvidia_runtime.host import nvml_calls  # only in the child
 
-    nvml_calls.walk(walk.library, set(walk.found), say)
+    nvml_calls.walk(walk.library, set(walk.gpus), say)
 
 
 def _listen(walk: _Walk, asked: child.Child) -> str:
-    """Read the child's lines until all is said or it ends; say what is wrong if that takes long."""
+    """Read the child's lines until it is done or ends; return a sentence if it takes too long."""
     rest = b""
     while not walk.is_done:
         walk.show_progress()

@@ -68,18 +68,18 @@ class Nvml:
 
     def number(self, name: str, *arguments: Any) -> int:
         """Call a function that fills in an unsigned integer."""
-        found = ctypes.c_uint()
-        self.call(name, *arguments, ctypes.byref(found))
-        return found.value
+        number = ctypes.c_uint()
+        self.call(name, *arguments, ctypes.byref(number))
+        return number.value
 
     def handle(self, name: str, *arguments: Any) -> ctypes.c_void_p:
         """Call a function that fills in a handle."""
-        found = ctypes.c_void_p()
-        self.call(name, *arguments, ctypes.byref(found))
-        return found
+        handle = ctypes.c_void_p()
+        self.call(name, *arguments, ctypes.byref(handle))
+        return handle
 
     def structure(self, name: str, *arguments: Any, head: int = 0) -> bytes:
-        """Call a function that fills in a structure, whose first integer may be asked for."""
+        """Call a function that fills in a structure, ``head`` is its first integer."""
         buffer = ctypes.create_string_buffer(head.to_bytes(4, "little"), BUFFER)
         self.call(name, *arguments, buffer)
         return buffer.raw
@@ -115,7 +115,7 @@ def walk(library: str, done: set[int], say: Say) -> None:
 
 
 def _gpu_or_error(nvml: Nvml, index: int) -> dict[str, Any]:
-    """Ask about a GPU; that the library lacks a function is no fault of the GPU."""
+    """Ask about a GPU; a function that the library lacks is not the GPU's fault."""
     try:
         return gpu(nvml, index)
     except NvmlError as error:
@@ -125,7 +125,7 @@ def _gpu_or_error(nvml: Nvml, index: int) -> dict[str, Any]:
 
 
 def driver_versions(nvml: Nvml) -> tuple[str, str]:
-    """Return the driver's version and, if it is told, the newest CUDA version that it knows."""
+    """Return the driver's version and, if it is known, the newest CUDA version that it supports."""
     driver = nvml.text("nvmlSystemGetDriverVersion")
     try:
         cuda = nvml.number("nvmlSystemGetCudaDriverVersion")
@@ -135,17 +135,17 @@ def driver_versions(nvml: Nvml) -> tuple[str, str]:
 
 
 def gpu(nvml: Nvml, index: int) -> dict[str, Any]:
-    """Ask for all about a GPU; what it does not support is left out."""
+    """Return all about a GPU; what it does not support is empty."""
     device = nvml.handle("nvmlDeviceGetHandleByIndex_v2", index)
-    found: dict[str, Any] = {"name": nvml.text("nvmlDeviceGetName", device)}
-    found["bus_id"] = _or_none(_bus_id, nvml, device) or ""
+    facts: dict[str, Any] = {"name": nvml.text("nvmlDeviceGetName", device)}
+    facts["bus_id"] = _or_none(_bus_id, nvml, device) or ""
     minor = _or_none(Nvml.number, nvml, "nvmlDeviceGetMinorNumber", device)
-    found["minor"] = -1 if minor is None else minor
-    found["uuid"] = nvml.text("nvmlDeviceGetUUID", device)
-    found["is_coherent"] = _is_coherent(nvml, device)
-    found["is_mig"] = _is_mig(nvml, device)
-    found["migs"] = _migs(nvml, device) if found["is_mig"] else []
-    return found
+    facts["minor"] = -1 if minor is None else minor
+    facts["uuid"] = nvml.text("nvmlDeviceGetUUID", device)
+    facts["is_coherent"] = _is_coherent(nvml, device)
+    facts["is_mig"] = _is_mig(nvml, device)
+    facts["migs"] = _migs(nvml, device) if facts["is_mig"] else []
+    return facts
 
 
 def _bus_id(nvml: Nvml, device: ctypes.c_void_p) -> str:
@@ -167,17 +167,17 @@ def _called(nvml: Nvml, name: str, *arguments: Any) -> bool:
 
 
 def _is_coherent(nvml: Nvml, device: ctypes.c_void_p) -> bool | None:
-    """Whether GPU and CPU share page tables (ATS); drivers before 580 do not tell."""
+    """Whether GPU and CPU share page tables (ATS); drivers before 580 do not say."""
     try:
-        told = nvml.structure("nvmlDeviceGetAddressingMode", device, head=ADDRESSING_VERSION)
+        mode = nvml.structure("nvmlDeviceGetAddressingMode", device, head=ADDRESSING_VERSION)
     except NvmlError:
         return None
-    return int.from_bytes(told[4:8], "little") == ATS
+    return int.from_bytes(mode[4:8], "little") == ATS
 
 
 def _migs(nvml: Nvml, device: ctypes.c_void_p) -> list[dict[str, Any]]:
     graphics = _graphics_profiles(nvml, device)
-    found = []
+    devices = []
     for index in range(nvml.number("nvmlDeviceGetMaxMigDeviceCount", device)):
         try:
             handle = nvml.handle("nvmlDeviceGetMigDeviceHandleByIndex", device, index)
@@ -187,7 +187,7 @@ def _migs(nvml: Nvml, device: ctypes.c_void_p) -> list[dict[str, Any]]:
             raise
         instance = nvml.number("nvmlDeviceGetGpuInstanceId", handle)
         profile = _profile(nvml, device, instance) if graphics else None
-        found.append(
+        devices.append(
             {
                 "index": index,
                 "uuid": nvml.text("nvmlDeviceGetUUID", handle),
@@ -196,33 +196,33 @@ def _migs(nvml: Nvml, device: ctypes.c_void_p) -> list[dict[str, Any]]:
                 "has_graphics": profile in graphics,
             }
         )
-    return found
+    return devices
 
 
 def _graphics_profiles(nvml: Nvml, device: ctypes.c_void_p) -> list[int]:
-    """Return the ids of the profiles with graphics that a GPU has: none but on some."""
-    found = []
+    """Return the ids of the profiles with graphics that a GPU has, which few have."""
+    ids = []
     for profile in GRAPHICS_PROFILES:
         try:
-            told = nvml.structure("nvmlDeviceGetGpuInstanceProfileInfo", device, profile)
+            info = nvml.structure("nvmlDeviceGetGpuInstanceProfileInfo", device, profile)
         except NvmlError:
             continue
-        found.append(int.from_bytes(told[:4], "little"))
-    return found
+        ids.append(int.from_bytes(info[:4], "little"))
+    return ids
 
 
 def _profile(nvml: Nvml, device: ctypes.c_void_p, instance: int) -> int | None:
-    """Return the profile id of a GPU instance; who may not open the instance is not told."""
+    """Return the profile id of a GPU instance, ``None`` if we may not open it."""
     try:
         handle = nvml.handle("nvmlDeviceGetGpuInstanceById", device, instance)
-        told = nvml.structure("nvmlGpuInstanceGetInfo", handle)
+        info = nvml.structure("nvmlGpuInstanceGetInfo", handle)
     except NvmlError:
         return None
-    return int.from_bytes(told[PROFILE_ID], "little")
+    return int.from_bytes(info[PROFILE_ID], "little")
 
 
 def _or_none(function: Any, *arguments: Any) -> Any:
-    """Call; what this GPU does not support is ``None``."""
+    """Call a function; return ``None`` for what this GPU does not support."""
     try:
         return function(*arguments)
     except NvmlError as error:

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong when NVML does not do what it should, in sentences, each with its next step.
-
-Ring: elsewhere.
-"""
+"""What is wrong if NVML fails, in sentences, each with its next step."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 # Ours: the library lacks the function.
 NO_SYMBOL = -1
-# nvmlReturn_t: what it means here, and what to do.
+# nvmlReturn_t: what it means here, and what to do about it.
 INITIALISATION = {
     4: ("NVML may not talk to the driver", "are the permissions of /dev/nvidiactl right?"),
     9: (
@@ -61,7 +58,7 @@ def initialisation(library: str, line: Line) -> NvidiaRuntimeError:
 
 
 def silent(library: str, problem: str) -> NvidiaRuntimeError:
-    """Say that NVML did not even start."""
+    """Say that NVML did not start."""
     return NvidiaRuntimeError(f"NVML {problem} while it was started", where=library, hint=HEALTH)
 
 
@@ -78,7 +75,7 @@ def lost_child(index: int, problem: str) -> str:
 
 
 def slow(seconds: float, count: int) -> str:
-    """Say that GPUs were initialised only for us."""
+    """Say that GPUs took long to initialise, which persistence mode avoids."""
     gpus = "one GPU" if count == 1 else f"{count} GPUs"
     what = f"it took {seconds:.1f} s to initialise {gpus}"
     return f"{what}: is persistence mode off? {PERSISTENCE}"

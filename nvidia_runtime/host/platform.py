@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind of machine this is, and so which mode ``auto`` means on it.
+"""What kind of machine this is by its files, and which mode ``auto`` means on it.
 
-`mode` runs at every create in auto mode: a handful of system calls.  Ring: create.
+`mode` runs at every create in auto mode: a handful of system calls.
 """
 
 import posix
@@ -10,7 +10,7 @@ CSV = "csv"
 JIT = "jit-cdi"
 RELEASE = "/etc/nv_tegra_release"
 FAMILY = "/sys/devices/soc0/family"
-# Names a SoC of NVIDIA also where the kernel has no family and the system no release file.
+# Says that a SoC is NVIDIA's, also without a family or a release file.
 COMPATIBLE = "/proc/device-tree/compatible"
 SOC = b"nvidia,tegra"
 NVML = "libnvidia-ml.so.1"
@@ -26,16 +26,16 @@ DXCORE = "libdxcore.so"
 # Where WSL puts what Windows lends to Linux.
 WSL_FOLDER = "/usr/lib/wsl/lib"
 NODE = "/dev/dxg"
-# NVML's names of GPUs that are part of a SoC.
+# Parts of NVML's names of GPUs that belong to a SoC.
 INTEGRATED = ("(nvgpu)", "NVIDIA Thor")
 MOST_TEXT = 4096
 MOST_CACHE = 1 << 24
 
 
 def mode(root: str = "") -> str:
-    """Return what ``auto`` means here: csv or jit-cdi, "" if the names of the GPUs decide.
+    """Return what ``auto`` means here: csv, jit-cdi, or "" if the names of its GPUs decide.
 
-    Only a SoC with NVML is such a machine: NVML may name its own GPU, or a card beside it.
+    They do only on a SoC with NVML, which may know its own GPU, or a card beside it.
     """
     root = root.rstrip("/")
     if not is_soc(root) or is_wsl(root):
@@ -46,21 +46,21 @@ def mode(root: str = "") -> str:
 
 
 def is_integrated(name: str) -> bool:
-    """Whether NVML's name of a GPU is that of one inside a SoC."""
+    """Whether a GPU is part of a SoC, by its name in NVML."""
     return any(part in name for part in INTEGRATED)
 
 
 def is_soc(root: str, kernel_root: str | None = None) -> bool:
-    """Whether anything says that this is one of NVIDIA's SoCs, or the system of one."""
+    """Whether this is a SoC of NVIDIA, or a system made for one."""
     if is_tegra(root, kernel_root):
         return True
     return SOC in _read((root if kernel_root is None else kernel_root).rstrip("/") + COMPATIBLE)
 
 
 def is_tegra(root: str, kernel_root: str | None = None) -> bool:
-    """Whether this is a Tegra system, as the toolkit tells: by its release file, or its family.
+    """Whether this is a Tegra system, by the toolkit's rule: its release file, or its family.
 
-    The kernel's files are below ``root`` too, if they have no root of their own.
+    Without ``kernel_root``, the kernel's files are below ``root`` too.
     """
     if _is_file(root.rstrip("/") + RELEASE):
         return True
@@ -69,12 +69,12 @@ def is_tegra(root: str, kernel_root: str | None = None) -> bool:
 
 
 def is_wsl(root: str) -> bool:
-    """Whether Windows lends its GPUs to this system."""
+    """Whether this system uses the GPUs of Windows."""
     return _is_file(f"{root.rstrip('/')}{WSL_FOLDER}/{DXCORE}")
 
 
 def has_nvml(root: str) -> bool:
-    """Whether a program that asks for the driver's management library would get one."""
+    """Whether a program that loads NVML would find it."""
     root = root.rstrip("/")
     if any(_is_file(f"{root}{folder}/{NVML}") for folder in NVML_FOLDERS):
         return True
@@ -89,7 +89,7 @@ def _is_file(path: str) -> bool:
 
 
 def _read(path: str, most: int = MOST_TEXT) -> bytes:
-    """Read a file, of /proc or /sys too; one that cannot be read is empty."""
+    """Read a file, of /proc or /sys too; an unreadable one is empty."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except (OSError, ValueError):

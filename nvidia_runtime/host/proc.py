@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPUs that the kernel driver tells of in /proc/driver/nvidia.  Ring: elsewhere."""
+"""The GPUs in /proc/driver/nvidia."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ GPUS = "/proc/driver/nvidia/gpus"
 def gpus(root: str) -> list[Gpu]:
     """List the GPUs in the order of bus ids, which is NVML's order of indices.
 
-    Those that are excluded from use have no index and are left out; one whose file says nothing, as
-    that of a GPU that is lost may, has its index all the same.
+    Those that are excluded from use have no index and are left out; a GPU whose file is empty, as
+    that of a lost one may be, has an index all the same.
     """
     folder = driver_root.join(root, GPUS)
     files = [(name, information(f"{folder}/{name}/information")) for name in _names(folder)]
@@ -22,7 +22,7 @@ def gpus(root: str) -> list[Gpu]:
 
 
 def information(path: str) -> dict[str, str]:
-    """Read the fields of an information file; one that cannot be read has none."""
+    """Read the fields of an information file; an unreadable one has none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.partition(":") for line in file]
@@ -32,7 +32,7 @@ def information(path: str) -> dict[str, str]:
 
 
 def bus_id(text: str) -> str:
-    """Return a PCI bus id as sysfs writes it: lower case, four digits of domain where they do."""
+    """Return a PCI bus id as sysfs writes it: lower case, with a short domain if it fits."""
     text = text.lower()
     domain = text.partition(":")[0]
     return text[4:] if len(domain) == len("00000000") and domain.startswith("0000") else text

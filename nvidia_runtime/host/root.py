@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths below the driver root: where one lies on this host, what lies there, where links lead.
-
-Ring: elsewhere.
-"""
+"""Paths below the driver root: where they are on this host, what is there, where links lead."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ MOST_LINKS = 40
 
 
 def join(root: str, path: str) -> str:
-    """Return the host's path of what is ``path`` to a program whose ``/`` is the root."""
+    """Return the host's path of ``path`` as a program sees it whose ``/`` is the root."""
     return root.rstrip("/") + path
 
 
 def strip(path: str, root: str) -> str:
-    """Return the path as the driver's own files say it; one that is elsewhere stays as it is."""
+    """Return a host's path without the root; one that is not below the root stays as it is."""
     root = root.rstrip("/")
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
@@ -28,7 +25,7 @@ def resolve(path: str, root: str) -> str:
     """Follow all links of a host's path as a program does whose ``/`` is the root.
 
     An absolute link of a driver in a folder of its own means a file in that folder, not the
-    host's.  Raises `OSError` for what is missing, or is a loop.
+    host's.  Raises `OSError` for a missing file or a loop.
     """
     root = root.rstrip("/") if path.startswith(f"{root.rstrip('/')}/") else ""
     pending = path[len(root) :].split("/")[::-1]
@@ -54,7 +51,7 @@ def resolve(path: str, root: str) -> str:
 
 
 def _read_link(path: str) -> str | None:
-    """Return a link's target, ``None`` for what exists and is no link."""
+    """Return a link's target, ``None`` for anything else that exists."""
     try:
         return os.readlink(path)
     except OSError as error:
@@ -64,7 +61,7 @@ def _read_link(path: str) -> str | None:
 
 
 def names(folder: str) -> list[str]:
-    """List a folder in the order of names; one that cannot be read is empty."""
+    """List a folder in the order of names; an unreadable one is empty."""
     try:
         return sorted(os.listdir(folder))
     except (OSError, ValueError):
@@ -80,15 +77,15 @@ def is_match(name: str, pattern: str) -> bool:
         return False
     at = len(first)
     for part in rest[:-1]:
-        found = name.find(part, at)
-        if found < 0:
+        start = name.find(part, at)
+        if start < 0:
             return False
-        at = found + len(part)
+        at = start + len(part)
     return name.endswith(rest[-1]) and len(name) - len(rest[-1]) >= at
 
 
 def matches(names: list[str], pattern: str) -> list[str]:
-    """Choose the names that match a pattern; what begins or ends otherwise is not looked at."""
+    """Return the names that match a pattern."""
     first, *rest = pattern.split("*")
     if not rest:
         return [pattern] if pattern in names else []

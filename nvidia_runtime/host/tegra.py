@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the files are that a Tegra system's lists name: nodes, libraries, folders and links.
 
-Each function gives what it found for each entry, in order; an entry may be a pattern.
-Ring: elsewhere.
+Each function returns the files of each entry, in order; an entry may be a pattern.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ MAGIC = frozenset("*?[")
 DEV = "/dev"
 
 
-class Link:
+class LinkedFile:
     """The file that an entry leads to, and the links on the way: their paths and targets."""
 
     __slots__ = ("file", "steps")
@@ -26,28 +25,28 @@ class Link:
         self.steps = steps
 
 
-def find_nodes(root: str, entries: list[str]) -> dict[str, list[nodes.Node]]:
-    """Find the device nodes of entries; one that is no absolute path lies in /dev."""
-    found = {}
+def find_nodes(root: str, entries: list[str]) -> dict[str, list[nodes.DeviceNode]]:
+    """Find the device nodes of entries; a relative one is in /dev."""
+    devices = {}
     for entry in entries:
         paths = find(root, entry if entry[:1] == "/" else f"{DEV}/{entry}")
-        read = [nodes.read(root, path) for path in paths]
-        found[entry] = [node for node in read if node]
-    return found
+        present = [nodes.read(root, path) for path in paths]
+        devices[entry] = [node for node in present if node]
+    return devices
 
 
 def find_files(root: str, folders: tuple[str, ...], entries: list[str]) -> dict[str, list[str]]:
     """Find the files of entries, as host's paths with all links resolved.
 
-    One that is no absolute path is looked for in the folders, which are the driver's or the host's.
+    A relative one is looked for in the folders, which are the driver's or the host's.
     """
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for entry in entries:
-        places = [entry] if entry[:1] == "/" else [f"{each}/{entry}" for each in (*folders, "")]
+        places = [entry] if entry[:1] == "/" else [f"{folder}/{entry}" for folder in (*folders, "")]
         paths = [path for place in places for path in find(root, driver_root.strip(place, root))]
-        files = [_resolve(root, path) for path in paths]
-        found[entry] = [file for file in files if file]
-    return found
+        resolved = [_resolve(root, path) for path in paths]
+        files[entry] = [file for file in resolved if file]
+    return files
 
 
 def find_folders(root: str, entries: list[str]) -> dict[str, list[str]]:
@@ -58,10 +57,10 @@ def find_folders(root: str, entries: list[str]) -> dict[str, list[str]]:
     }
 
 
-def find_links(root: str, entries: list[str]) -> dict[str, list[Link]]:
-    """Follow the links of entries to the files that they mean; what leads to none is left out."""
-    found = {entry: [follow(root, path) for path in find(root, entry)] for entry in entries}
-    return {entry: [link for link in links if link] for entry, links in found.items()}
+def find_links(root: str, entries: list[str]) -> dict[str, list[LinkedFile]]:
+    """Follow the links of entries to their files; those that lead to no file are left out."""
+    followed = {entry: [follow(root, path) for path in find(root, entry)] for entry in entries}
+    return {entry: [link for link in links if link] for entry, links in followed.items()}
 
 
 def find(root: str, pattern: str) -> list[str]:
@@ -80,7 +79,7 @@ def find(root: str, pattern: str) -> list[str]:
     ]
 
 
-def follow(root: str, path: str) -> Link | None:
+def follow(root: str, path: str) -> LinkedFile | None:
     """Follow a link step by step; ``None`` if it leads to no file, or out of the root.
 
     An absolute link is the host's: it leads out of any root but ``/``.
@@ -94,7 +93,7 @@ def follow(root: str, path: str) -> Link | None:
         if len(steps) > driver_root.MOST_LINKS or not at.startswith(f"{root.rstrip('/')}/"):
             return None
     file = _resolve(root, driver_root.strip(at, root))
-    return Link(file, steps) if file else None
+    return LinkedFile(file, steps) if file else None
 
 
 def _resolve(root: str, path: str) -> str:

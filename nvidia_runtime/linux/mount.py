@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mounts and mount namespaces, see mount(2), unshare(2) and pivot_root(2).  Ring: elsewhere.
+"""Mounts and mount namespaces, see mount(2), unshare(2) and pivot_root(2).
 
-Each call raises OSError with the path that it was about.
+Each call raises `OSError` with the path that it was about.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces that are shared with others."""
+    """Move to new namespaces."""
     _check(LIBC.unshare(flags), "unshare")
 
 
@@ -29,7 +29,7 @@ def mount(kind: str, target: str, options: str = "") -> None:
 
 
 def mount_memory(target: str, options: str) -> None:
-    """Mount a file system in memory that holds nothing to execute."""
+    """Mount a file system in memory, without devices, set-user-ID or execution."""
     flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
     words = b"tmpfs", os.fsencode(target), b"tmpfs", flags, os.fsencode(options)
     _check(LIBC.mount(*words), target)
@@ -42,26 +42,26 @@ def make_read_only(target: str) -> None:
 
 
 def bind(source: str, target: str) -> None:
-    """Show a file or folder, with all that is mounted in it, in a second place."""
+    """Mount a file or folder, with all mounts in it, at a second place."""
     flags = ctypes.c_ulong(MS_BIND | MS_REC)
     _check(LIBC.mount(os.fsencode(source), os.fsencode(target), None, flags, None), target)
 
 
 def make_private(target: str) -> None:
-    """Let no mount at or below a place be seen by others, nor theirs here."""
+    """Stop mounts at or below a place from propagating, in both directions."""
     flags = ctypes.c_ulong(MS_PRIVATE | MS_REC)
     _check(LIBC.mount(b"none", os.fsencode(target), None, flags, None), target)
 
 
 def detach(target: str) -> None:
-    """Take off what is mounted at a place; who uses it, keeps it."""
+    """Unmount a place; processes that use what was mounted there keep it."""
     _check(LIBC.umount2(os.fsencode(target), MNT_DETACH), target)
 
 
 def become_root(folder: str) -> None:
-    """Make a mount point the root of this mount namespace; the old root goes out of sight."""
+    """Make a mount point the root of this mount namespace; the old root is unmounted."""
     os.chdir(folder)
-    # The old root is put over the new one, and then taken off: no folder is needed for it.
+    # The old root is mounted over the new one and then unmounted: it needs no folder.
     _check(LIBC.pivot_root(b".", b"."), folder)
     _check(LIBC.umount2(b".", MNT_DETACH), folder)
     os.chdir("/")

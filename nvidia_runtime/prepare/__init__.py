@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hooks of CDI specs, done on the host before the container exists.  Ring: create."""
+"""What hooks of CDI specs are for: done on the host, or in a hook.  Ring: create, with hooks."""

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container's root before it is one: where paths lead, and what mounts will hide.
-
-Ring: create, for specs with hooks.
-"""
+"""A container's root before it is one: where paths lead, and what mounts will cover."""
 
 from nvidia_runtime.rootfs import resolver
 
@@ -31,7 +28,7 @@ class Survey:
         folder, _, name = path.rstrip("/").rpartition("/")
         return f"{self._follow(folder)}/{name}"
 
-    def is_covered(self, path: str) -> str:
+    def cover(self, path: str) -> str:
         """Return the mount that will hide what is written to a path, "" for none."""
         place = self.resolve(path)
         while len(place) > 1:
@@ -43,21 +40,21 @@ class Survey:
     def _follow(self, path: str) -> str:
         """Follow all links of a path, as far as it exists; the root is ""."""
         path = path.rstrip("/")
-        found = self._resolved.get(path)
-        if found is not None:
-            return found
+        resolved = self._resolved.get(path)
+        if resolved is not None:
+            return resolved
         parent, _, name = path.rpartition("/")
         if parent not in self._missing:
             try:
                 with resolver.walk(self.root, path) as place:
-                    found = place.path.rstrip("/")
+                    resolved = place.path.rstrip("/")
             except (OSError, ValueError):
                 pass
-        if found is None:
+        if resolved is None:
             self._missing.add(path)
-            found = f"{self._follow(parent)}/{name}"
-        self._resolved[path] = found
-        return found
+            resolved = f"{self._follow(parent)}/{name}"
+        self._resolved[path] = resolved
+        return resolved
 
 
 def mounts_of(edits: "list[Document]") -> "list[Document]":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SETTING = "nvidia-container-runtime.in-container-hooks"
 
 
-class Plan:
+class Preparation:
     """The edits to apply, the ``reasons`` for the record, and what is to be done on the host."""
 
     __slots__ = ("_work", "edits", "reasons")
@@ -45,17 +45,17 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
     runtime: str,
     settings: "Settings",
     mode: str,
-) -> Plan:
-    """Decide for a container's edits; nothing is written before `Plan.carry_out`.
+) -> Preparation:
+    """Decide for a container's edits; nothing is written before `Preparation.carry_out`.
 
     In legacy mode, and where the setting says so, hooks stay as they are.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
     if mode == "legacy" or settings[SETTING] == "toolkit":
-        return Plan(edits)
+        return Preparation(edits)
     if not any("hooks" in edit for edit in edits):
-        return Plan(edits)
+        return Preparation(edits)
     start.preload(*start.PREPARE)
     from nvidia_runtime.prepare import takeover
 
-    return Plan(*takeover.prepare(edits, bundle, launch, runtime, settings))
+    return Preparation(*takeover.prepare(edits, bundle, launch, runtime, settings))

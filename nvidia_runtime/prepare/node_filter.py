@@ -2,7 +2,6 @@
 """A seccomp filter against device nodes of NVIDIA's GPUs, in the place of a hook.
 
 mknod(2) of character major 195 fails with EPERM; every other node, and FIFOs, can still be made.
-Ring: create, where the setting asks for it.
 """
 
 import posix
@@ -34,19 +33,19 @@ def forbid(spec: "Document") -> "tuple[Document | None, str]":
         machine = posix.uname().machine
         if machine not in ARCHITECTURES:
             return None, f"the architectures of {machine} are not known"
-        made: "Document" = {"defaultAction": ALLOW, "architectures": ARCHITECTURES[machine]}
-        return {**made, "syscalls": [_refuse(name) for name in CALLS]}, ""
+        base: "Document" = {"defaultAction": ALLOW, "architectures": ARCHITECTURES[machine]}
+        return {**base, "syscalls": [_refuse(name) for name in CALLS]}, ""
     calls = profile.get("syscalls", []) if type(profile) is dict else None
     if type(calls) is not list or not all(map(_is_rule, calls)):
         return None, "the container's seccomp profile is not as the runtime-spec has it"
     rules = {name: [call for call in calls if name in call["names"]] for name in CALLS}
-    if any(len(found) > 1 or (found and found[0].get("args")) for found in rules.values()):
+    if any(len(own) > 1 or (own and own[0].get("args")) for own in rules.values()):
         return None, "the container's seccomp profile has rules for mknod of its own"
     added: "list[Document]" = []
-    for name, found in rules.items():
+    for name, own in rules.items():
         default = profile.get("defaultAction")
-        if (found[0]["action"] if found else default) != ALLOW:
-            added += [{**call, "names": [name]} for call in found]
+        if (own[0]["action"] if own else default) != ALLOW:
+            added += [{**call, "names": [name]} for call in own]
         elif default == ALLOW:
             added.append(_refuse(name))
         else:

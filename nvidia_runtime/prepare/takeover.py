@@ -4,7 +4,7 @@
 A hook of NVIDIA's is a few verbs of which we know what they leave behind in the container's root.
 Before the container exists that can be had without running anything in it.  What cannot, since a
 volume will cover it, say, is left to one call of our own hook.  `plan` looks and decides, nothing
-is written; `carry_out` writes.  Ring: create, where specs have hooks.
+is written; `carry_out` writes.
 """
 
 import posix
@@ -12,9 +12,10 @@ import posix
 from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
-from nvidia_runtime.prepare import steps as host_steps
+from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import verbs
-from nvidia_runtime.prepare.steps import Plan, Setting
+from nvidia_runtime.prepare.work import Conditions, Planning, Work
+from nvidia_runtime.rootfs import resolver
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.prepare.verbs import Step
     from nvidia_runtime.start import Launch
     from nvidia_runtime.store.snapshot import Settings
-
-    Work = Callable[[], list[str]]
 
 SETTING = "nvidia-container-runtime.in-container-hooks"
 FILTER = "nvidia-container-runtime.device-node-modification"
@@ -43,18 +42,19 @@ def prepare(
     launch: "Launch",
     runtime: str,
     settings: "Settings",
-) -> "tuple[list[Document], list[str], Work | None]":
+) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None]":
     """Return the edits without the hooks done here, why others stay, and what to do last."""
     value: str = settings[SETTING]
-    setting = Setting(value, runtime, _own_hook(launch.launcher), files.state_folder(make=True))
-    setting.by_filter = settings[FILTER] == "seccomp"
+    program, state = _own_hook(launch.launcher), files.state_folder(make=True)
+    conditions = Conditions(value, runtime, program, state)
+    conditions.by_filter = settings[FILTER] == "seccomp"
     folder = bundle.path.rpartition("/")[0]
-    planned = plan(edits, bundle.spec, folder, bundle.path, setting)
-    if not planned.has_work():
-        return planned.edits, planned.reasons, None
+    work = plan(edits, bundle.spec, folder, bundle.path, conditions)
+    if work.is_empty():
+        return work.edits, work.reasons, None
     from nvidia_runtime.prepare import carry_out
 
-    return planned.edits, planned.reasons, lambda: carry_out.carry_out(planned)
+    return work.edits, work.reasons, lambda: carry_out.carry_out(work)
 
 
 def _own_hook(path: str) -> str:
@@ -73,30 +73,46 @@ def _own_hook(path: str) -> str:
 
 
 def plan(
-    edits: "list[Document]", spec: "Document", folder: str, path: str, setting: Setting
-) -> Plan:
+    edits: "list[Document]", spec: "Document", folder: str, path: str, conditions: Conditions
+) -> Work:
     """Decide for a container what becomes of the hooks among its edits.
 
     ``spec`` is config.json before the edits, in the bundle ``folder``; ``path`` is its path.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
     calls = [understood(hook) for hook in hooks_of(edits)]
-    if setting.value == "toolkit" or not any(calls):
-        return Plan(edits)
-    made = Plan(edits, root_path(spec, folder), setting.state)
+    if conditions.value == "toolkit" or not any(calls):
+        return Work(edits)
+    work = Work(edits, root_path(spec, folder), conditions.state)
     steps = [step for call in calls for step in call]
     left = steps
-    if setting.value != "always":
-        left = host_steps.take(made, steps, spec, setting)
-    if left and setting.value == "never":
+    if conditions.value != "always":
+        left = _take(work, steps, spec, conditions)
+    if left and conditions.value == "never":
         hint = f'set {SETTING} to "auto" to allow a hook for it'
-        raise NvidiaRuntimeError("; ".join(made.reasons), where=f"{path}: hooks", hint=hint)
-    made.edits = _without_hooks(edits, calls, left, setting.program)
-    if made.mounts:
-        made.edits.append({"mounts": made.mounts})
-    if made.seccomp:
-        made.edits.append({"seccomp": made.seccomp})
-    return made
+        raise NvidiaRuntimeError("; ".join(work.reasons), where=f"{path}: hooks", hint=hint)
+    work.edits = _without_hooks(edits, calls, left, conditions.program)
+    if work.mounts:
+        work.edits.append({"mounts": work.mounts})
+    if work.seccomp:
+        work.edits.append({"seccomp": work.seccomp})
+    return work
+
+
+def _take(
+    work: Work, steps: "list[Step]", spec: "Document", conditions: Conditions
+) -> "list[Step]":
+    """Plan all steps that can be done on the host; return those that are left, in their order."""
+    try:
+        root = resolver.open_root(work.root)
+    except (OSError, ValueError) as error:
+        work.reasons.append(f"hooks stay as they are: the container's root: {error}")
+        return steps
+    with root:
+        planning = Planning(work, spec, conditions, root)
+        for step in steps:
+            verbs.module(step).plan(planning, step)
+    return planning.left
 
 
 def hooks_of(edits: "list[Document]") -> "list[Document]":
@@ -105,7 +121,7 @@ def hooks_of(edits: "list[Document]") -> "list[Document]":
 
 
 def understood(hook: "Document") -> "list[Step]":
-    """Return the steps of a hook of NVIDIA's, none for one that we know not all about."""
+    """Return the steps of a hook of NVIDIA's, none if we do not know all of its words."""
     words: list[str] = hook.get("args") or []
     name = hook["path"].rpartition("/")[2]
     if name == "nvidia-cdi-hook":
@@ -125,20 +141,11 @@ def understood(hook: "Document") -> "list[Step]":
     return call.steps
 
 
-def root_path(spec: "Document", folder: str) -> str:
-    """Return the path of the container's root, "" where config.json does not say it."""
-    root = spec.get("root")
-    path = root.get("path") if type(root) is dict else None
-    if type(path) is not str or not path:
-        return ""
-    return path if path[:1] == "/" or not folder else f"{folder}/{path}"
-
-
 def _without_hooks(
     edits: "list[Document]", calls: "list[list[Step]]", left: "list[Step]", program: str
 ) -> "list[Document]":
     """Return the edits without the hooks that we understand; one of ours takes the first place."""
-    known = iter(calls)
+    understood_calls = iter(calls)
     combined = [_hook(left, program)] if left else []
     changed = []
     for edit in edits:
@@ -148,7 +155,7 @@ def _without_hooks(
             continue
         kept = []
         for hook in stages[STAGE]:
-            if next(known):
+            if next(understood_calls):
                 kept += combined
                 combined = []
             else:

@@ -3,15 +3,18 @@
 
 ``--then`` begins another verb of the same call.  It stands only where a flag may, so no value can
 be taken for it, and a hook that does not know it refuses the call instead of doing half of it.
-Ring: hook, and create where CDI specs have hooks.
 """
 
+import sys
+
+from nvidia_runtime import start
+from nvidia_runtime.document import FALSE, TRUE
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 THEN = "--then"
 LIST, TEXT = "list", "text"
 SPEC = {"container-spec": TEXT}
-# The flags of each verb.
+# The flags of each verb; what it does is in the module of its name.
 VERBS: "dict[str, dict[str, str]]" = {
     "chmod": {"path": LIST, "mode": TEXT, **SPEC},
     "create-symlinks": {"link": LIST, **SPEC},
@@ -32,9 +35,6 @@ SWITCHES = {
     "quiet": ("NVIDIA_CTK_QUIET", "NVIDIA_CDI_QUIET"),
 }
 SHORT = {"-d": "--debug", "-h": "--help", "-v": "--version"}
-# Go's strconv.ParseBool.
-TRUE = ("1", "t", "T", "TRUE", "true", "True")
-FALSE = ("0", "f", "F", "FALSE", "false", "False")
 USAGE = """\
 Usage: nvidia-cdi-hook [--debug] [--quiet] VERB [FLAGS] [--then VERB [FLAGS]]...
 
@@ -54,6 +54,7 @@ An OCI runtime calls it while it makes a container, with the container's state o
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 
 class Step:
@@ -71,7 +72,7 @@ class Step:
         return list(dict.fromkeys(self.lists.get(flag, ())))
 
 
-class Call:
+class Words:
     """What the words say; ``warnings`` name what was left out because it is not known."""
 
     __slots__ = ("help", "steps", "switches", "version", "warnings")
@@ -84,12 +85,12 @@ class Call:
         self.version = False
 
 
-def parse(words: list[str], environment: "Callable[[str], str]") -> Call:
+def parse(words: list[str], environment: "Callable[[str], str]") -> Words:
     """Read the words; raises `NvidiaRuntimeError` for a known verb with what it does not take.
 
     What is unknown in place of a verb is a warning: specs may be newer than the program.
     """
-    call = Call()
+    call = Words()
     for switch, variables in SWITCHES.items():
         values = [value for name in variables if (value := environment(name))]
         call.switches[switch] = bool(values) and _boolean(values[0], f"${variables[0]}")
@@ -114,15 +115,23 @@ def parse(words: list[str], environment: "Callable[[str], str]") -> Call:
 
 def words(step: Step) -> list[str]:
     """Return the words of a step, from which `parse` makes an equal one."""
-    found = [step.verb]
+    result = [step.verb]
     for flag in VERBS[step.verb]:
-        found += [word for value in step.all(flag) for word in (f"--{flag}", value)]
+        result += [word for value in step.all(flag) for word in (f"--{flag}", value)]
         if flag in step.texts:
-            found += [f"--{flag}", step.texts[flag]]
-    return found
+            result += [f"--{flag}", step.texts[flag]]
+    return result
 
 
-def _parse_verb(call: Call, rest: list[str]) -> list[str]:
+def module(step: Step) -> "ModuleType":
+    """Return the module of a step's verb: `plan` is for the host, `run` for a hook."""
+    name = f"prepare.{step.verb.replace('-', '_')}"
+    start.preload(name)
+    __import__(f"{start.PACKAGE}.{name}")
+    return sys.modules[f"{start.PACKAGE}.{name}"]
+
+
+def _parse_verb(call: Words, rest: list[str]) -> list[str]:
     """Read a verb with its flags; return the words behind its ``--then``."""
     verb, *rest = rest
     if verb in ("help", "h"):
@@ -146,7 +155,7 @@ def _parse_verb(call: Call, rest: list[str]) -> list[str]:
     return rest
 
 
-def _parse_flag(call: Call, step: Step, word: str, rest: list[str]) -> None:
+def _parse_flag(call: Words, step: Step, word: str, rest: list[str]) -> None:
     name, equals, value = word.lstrip("-").partition("=")
     if word in ("-h", "--help"):
         call.help = True

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's application profile that hides other GPUs from EGL and Vulkan in a container.
-
-Ring: create, where it is used.
-"""
+"""The driver's application profile that hides other GPUs from EGL and Vulkan in a container."""
 
 import posix
 
@@ -45,16 +42,16 @@ def text(minors: "Iterable[int]") -> bytes:
 
 def minors(root: resolver.Place) -> list[int]:
     """List the minor numbers of the GPUs whose nodes are in the container's /dev."""
-    found = []
+    numbers = []
     try:
         with resolver.walk(root, "/dev") as dev:
             for name in filter(is_gpu, dev.names()):
                 status = posix.stat(name, dir_fd=dev.descriptor, follow_symlinks=False)
                 if status.st_mode & 0o170000 == 0o020000:
-                    found.append(posix.minor(status.st_rdev))
+                    numbers.append(posix.minor(status.st_rdev))
     except (FileNotFoundError, NotADirectoryError):
         pass
-    return sorted(found)
+    return sorted(numbers)
 
 
 def write(root: resolver.Place, minors: "Iterable[int]") -> bool:

@@ -2,7 +2,7 @@
 """CUDA forward compatibility: whether an image's newer libcuda may stand in for the driver's.
 
 NVIDIA's images carry it in /usr/local/cuda/compat.  Its ELF note says which drivers it works with;
-where there is none, a newer major version than the driver's decides.  Ring: create, where used.
+where there is none, a newer major version than the driver's decides.
 """
 
 import posix
@@ -23,7 +23,7 @@ MOST_NAMES = 4096
 
 
 class Compatible:
-    """What was decided: the folder as the container sees it, "" for none, and the reason."""
+    """What was decided: the folder as the container sees it, "" for no folder, and the reason."""
 
     __slots__ = ("folder", "reason")
 
@@ -40,16 +40,16 @@ def decide(root: resolver.Place, driver: str, cuda: str = "", folder: str = FOLD
         return Compatible("", f"the image has no {folder}")
     with place:
         try:
-            found = _libraries(place)
+            libraries = _libraries(place)
         except OSError:
             return Compatible("", f"{folder} cannot be read")
-        if len(found) != 1:
-            for _, descriptor in found:
+        if len(libraries) != 1:
+            for _, descriptor in libraries:
                 posix.close(descriptor)
-            return Compatible("", f"{place.path} has {len(found)} files {PREFIX}*.*, not one")
+            return Compatible("", f"{place.path} has {len(libraries)} files {PREFIX}*.*, not one")
         from nvidia_runtime.rootfs import elf  # few images have one
 
-        ((version, descriptor),) = found
+        ((version, descriptor),) = libraries
         try:
             described = elf.note(descriptor, SECTION, OWNER)
         finally:
@@ -59,15 +59,15 @@ def decide(root: resolver.Place, driver: str, cuda: str = "", folder: str = FOLD
 
 
 def _libraries(place: resolver.Place) -> list[tuple[str, int]]:
-    """Open the regular files libcuda.so.*.*, at most two: more than one is none."""
-    found: list[tuple[str, int]] = []
+    """Open the regular files libcuda.so.*.*, at most two: with more than one, none counts."""
+    libraries: list[tuple[str, int]] = []
     for name in place.names()[:MOST_NAMES]:
-        if name.startswith(PREFIX) and "." in name[len(PREFIX) :] and len(found) < 2:
+        if name.startswith(PREFIX) and "." in name[len(PREFIX) :] and len(libraries) < 2:
             try:
-                found.append((name[len(PREFIX) :], files.open_regular(place, name)))
+                libraries.append((name[len(PREFIX) :], files.open_regular(place, name)))
             except OSError:
                 continue
-    return found
+    return libraries
 
 
 def _note(data: bytes) -> "dict[str, Any]":
@@ -105,11 +105,11 @@ def _compare(version: str, note: "dict[str, Any]", driver: str, cuda: str) -> tu
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version of one to three parts, () for what is none."""
+    """Return the numbers of a version of one to three parts, () for anything else."""
     parts = version.split(".")
     if len(parts) > 3 or not all(
         part.isascii() and part.isdigit() and len(part) < 10 for part in parts
     ):
         return ()
-    found = [int(part) for part in parts]
-    return (*found, *[0] * (3 - len(found)))
+    result = [int(part) for part in parts]
+    return (*result, *[0] * (3 - len(result)))

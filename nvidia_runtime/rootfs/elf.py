@@ -2,7 +2,7 @@
 """What a shared library says of itself: its soname, its kind in ld.so.cache, a note of CUDA's.
 
 Bounded reads at places that the file names itself; whatever does not fit is "no library".  The
-image may have made the file to be read here.  Ring: create, where it is used.
+image may have made the file to be read here.
 """
 
 import posix

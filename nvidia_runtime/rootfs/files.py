@@ -2,7 +2,7 @@
 """Files in a folder of a container: read if they are regular, replaced whole, never written into.
 
 What exists is never opened for writing: a link, a hard link, a FIFO or a device in a file's place
-is replaced, and what it stood for keeps its content.  Ring: create.
+is replaced, and what it stood for keeps its content.
 """
 
 import errno
@@ -22,13 +22,13 @@ def open_regular(folder: resolver.Place, name: str) -> int:
     Raises `FileNotFoundError`, or an `OSError` for what is no regular file.
     """
     flags = posix.O_PATH | posix.O_NOFOLLOW
-    found = posix.open(resolver.encode(name), flags, dir_fd=folder.descriptor)
+    opened = posix.open(resolver.encode(name), flags, dir_fd=folder.descriptor)
     try:
-        if posix.fstat(found).st_mode & _TYPE != _REGULAR:
+        if posix.fstat(opened).st_mode & _TYPE != _REGULAR:
             raise OSError(errno.EINVAL, "is no regular file", name)
-        return posix.open(f"/proc/self/fd/{found}", posix.O_RDONLY | posix.O_NOCTTY)
+        return posix.open(f"/proc/self/fd/{opened}", posix.O_RDONLY | posix.O_NOCTTY)
     finally:
-        posix.close(found)
+        posix.close(opened)
 
 
 def read(folder: resolver.Place, name: str, limit: int) -> bytes:
@@ -66,9 +66,9 @@ def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -
         return False
     into = folder.descriptor
     temporary = _temporary(name)
-    made: list[int] = []
-    resolver.as_owner(into, lambda: made.append(posix.open(temporary, _NEW, 0o600, dir_fd=into)))
-    descriptor = made[0]
+    opened: list[int] = []
+    resolver.as_owner(into, lambda: opened.append(posix.open(temporary, _NEW, 0o600, dir_fd=into)))
+    descriptor = opened[0]
     try:
         try:
             rest = memoryview(data)
@@ -109,7 +109,7 @@ def link(folder: resolver.Place, name: str, target: str) -> bool:
 
 
 def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
-    """Make a link that belongs to whom the folder does."""
+    """Make a link with the owner of its folder."""
     into = folder.descriptor
     resolver.as_owner(into, lambda: posix.symlink(target, name, dir_fd=into))
     above = folder.status()

@@ -4,7 +4,7 @@
 The file is a header, entries in a strict order, a table of strings, and extensions (a generator's
 name, the names of glibc-hwcaps folders).  Offsets count from the header, so each moves when an
 entry is added.  glibc before 2.32 puts an older table in front, which may be left out.
-Source: glibc, sysdeps/generic/dl-cache.h and elf/cache.c.  Ring: create, where it is used.
+Source: glibc, sysdeps/generic/dl-cache.h and elf/cache.c.
 """
 
 import sys
@@ -166,8 +166,8 @@ def merge(cache: Cache, rows: "Iterable[Row]", gone: "Iterable[bytes]" = ()) -> 
     path in ``gone`` go.
     """
     added = list(rows)
-    found = _find(cache.strings, {*gone, *[path for _, _, path in added]})
-    words = _without(cache, {at + cache.base for places in found.values() for at in places})
+    offsets = _find(cache.strings, {*gone, *[path for _, _, path in added]})
+    words = _without(cache, {at + cache.base for places in offsets.values() for at in places})
     names, paths = words[NAME::WORDS], words[PATH::WORDS]
     _check(cache, names, paths, cache.hwcaps)
     places = _places(cache, words, added)
@@ -185,7 +185,7 @@ def merge(cache: Cache, rows: "Iterable[Row]", gone: "Iterable[bytes]" = ()) -> 
     for at, flags, name, path in places:
         merged.words += words[last:at]
         last = at
-        name_at, path_at = _add(strings, found, name, path)
+        name_at, path_at = _add(strings, offsets, name, path)
         merged.words += (flags, merged.base + name_at, merged.base + path_at, 0, 0, 0)
     merged.words += words[last:]
     merged.strings = bytes(strings)
@@ -205,7 +205,7 @@ def _find(strings: bytes, paths: set[bytes]) -> dict[bytes, list[int]]:
 
     By their folders, of which there are few: to search for each path costs ten times as much.
     """
-    found: dict[bytes, list[int]] = {}
+    offsets: dict[bytes, list[int]] = {}
     longest = max(map(len, paths), default=0)  # an image may repeat a folder without an end
     for folder in {path[: path.rfind(b"/") + 1] for path in paths}:
         at = strings.find(folder)
@@ -213,9 +213,9 @@ def _find(strings: bytes, paths: set[bytes]) -> dict[bytes, list[int]]:
             end = strings.find(b"\0", at, at + longest + 1)
             path = strings[at : max(end, at)]
             if path in paths:
-                found.setdefault(path, []).append(at)
+                offsets.setdefault(path, []).append(at)
             at = strings.find(folder, at + 1)
-    return found
+    return offsets
 
 
 def _without(cache: Cache, offsets: set[int]) -> list[int]:
@@ -231,14 +231,14 @@ def _places(
     cache: Cache, words: list[int], rows: "list[Row]"
 ) -> "list[tuple[int, int, bytes, bytes]]":
     """Find where each row belongs among the words, which are in descending order; by bisection."""
-    known: dict[int, tuple[bytes, int, int]] = {}
+    keys: dict[int, tuple[bytes, int, int]] = {}
 
     def key_of(number: int) -> tuple[bytes, int, int]:
-        key = known.get(number)
+        key = keys.get(number)
         if key is None:
             at = number * WORDS
             hwcap = 1 if words[at + LOW] or words[at + HIGH] else 0
-            key = known[number] = (
+            key = keys[number] = (
                 library_names.order(cache.text(words[at + NAME])),
                 words[at],
                 hwcap,
@@ -266,16 +266,16 @@ def _places(
 
 
 def _add(
-    strings: bytearray, found: dict[bytes, list[int]], name: bytes, path: bytes
+    strings: bytearray, offsets: dict[bytes, list[int]], name: bytes, path: bytes
 ) -> tuple[int, int]:
-    """Take the strings of a row from those that were found, or append; give name's and path's.
+    """Return the offsets of a row's name and path, which are appended if they are not there.
 
     A string that is there already is used again: the file must not grow at every start.
     """
-    places = found.get(path)
+    places = offsets.get(path)
     if path.endswith(b"/" + name):
         if places is None:
-            places = found[path] = [len(strings)]
+            places = offsets[path] = [len(strings)]
             strings += path + b"\0"
         return places[0] + len(path) - len(name), places[0]
     at = strings.find(path + b"\0" + name + b"\0")

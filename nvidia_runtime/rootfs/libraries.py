@@ -2,7 +2,7 @@
 """The shared libraries in a folder of a container: the links and cache entries that they need.
 
 As ldconfig does: a library is known by its soname, by which a link leads to the file; of several
-files the one with the highest version counts.  Ring: create, where it is used.
+files the one with the highest version counts.
 """
 
 import posix
@@ -44,11 +44,11 @@ class Candidate:
 
 
 def scan(
-    root: resolver.Place, folder: str, known: frozenset[bytes], budget: Budget | None = None
+    root: resolver.Place, folder: str, cached: frozenset[bytes], budget: Budget | None = None
 ) -> "tuple[list[Row], list[tuple[str, str]]]":
     """Return the rows of a folder's libraries, and the links (soname and file) that it lacks.
 
-    Libraries whose path is among ``known``, those of the image's own cache, need nothing, unless
+    Libraries whose path is among ``cached``, those of the image's own cache, need nothing, unless
     there is a better one of the same soname: the driver's, which is mounted, before the image's.
     """
     budget = budget or Budget()
@@ -56,17 +56,17 @@ def scan(
         if place.path.count("/") > DEEPEST:
             return [], []
         names = [name for name in place.names()[:MOST_NAMES] if library_names.is_library(name)]
-        links = _known_links(place, folder, names, known)
+        links = _known_links(place, folder, names, cached)
         skipped = {*links, *links.values()}
         chosen: dict[bytes, Candidate] = {}
         wanted = [name for name in names if name not in skipped]
         del wanted[min(MOST_FILES, budget.files) :]
         budget.files -= len(wanted)
         for name in wanted:
-            found = _identify(root, place, name)
-            if found is None:
+            identified = _identify(root, place, name)
+            if identified is None:
                 continue
-            soname, candidate = found
+            soname, candidate = identified
             other = chosen.get(soname)
             if other is None:
                 target = links.get(soname.decode("utf-8", "surrogateescape"))
@@ -92,18 +92,18 @@ def _results(
 
 
 def _known_links(
-    place: resolver.Place, folder: str, names: list[str], known: frozenset[bytes]
+    place: resolver.Place, folder: str, names: list[str], cached: frozenset[bytes]
 ) -> dict[str, str]:
     """Return what the image's cache knows of a folder: names, and the files that they lead to."""
     path = resolver.encode(folder.rstrip("/"))
-    found: dict[str, str] = {}
-    for name in names if known else ():
+    result: dict[str, str] = {}
+    for name in names if cached else ():
         encoded = resolver.encode(name)
-        if b"%s/%s" % (path, encoded) in known:
+        if b"%s/%s" % (path, encoded) in cached:
             target = files.read_link(place, name) or encoded
-            is_beside = b"/" not in target  # elsewhere it is none of this folder's
-            found[name] = target.decode("utf-8", "surrogateescape") if is_beside else name
-    return found
+            is_beside = b"/" not in target  # elsewhere it is not of this folder
+            result[name] = target.decode("utf-8", "surrogateescape") if is_beside else name
+    return result
 
 
 def _identify(
@@ -155,10 +155,10 @@ def _is_mounted(place: resolver.Place, name: str) -> bool:
     """Whether a file in a folder is a mount of its own."""
     try:
         flags = posix.O_PATH | posix.O_NOFOLLOW
-        found = posix.open(resolver.encode(name), flags, dir_fd=place.descriptor)
+        descriptor = posix.open(resolver.encode(name), flags, dir_fd=place.descriptor)
     except OSError:
         return False
     from nvidia_runtime.rootfs import mounts  # seldom: two files of one soname
 
-    with resolver.Place(found, name) as file:
+    with resolver.Place(descriptor, name) as file:
         return mounts.identity(file) != mounts.identity(place)

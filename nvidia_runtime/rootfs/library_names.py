@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names of shared libraries: which ldconfig looks at, and their order for glibc's loader.
 
-Source: glibc, elf/ldconfig.c, and elf/dl-cache.c, _dl_cache_libcmp.  Ring: create, where it is
-used.
+Source: glibc, elf/ldconfig.c, and elf/dl-cache.c, _dl_cache_libcmp.
 """
 
 
 def is_library(name: str) -> bool:
-    """Whether ldconfig looks at a file of this name; one in the making is none."""
+    """Whether ldconfig looks at a file of this name; not one that dpkg is writing."""
     return (
         (name.startswith(("lib", "ld-")))
         and (name.endswith(".so") or ".so." in name)
@@ -30,13 +29,13 @@ def order(name: bytes) -> bytes:
     """
     if name.isascii() and b"00" not in name.translate(_DIGITS):
         return name.translate(_SMALL)
-    found = b""
+    key = b""
     at = 0
     for digits in name.translate(_BLANKS).split():
         start = name.index(digits, at)
-        found += _letters(name[at:start]) + _number_key(int(digits) & 0xFFFFFFFF)
+        key += _letters(name[at:start]) + _number_key(int(digits) & 0xFFFFFFFF)
         at = start + len(digits)
-    return found + _letters(name[at:])
+    return key + _letters(name[at:])
 
 
 def _letters(text: bytes) -> bytes:

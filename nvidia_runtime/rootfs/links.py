@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Symbolic links in a container, as CDI specs and the driver want them.  Ring: create."""
+"""Symbolic links in a container, as CDI specs and the driver want them."""
 
 import posix
 
@@ -36,7 +36,7 @@ def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
 
     Links beside each other are made in one folder, which is looked up once.
     """
-    made = 0
+    count = 0
     opened: dict[str, resolver.Place] = {}
     try:
         for path, target in wanted:
@@ -46,15 +46,15 @@ def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
                     opened[folder] = resolver.walk_to(root, path, make=True)[0]
                 elif name in ("", ".", "..") or "\0" in name:
                     raise ValueError(f"{path!r} names no file")
-                made += files.link(opened[folder], name, target)
+                count += files.link(opened[folder], name, target)
             except (OSError, ValueError) as error:
                 raise _failure(path, target, error) from None
     finally:
         for place in opened.values():
             posix.close(place.descriptor)
-    return made
+    return count
 
 
 def _failure(path: str, target: str, error: OSError | ValueError) -> NvidiaRuntimeError:
-    reason = os_reason(error)
-    return NvidiaRuntimeError(f"cannot be linked to {target!r}: {reason}", where=path)
+    what = f"cannot be linked to {target!r}: {os_reason(error)}"
+    return NvidiaRuntimeError(what, where=path)

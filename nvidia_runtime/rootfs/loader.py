@@ -1,110 +1,168 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a container's loader find libraries: links by soname, ld.so.cache, and the folders by name.
+"""Let a container's loader find libraries: ld.so.cache, and the files that name folders.
 
-What ldconfig would do for folders, without running it; what the image's own cache says is kept.
-Ring: create, where it is used.
+What ldconfig would do, without running it; what the image's own cache says is kept.  An ldconfig
+that is run in the container later comes to the same result, for it finds the folders named.
 """
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.rootfs import files, libraries, loader_cache, loader_config, resolver
+from nvidia_runtime.rootfs import files, loader_cache, loader_config, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nvidia_runtime.rootfs.ldcache import Row
+    from nvidia_runtime.rootfs.libraries import Budget
+
+CACHE = "/etc/ld.so.cache"
+
+
+class Loader:
+    """A container's loader, with what was done for it, and what could not be.
+
+    In the folder ``state`` merged caches are remembered, "" for nowhere.
+    """
+
+    __slots__ = ("_cached", "_state", "done", "root", "warnings")
+
+    def __init__(
+        self, root: resolver.Place, done: list[str], warnings: list[str], state: str = ""
+    ) -> None:
+        self.root = root
+        self.done = done
+        self.warnings = warnings
+        self._state = state
+        self._cached: loader_cache.ImageCache | None = None
+        try:
+            self._cached = loader_cache.read(root)
+        except loader_cache.UnknownFormatError as error:
+            warnings.append(f"{CACHE} is left as it is: {error}")
+
+    def paths(self) -> frozenset[bytes]:
+        """Return the paths of the libraries in the cache."""
+        return self._cached.paths() if self._cached else frozenset()
+
+    def update(
+        self,
+        folders: list[str],
+        rows: "list[Row]",
+        gone: "Sequence[bytes]" = (),
+        *,
+        system: bool = False,
+    ) -> None:
+        """Add rows to the cache, take the paths ``gone`` out, and name the folders.
+
+        One of both is enough for the loader; raises `NvidiaRuntimeError` where neither can be had.
+        """
+        reason = self._add(rows, gone)
+        try:
+            self._name(folders, system=system)
+        except (OSError, ValueError) as error:
+            if reason:
+                what = f"the loader's cache cannot be updated: {reason}"
+                raise NvidiaRuntimeError(what, where=CACHE) from None
+            self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
+
+    def _add(self, rows: "list[Row]", gone: "Sequence[bytes]") -> str:
+        """Write the cache; say why not where that cannot be."""
+        if self._cached is None:
+            return "its format is unknown"
+        try:
+            if loader_cache.add(self.root, self._cached, rows, gone, self._state):
+                self.done.append(f"added {len(rows)} libraries to {CACHE}")
+        except OSError as error:
+            self.warnings.append(f"{CACHE} cannot be written: {os_reason(error)}")
+            return os_reason(error)
+        if self._cached.trouble:
+            self.warnings.append(f"{CACHE} was made anew: {self._cached.trouble}")
+        return ""
+
+    def _name(self, folders: list[str], *, system: bool) -> None:
+        """Name the folders that the image's own ldconfig would not look at, and musl's loader.
+
+        With ``system``, those that the image's searches by itself too: if the host's is run.
+        """
+        own = loader_config.system_folders(self.root)
+        new = [folder for folder in folders if folder not in own]
+        if new:
+            ours = loader_config.OURS, loader_config.SYSTEM
+            named = loader_config.read(self.root, skipped=ours)
+            new = [folder for folder in new if folder not in named]
+        if new and loader_config.extend(self.root, loader_config.OURS, new):
+            self.done.append(f"wrote {loader_config.FOLDER}/{loader_config.OURS}")
+        if system:
+            loader_config.write(self.root, loader_config.SYSTEM, own)
+        if (new or system) and loader_config.include(self.root):
+            self.done.append(f"wrote {loader_config.MAIN}")
+        elsewhere = [folder for folder in folders if folder not in loader_config.MUSL_FOLDERS]
+        if not elsewhere or not loader_config.has_musl(self.root):
+            return
+        if loader_config.write_musl(self.root, elsewhere):
+            self.done.append("named the folders to musl's loader")
+
+    def scan(self, folders: list[str]) -> "list[Row]":
+        """Return the rows of folders' libraries; CUDA's compatibility libraries come first.
+
+        Libraries of the image's that its cache has are left alone, but for those in front.
+        """
+        from nvidia_runtime.rootfs.libraries import Budget
+
+        budget = Budget()
+        compat = loader_config.read_compat(self.root)
+        paths = self.paths()
+        rows: list[Row] = []
+        for folder in folders:
+            if folder not in compat:
+                rows += self.scan_folder(folder, paths, budget)
+        first: list[Row] = []
+        for folder in compat:
+            first += self.scan_folder(folder, frozenset(), budget)
+        return first + rows
+
+    def scan_folder(
+        self,
+        folder: str,
+        cached: frozenset[bytes] = frozenset(),
+        budget: "Budget | None" = None,
+    ) -> "list[Row]":
+        """Return the rows of a folder's libraries, after making their links.
+
+        Libraries of which ``cached`` has the path are left alone, and those beyond the budget.
+        """
+        from nvidia_runtime.rootfs import libraries  # a create seldom looks into folders
+
+        budget = budget or libraries.Budget()
+        left = budget.files
+        try:
+            rows, links = libraries.scan(self.root, folder, cached, budget)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        linked = []
+        if links:
+            with resolver.walk(self.root, folder) as place:
+                linked = [
+                    f"linked {folder}/{soname} to {target}"
+                    for soname, target in links
+                    if files.is_free(place, soname) and files.link(place, soname, target)
+                ]
+        # libcuda.so led nowhere before libcuda.so.1 was there.
+        again = min(left - budget.files + len(linked), libraries.MOST_FILES)
+        if linked and again <= budget.files:
+            rows = libraries.scan(self.root, folder, cached, budget)[0]
+        self.done += linked
+        return rows
 
 
 def update(root: resolver.Place, folders: list[str], warnings: list[str]) -> list[str]:
-    """Do for folders of a container what ldconfig would; say what was done.
-
-    An ldconfig that is run in the container later comes to the same result: the folders are
-    named in ld.so.conf.d, and those that the container's own searches as well, in case the
-    host's is run.
-    """
-    try:
-        return _update(root, folders, warnings)
-    except (OSError, ValueError) as error:
-        reason = os_reason(error)
-        raise NvidiaRuntimeError(f"the loader's cache cannot be updated: {reason}") from None
-
-
-def _update(root: resolver.Place, folders: list[str], warnings: list[str]) -> list[str]:
+    """Do for folders of a container what ldconfig would; say what was done."""
     done: list[str] = []
-    system = loader_config.system_folders(root)
-    wanted = list(dict.fromkeys(filter(None, map(loader_config.clean, folders))))
-    compat = loader_config.read_compat(root)
-    named = _read_others(root)
-    new = [folder for folder in wanted if folder not in system and folder not in named]
+    folders = loader_config.clean_all(folders)
     try:
-        known: loader_cache.Known | None = loader_cache.read(root)
-    except loader_cache.UnknownFormatError as error:
-        warnings.append(f"/etc/ld.so.cache is left as it is: {error}")
-        known = None
-    rows: list[Row] = []
-    paths = known.paths() if known else frozenset()
-    budget = libraries.Budget()
-    for folder in wanted:
-        if folder not in compat:
-            rows += scan(root, folder, paths, done, budget)
-    first: list[Row] = []
-    for folder in compat:  # the image's cache may have it, but not in front
-        first += scan(root, folder, frozenset(), done, budget)
-    rows = first + rows
-    if loader_config.include(root):
-        done.append("wrote /etc/ld.so.conf")
-    if new and loader_config.extend(root, loader_config.OURS, new):
-        done.append(f"wrote {loader_config.FOLDER}/{loader_config.OURS}")
-    loader_config.write(root, loader_config.SYSTEM, system)
-    if loader_config.is_alpine(root):
-        loader_config.write_musl(root, wanted, [*system, *_local(root)])
-    if known and loader_cache.add(root, known, rows):
-        done.append(f"added {len(rows)} libraries to /etc/ld.so.cache")
-    if known and known.trouble:
-        warnings.append(f"/etc/ld.so.cache was made anew: {known.trouble}")
+        loader = Loader(root, done, warnings)
+        loader.update(folders, loader.scan(folders), system=True)
+    except (OSError, ValueError) as error:
+        raise NvidiaRuntimeError(
+            f"the loader's cache cannot be updated: {os_reason(error)}"
+        ) from None
     return done
-
-
-def _read_others(root: resolver.Place) -> list[str]:
-    """List the folders that the image names, besides those that we have written."""
-    return loader_config.read(root, skipped=(loader_config.OURS, loader_config.SYSTEM))
-
-
-def _local(root: resolver.Place) -> list[str]:
-    """Return /usr/local/lib, which musl searches too, where the image has one."""
-    try:
-        with resolver.walk(root, "/usr/local/lib"):
-            return ["/usr/local/lib"]
-    except (OSError, ValueError):
-        return []
-
-
-def scan(
-    root: resolver.Place,
-    folder: str,
-    known: frozenset[bytes],
-    done: list[str],
-    budget: libraries.Budget | None = None,
-) -> "list[Row]":
-    """Return the rows of a folder's libraries, after making their links; a missing one has none.
-
-    Libraries of which ``known`` has the path are left alone, and those beyond the budget.
-    """
-    budget = budget or libraries.Budget()
-    left = budget.files
-    try:
-        rows, links = libraries.scan(root, folder, known, budget)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    made = []
-    if links:
-        with resolver.walk(root, folder) as place:
-            made = [
-                f"linked {folder}/{soname} to {target}"
-                for soname, target in links
-                if files.is_free(place, soname) and files.link(place, soname, target)
-            ]
-    # libcuda.so led nowhere before libcuda.so.1 was there.
-    again = min(left - budget.files + len(made), libraries.MOST_FILES)
-    if made and again <= budget.files:
-        rows = libraries.scan(root, folder, known, budget)[0]
-    done += made
-    return rows

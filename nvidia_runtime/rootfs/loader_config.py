@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container's loader looks: ld.so.conf with what it includes, and musl's path file.
-
-Ring: create, where it is used.
-"""
+"""Where a container's loader looks: ld.so.conf with what it includes, and musl's path file."""
 
 import posix
 
@@ -101,9 +98,9 @@ class _Reading:
                     below = pattern if pattern[:1] == "/" else f"{folder}/{pattern}"
                     self.include(below, depth - 1)
             elif words and words[0] != "hwcap":
-                found = clean(" ".join(words).partition("=")[0])
-                if found and len(self.folders) < self.most:
-                    self.folders[found] = None
+                named = clean(" ".join(words).partition("=")[0])
+                if named and len(self.folders) < self.most:
+                    self.folders[named] = None
 
     def include(self, pattern: str, depth: int) -> None:
         """Read the files that a pattern matches, in the order of names."""
@@ -111,8 +108,8 @@ class _Reading:
         if self.patterns < 0:
             return
         folder, _, name = pattern.rpartition("/")
-        for found in self.matching(folder, name) if "*" in name else (name,):
-            self.read(f"{folder}/{found}", depth)
+        for file in self.matching(folder, name) if "*" in name else (name,):
+            self.read(f"{folder}/{file}", depth)
 
     def matching(self, folder: str, pattern: str) -> list[str]:
         """List the names in a folder that match a pattern, of which only ``*`` is understood."""
@@ -140,10 +137,15 @@ def _matching(names: list[str], pattern: str) -> list[str]:
 
 
 def clean(folder: str) -> str:
-    """Return a folder without doubled or trailing slashes, "" for what is no absolute path."""
+    """Return a folder without doubled or trailing slashes, "" for anything but an absolute path."""
     if folder[:1] != "/" or any(letter in folder for letter in "\0\n"):
         return ""
     return "/" + "/".join(part for part in folder.split("/") if part not in ("", "."))
+
+
+def clean_all(folders: "Iterable[str]") -> list[str]:
+    """Return folders so, each once, without those that are no absolute path."""
+    return list(dict.fromkeys(filter(None, map(clean, folders))))
 
 
 def write(
@@ -172,39 +174,42 @@ def remove(root: resolver.Place, name: str) -> list[str]:
 
 
 def include(root: resolver.Place) -> bool:
-    """Write an ld.so.conf that includes ld.so.conf.d, where there is none at all."""
+    """Write an ld.so.conf that includes ld.so.conf.d, if there is no ld.so.conf."""
     with resolver.walk(root, "/etc", make=True) as etc:
         if _exists(etc, "ld.so.conf"):
             return False
         return files.replace(etc, "ld.so.conf", INCLUDE)
 
 
-def is_alpine(root: resolver.Place) -> bool:
-    """Whether the container is an Alpine Linux, where musl is the libc."""
-    return _is_file(root, "/etc/alpine-release")
-
-
 def has_musl(root: resolver.Place) -> bool:
-    """Whether the container has musl's loader for this machine."""
-    name = MUSL.get(posix.uname().machine, posix.uname().machine)
-    return _is_file(root, f"/lib/ld-musl-{name}.so.1")
+    """Whether the container has musl's loader for this machine, or is an Alpine Linux."""
+    return _is_file(root, f"/lib/{_musl()}.so.1") or _is_file(root, "/etc/alpine-release")
 
 
-def write_musl(root: resolver.Place, folders: list[str], defaults: "Iterable[str]") -> bool:
-    """Name folders in musl's path file; ``defaults`` go into a new one, which replaces musl's own.
+def write_musl(root: resolver.Place, folders: list[str]) -> bool:
+    """Name folders in musl's path file; say whether anything changed.
 
-    Says whether anything changed; what the image's file names stays in front.
+    What the image's file names stays in front.  A new one replaces the folders that musl searches
+    by itself, so these are named too, in musl's order, and those of other loaders.
     """
-    name = f"ld-musl-{MUSL.get(posix.uname().machine, posix.uname().machine)}.path"
+    name = f"{_musl()}.path"
+    local = [folder for folder in MUSL_FOLDERS[1:2] if _type(root, folder)]
+    defaults = [*MUSL_FOLDERS[:1], *local, *MUSL_FOLDERS[2:], *system_folders(root)]
     with resolver.walk(root, "/etc", make=True) as etc:
         try:
             present = files.read(etc, name, LARGEST).decode("utf-8", "surrogateescape")
         except OSError:
             present = ""
-        known = [folder for folder in present.replace(":", "\n").split("\n") if folder]
-        wanted = list(dict.fromkeys(known or [*folders, *defaults]))
+        old = [folder for folder in present.replace(":", "\n").split("\n") if folder]
+        wanted = list(dict.fromkeys(old or [*folders, *defaults]))
         wanted += [folder for folder in folders if folder not in wanted]
-        return wanted != known and files.replace(etc, name, _lines(wanted))
+        return wanted != old and files.replace(etc, name, _lines(wanted))
+
+
+def _musl() -> str:
+    """Return the name of musl's loader for this machine, without its suffix."""
+    machine = posix.uname().machine
+    return f"ld-musl-{MUSL.get(machine, machine)}"
 
 
 def _lines(folders: list[str]) -> bytes:
@@ -213,11 +218,16 @@ def _lines(folders: list[str]) -> bytes:
 
 def _is_file(root: resolver.Place, path: str) -> bool:
     """Whether a path leads to anything but a folder."""
+    return _type(root, path) not in (0, 0o040000)
+
+
+def _type(root: resolver.Place, path: str) -> int:
+    """Return the type of what a path leads to, as in its mode, 0 where that is nothing."""
     try:
         with resolver.walk(root, path) as place:
-            return place.status().st_mode & 0o170000 != 0o040000
+            return place.status().st_mode & 0o170000
     except (OSError, ValueError):
-        return False
+        return 0
 
 
 def _exists(folder: resolver.Place, name: str) -> bool:

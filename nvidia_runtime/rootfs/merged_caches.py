@@ -2,7 +2,7 @@
 """Merged caches, remembered by what they were made from: images are started more than once.
 
 A file a result, in our state folder, named by SHA-256: an image must not be able to choose what
-another one gets.  Ring: create, for specs with hooks.
+another one gets.
 """
 
 import posix
@@ -30,7 +30,7 @@ class Memory:
             self._name = _digest(repr(rest).encode() + b"\0" + data)
 
     def read(self) -> bytes | None:
-        """Return the result, ``None`` if it is not known."""
+        """Return the result, ``None`` if it is not remembered."""
         if not self._state:
             return None
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes of a container's files.  Ring: create, where it is used."""
+"""Modes of a container's files."""
 
 import posix
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mount a place is on, as the kernel says.  Ring: create, where it is used."""
+"""Which mount a place is on, as the kernel says."""
 
 import posix
 

@@ -3,8 +3,8 @@
 
 The root is a descriptor.  Each component is opened by itself, without following it; links are
 expanded here, and ``..`` goes back to the descriptor that we came from, so nothing that an image
-holds, or that somebody renames meanwhile, leads out (openat2's RESOLVE_IN_ROOT, but without
-ctypes, which costs 2.7 ms).  Ring: create.
+holds, or that is renamed meanwhile, leads out (openat2's RESOLVE_IN_ROOT, but without
+ctypes, which costs 2.7 ms).
 """
 
 import errno
@@ -90,22 +90,22 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
                     posix.close(descriptors.pop())
                 continue
             try:
-                found = posix.open(name, _PATH, dir_fd=descriptors[-1])
+                opened = posix.open(name, _PATH, dir_fd=descriptors[-1])
             except FileNotFoundError:
                 if not (make and is_own):
                     raise
-                found = _make_folder(descriptors[-1], name, mode)
-            kind = posix.fstat(found).st_mode & _TYPE
+                opened = _make_folder(descriptors[-1], name, mode)
+            kind = posix.fstat(opened).st_mode & _TYPE
             if kind != _LINK:
-                descriptors.append(found)
+                descriptors.append(opened)
                 names.append(name)
                 if kind != _DIRECTORY and pending:
                     raise NotADirectoryError(errno.ENOTDIR, posix.strerror(errno.ENOTDIR), path)
                 continue
             try:
-                target = posix.readlink(b"", dir_fd=found)
+                target = posix.readlink(b"", dir_fd=opened)
             finally:
-                posix.close(found)
+                posix.close(opened)
             expanded = _components(target)
             links += 1
             steps += len(expanded)
@@ -124,7 +124,7 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
 
 
 def walk_to(root: Place, path: str, *, make: bool = False) -> tuple[Place, str]:
-    """Resolve the folder of what a path names; give it and the last component, be it a link or not.
+    """Resolve the folder of what a path names; return it and the last component, link or not.
 
     Raises `ValueError` for a path that names nothing in a folder: ``/``, ``x/`` or ``x/..``.
     """
@@ -145,28 +145,28 @@ def _components(path: bytes) -> list[bytes]:
 
 
 def _make_folder(parent: int, name: bytes, mode: int) -> int:
-    """Make a folder with exactly this mode, and its parent's owner; give it opened."""
+    """Make a folder with exactly this mode, and its parent's owner; return its descriptor."""
     try:
         as_owner(parent, lambda: posix.mkdir(name, 0o700, dir_fd=parent))
-    except FileExistsError:  # somebody was faster
+    except FileExistsError:  # another process was faster
         return posix.open(name, _PATH, dir_fd=parent)
-    made = posix.open(name, _PATH | posix.O_DIRECTORY, dir_fd=parent)
+    folder = posix.open(name, _PATH | posix.O_DIRECTORY, dir_fd=parent)
     try:
-        status = posix.fstat(made)
+        status = posix.fstat(folder)
         above = posix.fstat(parent)
         if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
-            path = f"/proc/self/fd/{made}"
+            path = f"/proc/self/fd/{folder}"
             posix.chown(path, above.st_uid, above.st_gid)
         # By another call than mkdir's, which obeys the umask.
-        as_owner(parent, lambda: posix.chmod(f"/proc/self/fd/{made}", mode))
+        as_owner(parent, lambda: posix.chmod(f"/proc/self/fd/{folder}", mode))
     except BaseException:
-        posix.close(made)
+        posix.close(folder)
         raise
-    return made
+    return folder
 
 
 def as_owner(folder: int, call: "Callable[[], None]") -> None:
-    """Make a call that makes something in a folder; where we are nobody, as the folder's owner.
+    """Make a call that makes something in a folder; as the folder's owner where root has no id.
 
     On an idmapped mount the host's root has no id, and the kernel says EOVERFLOW.
     """

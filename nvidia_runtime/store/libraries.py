@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the host's libraries say of themselves, remembered: sonames are read once for each file.
 
-A line a file in our state folder, which is believed while the file's stamp is the same.  Ring:
-create, for specs with hooks.
+A library's line in our state folder is believed while the file's stamp is the same.
 """
 
 import posix
@@ -25,42 +24,39 @@ _NONE = -1
 
 
 class Facts:
-    """The libraries that are known, and those that were read now."""
+    """The libraries that are remembered, and those that were read now."""
 
-    __slots__ = ("_known", "_new", "_state")
+    __slots__ = ("_lines", "_new", "_state")
 
     def __init__(self, state: str) -> None:
         self._state = state
         self._new = False
-        self._known: "dict[str, list[Any]]" = {}
+        self._lines: "dict[str, list[Any]]" = {}
         if state:
             try:
                 data = document.loads(files.read_own(f"{state}/{NAME}"), NAME)
-                self._known = data if type(data) is dict else {}
+                self._lines = data if type(data) is dict else {}
             except (OSError, ValueError, NvidiaRuntimeError):
                 pass
 
     def identify(self, path: str) -> "Fact | None":
-        """Return a library's soname, b"" for none, and its flags; ``None`` for no library."""
+        """Return a library's soname, b"" without one, and its flags; ``None`` for another file."""
         stamp = files.stamp(path)
         if stamp is None:
             return None  # the low-level runtime will say so
-        known = self._known.get(path)
-        if not known or known[:5] != stamp:
-            known = self._known[path] = [*stamp, *_read(path)]
+        line = self._lines.get(path)
+        if not line or line[:5] != stamp:
+            line = self._lines[path] = [*stamp, *_read(path)]
             self._new = True
-        return (resolver.encode(known[5]), known[6]) if known[6] != _NONE else None
+        return (resolver.encode(line[5]), line[6]) if line[6] != _NONE else None
 
     def write(self) -> None:
         """Remember what was read; it is only for speed, so nothing comes of a failure."""
         if not (self._new and self._state):
             return
-        from nvidia_runtime.rootfs import files  # the first time
-
-        known = dict(list(self._known.items())[-MOST:])
+        last = dict(list(self._lines.items())[-MOST:])
         try:
-            with resolver.open_root(self._state) as folder:
-                files.replace(folder, NAME, document.dumps(known))
+            files.replace(f"{self._state}/{NAME}", document.dumps(last), 0o644)
         except OSError:
             pass
 
@@ -73,7 +69,9 @@ def _read(path: str) -> tuple[str, int]:
     except (OSError, ValueError):
         return "", _NONE
     try:
-        found = elf.identify(descriptor)
+        library = elf.identify(descriptor)
     finally:
         posix.close(descriptor)
-    return (found.soname.decode("utf-8", "surrogateescape"), found.flags) if found else ("", _NONE)
+    if library is None:
+        return "", _NONE
+    return library.soname.decode("utf-8", "surrogateescape"), library.flags

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service that keeps the CDI spec of this machine up to date: what it listens and looks to."""
+"""The service that keeps the CDI spec of this machine up to date.  Ring: elsewhere."""

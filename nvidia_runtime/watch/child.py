@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A refresh in a process of its own: a driver library that crashes or hangs ends with it.
-
-Ring: elsewhere.
-"""
+"""A refresh in a process of its own: a library of the driver that crashes or hangs ends with it."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ from typing import IO, Any
 
 from nvidia_runtime.watch import notify
 
-# How long a process may take to end when it is asked to.
+# Seconds that a process may take to end after a signal.
 GRACE = 1.0
 LONGEST_RESULT = 4 << 20
 
 
 @dataclass(slots=True)
-class Child:
-    """A refresh that runs: its process group, where its result goes, until when it may take."""
+class RunningRefresh:
+    """A running refresh: its process group, the file of its output, its deadline."""
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
@@ -34,27 +31,31 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a refresh ended: its exit code, and what it printed, as JSON."""
+class Outcome:
+    """How a refresh ended: its exit code, and its output, as JSON."""
 
     code: int
     document: dict[str, Any] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
         """Return a text of the document, "" if it has none."""
-        found = self.document.get(name)
-        return found if isinstance(found, str) else ""
+        value = self.document.get(name)
+        return value if isinstance(value, str) else ""
 
     def texts(self, name: str) -> list[str]:
         """Return a list of texts of the document."""
-        found = self.document.get(name)
-        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+        values = self.document.get(name)
+        return (
+            [value for value in values if isinstance(value, str)]
+            if isinstance(values, list)
+            else []
+        )
 
 
-def start(command: list[str], deadline: float) -> Child:
-    """Start a refresh; stderr is ours, so that what it complains of is heard."""
+def start(command: list[str], deadline: float) -> RunningRefresh:
+    """Start a refresh; stderr is ours, for its messages."""
     begun = time.time_ns()
-    # A file, no pipe: whoever of a driver's own processes keeps it open delays nobody.
+    # Not a pipe: a process of the driver that kept it open would delay us.
     output = tempfile.TemporaryFile()
     environment = {name: value for name, value in os.environ.items() if name != notify.VARIABLE}
     process = subprocess.Popen(
@@ -62,13 +63,13 @@ def start(command: list[str], deadline: float) -> Child:
         stdin=subprocess.DEVNULL,
         stdout=output,
         env=environment,
-        start_new_session=True,  # a group of its own, to be ended as a whole
+        start_new_session=True,  # a group of its own, which is ended as a whole
     )
-    return Child(process, output, deadline, begun)
+    return RunningRefresh(process, output, deadline, begun)
 
 
-def result(child: Child) -> Result | None:
-    """Return the result, ``None`` while it runs."""
+def outcome(child: RunningRefresh) -> Outcome | None:
+    """Return the outcome, ``None`` while it runs."""
     code = child.process.poll()
     if code is None:
         return None
@@ -79,11 +80,11 @@ def result(child: Child) -> Result | None:
         document = json.loads(data)
     except ValueError:
         document = None
-    return Result(code=code, document=document if isinstance(document, dict) else {})
+    return Outcome(code=code, document=document if isinstance(document, dict) else {})
 
 
-def end(child: Child) -> None:
-    """End a refresh: asked first, then made; one that hangs in the kernel is left behind."""
+def end(child: RunningRefresh) -> None:
+    """End a refresh by SIGTERM, then by SIGKILL; one that hangs in the kernel is left behind."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(child.process.pid, number)

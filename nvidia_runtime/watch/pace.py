@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to refresh: soon after a burst of changes; after a failure, again, ever more seldom.
+"""When to refresh: soon after a burst of changes; again after a failure, less and less often.
 
-Times are seconds of a clock that only goes forward.  Ring: elsewhere.
+Times are seconds of a clock that only goes forward.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What is waited for: changes that were seen, and a refresh that failed."""
+    """What a refresh is waiting for: changes that were seen, or a failure before it."""
 
     quiet: float  # how long nothing may change before a refresh
-    longest: float  # how long changes that go on put it off
+    longest: float  # how long continuous changes can delay it
     first_change: float = NEVER
     last_change: float = NEVER
     failures: int = 0
     retry: float = NEVER
 
     def due(self) -> float:
-        """Return the time of the next refresh, `NEVER` if nothing is waited for."""
+        """Return the time of the next refresh, `NEVER` if there is nothing to do."""
         settled = min(self.last_change + self.quiet, self.first_change + self.longest)
         return min(settled, self.retry)
 
@@ -41,11 +41,11 @@ def begun(pace: Pace) -> Pace:
 
 
 def succeeded(pace: Pace) -> Pace:
-    """Note that a refresh did what it could."""
+    """Note that a refresh succeeded."""
     return replace(pace, failures=0, retry=NEVER)
 
 
 def failed(pace: Pace, now: float) -> Pace:
-    """Note a refresh in vain: the next waits twice as long, up to some minutes."""
+    """Note that a refresh failed: the next one waits twice as long, up to some minutes."""
     wait = min(FIRST_RETRY * 2 ** min(pace.failures, 10), LAST_RETRY)
     return replace(pace, failures=pace.failures + 1, retry=now + wait)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop of the service: hears, looks, waits for quiet, and has the CDI spec refreshed.
+"""The loop of the service: it listens, looks, waits for quiet, and refreshes the CDI spec.
 
-Each refresh is a process of its own.  SIGTERM ends at once, SIGHUP refreshes now.  Ring: elsewhere.
+Each refresh is a process of its own.  SIGTERM ends at once, SIGHUP refreshes now.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nvidia_runtime.watch import child, notify, pace, uevents
-from nvidia_runtime.watch.child import Child, Result
+from nvidia_runtime.watch.child import Outcome, RunningRefresh
 from nvidia_runtime.watch.signs import Lookout, Signs, difference
 
-# Exit codes of a refresh: done; there is no driver, of whose coming an event will tell.
+# Exit codes of a refresh: done; there is no driver, and an event will say when there is one.
 DONE = (0, 69)
 STOPS = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*STOPS, signal.SIGHUP, signal.SIGCHLD)
@@ -27,7 +27,7 @@ READING_SIGNALS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds: between looks, of quiet, of a burst at most, of a refresh, until systemd goes on."""
+    """Seconds: between looks, of quiet, of a burst at most, of a refresh, until systemd is told."""
 
     interval: float = 2.0
     quiet: float = 1.0
@@ -37,7 +37,7 @@ class Timing:
 
 
 class Service:
-    """What the loop knows between its rounds."""
+    """The state of the loop between its rounds."""
 
     def __init__(
         self,
@@ -47,20 +47,20 @@ class Service:
         say: Callable[[str], None],
         debug: Callable[[str], None],
     ) -> None:
-        """Take the command that refreshes, and how to tell people what happens."""
+        """Take the command that refreshes, and the functions that log."""
         self.command = command
         self.lookout = lookout
         self.timing = timing
         self.say = say
         self.debug = debug
         self.pace = pace.Pace(quiet=timing.quiet, longest=timing.longest)
-        self.child: Child | None = None
+        self.child: RunningRefresh | None = None
         self.signs: Signs = {}
-        self.is_asked = True  # the first refresh waits for nothing
+        self.is_asked = True  # the first refresh is at once
         self.is_ready = False
 
     def run(self, listener: uevents.Listener | None) -> None:
-        """Go on until a signal says that it is enough."""
+        """Run until a signal says stop."""
         with _signals() as woken, selectors.DefaultSelector() as selector:
             selector.register(woken, selectors.EVENT_READ)
             if listener:
@@ -116,8 +116,8 @@ class Service:
 
     def _look(self, now: float) -> None:
         before, self.signs = self.signs, self.lookout.look()
-        if found := difference(before, self.signs):
-            self.say(found)
+        if changes := difference(before, self.signs):
+            self.say(changes)
             self.pace = pace.changed(self.pace, now)
 
     def _begin(self, now: float) -> None:
@@ -132,23 +132,23 @@ class Service:
             self.pace = pace.failed(self.pace, now)
 
     def _follow(self, now: float) -> None:
-        """See whether a refresh has ended, and what came of it."""
+        """Look whether a refresh has ended, and how."""
         if not self.child:
             return
-        result = child.result(self.child)
+        result = child.outcome(self.child)
         if result is None and now < self.child.deadline:
             return
         if result is None:
             child.end(self.child)
             self.say(f"the refresh took more than {self.timing.patience:g} s and was ended")
-            result = Result(code=-signal.SIGKILL)
+            result = Outcome(code=-signal.SIGKILL)
         if paths := result.texts("watched"):
             self.signs = self.lookout.widen(paths, self.signs, self.child.begun)
         self.child = None
         self._conclude(result, now)
         self._ready()
 
-    def _conclude(self, result: Result, now: float) -> None:
+    def _conclude(self, result: Outcome, now: float) -> None:
         summary = result.text("summary")
         if summary:
             self.say(summary)
@@ -169,7 +169,7 @@ class Service:
 
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """Return a socket from which the numbers of signals are read, as they come."""
+    """Return a socket from which the numbers of signals are read."""
     woken, waker = socket.socketpair()
     for end in (woken, waker):
         end.settimeout(0)

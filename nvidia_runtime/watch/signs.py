@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tells that a machine may have changed, without a word from NVML and no GPU woken.
+"""Signs that a machine may have changed, without asking NVML or waking a GPU.
 
 MIG devices, IMEX channels, sockets and a driver's files come and go without a uevent, so they are
-looked at every few seconds: a millisecond of listings and lstat.  Ring: elsewhere.
+looked at every few seconds: a millisecond of listings and lstat.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from nvidia_runtime.host import driver, ldcache
 from nvidia_runtime.host import root as driver_root
 
-# What is seen of a path; that it is missing is not said.
+# What is seen of a path; a missing one has no sign.
 Sign = tuple[int | str, ...]
 Signs = dict[str, Sign]
 
@@ -24,7 +24,7 @@ GPUS = "/proc/driver/nvidia/gpus"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 # capabilities/gpu0/mig/gi1/ci0/access
 DEEPEST = 5
-# Folders of device nodes, with how the names begin that matter there.
+# Folders of device nodes, with the beginnings of the names that matter there.
 NODES = {
     "/dev": ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "gdrdrv"),
     "/dev/nvidia-caps": ("",),
@@ -39,21 +39,21 @@ SOCKETS = (
 LIBRARIES = ("libcuda", "libnv")
 LIKE_THE_DRIVER = (*LIBRARIES, "nv", "tegra", "channel")
 CACHE = "/etc/ld.so.cache"
-# Of the paths of which a generator says that they matter: those that are looked at otherwise.
+# Of the paths that a generator watches, those that are looked at in another way.
 KNOWN = ("/dev", "/proc/driver/nvidia", "/sys", *SOCKETS)
 MOST_NAMED = 3
-# Nanoseconds: the kernel's clock of file times, and that of file systems that count in seconds.
+# Nanoseconds: a tick of file times, and of file systems that count in seconds.
 TICK = 10**7
 SETTLED = 2 * 10**9
 
 
 class Lookout:
-    """The places of a driver root that are looked at; remembers listings of large folders."""
+    """The places of a driver root that are looked at, with listings of large folders."""
 
     __slots__ = ("_listings", "folders", "machine", "watched")
 
     def __init__(self, root: str = "/", machine: str = "") -> None:
-        """Take the driver root, and where another machine's /proc, /sys and /dev lie."""
+        """Take the driver root, and the root of another machine's /proc, /sys and /dev."""
         self.machine = machine.rstrip("/")
         self.folders = tuple(
             dict.fromkeys(
@@ -66,9 +66,9 @@ class Lookout:
         self._listings: dict[str, tuple[int, list[str]]] = {}
 
     def widen(self, paths: list[str], signs: Signs, since: int) -> Signs:
-        """Look at these files and folders too; return the signs as if it had been so before.
+        """Look at these files and folders too; return the signs as if they were looked at before.
 
-        What has changed since that time, in nanoseconds, the next look finds changed.
+        What has changed since ``since``, in nanoseconds, differs at the next look.
         """
         before = self.watched
         self.watched = tuple(path for path in dict.fromkeys(paths) if self._is_new(path))
@@ -79,12 +79,12 @@ class Lookout:
         return kept | {path: () if _has_changed(path, since) else seen[path] for path in added}
 
     def _is_new(self, path: str) -> bool:
-        """Whether a path is not looked at anyway."""
-        known = path in KNOWN or path.startswith(tuple(f"{folder}/" for folder in KNOWN))
-        return path[:1] == "/" and not known and os.path.realpath(path) not in self.folders
+        """Whether a path is not looked at already."""
+        is_seen = path in KNOWN or path.startswith(tuple(f"{folder}/" for folder in KNOWN))
+        return path[:1] == "/" and not is_seen and os.path.realpath(path) not in self.folders
 
     def look(self) -> Signs:
-        """Look at everything once."""
+        """Return the signs of everything."""
         signs: Signs = {}
         self._read_texts(signs)
         for name in driver_root.names(self.machine + GPUS):
@@ -105,7 +105,7 @@ class Lookout:
         return signs
 
     def _note_watched(self, path: str, signs: Signs) -> None:
-        """Note a file; of a folder, and of the loader's cache, only names like the driver's."""
+        """Note a file; of a folder and the loader's cache, only names like the driver's."""
         if os.path.isdir(path):
             signs[path] = tuple(name for name in self._names(path) if _is_like_the_driver(name))
         elif path.endswith(CACHE):
@@ -122,22 +122,22 @@ class Lookout:
                 continue
 
     def _names(self, folder: str, read: Callable[[], list[str]] | None = None) -> list[str]:
-        """List a folder; one with a thousand libraries only if its time has changed."""
+        """List a folder, which may have a thousand libraries, only if its time has changed."""
         try:
             changed = os.stat(folder).st_mtime_ns
         except OSError:
             return []
-        known = self._listings.get(folder)
-        # What has just changed may change again within the same tick of the clock.
-        if known and known[0] == changed and time.time_ns() - changed > SETTLED:
-            return known[1]
+        listing = self._listings.get(folder)
+        # It may change again within the same tick of the clock.
+        if listing and listing[0] == changed and time.time_ns() - changed > SETTLED:
+            return listing[1]
         names = read() if read else driver_root.names(folder)
         self._listings[folder] = (changed, names)
         return names
 
 
 def difference(before: Signs, after: Signs) -> str:
-    """Say what has changed, in one line; "" if nothing has."""
+    """Return what has changed, in one line, "" for nothing."""
     appeared = [path for path in after if path not in before]
     gone = [path for path in before if path not in after]
     changed = [path for path, sign in after.items() if before.get(path, sign) != sign]
@@ -160,13 +160,13 @@ def _is_like_the_driver(name: str) -> bool:
 
 
 def _cached(root: str) -> list[str]:
-    """List the driver's libraries in the loader's cache, which each installed package changes."""
+    """List the driver's libraries in the loader's cache, which every installed package changes."""
     paths = ldcache.paths(root or "/")
     return [path for path in paths if _is_like_the_driver(os.path.basename(path))]
 
 
 def _walk(machine: str, folder: str, depth: int, signs: Signs) -> None:
-    """Note the folders below a folder of /proc; opening what is in them is not needed."""
+    """Note the folders below a folder of /proc, without opening their files."""
     try:
         with os.scandir(machine + folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -180,17 +180,17 @@ def _walk(machine: str, folder: str, depth: int, signs: Signs) -> None:
 
 
 def _note_node(machine: str, path: str, signs: Signs) -> None:
-    """Note a device node: its numbers, mode and group; its times change with its use."""
+    """Note a device node: its numbers, mode and group; its times change when it is used."""
     try:
-        found = os.lstat(machine + path)
+        status = os.lstat(machine + path)
     except OSError:
         return
-    if not stat.S_ISDIR(found.st_mode):
-        signs[path] = (found.st_rdev, found.st_mode, found.st_gid)
+    if not stat.S_ISDIR(status.st_mode):
+        signs[path] = (status.st_rdev, status.st_mode, status.st_gid)
 
 
 def _has_changed(path: str, since: int) -> bool:
-    """Whether a file has changed since a time, as far as a clock of ticks can tell."""
+    """Whether a file has changed since a time, within a tick of the clock."""
     try:
         return os.stat(path).st_ctime_ns > since - TICK
     except OSError:
@@ -199,8 +199,8 @@ def _has_changed(path: str, since: int) -> bool:
 
 def _note_file(machine: str, path: str, signs: Signs, with_time: bool = True) -> None:
     try:
-        found = os.stat(machine + path)
+        status = os.stat(machine + path)
     except (OSError, ValueError):
         return
-    times = (found.st_size, found.st_mtime_ns) if with_time else ()
-    signs[path] = (found.st_dev, found.st_ino, *times)
+    times = (status.st_size, status.st_mtime_ns) if with_time else ()
+    signs[path] = (status.st_dev, status.st_ino, *times)

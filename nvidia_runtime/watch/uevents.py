@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's uevents: those that it sent itself, and whether one concerns GPUs.
+"""The kernel's uevents: those that it sent itself, and whether they concern GPUs.
 
-pyroute2 opens the socket and takes the messages apart.  Ring: elsewhere.
+pyroute2 opens the socket and parses the messages.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
-# lib/kobject_uevent.c: the kernel's own multicast group; udev tells of its work in the second.
+# lib/kobject_uevent.c: the kernel's own multicast group; udev sends to the second.
 KERNEL_GROUP = 1
 KERNEL_PORT = 0
-# UEVENT_BUFFER_SIZE is 2048; what is longer is not the kernel's.
+# UEVENT_BUFFER_SIZE is 2048; longer messages are not the kernel's.
 LONGEST = 8192
-# Drivers are bound, and nodes made, by these; a screen that is plugged in is a mere change.
+# These bind drivers and make nodes; a screen that is plugged in is only a change.
 LASTING = ("add", "remove", "bind", "unbind")
 PCI_VENDOR = "10DE:"
 NODES = ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "gdrdrv")
@@ -30,13 +30,13 @@ LOST: Uevent = {"ACTION": "lost", "SUBSYSTEM": "", "DEVPATH": ""}
 
 
 class Listener:
-    """A socket that hears the kernel's uevents from when it is made; has a file descriptor."""
+    """A socket that receives the kernel's uevents; it has a file descriptor."""
 
     def __init__(self) -> None:
-        """Open the socket; raises `NvidiaRuntimeError` where the kernel or pyroute2 has none."""
+        """Open the socket; raises `NvidiaRuntimeError` if the kernel or pyroute2 lacks it."""
         try:
             from pyroute2.netlink.nlsocket import (  # type: ignore[import-untyped]
-                NetlinkSocket,  # 0.2 s and 20 MB: for who listens
+                NetlinkSocket,  # takes 0.2 s and 20 MB
             )
             from pyroute2.netlink.uevent import UeventSocket  # type: ignore[import-untyped]
         except ModuleNotFoundError as error:
@@ -45,20 +45,20 @@ class Listener:
             raise NvidiaRuntimeError(what, hint=hint) from None
         try:
             self._channel: Any = UeventSocket()
-            # UeventSocket's own bind hears udev too, in older versions.
+            # In older versions UeventSocket's own bind listens to udev too.
             NetlinkSocket.bind(self._channel, groups=KERNEL_GROUP)
-            # pyroute2 does not tell who sent a message.
+            # pyroute2 does not say where a message came from.
             self._socket = socket.socket(fileno=os.dup(self._channel.fileno()))
         except OSError as error:
             raise NvidiaRuntimeError(f"cannot listen to uevents: {os_reason(error)}") from None
         self._socket.settimeout(0)
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is something to `read`."""
+        """Return the descriptor that becomes readable when there is a message to `read`."""
         return self._socket.fileno()
 
     def read(self) -> tuple[list[Uevent], list[str]]:
-        """Return the events that have arrived, and a sentence for each message that is none."""
+        """Return the events that have arrived, and a sentence for each other message."""
         events: list[Uevent] = []
         refused: list[str] = []
         while True:
@@ -78,7 +78,7 @@ class Listener:
             try:
                 events += [_fields(message) for message in self._channel.marshal.parse(data)]
             except (UnicodeDecodeError, ValueError):
-                refused.append("a message that is no uevent")
+                refused.append("a message that is not a uevent")
 
     def close(self) -> None:
         """Close the socket."""
@@ -91,7 +91,7 @@ def _fields(message: Any) -> Uevent:
 
 
 def concerns_gpus(event: Uevent) -> bool:
-    """Whether what containers get may be another after this event."""
+    """Whether this event may change what containers get."""
     if event is LOST:
         return True
     if event.get("ACTION") not in LASTING:
@@ -108,7 +108,7 @@ def concerns_gpus(event: Uevent) -> bool:
 
 
 def describe(event: Uevent) -> str:
-    """Name an event in a few words: ``add module nvidia``."""
+    """Return an event in a few words: ``add module nvidia``."""
     if event is LOST:
         return "more uevents than the socket could hold"
     name = event.get("DEVNAME") or event.get("DEVPATH", "").rpartition("/")[2]

@@ -34,14 +34,14 @@ def running(**fields: Any) -> Running:
 
 
 def command(**flags: str) -> Configure:
-    made = Configure("nvidia-ctk")
+    configure = Configure("nvidia-ctk")
     for name, value in ({"runtime": "containerd"} | flags).items():
-        setattr(made, name, value)
-    return made
+        setattr(configure, name, value)
+    return configure
 
 
 @pytest.mark.parametrize(
-    ("flags", "found", "config", "drop_in"),
+    ("flags", "daemon", "config", "drop_in"),
     [
         ({}, None, "/etc/containerd/config.toml", CONF_D),
         ({}, running(config="/srv/c.toml"), "/srv/c.toml", CONF_D),
@@ -89,11 +89,11 @@ def command(**flags: str) -> Configure:
         "crio",
     ],
 )
-def test_files(flags: dict[str, str], found: Running | None, config: str, drop_in: str) -> None:
-    intent = command(**flags).intent(found)
+def test_files(flags: dict[str, str], daemon: Running | None, config: str, drop_in: str) -> None:
+    intent = command(**flags).intent(daemon)
 
     assert (intent.config, intent.drop_in) == (config, drop_in)
-    assert intent.is_merged == bool(found and found.profile.drop_in)
+    assert intent.is_merged == bool(daemon and daemon.profile.drop_in)
 
 
 def test_engine_that_runs_judges_and_has_its_version() -> None:
@@ -120,17 +120,17 @@ def test_program(engine: str, program: str, expected: str) -> None:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Running], None]:
-    def find(found: Running) -> None:
-        monkeypatch.setattr(engines, "all_of", lambda _: [found])
+    def find(daemon: Running) -> None:
+        monkeypatch.setattr(engines, "all_of", lambda _: [daemon])
 
     return find
 
 
 def test_nothing_to_do(runs: Callable[[Running], None], capsys: pytest.CaptureFixture[str]) -> None:
     runs(running(profile=Profile(advice="k3s does it itself", note="restart k3s")))
-    made = command()
+    configure = command()
 
-    assert made.advise(made.daemon())
+    assert configure.advise(configure.daemon())
 
     assert capsys.readouterr().err == "k3s does it itself\nhint: restart k3s\n"
 
@@ -143,7 +143,9 @@ def test_engine_elsewhere_is_not_configured(runs: Callable[[Running], None]) -> 
 
 
 @pytest.mark.parametrize("flag", ["config", "engine_program"])
-def test_whoever_names_a_file_knows_better(flag: str, runs: Callable[[Running], None]) -> None:
+def test_engine_is_not_looked_for_when_a_file_is_named(
+    flag: str, runs: Callable[[Running], None]
+) -> None:
     runs(running(elsewhere="it runs in a container"))
 
     assert command(**{flag: "/x"}).daemon() is None

@@ -21,7 +21,7 @@ SAY = {
 
 
 def install(folder: Path, **versions: str) -> str:
-    """Make programs that say their version; return the PATH on which only they are."""
+    """Make programs that print their version; return the PATH that has only these."""
     for name, version in versions.items():
         file = folder / name
         file.write_text(f"#!/bin/sh\necho '{SAY[name].format(version)}'\n")

@@ -26,7 +26,7 @@ NVIDIA = {"args": [], "path": "nvidia-container-runtime"}
 
 
 class Host:
-    """Engines' files, an engine that judges nothing, and a place for the journal."""
+    """A folder for engines' files and the journal, without an engine that judges."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -228,7 +228,7 @@ def read(descriptor: int) -> bytes:
 
 
 def test_containerd_is_asked(host: Host) -> None:
-    """Of the file only what it does not say itself is taken."""
+    """Its answer is copied, while the file keeps its own text and gets only the import."""
     file = ctk.write(host.folder / "config.toml", "# mine\nversion = 2\n")
     drop_in = host.folder / "conf.d" / "x.toml"
     ctk.write(host.folder / "dump", V2)
@@ -300,7 +300,7 @@ def test_cdi_is_always_on_there(engine: str, host: Host) -> None:
 
 
 def test_two_at_once(host: Host) -> None:
-    """Each waits for the other: both runtimes are there."""
+    """One waits for the other, so both runtimes are added."""
     file = host.folder / "daemon.json"
     environment = {
         **os.environ,
@@ -332,7 +332,7 @@ def test_one_runtime_or_all_are_taken_back(host: Host) -> None:
 
 
 def test_runtime_that_is_not_there_is_a_warning(host: Host) -> None:
-    """It may be there when the engine calls it; until then no container of it would start."""
+    """It may come later; until then no container with this runtime starts."""
     file = host.folder / "daemon.json"
 
     absent = host.configure("--config", file, "--nvidia-runtime-path=/nowhere/runtime")

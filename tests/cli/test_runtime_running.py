@@ -16,7 +16,7 @@ ADVICE = "k3s finds nvidia-container-runtime itself when it starts; there is not
 
 @pytest.fixture
 def k3s(tmp_path: Path) -> Path:
-    """Make the file that k3s runs on, in a folder that k3s was told of."""
+    """Make the file that k3s runs on, in a folder that k3s was given."""
     file = tmp_path / "k3s/agent/etc/containerd/config.toml"
     file.parent.mkdir(parents=True)
     file.write_text("version = 2\n")
@@ -52,7 +52,7 @@ def test_status_says_so_too(tmp_path: Path, k3s: Path) -> None:
 
 
 def test_file_of_the_daemon_is_the_one_that_is_meant(tmp_path: Path) -> None:
-    """Dry, since the daemon's own program judges what is written, and ours here cannot."""
+    """A dry run, since the daemon's own program would judge the file, and this one cannot."""
     socket, file = tmp_path / "d.sock", tmp_path / "own.json"
     file.write_text('{"debug": true}')
     with listener.running("dockerd", socket, f"--config-file={file}"):

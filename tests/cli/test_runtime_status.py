@@ -29,7 +29,7 @@ def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Run
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "said", "has"),
+    ("name", "version", "setting", "has"),
     [
         pytest.param("docker", (24, 0, 9), True, False, id="docker that does not know it"),
         pytest.param("docker", (25, 0), None, False, id="docker where it is off by default"),
@@ -43,8 +43,10 @@ def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Run
         pytest.param("podman", (4, 3, 1), True, True, id="podman"),
     ],
 )
-def test_cdi(name: str, version: tuple[int, ...], *, said: bool | None, has: bool | None) -> None:
-    assert status.has_cdi(engine(name, version), said) is has
+def test_cdi(
+    name: str, version: tuple[int, ...], *, setting: bool | None, has: bool | None
+) -> None:
+    assert status.has_cdi(engine(name, version), setting) is has
 
 
 def test_what_a_file_says_of_us(tmp_path: Path) -> None:
@@ -61,25 +63,25 @@ def test_what_a_file_says_of_us(tmp_path: Path) -> None:
         )
     )
 
-    found = status.describe(engine("docker", (28, 3), str(file)))
+    shown = status.describe(engine("docker", (28, 3), str(file)))
 
-    assert (found.runtimes, found.default_runtime, found.is_default, found.cdi) == (
+    assert (shown.runtimes, shown.default_runtime, shown.is_default, shown.cdi) == (
         ("nvidia",),
         "nvidia",
         True,
         True,
     )
-    assert (found.version, found.file_exists, found.problem) == ("28.3", True, "")
+    assert (shown.version, shown.file_exists, shown.problem) == ("28.3", True, "")
 
 
 def test_broken_file_is_a_part_of_the_answer(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text("{")
 
-    found = status.describe(engine("docker", (28, 3), str(file)))
+    shown = status.describe(engine("docker", (28, 3), str(file)))
 
-    assert found.problem.startswith(str(file))
-    assert found.runtimes == ()
+    assert shown.problem.startswith(str(file))
+    assert shown.runtimes == ()
 
 
 def test_table() -> None:
@@ -130,7 +132,7 @@ def test_table() -> None:
 def test_json_has_every_engine() -> None:
     got = ctk.run("runtime", "status", "--format=json", DOCKER_HOST="unix:///nowhere")
 
-    assert [each["engine"] for each in json.loads(got.out)] == [
+    assert [entry["engine"] for entry in json.loads(got.out)] == [
         "docker",
         "containerd",
         "crio",
@@ -141,7 +143,7 @@ def test_json_has_every_engine() -> None:
 def test_one_engine() -> None:
     got = ctk.run("runtime", "status", "--runtime=crio", "--format=json")
 
-    assert [each["engine"] for each in json.loads(got.out)] == ["crio"]
+    assert [entry["engine"] for entry in json.loads(got.out)] == ["crio"]
 
 
 def test_unknown_engine() -> None:

@@ -82,7 +82,7 @@ def test_what_is_there_is_left(driver: Path, tmp_path: Path) -> None:
 
     assert got.code == 0
     assert "195:0 is a link to /dev/other, not a link to" in got.err
-    assert "236:1 is something that is no link" in got.err
+    assert "236:1 is something that is not a link" in got.err
     assert os.readlink(tmp_path / "char/195:0") == "/dev/other"
     assert os.readlink(tmp_path / "char/195:255") == f"{driver}/dev/nvidiactl"
 

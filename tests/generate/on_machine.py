@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generation as it is on a simulated machine: a process there, what it found, what it asked NVML."""
+"""Generation on a simulated machine: a process there, its result, its calls of NVML."""
 
 from __future__ import annotations
 
@@ -92,6 +92,6 @@ def _run(machine: str, tmp_path: Path, before: str, options: dict[str, Any]) -> 
 
 
 def _calls(trace: Path) -> collections.Counter[str]:
-    """Count the calls that the mock library wrote down: process, time, function, result."""
+    """Count the calls that the mock library recorded: process, time, function, result."""
     lines = trace.read_text().splitlines() if trace.exists() else []
     return collections.Counter(line.split()[2] for line in lines)

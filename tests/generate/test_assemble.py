@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From edits to a spec: nothing twice, in order, with the version and the hooks that are wanted."""
+"""From edits to a spec: nothing twice, in order, with the wanted version and hooks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def device(name: str, *paths: str) -> dict[str, Any]:
     return assemble.device(name, {"deviceNodes": [node(path) for path in paths]})
 
 
-def made(*devices: dict[str, Any], common: dict[str, Any] | None = None, **changes: Any) -> Any:
+def spec_of(*devices: dict[str, Any], common: dict[str, Any] | None = None, **changes: Any) -> Any:
     return assemble.spec(Options().but(**changes), list(devices), common or {})
 
 
@@ -35,7 +35,7 @@ def nodes(spec: dict[str, Any], name: str) -> list[str]:
 def test_nodes_and_mounts_are_in_order_of_depth() -> None:
     common = {"mounts": [entries.mount(path, path) for path in ("/usr/lib/b", "/etc/z", "/etc/a")]}
 
-    spec = made(device("0", "/dev/dri/card0", "/dev/nvidia1", "/dev/nvidia0"), common=common)
+    spec = spec_of(device("0", "/dev/dri/card0", "/dev/nvidia1", "/dev/nvidia0"), common=common)
 
     assert nodes(spec, "0") == ["/dev/nvidia0", "/dev/nvidia1", "/dev/dri/card0"]
     mounts = [each["containerPath"] for each in spec["containerEdits"]["mounts"]]
@@ -43,13 +43,13 @@ def test_nodes_and_mounts_are_in_order_of_depth() -> None:
 
 
 def test_devices_are_in_order_of_names() -> None:
-    spec = made(device("1", "/dev/b"), device("0", "/dev/a"), device("10", "/dev/c"))
+    spec = spec_of(device("1", "/dev/b"), device("0", "/dev/a"), device("10", "/dev/c"))
 
     assert [each["name"] for each in spec["devices"]] == ["0", "1", "10", "all"]
 
 
 def test_all_is_everything_once() -> None:
-    spec = made(device("0", "/dev/a"), device("GPU-1", "/dev/a"), device("1", "/dev/b"))
+    spec = spec_of(device("0", "/dev/a"), device("GPU-1", "/dev/a"), device("1", "/dev/b"))
 
     assert nodes(spec, "all") == ["/dev/a", "/dev/b"]
 
@@ -63,7 +63,7 @@ def test_all_is_everything_once() -> None:
     ],
 )
 def test_no_all(names: list[str], merged: bool, expected: list[str]) -> None:
-    spec = made(*[device(name, "/dev/a") for name in names], merged_device=merged)
+    spec = spec_of(*[device(name, "/dev/a") for name in names], merged_device=merged)
 
     assert [each["name"] for each in spec["devices"]] == expected
 
@@ -71,19 +71,19 @@ def test_no_all(names: list[str], merged: bool, expected: list[str]) -> None:
 def test_what_every_container_gets_is_not_in_a_device() -> None:
     common = {"deviceNodes": [node("/dev/nvidiactl")]}
 
-    spec = made(device("0", "/dev/nvidia0", "/dev/nvidiactl"), common=common)
+    spec = spec_of(device("0", "/dev/nvidia0", "/dev/nvidiactl"), common=common)
 
     assert nodes(spec, "0") == ["/dev/nvidia0"]
 
 
 def test_a_device_is_never_emptied() -> None:
-    spec = made(device("0", "/dev/a"), common={"deviceNodes": [node("/dev/a")]})
+    spec = spec_of(device("0", "/dev/a"), common={"deviceNodes": [node("/dev/a")]})
 
     assert nodes(spec, "0") == ["/dev/a"]
 
 
 def test_common_environment_ends_with_void() -> None:
-    spec = made(device("0", "/dev/a"), common={"env": ["A=1"]})
+    spec = spec_of(device("0", "/dev/a"), common={"env": ["A=1"]})
 
     assert spec["containerEdits"] == {"env": ["A=1", "NVIDIA_VISIBLE_DEVICES=void"]}
 
@@ -112,7 +112,7 @@ HOOKS = {
 def test_hooks_that_are_wanted(
     disabled: list[str], enabled: list[str], expected: list[str]
 ) -> None:
-    spec = made(
+    spec = spec_of(
         device("0", "/dev/a"),
         common=HOOKS,
         disabled_hooks=frozenset(disabled),
@@ -140,7 +140,7 @@ def test_hooks_in_one_call(program: str) -> None:
         ]
     }
 
-    spec = made(device("0", "/dev/a"), common=common, combine_hooks=True)
+    spec = spec_of(device("0", "/dev/a"), common=common, combine_hooks=True)
 
     (hook,) = spec["containerEdits"]["hooks"]
     assert hook["path"] == program
@@ -168,7 +168,7 @@ def test_hooks_in_one_call(program: str) -> None:
     ],
 )
 def test_version(edits: dict[str, Any], changes: dict[str, Any], expected: str) -> None:
-    spec = made(assemble.device("0", edits), **changes)
+    spec = spec_of(assemble.device("0", edits), **changes)
 
     assert spec["cdiVersion"] == expected
     cdi_spec.check(spec)
@@ -192,16 +192,16 @@ def test_version(edits: dict[str, Any], changes: dict[str, Any], expected: str) 
 )
 def test_what_no_reader_would_take(changes: dict[str, Any], name: str, says: str) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:
-        made(device(name, "/dev/a"), **changes)
+        spec_of(device(name, "/dev/a"), **changes)
 
     assert str(error.value) == says
 
 
 def test_two_devices_of_one_name() -> None:
     with pytest.raises(NvidiaRuntimeError, match="two devices have the name '0'"):
-        made(device("0", "/dev/a"), device("0", "/dev/b"))
+        spec_of(device("0", "/dev/a"), device("0", "/dev/b"))
 
 
 def test_device_without_edits() -> None:
     with pytest.raises(NvidiaRuntimeError, match="device '0' has no edits"):
-        made(assemble.device("0", {}))
+        spec_of(assemble.device("0", {}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a new spec may replace the old one, and what is said to have changed."""
+"""Whether a new spec may replace the old one, and the sentences about the changes."""
 
 from __future__ import annotations
 

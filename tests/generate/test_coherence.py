@@ -14,7 +14,7 @@ COMMON = {"env": ["A=1"]}
 
 
 def spec(**coherent: str) -> dict[str, Any]:
-    """Make a spec of devices with what their annotations say, none for ""."""
+    """Make a spec of devices by the values of their annotations, without one for ""."""
     devices = [
         assemble.device(
             name,
@@ -26,28 +26,28 @@ def spec(**coherent: str) -> dict[str, Any]:
     return assemble.spec(Options(), devices, COMMON)
 
 
-def names(made: dict[str, Any]) -> list[str]:
-    assert not any("annotations" in device for device in made["devices"])
-    return [device["name"] for device in made["devices"]]
+def names(generated: dict[str, Any]) -> list[str]:
+    assert not any("annotations" in device for device in generated["devices"])
+    return [device["name"] for device in generated["devices"]]
 
 
 def test_both_kinds() -> None:
     specs = coherence.split(spec(a="true", b="false", c=""), Options())
 
-    assert {suffix: names(made) for suffix, made in specs.items()} == {
+    assert {suffix: names(generated) for suffix, generated in specs.items()} == {
         "": ["a", "all", "b", "c"],
         "coherent": ["a", "all"],
         "noncoherent": ["all", "b"],
     }
-    assert [made["kind"] for made in specs.values()] == [
+    assert [generated["kind"] for generated in specs.values()] == [
         "nvidia.com/gpu",
         "nvidia.com/gpu.coherent",
         "nvidia.com/gpu.noncoherent",
     ]
-    assert [made["cdiVersion"] for made in specs.values()] == ["0.3.0", "0.6.0", "0.6.0"]
-    for made in specs.values():
-        cdi_spec.check(made)
-        assert made["containerEdits"]["env"] == ["A=1", "NVIDIA_VISIBLE_DEVICES=void"]
+    assert [generated["cdiVersion"] for generated in specs.values()] == ["0.3.0", "0.6.0", "0.6.0"]
+    for generated in specs.values():
+        cdi_spec.check(generated)
+        assert generated["containerEdits"]["env"] == ["A=1", "NVIDIA_VISIBLE_DEVICES=void"]
 
 
 def test_one_kind_only() -> None:
@@ -58,6 +58,6 @@ def test_one_kind_only() -> None:
 
 
 def test_without_annotations_it_is_the_same() -> None:
-    made = spec(a="", b="")
+    generated = spec(a="", b="")
 
-    assert coherence.split(made, Options()) == {"": made}
+    assert coherence.split(generated, Options()) == {"": generated}

@@ -77,14 +77,14 @@ def paths(edits: dict[str, Any]) -> list[str]:
 
 
 def words(edits: dict[str, Any]) -> list[list[str]]:
-    """Return what the hooks are called with, without their program."""
+    """Return the arguments of the hooks, without their program."""
     return [hook["args"][1:] for hook in edits.get("hooks", ())]
 
 
 def test_one_gpu(root: Path) -> None:
-    made = generate(root, "devices", "drivers")
-    devices = {device["name"]: device["containerEdits"] for device in made.spec["devices"]}
-    common = made.spec["containerEdits"]
+    generated = generate(root, "devices", "drivers")
+    devices = {device["name"]: device["containerEdits"] for device in generated.spec["devices"]}
+    common = generated.spec["containerEdits"]
 
     assert list(devices) == ["0", "all"]
     assert devices["0"] == devices["all"]
@@ -103,21 +103,21 @@ def test_one_gpu(root: Path) -> None:
         ["update-ldcache", "--folder", f"/{LIB}/tegra"],
     ]
     assert common["env"] == ["NVIDIA_VISIBLE_DEVICES=void"]
-    assert made.warnings[-1] == "left out what the lists name and is not here: /dev/absent"
+    assert generated.warnings[-1] == "left out what the lists name and is not here: /dev/absent"
 
 
 def test_odd_rows_are_taken_once(root: Path) -> None:
-    made = generate(root, "odd")
-    (device, _) = made.spec["devices"]
+    generated = generate(root, "odd")
+    (device, _) = generated.spec["devices"]
 
     assert paths(device["containerEdits"]) == ["/dev/nvmap"]
-    assert [mount["containerPath"] for mount in made.spec["containerEdits"]["mounts"]] == [
+    assert [mount["containerPath"] for mount in generated.spec["containerEdits"]["mounts"]] == [
         "/etc/x.conf"
     ]
 
 
 def test_the_release_is_the_running_systems(root: Path) -> None:
-    """It tells programs in a container which Jetson Linux is below them."""
+    """It tells programs in a container which Jetson Linux they run on."""
     (root / "driver/etc/nv_tegra_release").write_text("# R36\n")
     (mount,) = generate(root, "devices").spec["containerEdits"]["mounts"]
 
@@ -125,16 +125,16 @@ def test_the_release_is_the_running_systems(root: Path) -> None:
 
 
 def test_ignored_links(root: Path) -> None:
-    made = generate(root, "devices", "drivers", csv_ignored=("**/libcuda.so",))
+    generated = generate(root, "devices", "drivers", csv_ignored=("**/libcuda.so",))
 
-    assert len(words(made.spec["containerEdits"])) == 2
+    assert len(words(generated.spec["containerEdits"])) == 2
 
 
 def test_what_may_change_the_spec(root: Path) -> None:
     (root / "csv/globs.csv").write_text("dev, /dev/dri/card*\nlib, /opt/*/x.so\ndev, /dev/nvmap\n")
-    made = generate(root, "globs", "drivers", "missing")
+    generated = generate(root, "globs", "drivers", "missing")
 
-    assert made.watched == [
+    assert generated.watched == [
         f"{root}/csv/globs.csv",
         f"{root}/csv/drivers.csv",
         f"{root}/csv/missing.csv",
@@ -146,12 +146,12 @@ def test_what_may_change_the_spec(root: Path) -> None:
 
 
 def test_none_is_the_driver_without_a_device(root: Path) -> None:
-    made = generate(root, "devices", "drivers", ids=("none",), merged_device=False)
+    generated = generate(root, "devices", "drivers", ids=("none",), merged_device=False)
 
-    assert made.spec["devices"] == [
+    assert generated.spec["devices"] == [
         {"name": "none", "containerEdits": {"env": ["NVCT_EMPTY_DEVICE="]}}
     ]
-    assert made.spec["containerEdits"]["mounts"]
+    assert generated.spec["containerEdits"]["mounts"]
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,17 @@ def test_lists_without_a_node(root: Path) -> None:
     with pytest.raises(NvidiaRuntimeError, match="none of the device nodes"):
         generate(root, "drivers")
 
-    made = generate(root, "drivers", empty_devices=True)
+    generated = generate(root, "drivers", empty_devices=True)
 
-    assert made.spec["devices"][0]["containerEdits"] == {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
+    assert generated.spec["devices"][0]["containerEdits"] == {
+        "env": ["NVIDIA_VISIBLE_DEVICES=void"]
+    }
 
 
 def test_names_by_type(root: Path) -> None:
-    made = generate(root, "devices", strategies=("type-index",))
+    generated = generate(root, "devices", strategies=("type-index",))
 
-    assert [device["name"] for device in made.spec["devices"]] == ["all", "gpu0"]
+    assert [device["name"] for device in generated.spec["devices"]] == ["all", "gpu0"]
 
 
 def simulate(
@@ -278,7 +280,7 @@ def test_an_id_that_neither_gpu_has() -> None:
 
 
 def test_two_cards_are_no_tegra_with_a_card(tmp_path: Path) -> None:
-    """The lists describe device 0; who asks for the second card gets it all the same."""
+    """The lists describe device 0; the second card can be asked for by name."""
     lists = trees.make(tmp_path, {"devices.csv": "dev, /dev/nvidia2\ndev, /dev/nvidiactl\n"})
     files = (f"{lists}/devices.csv",)
     uuid = catalogue.find("a100x8").gpus[1].uuid
@@ -295,9 +297,9 @@ def test_two_cards_are_no_tegra_with_a_card(tmp_path: Path) -> None:
 
 
 def gpu(index: int, name: str, bus_id: str) -> Gpu:
-    made = Gpu(index)
-    made.name, made.bus_id = name, bus_id
-    return made
+    generated = Gpu(index)
+    generated.name, generated.bus_id = name, bus_id
+    return generated
 
 
 @pytest.mark.parametrize(

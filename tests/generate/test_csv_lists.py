@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of CSV lists, as JetPack and people write them."""
+"""Rows of CSV lists, as JetPack and users write them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_read_keeps_the_order_of_files_and_says_what_is_wrong_with_others(tmp_pa
     assert warnings == [
         f"skipped {tmp_path}/missing.csv: no such file or directory",
         f"skipped {tmp_path}/none.csv: there is no row 'dev|lib|dir|sym, PATH' in it",
-        f"skipped {tmp_path}/binary.csv: it is no list of files",
+        f"skipped {tmp_path}/binary.csv: it is not a list of files",
         f"skipped {tmp_path}/folder.csv: is a directory",
     ]
 
@@ -82,7 +82,7 @@ def test_is_ignored(path: str, pattern: str, expected: bool) -> None:
 
 
 def test_usual_lists_that_are_not_there_are_named() -> None:
-    """This system is no Tegra."""
+    """This system is not a Tegra."""
     if Path(csv_lists.FOLDER).exists():
         pytest.skip(f"{csv_lists.FOLDER} is there")
 

@@ -36,18 +36,18 @@ def make(tmp_path: Path, tree: dict[str, str]) -> str:
     return root
 
 
-def mounts(root: str, found: list[dict[str, Any]]) -> dict[str, list[str]]:
+def mounts(root: str, entries: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Return the options of mounts by path, which is the same on the host below the root."""
-    assert all(each["hostPath"] == root + each["containerPath"] for each in found)
-    return {each["containerPath"]: each["options"] for each in found}
+    assert all(entry["hostPath"] == root + entry["containerPath"] for entry in entries)
+    return {entry["containerPath"]: entry["options"] for entry in entries}
 
 
 def edits(root: str, *flags: str, warnings: list[str] | None = None) -> dict[str, Any]:
     options = Options().but(flags=frozenset(flags))
     said: list[str] = []
-    found = driver_files.edits(options, machine(root), VERSION, said)
+    result = driver_files.edits(options, machine(root), VERSION, said)
     assert said == (warnings or [])
-    return found
+    return result
 
 
 def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
 def test_links_cache_and_variable(tmp_path: Path) -> None:
     root = make(tmp_path, {f"lib64/libcuda.so.{VERSION}": f"-> ../{LIB}/libcuda.so.{VERSION}"})
 
-    found = edits(root)
+    result = edits(root)
 
-    assert found["env"] == [f"NVIDIA_CTK_LIBCUDA_DIR=/{LIB}"]
-    assert [hook["args"][1:] for hook in found["hooks"]] == [
+    assert result["env"] == [f"NVIDIA_CTK_LIBCUDA_DIR=/{LIB}"]
+    assert [hook["args"][1:] for hook in result["hooks"]] == [
         [
             "create-symlinks",
             *("--link", f"libcuda.so.1::/{LIB}/libcuda.so"),
@@ -98,10 +98,10 @@ def test_a_file_that_is_no_library_is_mounted_without_links(tmp_path: Path) -> N
     root = make(tmp_path, {f"{LIB}/libodd.so.{VERSION}": "text"})
 
     path = f"{root}/{LIB}/libodd.so.{VERSION}"
-    warning = f"{path} is no shared library: there will be no links to it in containers"
-    found = edits(root, warnings=[warning])
+    warning = f"{path} is not a shared library: there will be no links to it in containers"
+    result = edits(root, warnings=[warning])
 
-    assert f"/{LIB}/libodd.so.{VERSION}" in mounts(root, found["mounts"])
+    assert f"/{LIB}/libodd.so.{VERSION}" in mounts(root, result["mounts"])
 
 
 def test_ldconfig_of_the_options(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_firmware_wherever_the_kernel_looks(tmp_path: Path) -> None:
         },
     )
 
-    found = mounts(root, driver_files.firmware_mounts(machine(root), VERSION))
+    entries = mounts(root, driver_files.firmware_mounts(machine(root), VERSION))
 
-    assert found == {
+    assert entries == {
         f"/opt/fw/nvidia/{VERSION}/gsp_ga10x.bin": READ_ONLY,
         f"/lib/firmware/{release}/nvidia/{VERSION}/gsp_tu10x.bin": READ_ONLY,
         f"/lib/firmware/nvidia/{VERSION}/gsp_tu10x.bin": READ_ONLY,
@@ -193,9 +193,9 @@ def test_programs_are_the_first_that_may_be_executed(tmp_path: Path) -> None:
     )
     (tmp_path / "usr/bin/nvidia-smi").chmod(0o755)
 
-    found = driver_files.binary_mounts(machine(root, path="/opt"))
+    entries = driver_files.binary_mounts(machine(root, path="/opt"))
 
-    assert mounts(root, found) == {"/usr/bin/nvidia-smi": READ_ONLY}
+    assert mounts(root, entries) == {"/usr/bin/nvidia-smi": READ_ONLY}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec that was just generated is one that a container can be created with, on every machine."""
+"""On every machine a container can be created with a spec that was just generated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = [machine.name for machine in catalogue.machines() if machine.gpus]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fresh_spec_is_for_the_loaded_driver(name: str, tmp_path: Path) -> None:
-    """On Tegra and WSL the name libcuda.so.1.1 tells no version of a driver."""
+    """On Tegra and WSL the name libcuda.so.1.1 is not that of a driver's version."""
     (end,) = machines.create(name, tmp_path, machines.job(ALL, shell=GENERATE))
 
     assert (end["code"], end["err"]) == (0, "")

@@ -97,13 +97,13 @@ def spec_of(gate: str, root: Path) -> Generated:
 def test_a_spec_has_one_device(gate: str, tmp_path: Path) -> None:
     for name, (major, minor) in NODES.items():
         trees.mknod(tmp_path / "dev" / name, major, minor)
-    made = spec_of(gate, tmp_path)
+    generated = spec_of(gate, tmp_path)
     root = f"{tmp_path}"
 
-    assert made.spec["devices"] == [
+    assert generated.spec["devices"] == [
         {"name": "all", "containerEdits": gated.edits(gate, root, root)},
     ]
-    assert made.spec["containerEdits"] == {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
+    assert generated.spec["containerEdits"] == {"env": ["NVIDIA_VISIBLE_DEVICES=void"]}
 
 
 def test_what_may_change_a_spec(tmp_path: Path) -> None:

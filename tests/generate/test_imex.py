@@ -41,13 +41,13 @@ def test_channels(ids: list[str], names: list[str], root: Path) -> None:
 
 
 def test_a_channel_has_its_path_and_the_nodes_numbers_count(root: Path) -> None:
-    made = generate(root, "9")
+    generated = generate(root, "9")
     path = f"/{FOLDER}/channel9"
 
-    assert made.spec["devices"][0]["containerEdits"] == {
+    assert generated.spec["devices"][0]["containerEdits"] == {
         "deviceNodes": [{"path": path, "hostPath": f"{root}{path}"}]
     }
-    assert made.watched == [f"{root}/{FOLDER}"]
+    assert generated.watched == [f"{root}/{FOLDER}"]
 
 
 @pytest.mark.parametrize(

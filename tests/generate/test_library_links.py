@@ -61,7 +61,7 @@ def test_links(
 def test_no_library(tmp_path: Path) -> None:
     (tmp_path / f"libx.so.{V}").write_text("text")
 
-    with pytest.raises(ValueError, match="is no shared library"):
+    with pytest.raises(ValueError, match="is not a shared library"):
         library_links.beside(f"{tmp_path}/libx.so.{V}", f"/libx.so.{V}")
 
 

@@ -33,14 +33,14 @@ SLOW = {"typing", "dataclasses", "subprocess", "ctypes", "select", "yaml", "json
     [("t4x1", "/dev/nvidia0"), ("orin", "/dev/nvmap"), ("wsl2", "/dev/dxg")],
 )
 def test_auto(name: str, node: str, tmp_path: Path) -> None:
-    made = on_machine.generate(name, tmp_path)
+    generated = on_machine.generate(name, tmp_path)
 
-    assert node in made.nodes("all")
-    assert [each for each in made.warnings if "assuming" in each] == []
+    assert node in generated.nodes("all")
+    assert [each for each in generated.warnings if "assuming" in each] == []
 
 
 def test_a_machine_that_shows_nothing_of_itself(tmp_path: Path) -> None:
-    """It may be that only NVML's own library is missing, so that is what is said."""
+    """Only NVML's own library may be missing, so the error names it."""
     options = Options()
     options.driver_root = options.kernel_root = f"{tmp_path}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec for who manages GPUs."""
+"""The CDI spec for managers of GPUs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def generate(root: str | Path) -> Generated:
 
 
 def test_all_nodes_of_the_driver_and_of_no_other() -> None:
-    made = generate(simulated.machine("h100x8"))
-    (device,) = made.spec["devices"]
+    generated = generate(simulated.machine("h100x8"))
+    (device,) = generated.spec["devices"]
     nodes = [node["path"] for node in device["containerEdits"]["deviceNodes"]]
 
     assert device["name"] == "all"

@@ -82,7 +82,7 @@ def test_what_cannot_be_written(name: str, says: str, tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    """Process ids come again: in a container it is always the same one."""
+    """Process ids are used again: in a container it is always the same one."""
     file = tmp_path / "nvidia.yaml"
     (tmp_path / f".{file.name}.{os.getpid()}").write_text("half")
 

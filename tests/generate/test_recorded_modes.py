@@ -21,7 +21,7 @@ print(json.dumps(machine.generate(Options(sys.argv[1])).spec))
 
 
 def normal(part: Any) -> Any:
-    """Return a spec with what its readers take for granted: a minor number is 0."""
+    """Return a spec with the default that readers assume: a minor number is 0."""
     if isinstance(part, list):
         return [normal(each) for each in part]
     if not isinstance(part, dict):

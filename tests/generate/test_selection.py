@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices are meant by ids."""
+"""The devices that ids mean."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from nvidia_runtime.host.gpu import Gpu, Mig
 
 
 def gpu(index: int, name: str = "NVIDIA A100", migs: int = -1) -> Gpu:
-    """Make a GPU, in MIG mode with so many devices unless there are less than none."""
-    made = Gpu(index)
-    made.uuid, made.name, made.is_mig = f"GPU-{index}", name, migs >= 0
-    made.migs = tuple(mig(index, number) for number in range(migs))
-    return made
+    """Make a GPU, in MIG mode with so many devices unless that is less than 0."""
+    device = Gpu(index)
+    device.uuid, device.name, device.is_mig = f"GPU-{index}", name, migs >= 0
+    device.migs = tuple(mig(index, number) for number in range(migs))
+    return device
 
 
 def mig(gpu_index: int, index: int) -> Mig:
-    made = Mig(index)
-    made.uuid, made.gpu_instance, made.compute_instance = f"MIG-{gpu_index}-{index}", 7 + index, 0
-    return made
+    device = Mig(index)
+    device.uuid, device.gpu_instance, device.compute_instance = (
+        f"MIG-{gpu_index}-{index}",
+        7 + index,
+        0,
+    )
+    return device
 
 
 MACHINE = [gpu(0), gpu(1, migs=2), gpu(2, "NVIDIA DGX Display"), gpu(3, migs=0)]

@@ -25,7 +25,7 @@ STORE_FILES = (
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a system with three driver stores; dxcore says that the second's driver is in use."""
+    """Make a system with three driver stores, of which the second is in use by dxcore."""
     monkeypatch.setenv("DXCORE", "ok")
     for store in ("old", "other", "été"):
         names = STORE_FILES if store != "other" else ("igc64.so",)
@@ -44,8 +44,8 @@ def generate(root: Path, mode: str = "wsl", **changes: Any) -> Generated:
 
 def test_the_store_of_the_driver_in_use(root: Path) -> None:
     """The first adapter is too old, the second has no CUDA."""
-    made = generate(root)
-    common = made.spec["containerEdits"]
+    generated = generate(root)
+    common = generated.spec["containerEdits"]
     store = "/usr/lib/wsl/drivers/été"
 
     assert [mount["containerPath"] for mount in common["mounts"]] == [
@@ -57,23 +57,23 @@ def test_the_store_of_the_driver_in_use(root: Path) -> None:
         ["create-symlinks", "--link", f"{store}/nvidia-smi::/usr/bin/nvidia-smi"],
         ["update-ldcache", "--folder", "/usr/lib/wsl/lib", "--folder", store],
     ]
-    assert made.warnings == []
+    assert generated.warnings == []
 
 
 def test_one_device_by_all_names(root: Path) -> None:
-    made = generate(root, ids=("GPU-1", "1"))
-    (device,) = made.spec["devices"]
+    generated = generate(root, ids=("GPU-1", "1"))
+    (device,) = generated.spec["devices"]
 
     assert device["name"] == "all"
     assert [node["path"] for node in device["containerEdits"]["deviceNodes"]] == ["/dev/dxg"]
-    assert {each["name"] for each in made.hidden} == {"0", "1", "GPU-1"}
-    assert all(each["containerEdits"] == device["containerEdits"] for each in made.hidden)
+    assert {each["name"] for each in generated.hidden} == {"0", "1", "GPU-1"}
+    assert all(each["containerEdits"] == device["containerEdits"] for each in generated.hidden)
 
 
 def test_none_is_the_driver_without_a_device(root: Path) -> None:
-    made = generate(root, ids=("none",), merged_device=False)
+    generated = generate(root, ids=("none",), merged_device=False)
 
-    assert made.spec["devices"] == [
+    assert generated.spec["devices"] == [
         {"name": "none", "containerEdits": {"env": ["NVCT_EMPTY_DEVICE="]}}
     ]
 
@@ -84,11 +84,11 @@ def test_without_an_answer_the_newest_store_is_taken(
 ) -> None:
     monkeypatch.setenv("DXCORE", behaviour)
     os.utime(root / WSL / "drivers/été/libcuda.so.1.1", (1, 1))
-    made = generate(root)
-    (warning,) = made.warnings
+    generated = generate(root)
+    (warning,) = generated.warnings
 
     assert "/usr/lib/wsl/drivers/old/libcuda.so.1.1" in [
-        mount["containerPath"] for mount in made.spec["containerEdits"]["mounts"]
+        mount["containerPath"] for mount in generated.spec["containerEdits"]["mounts"]
     ]
     assert warning.startswith(f"{root}/usr/lib/wsl/lib/libdxcore.so: ")
     assert warning.endswith("looking for the driver in /usr/lib/wsl/drivers")
@@ -97,10 +97,12 @@ def test_without_an_answer_the_newest_store_is_taken(
 def test_what_a_store_lacks_is_named(root: Path) -> None:
     for name in ("nvidia-smi", "nvcubins.bin"):
         (root / WSL / "drivers/été" / name).unlink()
-    made = generate(root)
+    generated = generate(root)
 
-    assert made.warnings == [f"{root}/{WSL}/drivers/été has no nvcubins.bin, nvidia-smi"]
-    assert [hook["args"][1] for hook in made.spec["containerEdits"]["hooks"]] == ["update-ldcache"]
+    assert generated.warnings == [f"{root}/{WSL}/drivers/été has no nvcubins.bin, nvidia-smi"]
+    assert [hook["args"][1] for hook in generated.spec["containerEdits"]["hooks"]] == [
+        "update-ldcache"
+    ]
 
 
 def test_auto_is_wsl(root: Path) -> None:
@@ -110,7 +112,7 @@ def test_auto_is_wsl(root: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [
-        ("dev", "there is no such node: no GPU is lent"),
+        ("dev", "there is no such node: Windows shares no GPU"),
         (f"{WSL}/lib", "there is no such library"),
         (f"{WSL}/drivers", "no driver has libcuda.so.1.1"),
     ],

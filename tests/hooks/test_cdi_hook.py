@@ -275,11 +275,11 @@ def test_parameters_of_the_driver_are_covered(container: Container, tmp_path: Pa
     images.make(container.root, {"proc/driver/nvidia/params": "the host's", "dev/": ""})
     images.make(tmp_path / "host", {"params": "A: 1\nModifyDeviceFiles: 1\nB: 2\n"})
     code = (
-        "import sys; from nvidia_runtime.rootfs import driver_parameters, resolver; "
-        "from nvidia_runtime.hooks import parameters_mount; "
-        f"text = driver_parameters.without_modification('{tmp_path}/host/params'); "
+        "import sys; from nvidia_runtime.rootfs import resolver; "
+        "from nvidia_runtime.prepare import disable_device_node_modification as verb; "
+        f"text = verb.parameters('{tmp_path}/host/params'); "
         "root = resolver.open_root(sys.argv[1]); "
-        "parameters_mount.cover(root, driver_parameters.PATH, text)"
+        "verb.cover(root, verb.PATH, text)"
     )
     params = f"{container.root}/proc/driver/nvidia/params"
     script = f'{sys.executable} -c "{code}" {container.root} && cat {params} && ! echo x > {params}'

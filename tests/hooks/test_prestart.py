@@ -221,7 +221,7 @@ def test_requirements_are_switched_off(hook: Hook) -> None:
         (
             "",
             "CUDA_VERSION=9.",
-            "cannot understand the image's CUDA_VERSION: '9.' is no version | "
+            "cannot understand the image's CUDA_VERSION: '9.' is not a version | "
             "correct it or set NVIDIA_DISABLE_REQUIRE=true",
         ),
     ],

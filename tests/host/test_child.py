@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A child that asks something: what it keeps open, how it ends, and what is said of that."""
+"""A child that asks something: what it keeps open, how it ends, and the sentence about that."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes of the driver: which there are, which there could be, how they are made."""
+"""Nodes of the driver: existing ones, possible ones, how they are made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MINORS = (
 
 
 def kernel(root: Path, devices: str = DEVICES, minors: str = "", **functions: str) -> str:
-    """Make /proc and /sys with two GPUs, an audio function, a bridge and another maker's GPU."""
+    """Make /proc and /sys with two GPUs, an audio function, a bridge and a GPU of another vendor."""
     tree = {"proc/devices": devices}
     if minors:
         tree["proc/driver/nvidia-caps/mig-minors"] = minors
@@ -153,7 +153,7 @@ def test_mismatch(tmp_path: Path) -> None:
         ("-> ../dev/nvidia0", ""),
         ("-> {root}/dev/nvidia0", ""),
         ("-> ../dev/nvidia1", "a link to ../dev/nvidia1"),
-        ("a file", "something that is no link"),
+        ("a file", "something that is not a link"),
     ],
 )
 def test_link(there: str | None, said: str, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What libdxcore says of the drivers of Windows, and what happens if it does not."""
+"""What libdxcore says of the drivers of Windows, and what happens if it does not answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_library_without_the_calls() -> None:
         (dxcore.Adapters2, 16),
         (dxcore.Adapters3, 24),
         (dxcore.Query, 24),
-        (dxcore.Registry, 1072),
+        (dxcore.RegistryQuery, 1072),
     ],
 )
 def test_structures_have_the_size_that_64_bits_give(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's version as the kernel tells it, and the CUDA version that it brings."""
+"""The driver's version and the CUDA version that it brings."""
 
 from __future__ import annotations
 

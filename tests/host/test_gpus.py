@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPUs as /proc tells of them, where that is enough."""
+"""GPUs by /proc, where that is enough."""
 
 from __future__ import annotations
 

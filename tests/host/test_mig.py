@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MIG instances as the kernel driver shows them."""
+"""MIG instances as the kernel driver lists them."""
 
 from __future__ import annotations
 

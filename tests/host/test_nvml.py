@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child that talks to NVML: what it holds, how it ends, what is said while one waits."""
+"""The child that talks to NVML: its files, its end, and the progress while a user waits."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ os.waitpid(asking, 0)
 
 
 def test_a_child_that_hangs_holds_nothing_that_an_engine_waits_for() -> None:
-    """Its stdin, stdout and stderr are nobody's, and what was handed to us is closed."""
+    """Its standard streams are /dev/null, and the descriptors that we inherited are closed."""
     said = run(HOLDS, patience=3, hang=["nvmlDeviceGetName@5"])
 
     assert said == "['/dev/null', '/dev/null', '/dev/null', 'pipe']\n"
@@ -156,7 +156,7 @@ def _child_of(process: subprocess.Popen[bytes]) -> int:
     return found[0]
 
 
-def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
+def test_a_user_at_a_terminal_is_told_what_takes_so_long() -> None:
     program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
     words = simulated.words("t4x1", [sys.executable, "-c", program], attach_us=900_000)
     ours, theirs = pty.openpty()
@@ -171,7 +171,7 @@ def test_somebody_at_a_terminal_is_told_what_takes_so_long() -> None:
     assert said.endswith(b"\r\x1b[K")
 
 
-def test_who_does_not_wait_long_is_told_nothing() -> None:
+def test_a_short_wait_needs_no_progress() -> None:
     script = f"nvml.PROGRESS_AFTER = 60\n{ASK.format(patience=5)}"  # long, on a busy machine
     program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=script)
     words = simulated.words("t4x1", [sys.executable, "-c", program])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mode auto means on a machine, by its files and by what NVML calls its GPUs."""
+"""Which mode auto means on a machine, by its files and by NVML's names of its GPUs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_by_files(tree: dict[str, str], mode: str, detected: str | None, tmp_pat
     ],
 )
 def test_simulated_machines(name: str, said: str) -> None:
-    """Files alone decide everywhere but on a SoC with NVML."""
+    """Files alone decide everywhere except on a SoC with NVML."""
     words = [sys.executable, "-I", "-c", PROGRAM.format(tree=str(simulated.TREE))]
     got = simulated.run(name, words)
 

@@ -18,13 +18,13 @@ from shim import needs_root
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import edit
-from nvidia_runtime.prepare import carry_out, node_filter, steps, takeover
-from nvidia_runtime.rootfs import resolver
+from nvidia_runtime.prepare import carry_out, node_filter, takeover, work
+from nvidia_runtime.rootfs import loader, resolver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nvidia_runtime.prepare.steps import Plan
+    from nvidia_runtime.prepare.work import Work
 
 Document = dict[str, Any]
 HOOK = "/usr/bin/nvidia-cdi-hook"
@@ -88,20 +88,20 @@ class Machine:
     def cover(self, *paths: str) -> None:
         self.spec["mounts"] += [{"destination": path, "source": "/tmp"} for path in paths]
 
-    def plan(self, *hooks: Document | tuple[str, ...], setting: str = "auto") -> Plan:
+    def plan(self, *hooks: Document | tuple[str, ...], setting: str = "auto") -> Work:
         """Plan for an injection of the driver and GPUs 0 and 3 with these hooks."""
         entries = [hook(*one) if isinstance(one, tuple) else one for one in hooks]
         nodes = [{"path": f"/dev/nvidia{n}", "type": "c", "minor": n} for n in (0, 3)]
         edits = [{"devices": nodes, "mounts": self.mounts, "hooks": {"createContainer": entries}}]
         before = copy.deepcopy(edits)
-        how = steps.Setting(setting, self.runtime, PROGRAM, f"{self.state}", f"{self.host}")
+        how = work.Conditions(setting, self.runtime, PROGRAM, f"{self.state}", f"{self.host}")
         how.by_filter = self.by_filter
         planned = takeover.plan(edits, self.spec, f"{self.folder}/bundle", "config.json", how)
         assert edits == before
         return planned
 
     def start(self, *hooks: Document | tuple[str, ...], setting: str = "auto") -> list[str]:
-        """Prepare a container; everything must be done on the host. Give what is said."""
+        """Prepare a container; everything must be done on the host. Return what is said."""
         planned = self.plan(*hooks, setting=setting)
         assert takeover.hooks_of(planned.edits) == [], planned.reasons
         return planned.reasons + carry_out.carry_out(planned)
@@ -124,7 +124,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def left(planned: Plan) -> list[list[str]]:
+def left(planned: Work) -> list[list[str]]:
     """Return the words of the hooks that remain."""
     return [entry["args"][1:] for entry in takeover.hooks_of(planned.edits)]
 
@@ -147,7 +147,7 @@ def test_hooks_of_others_stay(entry: Document, setting: str, machine: Machine) -
     planned = machine.plan(entry, setting=setting)
 
     assert takeover.hooks_of(planned.edits) == [entry]
-    assert not planned.has_work()
+    assert planned.is_empty()
 
 
 def test_toolkits_own_hooks_stay_where_they_are_wanted(machine: Machine) -> None:
@@ -171,7 +171,7 @@ def test_always_is_one_call_of_ours(machine: Machine) -> None:
         ],
         "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "NVIDIA_CTK_DEBUG=false"],
     }
-    assert not planned.has_work()
+    assert planned.is_empty()
 
 
 @pytest.mark.parametrize("path", [HOOK, "/usr/bin/nvidia-ctk", "/opt/x/nvidia-cdi-hook"])
@@ -204,6 +204,51 @@ def test_ldconfig_in_the_container_comes_to_the_same(machine: Machine) -> None:
 
     assert machine.names() == ours
     assert (machine.root / "etc/ld.so.conf.d/00-nvcr.conf").read_text() == "/opt/nv\n"
+
+
+def written(root: Path) -> dict[str, bytes | str]:
+    """Return the files and links of a container but for the cache and the driver's own files."""
+    paths = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
+    return {
+        str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in paths
+        if path.name not in {*LIBRARIES, "ld.so.cache"}
+    }
+
+
+@pytest.mark.parametrize("folder", [FOLDER, "/opt/nv"])
+@pytest.mark.parametrize("tree", [{}, {"etc/alpine-release": "3", "usr/local/lib/": ""}])
+def test_hook_comes_to_the_same(folder: str, tree: dict[str, str], machine: Machine) -> None:
+    """It finds the libraries where they are mounted, and names the image's own folders too."""
+    images.make(machine.root, tree)
+    machine.use_driver(folder)
+    other = machine.folder / "other"
+    shutil.copytree(machine.root, other, symlinks=True)
+    machine.start(("update-ldcache", "--folder", folder))
+
+    for mount in machine.mounts:
+        os.makedirs(f"{other}{folder}", exist_ok=True)
+        shutil.copy(mount["source"], f"{other}{mount['destination']}")
+    with resolver.open_root(f"{other}") as root:
+        loader.update(root, [folder], [])
+
+    by_hook = written(other)
+    assert by_hook.pop("etc/ld.so.conf.d/zz-nvcr.conf")
+    assert by_hook == written(machine.root)
+    ours = [row for row in machine.names() if row[0] in LIBRARIES.values()]
+    assert [row[:2] for row in images.rows(other) if row[0] in LIBRARIES.values()] == ours
+
+
+def test_folders_are_named_after_a_create_that_was_killed(machine: Machine) -> None:
+    """Between the cache and the names: that the cache has the folder is not the image's doing."""
+    machine.use_driver("/opt/nv")
+    machine.start(("update-ldcache", "--folder", "/opt/nv"))
+    conf = machine.root / "etc/ld.so.conf.d/00-nvcr.conf"
+    conf.unlink()
+
+    machine.start(("update-ldcache", "--folder", "/opt/nv"))
+
+    assert conf.read_text() == "/opt/nv\n"
 
 
 def test_tenth_start_writes_nothing(machine: Machine) -> None:
@@ -434,7 +479,7 @@ def test_image_with_musl(machine: Machine) -> None:
     machine.start(LINK, LDCACHE)
 
     text = (machine.root / "etc/ld-musl-x86_64.path").read_text()
-    assert text == f"{FOLDER}\n/lib\n/usr/local/lib\n/usr/lib\n"
+    assert text == f"{FOLDER}\n/lib\n/usr/lib\n/lib64\n/usr/lib64\n/libx32\n/usr/libx32\n"
 
 
 def test_compatibility_libraries_come_and_go_with_the_driver(machine: Machine) -> None:

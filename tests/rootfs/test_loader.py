@@ -161,12 +161,19 @@ def test_cache_of_a_later_glibc_is_left(tmp_path: Path) -> None:
         pytest.param({"etc": "-> /outside/etc"}, id="etc is a link to nowhere"),
         pytest.param({"etc": "-> etc"}, id="etc is a loop"),
         pytest.param({"etc": "x"}, id="etc is a file"),
-        pytest.param({"etc/ld.so.cache/x": "x"}, id="the cache is a folder"),
     ],
 )
 def test_image_that_cannot_be_updated(tree: dict[str, str | bytes], tmp_path: Path) -> None:
     with pytest.raises(NvidiaRuntimeError, match="cannot be updated"):
         update(tmp_path, LIBRARIES | tree)
+
+
+def test_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    """The loader finds the folders by their links, and an ldconfig in the container by name."""
+    warnings = update(tmp_path, LIBRARIES | {"etc/ld.so.cache/x": "x"})
+
+    assert warnings[-1] == "/etc/ld.so.cache cannot be written: is a directory"
+    assert (tmp_path / "image/etc/ld.so.conf.d/00-nvcr.conf").read_text() == f"{NV}\n"
 
 
 @pytest.mark.parametrize(
@@ -342,7 +349,7 @@ def test_alpine_gets_its_path_file_once(tmp_path: Path) -> None:
     update(tmp_path, {})
 
     text = (tmp_path / "image/etc/ld-musl-x86_64.path").read_text()
-    assert text == f"{NV}\n{SYSTEM}/usr/local/lib\n"
+    assert text == f"{NV}\n/lib\n/usr/local/lib\n{SYSTEM[len('/lib') :].lstrip()}"
 
 
 def test_alpine_keeps_what_its_path_file_says(tmp_path: Path) -> None:

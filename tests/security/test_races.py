@@ -23,7 +23,7 @@ import waiting
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.prepare import carry_out
-from nvidia_runtime.prepare.steps import Library, Plan
+from nvidia_runtime.prepare.work import Work
 from nvidia_runtime.rootfs import (
     application_profile,
     cuda_compat,
@@ -103,12 +103,12 @@ def decide(root: resolver.Place, _: int) -> object:
 
 
 def prepare(root: resolver.Place, number: int) -> object:
-    plan = Plan([], os.readlink(root.by_descriptor()))
-    plan.links = [(f"{L}/libcuda.so", f"libcuda.so.{number}")]
-    plan.folders = [L]
-    plan.libraries = [Library(L, "libcuda.so.1", "/nonexistent")]
-    plan.compat = ("550.1.1", "", cuda_compat.FOLDER)
-    return carry_out.carry_out(plan)
+    work = Work([], os.readlink(root.by_descriptor()))
+    work.links = [(f"{L}/libcuda.so", f"libcuda.so.{number}")]
+    work.folders = [L]
+    work.libraries = {(L, "libcuda.so.1"): "/nonexistent"}
+    work.compat = ("550.1.1", "", cuda_compat.FOLDER)
+    return carry_out.carry_out(work)
 
 
 # What is done, and which folder of the image is exchanged with which link.

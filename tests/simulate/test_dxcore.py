@@ -32,7 +32,7 @@ def test_too_little_room_is_said(tmp_path: Path) -> None:
     library = wsl_files.tree(catalogue.find("wsl2"), b"")[LIBRARY]
     assert isinstance(library, File)
     (tmp_path / "libdxcore.so").write_bytes(library.data)
-    asked = dxcore.Registry(type=dxcore.DRIVER_STORE_PATH)
+    asked = dxcore.RegistryQuery(type=dxcore.DRIVER_STORE_PATH)
     query = dxcore.Query(
         handle=0x40000000,
         type=dxcore.QUERY_REGISTRY,

@@ -13,6 +13,7 @@ from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.admission.request import Request
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.gpu import Gpu
 from nvidia_runtime.sources import legacy_extras
 from nvidia_runtime.store.lines import Source
@@ -140,3 +141,10 @@ def test_select(devices: tuple[str, ...], expected: list[int]) -> None:
     gpus[1].bus_id, gpus[1].uuid, gpus[1].minor = "0000:0f:00.0", "GPU-b", 3
 
     assert [gpu.minor for gpu in legacy_extras.select(gpus, devices)] == expected
+
+
+def test_loaded_driver_counts_where_no_library_has_a_version(tmp_path: Path) -> None:
+    tree = {"usr/lib64/libcuda.so.1.1": "", "sys/module/nvidia/version": "540.4.0\n"}
+    installed = Driver(trees.make(tmp_path, tree))
+
+    assert legacy_extras._version(installed, compat=True, graphics=False) == "540.4.0"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd is told."""
+"""Messages to systemd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_tell(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("value", ["", "relative", "/nowhere/notify"])
 def test_nobody_listens(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service runs without an audience, too."""
+    """A service also runs if nobody listens."""
     monkeypatch.setenv("NOTIFY_SOCKET", value)
 
     notify.tell("READY=1")

@@ -12,10 +12,10 @@ IDLE = Pace(quiet=1.0, longest=10.0)
 
 
 def after_changes(*times: float) -> Pace:
-    found = IDLE
+    state = IDLE
     for time in times:
-        found = pace.changed(found, time)
-    return found
+        state = pace.changed(state, time)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ def test_change_during_a_refresh_is_not_lost() -> None:
 
 
 def test_refresh_in_vain_is_tried_again_ever_more_seldom() -> None:
-    found, waits = IDLE, []
+    state, waits = IDLE, []
     for _ in range(9):
-        found = pace.failed(pace.begun(found), 100.0)
-        waits.append(found.due() - 100.0)
+        state = pace.failed(pace.begun(state), 100.0)
+        waits.append(state.due() - 100.0)
 
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
 def test_success_forgets_failures() -> None:
-    found = pace.succeeded(pace.begun(pace.failed(pace.failed(IDLE, 0.0), 0.0)))
+    state = pace.succeeded(pace.begun(pace.failed(pace.failed(IDLE, 0.0), 0.0)))
 
-    assert found.due() == NEVER
-    assert pace.failed(found, 0.0).due() == 5.0
+    assert state.due() == NEVER
+    assert pace.failed(state, 0.0).due() == 5.0
 
 
 def test_change_does_not_wait_for_the_retry() -> None:

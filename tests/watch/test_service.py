@@ -43,7 +43,7 @@ FAST = {"interval": 0.05, "quiet": 0.1, "longest": 1.0, "patience": 20.0, "ready
 
 
 class Watching:
-    """A service that runs: what it says, what its refreshes wrote."""
+    """A running service: its output, and that of its refreshes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Watching:
         self.process: subprocess.Popen[bytes] | None = None
 
     def becomes(self, text: str) -> None:
-        """Say what a refresh does, after it has noted that it was called."""
+        """Set what a refresh does, after it has noted that it was called."""
         temporary = self.folder / "refresh.new"
         temporary.write_text(f"#!/bin/sh\necho called >>{self.calls}\n{text}\n")
         temporary.chmod(0o755)
@@ -118,7 +118,7 @@ def watching(tmp_path: Path) -> Iterator[Watching]:
 
 
 def notices(watching: Watching, systemd: socket.socket, wanted: str) -> list[str]:
-    """Receive what systemd is told, until it is told this."""
+    """Receive the messages to systemd, up to this one."""
     found = [""]
 
     def is_told() -> bool:
@@ -213,7 +213,7 @@ def test_refresh_that_cannot_be_started_is_tried_again(watching: Watching) -> No
 
 
 def test_refresh_that_hangs_is_ended_with_its_children(watching: Watching) -> None:
-    """Also one that does not listen, whose own children hold on to its output."""
+    """Also one that ignores signals, whose own children keep its output open."""
     pids = watching.folder / "pids"
     watching.becomes(f"trap '' TERM; sleep 1000 & echo $! >{pids}; wait; sleep 1000")
     watching.start(patience=2.5)
@@ -245,7 +245,7 @@ def test_what_the_generator_looked_at_is_looked_at(watching: Watching) -> None:
 
 
 def told(watching: Watching, monkeypatch: pytest.MonkeyPatch, **options: Any) -> socket.socket:
-    """Start it as systemd does; return what systemd listens to."""
+    """Start it as systemd does; return systemd's socket."""
     name = str(watching.folder / "notify")
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.setblocking(False)

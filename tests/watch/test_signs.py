@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tells that a machine may have changed: a machine in a folder, one thing changed at a time."""
+"""Signs that a machine has changed: a machine in a folder, one change at a time."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_change_is_seen(change: Callable[[Path], object], says: str, machine: Pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mknod")
 def test_node_with_another_number(machine: Path) -> None:
-    """The major of nvidia-uvm is another after each load of the module."""
+    """The major of nvidia-uvm changes with each load of the module."""
     node = machine / "dev/nvidia-uvm"
     os.mknod(node, stat.S_IFCHR, os.makedev(120, 0))
     looking = lookout(machine)
@@ -158,7 +158,7 @@ def test_what_a_generator_looked_at_is_looked_at_too(machine: Path) -> None:
 
 
 def test_folder_of_other_programs_changes_only_with_the_driver_s(machine: Path) -> None:
-    """Whoever installs a package does not wake a GPU."""
+    """Installing a package does not wake a GPU."""
     folder = machine / "usr/bin"
     folder.mkdir()
     looking = lookout(machine)

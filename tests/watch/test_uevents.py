@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's uevents, on its own socket: in a network namespace where nobody else hears them."""
+"""The kernel's uevents, on its own socket: in a network namespace of its own."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def heard(action: str) -> tuple[list[dict[str, str]], list[str]]:
 
 @needs_namespaces
 def test_kernel_s_own_event() -> None:
-    """The kernel speaks when somebody writes to a device's uevent file."""
+    """The kernel sends one when a device's uevent file is written."""
     file = Path("/sys/devices/virtual/mem/null/uevent")
     if not os.access(file, os.W_OK):
         pytest.skip("needs a writable /sys")
@@ -69,7 +69,7 @@ def test_event_that_the_kernel_passes_on() -> None:
 
 @needs_namespaces
 def test_message_of_a_process_is_refused() -> None:
-    """CVE-2009-1185: udev believed whoever wrote to its socket."""
+    """CVE-2009-1185: udev trusted every sender on its socket."""
     events, refused = heard(f"uevent.send({MODULE}, forged=True)")
 
     assert [event for event in events if event["DEVPATH"] == "/module/nvidia"] == []
@@ -79,7 +79,7 @@ def test_message_of_a_process_is_refused() -> None:
 
 @needs_namespaces
 def test_events_that_do_not_fit_are_noticed() -> None:
-    """What was lost may have concerned GPUs."""
+    """A lost event may have concerned GPUs."""
     events, _ = heard(
         "import socket; listener._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)\n"
         f"for _ in range(200): uevent.send({MODULE})"

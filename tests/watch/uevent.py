@@ -19,7 +19,7 @@ NLMSG_ERROR = 2
 
 
 def send(fields: dict[str, str], *, forged: bool = False) -> None:
-    """Send an event to whoever listens; raises `OSError` if the kernel will not pass it on."""
+    """Send an event to all listeners; raises `OSError` if the kernel does not pass it on."""
     head = f"{fields.get('ACTION')}@{fields.get('DEVPATH')}"
     body = b"".join(
         f"{text}\0".encode() for text in (head, *[f"{k}={v}" for k, v in fields.items()])

@@ -30,7 +30,8 @@ class Validate(WithSpecDirs):
             results = [finding for path in paths for finding in _of_file(path)[0]]
         else:
             results, paths = _of_host(self.spec_dirs())
-        errors = findings.show(results, [files.name(path) for path in paths], str(self.format))
+        names = [files.name(path) for path in paths]
+        errors = findings.show(results, names, as_json=self.format == "json")
         self.tell(
             f"checked {findings.counted(len(paths), 'file')}: {findings.counted(errors, 'error')}, "
             f"{findings.counted(len(results) - errors, 'warning')}"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands below ``nvidia-ctk runtime``.  Ring: elsewhere."""
+"""The commands below ``nvidia-ctk runtime``."""

@@ -27,7 +27,7 @@ COMMAND = "command"
 
 
 class Configure(EngineCommand):
-    """Add the NVIDIA runtime to an engine's configuration; nothing else there changes."""
+    """Add the NVIDIA runtime to an engine's configuration; nothing else in it changes."""
 
     mode = cli.SwitchAttr(
         ["--config-mode"],
@@ -70,7 +70,7 @@ class Configure(EngineCommand):
     USAGE = "    {progname} [SWITCHES]\n"
 
     def main(self, *_words: str) -> int:
-        """Change the files, or show what would change."""
+        """Change the files, or show the changes."""
         if self.mode in HOOK_MODES:
             return self._write_hook()
         self.check()
@@ -106,7 +106,7 @@ class Configure(EngineCommand):
             )
 
     def _check_program(self, program: str) -> None:
-        """Warn of a runtime that is not here, and name one that is; engines may look elsewhere."""
+        """Warn if the runtime is missing here, and name one that is not; an engine may find it."""
         if shutil.which(program):
             return
         own = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), PROGRAM)
@@ -129,7 +129,7 @@ class Configure(EngineCommand):
             )
 
     def _write_hook(self) -> int:
-        self.warn("hook files are a way of the past; the runtime needs none")
+        self.warn("hook files are a way of the past; the runtime does not need them")
         text = oci_hook.text(self.hook)
         if self.output:
             files.write(self.output, text.encode())

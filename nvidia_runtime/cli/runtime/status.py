@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nvidia-ctk runtime status: which engines are here, and what their files say of us."""
+"""nvidia-ctk runtime status: which engines are here, and what their files say of our runtime."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONE = "-"
 class Status:
     """An engine as it is shown; ``cdi`` is None where its version is not known.
 
-    ``problem`` is why its files could not be read, ``notes`` what else to know.
+    ``problem`` is why its files cannot be read, ``notes`` are for the user.
     """
 
     engine: str
@@ -45,7 +45,7 @@ class Status:
 
 
 class Show(Command):
-    """Say of each engine: whether it runs, its version and file, our runtimes there, CDI."""
+    """Show of each engine: whether it runs, its version and file, our runtimes there, CDI."""
 
     engine = cli.SwitchAttr(
         ["--runtime"],

@@ -22,7 +22,7 @@ class Unconfigure(EngineCommand):
     USAGE = "    {progname} [SWITCHES]\n"
 
     def main(self, *_words: str) -> int:
-        """Change the files, or show what would change."""
+        """Change the files, or show the changes."""
         self.check()
         daemon = self.daemon()
         intent = self.intent(daemon)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Listen until somebody ends it; note each SIGHUP beside the socket."""
+    """Listen until it is ended; note each SIGHUP beside the socket."""
     fd, path = int(sys.argv[1]), sys.argv[2]
     server = socket.socket(socket.AF_UNIX) if fd < 0 else socket.socket(fileno=fd)
     signal.signal(signal.SIGHUP, lambda *_: Path(f"{path}.reloaded").touch())

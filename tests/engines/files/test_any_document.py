@@ -133,7 +133,7 @@ def test_any_document(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def check_round(engine: Engine, intent: Intent, folder: Path) -> None:
-    """Configure, once more, give back: exactly, or not at all."""
+    """Configure twice and undo: the files are then as before, or an error left them so."""
     before = files(folder)
     try:
         plan = engine.configure(intent)

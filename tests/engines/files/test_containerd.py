@@ -22,7 +22,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
 
 
-def ask(folder: Path, text: str, **options: Any) -> Intent:
+def intent_of(folder: Path, text: str, **options: Any) -> Intent:
     (folder / "config.toml").write_text(text)
     values = {
         "name": "nvidia",
@@ -35,7 +35,7 @@ def ask(folder: Path, text: str, **options: Any) -> Intent:
 
 def drop_in(intent: Intent) -> dict[str, Any]:
     plan = containerd.configure(intent)
-    text = next(each.after for each in plan.changes if each.path == intent.drop_in)
+    text = next(change.after for change in plan.changes if change.path == intent.drop_in)
     return tomllib.loads(text or "")
 
 
@@ -53,7 +53,7 @@ def drop_in(intent: Intent) -> dict[str, Any]:
 def test_version_is_that_of_the_file_or_of_the_one_that_runs(
     text: str, version: tuple[int, ...], expected: int, tmp_path: Path
 ) -> None:
-    assert drop_in(ask(tmp_path, text, version=version))["version"] == expected
+    assert drop_in(intent_of(tmp_path, text, version=version))["version"] == expected
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_version_is_that_of_the_file_or_of_the_one_that_runs(
     ids=["the default's", "not of one of ours", "runc without a default", "another default's"],
 )
 def test_options_are_copied(name: str, cgroup: bool, tmp_path: Path) -> None:
-    """SystemdCgroup is what pods crash without; it comes from the default runtime first."""
+    """Without SystemdCgroup pods crash; it is copied from the default runtime first."""
     text = f"""version = 2
 [{V2}.containerd]
 default_runtime_name = "{name}"
 """
-    for each in dict.fromkeys(["runc", name or "runc"]):
-        value = str(each == name and each != "nvidia").lower()
-        text += f"[{V2}.containerd.runtimes.{each}.options]\nSystemdCgroup = {value}\n"
+    for runtime in dict.fromkeys(["runc", name or "runc"]):
+        value = str(runtime == name and runtime != "nvidia").lower()
+        text += f"[{V2}.containerd.runtimes.{runtime}.options]\nSystemdCgroup = {value}\n"
 
-    content = drop_in(ask(tmp_path, text))
+    content = drop_in(intent_of(tmp_path, text))
 
     path = ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes", "nvidia", "options")
     assert difference.at(content, path) == {
@@ -97,7 +97,7 @@ def test_tables_of_imported_files_are_those_in_use(
         (folder / name).write_text(f'version = {version}\n[{cri}]\nsandbox_image = "{image}"\n')
     text = f"version = {version}\nimports = ['extra/*.toml']\n[{cri}]\nenable_selinux = true\n"
 
-    content = drop_in(ask(tmp_path, text))
+    content = drop_in(intent_of(tmp_path, text))
 
     table = content["plugins"][cri.split('"')[1]]
     assert {key: value for key, value in table.items() if key != "containerd"} == expected
@@ -115,9 +115,9 @@ def test_tables_of_imported_files_are_those_in_use(
 def test_import_that_covers_the_drop_in_is_enough(imports: str, tmp_path: Path) -> None:
     text = f"version = 2\nimports = {imports.format(folder=tmp_path)}\n"
 
-    plan = containerd.configure(ask(tmp_path, text))
+    plan = containerd.configure(intent_of(tmp_path, text))
 
-    assert [change.path.rpartition("/")[2] for change in plan.changes if change.is_one] == [
+    assert [change.path.rpartition("/")[2] for change in plan.changes if change.is_needed] == [
         "99-nvidia.toml"
     ]
 
@@ -125,7 +125,7 @@ def test_import_that_covers_the_drop_in_is_enough(imports: str, tmp_path: Path) 
 def test_engine_that_merges_gets_our_table_alone(tmp_path: Path) -> None:
     """k0s reads a folder of its own, without an import."""
     plan = containerd.configure(
-        ask(tmp_path, f"version = 2\n[{V2}]\nsandbox_image = 'x'\n", is_merged=True)
+        intent_of(tmp_path, f"version = 2\n[{V2}]\nsandbox_image = 'x'\n", is_merged=True)
     )
 
     assert len(plan.changes) == 1
@@ -134,8 +134,8 @@ def test_engine_that_merges_gets_our_table_alone(tmp_path: Path) -> None:
 
 
 def test_describe(tmp_path: Path) -> None:
-    """What the imported files say counts, too."""
-    intent = ask(tmp_path, "version = 3\n", is_default=True, cdi=True)
+    """The imported files count, too."""
+    intent = intent_of(tmp_path, "version = 3\n", is_default=True, cdi=True)
     for change in containerd.configure(intent).changes:
         path = tmp_path / change.path
         path.parent.mkdir(exist_ok=True)
@@ -157,7 +157,7 @@ runtime_type = "io.containerd.runc.v2"
 @pytest.mark.parametrize("text", ["", "version = 2\n", f"version = 2\n[{V2}.cni]\nbin_dir = 'x'\n"])
 def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> None:
     """A table of runtimes replaces the built-in one; without runc CRI does not start."""
-    intent = ask(tmp_path, text, is_own=True)
+    intent = intent_of(tmp_path, text, is_own=True)
     if place != "in a drop-in":
         intent = replace(intent, drop_in="")
 
@@ -167,12 +167,12 @@ def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> N
     runtimes = difference.at(content, containerd_files.places(2).runtimes)
     assert list(runtimes) == ["runc", "nvidia"]
     assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
-    assert not [each for each in plan.warnings if "without CRI" in each]
+    assert not [warning for warning in plan.warnings if "without CRI" in warning]
     for change in plan.changes:
         folder = Path(change.path).parent
         folder.mkdir(exist_ok=True)
         Path(change.path).write_text(change.after or "")
-    assert not [change for change in containerd.configure(intent).changes if change.is_one]
+    assert not [change for change in containerd.configure(intent).changes if change.is_needed]
 
 
 @pytest.mark.parametrize(
@@ -186,33 +186,35 @@ def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> N
     ids=["it is there", "containerd 2", "version 3", "another default"],
 )
 def test_runc_is_not_added(text: str, options: dict[str, Any], tmp_path: Path) -> None:
-    plan = containerd.configure(ask(tmp_path, text, **options))
+    plan = containerd.configure(intent_of(tmp_path, text, **options))
 
-    new = [each.after or "" for each in plan.changes]
-    assert sum(each.count("runtimes.runc]") for each in new) == text.count("runtimes.runc]") * 2
-    assert not [each for each in plan.warnings if "without CRI" in each]
+    new = [change.after or "" for change in plan.changes]
+    assert sum(file.count("runtimes.runc]") for file in new) == text.count("runtimes.runc]") * 2
+    assert not [warning for warning in plan.warnings if "without CRI" in warning]
 
 
 def test_runc_that_is_missing_elsewhere_is_said(tmp_path: Path) -> None:
-    plan = containerd.configure(ask(tmp_path, "version = 2\n"))
+    plan = containerd.configure(intent_of(tmp_path, "version = 2\n"))
 
-    assert [each for each in plan.warnings if "without CRI" in each]
+    assert [warning for warning in plan.warnings if "without CRI" in warning]
 
 
 def test_file_that_replaces_the_drop_in_is_named(tmp_path: Path) -> None:
     (tmp_path / "last.toml").write_text(RUNC)
     imports = f"imports = ['{tmp_path}/conf.d/*.toml', '{tmp_path}/last.toml']\n"
 
-    plan = containerd.configure(ask(tmp_path, "version = 2\n" + imports))
+    plan = containerd.configure(intent_of(tmp_path, "version = 2\n" + imports))
 
     assert [
-        each for each in plan.warnings if each.startswith(f"{tmp_path}/last.toml is read after")
+        warning
+        for warning in plan.warnings
+        if warning.startswith(f"{tmp_path}/last.toml is read after")
     ]
 
 
 def test_relative_star_is_no_import_of_ours(tmp_path: Path) -> None:
     """containerd 1 takes it from the folder that it was started in."""
-    plan = containerd.configure(ask(tmp_path, "version = 2\nimports = ['conf.d/*.toml']\n"))
+    plan = containerd.configure(intent_of(tmp_path, "version = 2\nimports = ['conf.d/*.toml']\n"))
 
     text = tomllib.loads(plan.changes[1].after or "")
     assert text["imports"] == ["conf.d/*.toml", f"{tmp_path}/conf.d/*.toml"]

@@ -14,15 +14,15 @@ CASES = sorted(path.parent for path in GOLDEN.glob("*/why.txt"))
 
 
 def texts(folder: Path, root: Path) -> dict[str, bytes]:
-    """Read the files below a folder; an empty folder is one with a slash."""
-    found = {}
+    """Return the files below a folder; the name of an empty folder ends in a slash."""
+    contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file():
-            found[name] = path.read_bytes().replace(b"{{root}}", bytes(root))
+            contents[name] = path.read_bytes().replace(b"{{root}}", bytes(root))
         elif not any(path.iterdir()):
-            found[f"{name}/"] = b""
-    return found
+            contents[f"{name}/"] = b""
+    return contents
 
 
 def lay_out(case: Path, root: Path) -> None:
@@ -51,7 +51,7 @@ def is_for_configure(word: str) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: Path, tmp_path: Path) -> None:
-    """Configured, once more, and given back."""
+    """Configured twice, and undone twice."""
     root = tmp_path / "root"
     lay_out(case, root)
     before = texts(root, root)
@@ -59,8 +59,8 @@ def test_golden(case: Path, tmp_path: Path) -> None:
     got = call("configure", case, root)
     assert texts(root, root) == texts(case / "after", root)
     # Whether the runtime is installed is this machine's business.
-    said = [line for line in got.err.splitlines() if "is not on this machine" not in line]
-    warnings = [line for line in said if line.startswith("warning: ")]
+    lines = [line for line in got.err.splitlines() if "is not on this machine" not in line]
+    warnings = [line for line in lines if line.startswith("warning: ")]
     expected = case / "warnings.txt"
     text = expected.read_text().replace("{{root}}", str(root)) if expected.exists() else ""
     assert warnings == text.splitlines()

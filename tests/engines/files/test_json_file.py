@@ -104,7 +104,7 @@ def test_edit(before: str, edits: list[Edit], after: str | None) -> None:
         ('{"a":1} x', "f:1:9: extra data"),
         ('{\n  "a": 1,\n}', "f:"),
         ("[]", "f:1:1: must be an object"),
-        ('{\n "a": [1, NaN]}', "f:2:11: has NaN, which is no JSON number"),
+        ('{\n "a": [1, NaN]}', "f:2:11: has NaN, which is not a JSON number"),
         (
             '{"a": "NaN",\n "b": {"c": 1, "d": {"c": 2},\n"c": 3}}',
             "f:3:1: an object has the same key",
@@ -139,12 +139,12 @@ def test_nothing_stays_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "what"),
     [("\ufeff{}", "begins with a byte order mark"), ('{"a": "\0"}', "invalid control character")],
     ids=["byte order mark", "control character"],
 )
-def test_what_is_wrong_is_said_in_whole_words(text: str, said: str) -> None:
+def test_what_is_wrong_is_said_in_whole_words(text: str, what: str) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:
         json_file.parse(text, "f")
 
-    assert error.value.what == said
+    assert error.value.what == what

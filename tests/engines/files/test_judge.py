@@ -50,12 +50,14 @@ def test_question(
     install(tmp_path / "bin", program, file, "bad")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
 
-    said = judge.objection(ENGINES[engine], str(file), str(drop_in) if engine != "docker" else "")
+    objection = judge.objection(
+        ENGINES[engine], str(file), str(drop_in) if engine != "docker" else ""
+    )
 
-    assert said == f"{program}: no bad"
-    asked = (tmp_path / "bin" / "log").read_text()
+    assert objection == f"{program}: no bad"
+    log = (tmp_path / "bin" / "log").read_text()
     expected = words.format(file=file, folder=tmp_path)
-    assert asked == f"{tmp_path}/bin/{program} {expected}\n"
+    assert log == f"{tmp_path}/bin/{program} {expected}\n"
 
 
 def test_dockerd_before_23_has_no_opinion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

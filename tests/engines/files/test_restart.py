@@ -23,21 +23,21 @@ TREE = Path(restart.__file__).parents[2]
 
 
 def engine(name: str, pid: int, socket: str = "", profile: str = "") -> Running:
-    known = ENGINES[name]
+    value = ENGINES[name]
     return Running(
-        engine=known,
+        engine=value,
         pid=pid,
         executable="",
         version=(),
         config="",
         socket=socket,
-        profile=next(each for each in known.profiles if each.name == profile),
+        profile=next(other for other in value.profiles if other.name == profile),
     )
 
 
 @pytest.fixture
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a systemctl into PATH that notes its words; what it does is for a test to write."""
+    """Put a systemctl into PATH that notes its words; a test writes what else it does."""
     program = tmp_path / "bin/systemctl"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n')
@@ -62,11 +62,11 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_nothing_is_restarted_unless_asked_for(
     systemctl: Path, name: str, profile: str, words: str
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
-    restart.carry_out(engine(name, os.getpid(), profile=profile), restart.NONE, said.append)
+    restart.carry_out(engine(name, os.getpid(), profile=profile), restart.NONE, messages.append)
 
-    assert said == [f"to make {name} read the file: {words}"]
+    assert messages == [f"to make {name} read the file: {words}"]
     assert not (systemctl.parents[1] / "called").exists()
 
 
@@ -78,22 +78,22 @@ def test_every_daemon_has_a_way_to_restart() -> None:
 
 
 def test_engine_that_does_not_run() -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
-    restart.carry_out(engine("docker", 0), restart.SYSTEMD, said.append)
-    restart.carry_out(engine("podman", 0), restart.SYSTEMD, said.append)
+    restart.carry_out(engine("docker", 0), restart.SYSTEMD, messages.append)
+    restart.carry_out(engine("podman", 0), restart.SYSTEMD, messages.append)
 
-    assert said == ["docker does not run; it reads the file when it starts"]
+    assert messages == ["docker does not run; it reads the file when it starts"]
 
 
 def test_signal_reloads_docker(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
-    said: list[str] = []
+    messages: list[str] = []
     with listener.running("dockerd", path) as daemon:
-        restart.carry_out(engine("docker", daemon.pid), restart.SIGNAL, said.append)
+        restart.carry_out(engine("docker", daemon.pid), restart.SIGNAL, messages.append)
         waiting.eventually(Path(f"{path}.reloaded").exists, "docker reloads", daemon)
 
-    assert said == [
+    assert messages == [
         f"docker (pid {daemon.pid}) was told to read runtimes and the default runtime, but not CDI again;",
         "what the file no longer names it keeps until it is restarted",
     ]
@@ -113,18 +113,18 @@ def test_systemd_restarts_and_the_new_daemon_is_awaited(
 ) -> None:
     path = tmp_path / "d.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-    said: list[str] = []
+    messages: list[str] = []
     with listener.running("dockerd", path) as daemon:
         start = f"exec -a dockerd {sys.executable} {listener.__file__} -1 {path}"
         systemctl.write_text(
             f'#!/bin/bash\necho "$@" >{tmp_path}/called\nkill -KILL {daemon.pid}\n'
             f"({start}) >/dev/null 2>&1 &\necho $! >{tmp_path}/new\n"
         )
-        restart.carry_out(engine("docker", daemon.pid, str(path)), restart.SYSTEMD, said.append)
+        restart.carry_out(engine("docker", daemon.pid, str(path)), restart.SYSTEMD, messages.append)
 
     os.kill(int((tmp_path / "new").read_text()), 9)
     assert (tmp_path / "called").read_text() == "restart docker\n"
-    assert said == ["restarting docker: systemctl restart docker", "docker runs again"]
+    assert messages == ["restarting docker: systemctl restart docker", "docker runs again"]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_question_on_a_terminal(
 
 
 def test_nobody_is_asked_without_a_terminal(systemctl: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
-    restart.carry_out(engine("docker", os.getpid()), restart.ASK, said.append)
+    restart.carry_out(engine("docker", os.getpid()), restart.ASK, messages.append)
 
-    assert said == ["to make docker read the file: systemctl restart docker"]
+    assert messages == ["to make docker read the file: systemctl restart docker"]
     assert not (systemctl.parents[1] / "called").exists()

@@ -24,7 +24,7 @@ RKE2 = "/var/lib/rancher/rke2"
 
 @pytest.fixture(autouse=True)
 def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset what names another daemon."""
+    """Unset the variables that name another daemon."""
     for name in ("DOCKER_HOST", "CONTAINERD_ADDRESS", "CONTAINERS_CONF", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -37,7 +37,7 @@ class Host:
     pid: int = 99
 
     def runs(self, *words: str, at: str, program: str, is_elsewhere: bool = False) -> None:
-        """Let a daemon run, with the file of its program below our root."""
+        """Run a daemon, with the file of its program below our root."""
         path = self.root / program.lstrip("/")
         path.parent.mkdir(parents=True)
         path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{path.name} v1.7.11-k3s2 abc"\n')
@@ -71,7 +71,7 @@ def host(tmp_path: Path) -> Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A daemon as it is found on a machine, and what it is taken for."""
+    """A daemon as it runs on a machine, and what it is recognised as."""
 
     engine: str
     at: str
@@ -185,10 +185,10 @@ def test_daemon_is_recognised(host: Host, case: Case) -> None:
     host.runs(*case.words, at=case.at, program=case.program)
 
     engine = ENGINES[case.engine]
-    (found,) = running.all_of(engine, str(host.root))
-    profile = next(each for each in engine.profiles if each.name == case.profile)
+    (daemon,) = running.all_of(engine, str(host.root))
+    profile = next(other for other in engine.profiles if other.name == case.profile)
     assert (profile.advice, profile.drop_in) == (case.advice, case.drop_in)
-    assert found == running.Running(
+    assert daemon == running.Running(
         engine=engine,
         profile=profile,
         pid=99,
@@ -209,23 +209,23 @@ def test_daemon_of_a_user_is_rootless_and_its_program_is_not_run(
     host.runs("dockerd", at="/run/user/1000/docker.sock", program="/usr/bin/dockerd")
     os.chown(host.root / "proc/99", 1000, 1000)
 
-    found = running.find(docker.ENGINE, str(host.root))
+    daemon = running.find(docker.ENGINE, str(host.root))
 
-    assert found is not None
-    assert (found.profile.name, found.config, found.executable, found.version) == (
+    assert daemon is not None
+    assert (daemon.profile.name, daemon.config, daemon.executable, daemon.version) == (
         "rootless-docker",
         "/home/u/.config/docker/daemon.json",
         "",
         (),
     )
     # Whose folders the variables of ours name is not theirs.
-    assert found.elsewhere == (
+    assert daemon.elsewhere == (
         "docker (pid 99) is that of the user with id 1000; run nvidia-ctk as that user"
     )
 
 
 def test_daemon_of_a_container_is_named_and_its_program_is_not_run(host: Host) -> None:
-    """The file of that name in the container is another one, such as a kind node's."""
+    """The file of that name in the container is another one, such as that of a node of kind."""
     at = "/run/containerd/containerd.sock"
     host.runs("containerd", at=at, program="/usr/bin/containerd", is_elsewhere=True)
     (host.root / "proc/99/exe").unlink()
@@ -236,14 +236,14 @@ def test_daemon_of_a_container_is_named_and_its_program_is_not_run(host: Host) -
         (root / "etc/containerd/config.toml").touch()
     (host.root / "proc/99/cmdline").write_bytes(b"containerd\0")
 
-    found = running.find(containerd.ENGINE, str(host.root))
+    daemon = running.find(containerd.ENGINE, str(host.root))
 
-    assert found is not None
-    assert (found.executable, found.version) == ("", ())
-    assert found.elsewhere.startswith(
+    assert daemon is not None
+    assert (daemon.executable, daemon.version) == ("", ())
+    assert daemon.elsewhere.startswith(
         "containerd (pid 99) runs in a mount namespace of its own, such as a container's, where "
     )
-    assert found.elsewhere.endswith("run nvidia-ctk there: nsenter --target 99 --mount")
+    assert daemon.elsewhere.endswith("run nvidia-ctk there: nsenter --target 99 --mount")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
@@ -259,13 +259,13 @@ def test_daemon_in_a_mount_namespace_of_its_own(
     enter = ("unshare", "--mount", "--propagation", "private", "bash", "-c", view, "bash")
     if subprocess.run([*enter[:4], "true"], check=False).returncode:
         pytest.skip("no mount namespaces here")
-    found = []
+    daemons = []
     for name in ("etc", "same"):
         config = f"{tmp_path}/{name}/config.toml"
         with listener.running("", tmp_path / "c.sock", "--config", config, enter=enter):
-            found.append(running.find(containerd.ENGINE))
+            daemons.append(running.find(containerd.ENGINE))
 
-    first, second = found
+    first, second = daemons
     assert first is not None
     assert first.elsewhere.startswith(f"containerd (pid {first.pid}) runs in a mount namespace")
     assert second is not None
@@ -286,10 +286,10 @@ def test_flags_that_the_file_must_not_repeat(
 ) -> None:
     host.runs(*words, at="/run/docker.sock", program="/usr/bin/dockerd")
 
-    found = running.find(docker.ENGINE, str(host.root))
+    daemon = running.find(docker.ENGINE, str(host.root))
 
-    assert found is not None
-    assert found.flags == flags
+    assert daemon is not None
+    assert daemon.flags == flags
 
 
 def test_two_that_run_are_both_found(host: Host) -> None:
@@ -307,29 +307,29 @@ def test_two_that_run_are_both_found(host: Host) -> None:
     with (host.root / "proc/net/unix").open("a") as table:
         table.write(row)
 
-    found = running.all_of(containerd.ENGINE, str(host.root))
+    daemons = running.all_of(containerd.ENGINE, str(host.root))
 
-    assert [(each.pid, each.profile.name) for each in found] == [(99, ""), (7, "k3s")]
+    assert [(daemon.pid, daemon.profile.name) for daemon in daemons] == [(99, ""), (7, "k3s")]
 
 
-def test_who_listens_is_asked_of_the_kernel(
+def test_kernel_tells_which_process_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "c.sock"
     monkeypatch.setenv("CONTAINERD_ADDRESS", str(path))
     with listener.running("containerd", path, "--config", "x/c.toml") as daemon:
-        found = running.find(containerd.ENGINE)
+        engine = running.find(containerd.ENGINE)
 
-    assert found is not None
-    assert (found.pid, found.socket) == (daemon.pid, str(path))
-    assert found.config == f"{Path.cwd()}/x/c.toml"
-    assert found.executable == os.path.realpath(found.executable)
+    assert engine is not None
+    assert (engine.pid, engine.socket) == (daemon.pid, str(path))
+    assert engine.config == f"{Path.cwd()}/x/c.toml"
+    assert engine.executable == os.path.realpath(engine.executable)
 
 
 def test_systemd_listened_and_handed_the_socket_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The peer of the socket is us then, as it would be systemd; the daemon holds it open."""
+    """Here our process is the peer of the socket, instead of systemd; the daemon holds it open."""
     path = tmp_path / "d.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     with socket.socket(socket.AF_UNIX) as server:
@@ -337,10 +337,10 @@ def test_systemd_listened_and_handed_the_socket_on(
         server.listen()
         with listener.running("dockerd", path, "-H", "fd://", fd=server.fileno()) as daemon:
             assert processes.peer(str(path)) == os.getpid()
-            found = running.find(docker.ENGINE)
+            engine = running.find(docker.ENGINE)
 
-    assert found is not None
-    assert (found.pid, found.socket) == (daemon.pid, str(path))
+    assert engine is not None
+    assert (engine.pid, engine.socket) == (daemon.pid, str(path))
 
 
 def test_another_program_at_the_socket_is_not_the_engine(
@@ -349,34 +349,34 @@ def test_another_program_at_the_socket_is_not_the_engine(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/d.sock")
     monkeypatch.setenv("PATH", "/nowhere")
     with listener.running("podman", tmp_path / "d.sock"):
-        found = running.find(docker.ENGINE)
+        daemon = running.find(docker.ENGINE)
 
-    assert found is None or found.pid == 0
+    assert daemon is None or daemon.pid == 0
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_empty_machine_has_none(tmp_path: Path, engine: str) -> None:
+def test_empty_machine_has_no_engine(tmp_path: Path, engine: str) -> None:
     assert running.find(ENGINES[engine], str(tmp_path)) is None
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_engine_that_is_installed_only(tmp_path: Path, engine: str) -> None:
-    known = ENGINES[engine]
-    program = tmp_path / "usr/sbin" / known.program
+@pytest.mark.parametrize("name", ENGINES)
+def test_engine_that_is_installed_only(tmp_path: Path, name: str) -> None:
+    engine = ENGINES[name]
+    program = tmp_path / "usr/sbin" / engine.program
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
 
-    found = running.find(ENGINES[engine], str(tmp_path))
+    daemon = running.find(engine, str(tmp_path))
 
-    assert found is not None
-    assert (found.pid, found.executable) == (0, f"/usr/sbin/{known.program}")
+    assert daemon is not None
+    assert (daemon.pid, daemon.executable) == (0, f"/usr/sbin/{engine.program}")
     if os.geteuid() == 0:
-        assert found.config == known.profiles[0].config
+        assert daemon.config == engine.profiles[0].config
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("output", "version"),
     [
         ("Docker version 20.10.24+dfsg1, build 5d6db84", (20, 10, 24)),
         ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1", (1, 6, 20)),
@@ -387,17 +387,17 @@ def test_engine_that_is_installed_only(tmp_path: Path, engine: str) -> None:
     ],
 )
 def test_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, version: tuple[int, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, version: tuple[int, ...]
 ) -> None:
     program = tmp_path / "podman"
-    program.write_text(f"#!/bin/sh\ncat <<'E'\n{said}\nE\n")
+    program.write_text(f"#!/bin/sh\ncat <<'E'\n{output}\nE\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    found = running.find(podman.ENGINE)
+    daemon = running.find(podman.ENGINE)
 
-    assert found is not None
-    assert found.version == version
+    assert daemon is not None
+    assert daemon.version == version
 
 
 def test_podman_is_told_of_its_file_by_a_variable(
@@ -409,7 +409,7 @@ def test_podman_is_told_of_its_file_by_a_variable(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CONTAINERS_CONF", "/srv/containers.conf")
 
-    found = running.find(podman.ENGINE)
+    daemon = running.find(podman.ENGINE)
 
-    assert found is not None
-    assert found.config == "/srv/containers.conf"
+    assert daemon is not None
+    assert daemon.config == "/srv/containers.conf"

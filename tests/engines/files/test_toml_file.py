@@ -28,7 +28,7 @@ EDITS = [
 
 
 def has_way(document: object, path: tuple[str, ...]) -> bool:
-    """Whether a place can be reached: engines' modules refuse a document where it cannot."""
+    """Whether a place can be reached: engines' modules refuse other documents."""
     for step in path[:-1]:
         if not isinstance(document, dict):
             return False

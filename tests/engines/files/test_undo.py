@@ -39,16 +39,16 @@ def forget(tmp_path: Path) -> None:
 
 def configure(engine: str, intent: Intent) -> list[str]:
     plan = ENGINES[engine].configure(intent)
-    return apply.configure(ENGINES[engine], intent, plan, said.append)
+    return apply.configure(ENGINES[engine], intent, plan, messages.append)
 
 
 def unconfigure(engine: str, intent: Intent, name: str = "") -> list[str]:
     plan = undo.plan(ENGINES[engine], intent, name)
-    apply.unconfigure(ENGINES[engine], intent, plan, said.append, name)
+    apply.unconfigure(ENGINES[engine], intent, plan, messages.append, name)
     return list(plan.warnings)
 
 
-said: list[str] = []
+messages: list[str] = []
 
 
 class Docker:
@@ -242,7 +242,7 @@ def test_in_place_lines_of_ours_go(containerd: Containerd) -> None:
 
 
 def test_drop_in_keeps_what_others_put_there(containerd: Containerd) -> None:
-    """What is in the table of the CRI plugin keeps that whole: a part would stand for it."""
+    """The table of the CRI plugin stays whole with another setting: a part would replace it all."""
     configure("containerd", containerd.intent())
     text = containerd.drop_in.read_text()
     registry = f'[{CRI}.registry]\nconfig_path = "/etc/certs.d" # mine\n'
@@ -295,19 +295,19 @@ def test_broken_file_is_left_alone(containerd: Containerd) -> None:
 def test_no_place_for_the_journal(
     docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read-only /var/lib does not keep anyone from configuring an engine."""
+    """With a read-only /var/lib an engine can be configured all the same."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file" / "x"))
-    said.clear()
+    messages.clear()
 
     configure("docker", docker.intent())
 
     assert "nvidia" in docker.file.read_text()
-    assert said[0].startswith("no backup, and no way back but the toolkit's: ")
+    assert messages[0].startswith("no backup, and no way back but the toolkit's: ")
 
 
 def test_run_that_was_killed_before_it_wrote(docker: Docker) -> None:
-    """The journal is written first; what it says and the file does not is not taken back."""
+    """The journal is written first; what never came into the file is not taken back."""
     docker.write('{"mtu": 1400}')
     entry = journal.Entry(
         engine="docker",
@@ -360,4 +360,4 @@ def test_drop_in_that_stays_is_still_imported(tmp_path: Path) -> None:
     assert "runtimes.kata]" in drop_in.read_text()
     assert "runtimes.nvidia]" not in drop_in.read_text()
     assert f"{tmp_path}/conf.d/*.toml" in file.read_text()
-    assert [each for each in warnings if "stays, as does its import" in each]
+    assert [warning for warning in warnings if "stays, as does its import" in warning]

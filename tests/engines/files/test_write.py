@@ -33,11 +33,11 @@ def put(path: Path, after: str | None) -> list[str]:
 def test_new_file_and_its_folders(tmp_path: Path) -> None:
     old = os.umask(0o077)
     try:
-        made = put(tmp_path / "a" / "b" / "f", "x")
+        folders = put(tmp_path / "a" / "b" / "f", "x")
     finally:
         os.umask(old)
 
-    assert made == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    assert folders == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert modes == {"a": 0o755, "b": 0o755, "f": 0o644}
 
@@ -56,8 +56,8 @@ def test_mode_owner_and_attributes_stay(tmp_path: Path) -> None:
 
     put(file, "new")
 
-    found = file.stat()
-    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 4321, 0o640)
     assert os.getxattr(file, "user.note") == b"kept"
     assert os.getxattr(file, "security.selinux") == b"system_u:object_r:etc_t:s0\0"
 
@@ -123,7 +123,7 @@ def test_second_file_that_fails_brings_the_first_back(tmp_path: Path) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:
         write.carry_out(changes, satisfied)
 
-    assert str(error.value).startswith(f"{tmp_path / 'folder'}: is no file")
+    assert str(error.value).startswith(f"{tmp_path / 'folder'}: is not a regular file")
     assert (tmp_path / "one").read_text() == "old"
 
 
@@ -148,7 +148,7 @@ def folder_in_the_way(folder: Path) -> Path:
     [
         (loop, "cannot be read: too many levels of symbolic links"),
         (below_a_file, "cannot be read: not a directory"),
-        (folder_in_the_way, "is no file"),
+        (folder_in_the_way, "is not a regular file"),
     ],
 )
 def test_what_cannot_be_read(make: object, says: str, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_what_cannot_be_read(make: object, says: str, tmp_path: Path) -> None:
 def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    with pytest.raises(NvidiaRuntimeError, match="is no file"):
+    with pytest.raises(NvidiaRuntimeError, match="is not a regular file"):
         write.read(str(tmp_path / "pipe"))
 
 
@@ -234,7 +234,7 @@ def test_second_run_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_lock_without_a_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the folder of the configuration is locked, or the first one above it that is there."""
+    """Then the folder of the configuration is locked, or the first one above it that exists."""
     monkeypatch.setattr(files, "SYSTEM_FOLDER", str(tmp_path / "none" / "none"))
     monkeypatch.delitem(os.environ, "XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(write, "PATIENCE", 0.0)
@@ -267,11 +267,11 @@ def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"f": "new"}
 
 
-def test_what_somebody_else_wrote_at_this_moment_stays(tmp_path: Path) -> None:
+def test_what_another_process_wrote_at_this_moment_stays(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("theirs")
 
     with pytest.raises(NvidiaRuntimeError) as error:
         write.carry_out([Change(str(tmp_path / "f"), "old", "new")], satisfied)
 
-    assert "somebody else" in error.value.what
+    assert "another process" in error.value.what
     assert (tmp_path / "f").read_text() == "theirs"

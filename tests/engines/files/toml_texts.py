@@ -42,7 +42,7 @@ def documents(leaves: int = 12) -> st.SearchStrategy[Document]:
 
 @st.composite
 def texts(draw: DrawFn, document: Document | None = None) -> tuple[Document, str]:
-    """Return a document, and a text that says it."""
+    """Return a document and its text."""
     whole: Document = draw(documents()) if document is None else document
     lines: list[str] = []
     _write(draw, whole, (), (), lines)
@@ -64,7 +64,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return sorted((key, _sorted(each)) for key, each in value.items() if each != {})
+        return sorted((key, _sorted(item)) for key, item in value.items() if item != {})
     return value
 
 
@@ -75,7 +75,7 @@ def _write(
     prefix: tuple[str, ...],
     lines: list[str],
 ) -> None:
-    """Write a table: pairs first, then what gets headers of its own."""
+    """Write a table: pairs first, then tables with headers of their own."""
     later = []
     for key, value in draw(st.permutations(list(table.items()))):
         path = (*prefix, key)
@@ -102,7 +102,7 @@ def _write(
 def _pair(draw: DrawFn, path: tuple[str, ...], value: Any) -> str:
     text = toml_inline.value(value)
     if isinstance(value, list) and value and draw(st.booleans()):
-        elements = (f"  {toml_inline.value(each)}, {draw(COMMENTS)}\n" for each in value)
+        elements = (f"  {toml_inline.value(item)}, {draw(COMMENTS)}\n" for item in value)
         text = "[\n" + "".join(elements) + "]"
     equals = draw(st.sampled_from([" = ", "=", "  =\t"]))
     key = toml_inline.key(path)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb update-application-profile: hide other GPUs from EGL and Vulkan."""
+
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.rootfs import application_profile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.prepare.container import Container
+    from nvidia_runtime.prepare.verbs import Step
+    from nvidia_runtime.prepare.work import Planning
+
+PATH = f"{application_profile.FOLDER}/{application_profile.NAME}"
+
+
+def plan(planning: "Planning", step: "Step") -> None:
+    """Plan a file to be mounted: the spec says which nodes will be in /dev."""
+    nodes = [node for edit in planning.edits for node in edit.get("devices", ())]
+    linux = planning.spec.get("linux")
+    present = linux.get("devices") if type(linux) is dict else None
+    nodes += [node for node in present or () if type(node) is dict]
+    minors = [
+        node.get("minor") for node in nodes if application_profile.is_gpu_path(node.get("path"))
+    ]
+    data = application_profile.text(minor for minor in minors if type(minor) is int)
+    if not data:
+        planning.skip(step, "the container has no GPU that a profile has room for")
+    elif planning.can_mount(step) and not planning.leave_covered(step, (PATH,)):
+        planning.mount("application-profile", data, PATH)
+
+
+def run(container: "Container", step: "Step") -> None:
+    """Write the file for the nodes that are in the container's /dev."""
+    root = container.root(step)
+    minors = application_profile.minors(root)
+    for minor in minors:
+        if minor >= application_profile.MOST_MINORS:
+            container.warnings.append(f"no application profile has room for GPU {minor}")
+    try:
+        if application_profile.write(root, minors):
+            container.done.append(f"wrote an application profile for GPUs {minors}")
+    except OSError as error:  # of which the name is a part of the path, or a temporary file's
+        what = f"cannot be written: {os_reason(error)}"
+        raise NvidiaRuntimeError(what, where=PATH) from None
