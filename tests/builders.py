@@ -27,8 +27,8 @@ def device(name: str = "0", **edits: Any) -> Document:
 
 def cdi_spec(*devices: Document, **fields: Any) -> Document:
     """Make a CDI spec of NVIDIA's GPUs; without devices it describes device 0."""
-    found = list(devices) or [device()]
-    return {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": found, **fields}
+    items = list(devices) or [device()]
+    return {"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": items, **fields}
 
 
 def environment(document: Document) -> list[str]:

@@ -129,7 +129,7 @@ def prepared(
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder that was made meanwhile, unless somebody else uses it by now."""
+    """Remove a folder that this run has made, unless it is in use now."""
     with suppress(OSError):
         folder.rmdir()
 

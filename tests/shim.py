@@ -76,12 +76,12 @@ class Ended:
 
 def shells() -> list[Any]:
     """List the shells that a distribution may have as /bin/sh; what is not installed is skipped."""
-    found = []
+    entries = []
     for name, program in (("dash", "dash"), ("sh", "bash"), ("sh", "busybox"), ("mksh", "mksh")):
         path = shutil.which(program)
         missing = pytest.mark.skipif(path is None, reason=f"needs {program}")
-        found.append(pytest.param((name, path), id=program, marks=missing))
-    return found
+        entries.append(pytest.param((name, path), id=program, marks=missing))
+    return entries
 
 
 class Site:
@@ -92,7 +92,7 @@ class Site:
     """
 
     def __init__(self) -> None:
-        # Not below pytest's folder, which nobody but its owner may enter.
+        # Not below pytest's folder, which only its owner may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="nvcr-"))
         self.folder.chmod(0o755)
         self.launcher = BIN / NAME
@@ -191,17 +191,17 @@ class Site:
 
     def shortcut(self) -> Path | None:
         """Find the file that spares the launcher Python, if there is one."""
-        found = list(self.state.glob("low-level-runtime.*")) if self.state.exists() else []
-        assert len(found) < 2
+        files = list(self.state.glob("low-level-runtime.*")) if self.state.exists() else []
+        assert len(files) < 2
 
-        return found[0] if found else None
+        return files[0] if files else None
 
     def snapshots(self) -> list[Path]:
         """List the snapshots."""
         return sorted(self.state.glob("snapshot-*")) if self.state.exists() else []
 
     def unprivileged(self) -> dict[str, Any]:
-        """Return the options of `start` that make a call one of a user who is not root."""
+        """Return the options of `start` for a call by a user who is not root."""
         if not is_root:
             return {}
         own = self.folder / "user"

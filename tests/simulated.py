@@ -56,8 +56,10 @@ def machine(name: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="nvcr-machine-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o755)
-    made = catalogue.find(name)
-    trees.create(build.driver_root(made) | build.kernel(made), os.fspath(folder))
+    simulated_machine = catalogue.find(name)
+    trees.create(
+        build.driver_root(simulated_machine) | build.kernel(simulated_machine), os.fspath(folder)
+    )
     return folder
 
 
@@ -73,7 +75,7 @@ def run(
     timeout: float = 60,
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on a machine, and give what it said.
+    """Run a command on a machine; return its output.
 
     ``options`` are those of faults.apply: fail, hang, crash, without, lose, remove, mismatch,
     init_us and so on.  ``root_only`` is a new folder for the driver: only /proc and /sys are the
@@ -100,7 +102,7 @@ def words(
     root_only: str | Path = "",
     **options: Any,
 ) -> list[str]:
-    """Return the command line that ``run`` runs, for those who start it in their own way.
+    """Return the command line that ``run`` runs, for tests that start it in another way.
 
     It does what ``nvidia-ctk simulate`` does, without the time that parsing its options takes.
     """

@@ -83,5 +83,13 @@ def test_code_is_what_is_neither_comment_nor_docstring(tmp_path: Path) -> None:
     assert code(file).split() == [*("three", "=", '"four"'), *("def", "six", "(", ")", ":")]
 
 
+def test_models_are_there() -> None:
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("Then read")]
+    names = re.findall(r"`([a-z_/]+)`", line)
+
+    assert len(names) > 3
+    assert [name for name in names if not (PACKAGE / f"{name}.py").is_file()] == []
+
+
 def test_page_fits_one_screen() -> None:
     assert len(PAGE.read_text().splitlines()) <= 40

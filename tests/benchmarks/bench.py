@@ -215,7 +215,7 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
     state = ("--root", "/run/runc", "--log-format", "json", "state", "c1")
     create = ("create", "--bundle", str(site.bundle), "--pid-file", "/dev/null", "c1")
     plain = site.environment()
-    found: list[tuple[Case, dict[str, str]]] = [
+    rows: list[tuple[Case, dict[str, str]]] = [
         (Case(name="bare interpreter", words=(python, "-I", "-S", "-c", "pass")), plain),
         (Case(name="bare runtime", words=(str(site.runtime), *state)), plain),
     ]
@@ -233,7 +233,7 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
                 budget=budget,
                 over="bare runtime",
             )
-            found.append((case, warm))
+            rows.append((case, warm))
     for name, environment, budget in (
         ("create, 8 GPUs", warm, 1.45),
         ("create, 8 GPUs, 500 more specs", many, 1.7),
@@ -241,7 +241,7 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
         ("create, legacy mode", legacy, 1.45),
     ):
         case = Case(name=name, words=(launcher, *create), budget=budget, before=site.restore)
-        found.append((case, environment))
+        rows.append((case, environment))
     for mode, environment in (("legacy", legacy), ("auto", site.config("auto", 0, "auto"))):
         case = Case(
             name=f"prestart hook, {mode} mode",
@@ -250,8 +250,8 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
             stdin=str(site.state),
             before=site.restore,
         )
-        found.append((case, environment))
-    return found
+        rows.append((case, environment))
+    return rows
 
 
 def run(case: Case, environment: dict[str, str]) -> Cost:

@@ -240,9 +240,9 @@ def export(base: str, folder: Path) -> tuple[Path, Path]:
     for part in PARTS:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(bench.TREE / part, tree / part, symlinks=True, ignore=ignored)
-    for made in (base_tree, tree):
-        ctk = made / "packaging" / "bin" / "nvidia-ctk"
-        ctk.write_text(CTK.format(python=sys.executable, tree=str(made)))
+    for copy in (base_tree, tree):
+        ctk = copy / "packaging" / "bin" / "nvidia-ctk"
+        ctk.write_text(CTK.format(python=sys.executable, tree=str(copy)))
         ctk.chmod(0o755)
     return base_tree, tree
 

@@ -119,7 +119,7 @@ class Site:
         first, again = self.pair("none")
         self.create(first)
         spec = (first.folder / "config.json").read_text()
-        made = (first, again)
+        ours = (first, again)
         return [
             replace(
                 case,
@@ -129,7 +129,7 @@ class Site:
                 over="",
                 environment={"PATH": PATH},
             )
-            for case, when in zip(made, STARTS, strict=True)
+            for case, when in zip(ours, STARTS, strict=True)
         ]
 
     def create(self, case: Case) -> bench.Cost:

@@ -110,7 +110,7 @@ def attach(launcher: Path) -> None:
 
 
 def on(name: str, launcher: Path, *words: str, **options: Any) -> Any:
-    """Run this script on a machine, and give what it printed."""
+    """Run this script on a machine, and return what it printed."""
     here = str(Path(__file__).resolve())
     argv = [sys.executable, here, "--bin", str(launcher.parent), *words]
     done = simulated.run(name, argv, cwd=bench.TREE, timeout=600, **options)
@@ -142,9 +142,9 @@ def main() -> None:
         return
     slack = 1.25 if options.short else 1.0
     count = ["--rounds", str(rounds)]
-    found = {name: on(name, launcher, "--inside", name, *count) for name in (FULL, MIG, MIXED)}
+    figures = {name: on(name, launcher, "--inside", name, *count) for name in (FULL, MIG, MIXED)}
     seconds = on(MIXED, launcher, "--inside", "attach", attach_us=ATTACH_US)
-    rows = table(found, seconds)
+    rows = table(figures, seconds)
     print(f"simulated machines, medians of {rounds}\n")
     print("| | measured | budget |\n|---|---|---|")
     for title, value, budget in rows:
@@ -153,9 +153,9 @@ def main() -> None:
         raise SystemExit("a budget is exceeded")
 
 
-def table(found: dict[str, Figures], seconds: float) -> list[tuple[str, float, float]]:
+def table(figures: dict[str, Figures], seconds: float) -> list[tuple[str, float, float]]:
     """Return the rows: what, how much, and the budget."""
-    full, mig, mixed = (found[name] for name in (FULL, MIG, MIXED))
+    full, mig, mixed = (figures[name] for name in (FULL, MIG, MIXED))
     new, second = (full[name][1] - full["warm"][1] for name in ("new image", "second start"))
     rows = [
         ("create, auto mode, 8 GPUs, interpreter starts", full["warm"][1], 1.6),

@@ -31,7 +31,7 @@ class Machine:
         self.folder = folder
 
     def write(self, files: Files) -> None:
-        """Write spec files, by their path; what is no text is a document."""
+        """Write spec files by their paths, from texts or documents."""
         for name, contents in files.items():
             file = self.folder / name
             file.parent.mkdir(exist_ok=True)
@@ -180,17 +180,17 @@ def by_a_linked_dir(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "names"),
     [(in_a_folder, []), (by_a_link, ["nvidia.com/gpu=0"]), (by_a_linked_dir, ["nvidia.com/gpu=0"])],
 )
 def test_where_a_file_lies(
-    change: Callable[[Machine], None], found: list[str], machine: Machine
+    change: Callable[[Machine], None], names: list[str], machine: Machine
 ) -> None:
     machine.write({"etc/a.json": gpus("0")})
 
     change(machine)
 
-    assert list(machine.sources()) == found
+    assert list(machine.sources()) == names
     assert machine.errors() == []
 
 
@@ -264,11 +264,11 @@ def test_impossible_spec_dir(folder: str, says: str) -> None:
 def test_digest_is_that_of_the_file(machine: Machine) -> None:
     machine.write({"etc/a.json": gpus("0")})
 
-    file, found = machine.read().devices["nvidia.com/gpu=0"]
+    file, entry = machine.read().devices["nvidia.com/gpu=0"]
 
     data = (machine.folder / "etc/a.json").read_bytes()
     assert file.sha256 == hashlib.sha256(data).hexdigest()
-    assert found == device("0")
+    assert entry == device("0")
 
 
 def test_progress(machine: Machine) -> None:

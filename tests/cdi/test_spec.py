@@ -237,9 +237,9 @@ def test_scalars_of_yaml_get_the_types_of_cdi() -> None:
             mounts: [{hostPath: /a, containerPath: /a, options: [ro, on, ~]}]
     """
 
-    found = cdi_spec_file.parse(text.encode(), FILE)
+    spec = cdi_spec_file.parse(text.encode(), FILE)
 
-    (only,) = found["devices"]
+    (only,) = spec["devices"]
     assert only["name"] == "0"
     node = {"path": "/dev/x", "fileMode": 0o660, "major": 1}
     assert only["containerEdits"]["deviceNodes"] == [node]

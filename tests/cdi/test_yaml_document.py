@@ -63,11 +63,11 @@ def refusal(data: bytes, most: int = 1000) -> str:
     ],
 )
 def test_scalars(text: str, expected: object) -> None:
-    found = loaded(f"x: {text}")
+    value = loaded(f"x: {text}")
 
-    assert found == {"x": expected}
-    assert isinstance(found, dict)
-    assert type(found["x"]) is type(expected)
+    assert value == {"x": expected}
+    assert isinstance(value, dict)
+    assert type(value["x"]) is type(expected)
 
 
 @pytest.mark.parametrize(

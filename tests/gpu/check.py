@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tests/gpu/run``: everything that a machine with a GPU can be asked in a minute or two.
 
-Questions first, since they want GPUs that nobody has woken; then a spec, containers, times.
+Questions first, since they need GPUs that are not in use; then a spec, containers, times.
 """
 
 from __future__ import annotations
@@ -186,9 +186,9 @@ def _compare_smi(spec: dict[str, Any]) -> str:
         ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=PATIENCE
     ).stdout
     told = {word.rstrip(")") for line in said.splitlines() for word in line.split("UUID: ")[1:]}
-    known = {each["name"] for each in spec["devices"] if each["name"][:4] in ("GPU-", "MIG-")}
-    assert known <= told, f"only in the spec: {', '.join(sorted(known - told))}\n{said}"
-    without = {uuid for uuid in told - known if uuid.startswith("MIG-")}
+    uuids = {device["name"] for device in spec["devices"] if device["name"][:4] in ("GPU-", "MIG-")}
+    assert uuids <= told, f"only in the spec: {', '.join(sorted(uuids - told))}\n{said}"
+    without = {uuid for uuid in told - uuids if uuid.startswith("MIG-")}
     assert not without, f"not in the spec: {', '.join(sorted(without))}\n{said}"
     return said
 
@@ -196,10 +196,10 @@ def _compare_smi(spec: dict[str, Any]) -> str:
 def _smi(spec: dict[str, Any]) -> str:
     """Return the place of nvidia-smi in a container, where the driver has it on the host."""
     mounts = spec.get("containerEdits", {}).get("mounts", ())
-    found = [
-        each["containerPath"] for each in mounts if each["containerPath"].endswith("/nvidia-smi")
+    programs = [
+        mount["containerPath"] for mount in mounts if mount["containerPath"].endswith("/nvidia-smi")
     ]
-    return found[0] if found else "/usr/bin/nvidia-smi"
+    return programs[0] if programs else "/usr/bin/nvidia-smi"
 
 
 def _try_containers(fitted: Outfit, mode: str, smi: str, is_simulated: bool) -> list[Step]:
@@ -240,7 +240,7 @@ def _facts(fitted: Outfit, spec: dict[str, Any], is_simulated: bool) -> dict[str
     """Describe the machine."""
     models = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        line = next((each for each in file.read_text().splitlines() if "Model" in each), "")
+        line = next((text for text in file.read_text().splitlines() if "Model" in text), "")
         models.append(line.partition(":")[2].strip() or "unknown")
     version = Path("/sys/module/nvidia/version")
     runc = subprocess.run(

@@ -121,7 +121,7 @@ def run(
     environment = outfit.environment(settings)
     begun = time.monotonic()
     with (bundle / "said").open("wb") as said:
-        made = subprocess.run(
+        creating = subprocess.run(
             [*words, "create", "--bundle", bundle, "--pid-file", bundle / "pid", bundle.name],
             input=b"",
             stdout=said,
@@ -131,8 +131,8 @@ def run(
             check=False,
         )
     created = time.monotonic()
-    if made.returncode:
-        return Ran(code=made.returncode, text=(bundle / "said").read_text(errors="replace"))
+    if creating.returncode:
+        return Ran(code=creating.returncode, text=(bundle / "said").read_text(errors="replace"))
     code = _finish(words, bundle, environment)
     ended = time.monotonic()
     text = (bundle / "said").read_text(errors="replace")
@@ -157,7 +157,7 @@ def _finish(words: list[str], bundle: Path, environment: dict[str, str]) -> int:
 
 
 def adopt() -> None:
-    """Become who reaps containers, whose parent `create` ends: prctl(2)."""
+    """Become the process that reaps containers, since `create`, their parent, ends: prctl(2)."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -21,7 +21,7 @@ UNKNOWN = "?"
 
 
 def main() -> None:
-    """Ask everything; what fails says so in its place."""
+    """Ask everything; in place of an answer that fails is its error."""
     answers: dict[str, Any] = {}
     for name, ask in QUESTIONS.items():
         try:
@@ -41,14 +41,14 @@ def persistence() -> dict[str, Any]:
 
 def information() -> dict[str, Any]:
     """Read what /proc says of each GPU, twice: what it costs, and whether it knows the UUID."""
-    found = {}
+    answers = {}
     for path in sorted(glob.glob(f"{PROC}/gpus/*/information")):
         first, text = _timed(_read, path)
         second, _ = _timed(_read, path)
         fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
         uuid = fields.get("GPU UUID", UNKNOWN).strip()
-        found[path.split("/")[-2]] = {"first_ms": first, "second_ms": second, "uuid": uuid}
-    return found
+        answers[path.split("/")[-2]] = {"first_ms": first, "second_ms": second, "uuid": uuid}
+    return answers
 
 
 def capabilities() -> dict[str, Any]:
@@ -61,27 +61,27 @@ def capabilities() -> dict[str, Any]:
 
 def opening() -> dict[str, Any]:
     """Open and close each GPU's node twice."""
-    found = {}
+    answers = {}
     for path in sorted(glob.glob(NODES)):
         times = []
         for _ in range(2):
             opened, descriptor = _timed(os.open, path, os.O_RDWR | os.O_CLOEXEC)
             closed, _ = _timed(os.close, descriptor)
             times += [opened, closed]
-        found[path] = dict(
+        answers[path] = dict(
             zip(("open_ms", "close_ms", "again_ms", "close_again_ms"), times, strict=True)
         )
-    return found
+    return answers
 
 
 def nvml() -> dict[str, Any]:
     """Start NVML twice: how long it takes, and which GPUs' nodes it opens when."""
     load, library = _timed(ctypes.CDLL, "libnvidia-ml.so.1")
-    found: dict[str, Any] = {"load_ms": load, "rounds": []}
+    answers: dict[str, Any] = {"load_ms": load, "rounds": []}
     for _ in range(2):
         start, code = _timed(library.nvmlInit_v2)
         if code:
-            return found | {"failed": f"nvmlInit_v2: {code}"}
+            return answers | {"failed": f"nvmlInit_v2: {code}"}
         after_start = _open_nodes()
         count = ctypes.c_uint()
         library.nvmlDeviceGetCount_v2(ctypes.byref(count))
@@ -90,10 +90,10 @@ def nvml() -> dict[str, Any]:
             took, handle = _timed(_handle, library, index)
             handles.append({"ms": took, "open": _open_nodes(), **_describe(library, handle)})
         end, _ = _timed(library.nvmlShutdown)
-        found["rounds"].append(
+        answers["rounds"].append(
             {"init_ms": start, "open": after_start, "gpus": handles, "shutdown_ms": end}
         )
-    return found
+    return answers
 
 
 def sandboxutils() -> list[str]:
@@ -143,14 +143,14 @@ def _open_nodes() -> list[str]:
 
 def _holders() -> list[str]:
     """List the processes that have a GPU open."""
-    found = []
+    answers = []
     for path in glob.glob("/proc/[0-9]*/fd/*"):
         try:
             if os.readlink(path).startswith("/dev/nvidia"):
-                found.append(path.split("/")[2])
+                answers.append(path.split("/")[2])
         except OSError:
             continue
-    return found
+    return answers
 
 
 def _command(pid: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run found, as a page of Markdown: steps, times, and what is no longer an open question."""
+"""The results of a run, as a page of Markdown: steps, times, and answers to open questions."""
 
 from __future__ import annotations
 
@@ -68,43 +68,43 @@ def _uuids(asked: dict[str, Any]) -> str:
 
 
 def _information(asked: dict[str, Any]) -> str:
-    found = [each for each in asked.get("information", {}).values() if isinstance(each, dict)]
-    return "; ".join(f"{each['first_ms']} ms, again {each['second_ms']} ms" for each in found) + "."
+    times = [one for one in asked.get("information", {}).values() if isinstance(one, dict)]
+    return "; ".join(f"{one['first_ms']} ms, again {one['second_ms']} ms" for one in times) + "."
 
 
 def _opening(asked: dict[str, Any]) -> str:
-    found = asked.get("opening", {})
-    if "failed" in found:
-        return f"Could not be asked: {found['failed']}."
+    openings = asked.get("opening", {})
+    if "failed" in openings:
+        return f"Could not be asked: {openings['failed']}."
     texts = [
-        f"{path}: open {each['open_ms']} ms, close {each['close_ms']}, again {each['again_ms']}"
-        f" and {each['close_again_ms']}"
-        for path, each in found.items()
+        f"{path}: open {one['open_ms']} ms, close {one['close_ms']}, again {one['again_ms']}"
+        f" and {one['close_again_ms']}"
+        for path, one in openings.items()
     ]
     awake = "with" if asked.get("persistence", {}).get("persistenced") else "without"
     return f"{'; '.join(texts) or 'No node'} ({awake} nvidia-persistenced)."
 
 
 def _attaching(asked: dict[str, Any]) -> str:
-    found = asked.get("nvml", {"failed": "no answer"})
-    if "failed" in found:
-        return f"Could not be asked: {found['failed']}."
+    answers = asked.get("nvml", {"failed": "no answer"})
+    if "failed" in answers:
+        return f"Could not be asked: {answers['failed']}."
     texts = []
-    for each in found.get("rounds", []):
-        own = [path for path in each["open"] if path[-1].isdigit()]
-        handles = ", ".join(f"{gpu['ms']}" for gpu in each["gpus"])
+    for one in answers.get("rounds", []):
+        own = [path for path in one["open"] if path[-1].isdigit()]
+        handles = ", ".join(f"{gpu['ms']}" for gpu in one["gpus"])
         texts.append(
-            f"nvmlInit took {each['init_ms']} ms and left {len(own)} of {len(each['gpus'])} GPUs open,"
-            f" handles took {handles} ms, nvmlShutdown {each['shutdown_ms']} ms"
+            f"nvmlInit took {one['init_ms']} ms and left {len(own)} of {len(one['gpus'])} GPUs open,"
+            f" handles took {handles} ms, nvmlShutdown {one['shutdown_ms']} ms"
         )
-    return f"Loading took {found['load_ms']} ms; " + "; then ".join(texts) + "."
+    return f"Loading took {answers['load_ms']} ms; " + "; then ".join(texts) + "."
 
 
 def _capabilities(asked: dict[str, Any]) -> str:
     rounds = asked.get("nvml", {}).get("rounds") or [{"gpus": []}]
     modes = ", ".join(gpu["mig"]["mode"] for gpu in rounds[0]["gpus"]) or "unknown"
-    found = asked.get("capabilities", {})
-    texts = [f"{folder}: {', '.join(names) or 'empty'}" for folder, names in found.items()]
+    answers = asked.get("capabilities", {})
+    texts = [f"{folder}: {', '.join(names) or 'empty'}" for folder, names in answers.items()]
     return f"{'; '.join(texts)}. MIG by GPU: {modes}."
 
 
@@ -122,8 +122,8 @@ def _times(times: dict[str, list[float]]) -> list[str]:
     """Write medians, and their ratio to the first row, which is the bare runtime."""
     lines = ["| | median ms | least | most | over bare |", "|---|---|---|---|---|"]
     bare = 0.0
-    for name, found in times.items():
-        ordered = sorted(found)
+    for name, values in times.items():
+        ordered = sorted(values)
         median = ordered[len(ordered) // 2]
         bare = bare or median
         lines.append(

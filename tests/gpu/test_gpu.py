@@ -25,7 +25,7 @@ needs_programs = pytest.mark.skipif(
 def rows(page: str) -> dict[str, str]:
     """Return the outcome of each step on a page."""
     cells = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
-    return {each[0][2:]: each[1] for each in cells if each[1] in (OK, FAILED, SKIPPED)}
+    return {row[0][2:]: row[1] for row in cells if row[1] in (OK, FAILED, SKIPPED)}
 
 
 @needs_programs

@@ -43,9 +43,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def source(**names: str) -> Source:
     """Make the edits of a device that gives the container interfaces."""
-    made = Source("example.com/nic=0", ORIGIN, "{}")
-    made.edits = {"netDevices": {host: {"name": name} for host, name in names.items()}}
-    return made
+    source = Source("example.com/nic=0", ORIGIN, "{}")
+    source.edits = {"netDevices": {host: {"name": name} for host, name in names.items()}}
+    return source
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_the_installed_runtime_is_recognised(name: str, since: tuple[int, int]) 
         f"no {name}"
     )
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    found = re.search(r"version (\d+)\.(\d+)", said.stdout)
-    assert found
+    version = re.search(r"version (\d+)\.(\d+)", said.stdout)
+    assert version
 
-    is_new = (int(found[1]), int(found[2])) >= since
+    is_new = (int(version[1]), int(version[2])) >= since
     assert net_devices.recognise(program) == (MOVES if is_new else IGNORES)
 
 

@@ -12,8 +12,8 @@ FIELDS = ("command", "complaint", "container", "bundle", "log", "log_json", "deb
 
 def said(line: str) -> dict[str, object]:
     """Parse a line; return what differs from an empty one."""
-    found = argv.parse(line.split())
-    return {name: value for name in FIELDS if (value := getattr(found, name))}
+    invocation = argv.parse(line.split())
+    return {name: value for name in FIELDS if (value := getattr(invocation, name))}
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,23 @@ def test_log_flags(line: str, expected: dict[str, object]) -> None:
     ],
 )
 def test_create(line: str, bundle: str, container: str) -> None:
-    found = argv.parse(["create", *line.split()])
+    invocation = argv.parse(["create", *line.split()])
 
-    assert (found.bundle, found.container) == (bundle, container)
+    assert (invocation.bundle, invocation.container) == (bundle, container)
 
 
 @pytest.mark.parametrize("flag", ["-b", "--bundle", "---bundle"])
 def test_bundle_without_value(flag: str) -> None:
-    found = argv.parse(["--log", "/l", "create", "c1", flag])
+    invocation = argv.parse(["--log", "/l", "create", "c1", flag])
 
-    assert found.complaint == f"flag {flag} of create has no value"
-    assert found.log == "/l"
+    assert invocation.complaint == f"flag {flag} of create has no value"
+    assert invocation.log == "/l"
 
 
 def test_words_stay_as_given() -> None:
     words = ["--log", "", "create", "-b", " \udcff\n", "c1", "--", "-x"]
 
-    found = argv.parse(words)
+    invocation = argv.parse(words)
 
-    assert found.words == ["--log", "", "create", "-b", " \udcff\n", "c1", "--", "-x"]
-    assert found.bundle == " \udcff\n"
+    assert invocation.words == ["--log", "", "create", "-b", " \udcff\n", "c1", "--", "-x"]
+    assert invocation.bundle == " \udcff\n"

@@ -38,9 +38,9 @@ def test_read(end: str, config: Path) -> None:
 def test_read_in_the_working_directory(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(config.parent)
 
-    found = bundle.read("")
+    bundled = bundle.read("")
 
-    assert (found.path, found.spec) == ("config.json", spec())
+    assert (bundled.path, bundled.spec) == ("config.json", spec())
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_too_large(config: Path) -> None:
 
 
 def test_write(config: Path) -> None:
-    found = bundle.read(str(config.parent))
-    found.spec["added"] = "\u00e9"
+    bundled = bundle.read(str(config.parent))
+    bundled.spec["added"] = "\u00e9"
 
-    bundle.write(found)
+    bundle.write(bundled)
 
     assert json.loads(config.read_bytes()) == {**spec(), "added": "\u00e9"}
     assert os.listdir(config.parent) == ["config.json"]
@@ -137,11 +137,11 @@ def test_owner_and_mode_are_kept(config: Path) -> None:
 
 
 def test_reader_of_the_old_file_is_not_disturbed(config: Path) -> None:
-    found = bundle.read(str(config.parent))
-    found.spec["added"] = True
+    bundled = bundle.read(str(config.parent))
+    bundled.spec["added"] = True
 
     with config.open() as reader:
-        bundle.write(found)
+        bundle.write(bundled)
 
         assert json.load(reader) == spec()
 
@@ -155,11 +155,11 @@ def test_leftover_of_a_killed_process_is_replaced(config: Path) -> None:
 
 
 def test_folder_that_is_gone(config: Path, tmp_path: Path) -> None:
-    found = bundle.read(str(config.parent))
-    found.path = f"{tmp_path}/gone/config.json"
+    bundled = bundle.read(str(config.parent))
+    bundled.path = f"{tmp_path}/gone/config.json"
 
     with pytest.raises(NvidiaRuntimeError) as error:
-        bundle.write(found)
+        bundle.write(bundled)
 
     assert str(error.value) == (
         f"{tmp_path}/gone/config.json: cannot write the container's configuration: "
@@ -171,12 +171,12 @@ def test_folder_that_is_gone(config: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_the_new_file_cannot_take_its_place(config: Path) -> None:
-    found = bundle.read(str(config.parent))
+    bundled = bundle.read(str(config.parent))
     config.unlink()
     config.mkdir()
 
     with pytest.raises(NvidiaRuntimeError, match="is a directory; it is as it was"):
-        bundle.write(found)
+        bundle.write(bundled)
 
     assert os.listdir(config.parent) == ["config.json"]
 
@@ -184,10 +184,10 @@ def test_nothing_is_left_where_the_new_file_cannot_take_its_place(config: Path) 
 def test_number_that_no_float_holds(config: Path) -> None:
     """JSON allows it; we cannot write it again, and must not call that a bug of ours."""
     config.write_text('{"x":1e400}')
-    found = bundle.read(str(config.parent))
+    bundled = bundle.read(str(config.parent))
 
     with pytest.raises(NvidiaRuntimeError):
-        bundle.write(found)
+        bundle.write(bundled)
 
 
 def test_what_is_nested_too_deeply_to_be_written(config: Path) -> None:

@@ -167,8 +167,8 @@ def test_environment_arrives(environment: dict[str, str]) -> None:
 
     run = subprocess.run(words, check=True, capture_output=True, env=environment)
 
-    found = dict(line.split("=", 1) for line in run.stdout.decode().splitlines())
-    assert found == environment
+    variables = dict(line.split("=", 1) for line in run.stdout.decode().splitlines())
+    assert variables == environment
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_signals_that_the_caller_ignored_stay_ignored(
 
     mask = int(become(runtime, ignored, PATH="/usr/bin:/bin").split()[1], 16)
 
-    found = {"PIPE": mask & 1 << signal.SIGPIPE - 1, "XFSZ": mask & 1 << signal.SIGXFSZ - 1}
-    assert [name for name, bit in found.items() if bit] == expected
+    bits = {"PIPE": mask & 1 << signal.SIGPIPE - 1, "XFSZ": mask & 1 << signal.SIGXFSZ - 1}
+    assert [name for name, bit in bits.items() if bit] == expected
 
 
 def test_runtime_that_cannot_be_executed(tmp_path: Path) -> None:

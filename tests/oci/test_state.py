@@ -28,10 +28,10 @@ def read(data: object, folder: Path) -> state.State:
 
 
 def test_state_of_the_specification(tmp_path: Path) -> None:
-    found = read(STATE, tmp_path)
+    result = read(STATE, tmp_path)
 
     assert schemas.violations("state", STATE) == []
-    assert (found.container, found.bundle, found.pid) == ("c1", "/b", 7)
+    assert (result.container, result.bundle, result.pid) == ("c1", "/b", 7)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_state_of_the_specification(tmp_path: Path) -> None:
     ],
 )
 def test_fields(changes: dict[str, object], expected: tuple[str, str, int], tmp_path: Path) -> None:
-    found = read({**STATE, **changes}, tmp_path)
+    result = read({**STATE, **changes}, tmp_path)
 
-    assert (found.container, found.bundle, found.pid) == expected
+    assert (result.container, result.bundle, result.pid) == expected
 
 
 @pytest.mark.parametrize(

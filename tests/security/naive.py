@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI hook as one would write it who trusts images: paths are joined, links followed.
+"""The CDI hook as it would be if images were trusted: paths are joined, links followed.
 
 The suite shows each attack against it first.  It is one file without imports of ours, and refuses
 to touch anything outside of the scratch folder: it says what it would have done, and exits with 99.
@@ -18,11 +18,11 @@ OUTSIDE = 99
 
 def place(path: str) -> str:
     """Return where a path of the container is on the host, with every link followed."""
-    found = os.path.realpath(os.path.join(ROOT, path.lstrip("/")))
-    if not found.startswith(SCRATCH + "/"):
-        print(f"would have touched {found}")
+    real = os.path.realpath(os.path.join(ROOT, path.lstrip("/")))
+    if not real.startswith(SCRATCH + "/"):
+        print(f"would have touched {real}")
         sys.exit(OUTSIDE)
-    return found
+    return real
 
 
 def make_target(path: str) -> None:
@@ -64,8 +64,8 @@ def included(path: str) -> str:
     for line in text.splitlines():
         if line.startswith("include "):
             for pattern in line.split()[1:]:
-                for found in glob.glob(pattern if os.path.exists(pattern) else ROOT + pattern):
-                    text += included(found.removeprefix(ROOT) if ROOT in found else outside(found))
+                for file in glob.glob(pattern if os.path.exists(pattern) else ROOT + pattern):
+                    text += included(file.removeprefix(ROOT) if ROOT in file else outside(file))
     return text
 
 

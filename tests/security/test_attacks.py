@@ -47,11 +47,11 @@ HARMLESS = {
     "T04-parent-is-a-link-inside": "",  # it would write to the host's own folders: see naive.OUTSIDE
     "T10-files-are-folders": "writing to a folder fails in any program",
     "T10-link-is-a-folder": "removing a folder as if it were a file fails in any program",
-    "T10-many-libraries": "whoever looks at each file once takes a second more, no worse",
+    "T10-many-libraries": "a program that looks at each file once takes a second more, no worse",
     "T11-unreadable": "root reads everything",
     "T20-link-without-a-name": "what cannot be removed fails in any program",
-    "T29-names-of-libraries": "harms who hands names to a shell, or to a file of lines",
-    "T35-ordinary": "is no attack",
+    "T29-names-of-libraries": "harms a program that passes names to a shell, or to a file of lines",
+    "T35-ordinary": "is not an attack",
 }
 CVES = (
     *("CVE-2019-5736", "CVE-2024-0132", "CVE-2024-0133", "CVE-2024-0134", "CVE-2024-0135"),
@@ -62,10 +62,10 @@ CVES = (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="nvcr-security-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    folder = Path(tempfile.mkdtemp(prefix="nvcr-security-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def set_up(one: attack.Attack, folder: Path) -> stage.Stage:
@@ -112,7 +112,7 @@ def run_naively(scene: stage.Stage) -> list[str]:
     "one", [one for one in ATTACKS if not HARMLESS.get(one.name)], ids=lambda one: one.name
 )
 def test_naive_hook_is_harmed(one: attack.Attack, folder: Path) -> None:
-    """The suite can fail: what we hold off is no figment."""
+    """The suite can fail: a careless program is harmed by the attacks that we defeat."""
     assert run_naively(set_up(one, folder))
 
 
@@ -133,7 +133,7 @@ def test_hook(one: attack.Attack, folder: Path) -> None:
 
 @pytest.mark.parametrize("one", ATTACKS, ids=lambda one: one.name)
 def test_preparation(one: attack.Attack, folder: Path) -> None:
-    """What is done on the host, before there is a container; nobody creates one."""
+    """What is done on the host before there is a container; none is created."""
     if reason := suite.refusal(BIN, ways.NOBODY):
         pytest.skip(reason)
     scene = set_up(one, folder)
@@ -162,7 +162,7 @@ def test_ways_are_what_they_say(hooks: str, count: int, folder: Path) -> None:
 def creates() -> list[object]:
     """Return each attack with each runtime and setting; most of them are for the long form."""
     seen: set[tuple[str, str, str]] = set()
-    found: list[object] = []
+    cases: list[object] = []
     for one in ATTACKS:
         for runtime in RUNTIMES:
             for hooks in ("auto", "always", "toolkit"):
@@ -171,8 +171,8 @@ def creates() -> list[object]:
                 seen.add(key)
                 marks = [] if is_short else [pytest.mark.long]
                 name = f"{one.name}-{runtime}-{hooks}"
-                found.append(pytest.param(one, runtime, hooks, id=name, marks=marks))
-    return found
+                cases.append(pytest.param(one, runtime, hooks, id=name, marks=marks))
+    return cases
 
 
 @pytest.mark.parametrize(("one", "runtime", "hooks"), creates())
@@ -192,8 +192,8 @@ def test_t07_every_feature_is_on(folder: Path) -> None:
     path = stage.Stage(ATTACKS[0], folder).write_settings("runc", "/h/nvidia-cdi-hook", "auto")
 
     features = tomllib.loads(path.read_text())["features"]
-    known = {name.partition(".")[2] for name in config.DEFAULTS if name.startswith("features.")}
-    assert set(features) == known
+    names = {name.partition(".")[2] for name in config.DEFAULTS if name.startswith("features.")}
+    assert set(features) == names
     assert all(features.values())
 
 

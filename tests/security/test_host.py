@@ -45,11 +45,11 @@ FIXED = {"PATH", "LC_ALL", "NVIDIA_CTK_DEBUG"}
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        (made.bundle / "rootfs").mkdir()
-        made.write_specs(nvidia=builders.cdi_spec())
-        made.write_bundle(builders.asking("0"))
-        yield made
+    with Site() as site:
+        (site.bundle / "rootfs").mkdir()
+        site.write_specs(nvidia=builders.cdi_spec())
+        site.write_bundle(builders.asking("0"))
+        yield site
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_t06_ldconfig_of_the_image_is_refused(path: str, site: Site) -> None:
 
 
 def test_t06_ldconfig_of_the_image_is_a_choice_for_legacy_mode_only(site: Site) -> None:
-    """Where somebody allows it, NVIDIA's own program runs it; nothing of ours has a way to."""
+    """Where the settings allow it, NVIDIA's own program runs ldconfig; nothing of ours does."""
     allowed = {**config.defaults(), LDCONFIG: "/sbin/ldconfig", ALLOWED: True}
     config.check_ldconfig(allowed, "config.toml")
 
     words = "subprocess", "posix_spawn", "execv", "fork", "system", "popen"
     for room in ("rootfs", "prepare", "hooks/cdi_hook.py"):
         for file in sources(room):
-            found = [word for word in words if re.search(rf"\b{word}\(", file.read_text())]
-            assert found == [], file
+            calls = [word for word in words if re.search(rf"\b{word}\(", file.read_text())]
+            assert calls == [], file
 
 
 def sources(room: str) -> list[Path]:
@@ -137,8 +137,8 @@ def poisoned(poison: Path, folder: Path) -> stage.Stage:
     folder.chmod(0o755)
     tree = f"folder 755 {attack.LIBRARIES}\n"
     env = ("LD_PRELOAD=/proc/self/cwd/poc.so", "LD_AUDIT=/proc/self/cwd/poc.so")
-    made = attack.Attack(name="T08", title="", why="", tree=tree, calls=attack.USUAL, env=env)
-    scene = stage.Stage(made, folder / "s")
+    one = attack.Attack(name="T08", title="", why="", tree=tree, calls=attack.USUAL, env=env)
+    scene = stage.Stage(one, folder / "s")
     shutil.copy(poison / "poc.so", scene.root)
     return scene
 
@@ -202,16 +202,16 @@ def test_t08_environment_of_a_hook_is_exactly_ours(hook: str, name: str, tmp_pat
     ended = ways.by_create(os.fspath(programs), program, hook, scene)
 
     assert ended.code == 0, ended.said
-    found = (tmp_path / "environment").read_text().splitlines()
-    assert {entry.partition("=")[0] for entry in found} <= FIXED | {"_", "PWD", "SHLVL"}
-    assert "PATH=." not in found
+    variables = (tmp_path / "environment").read_text().splitlines()
+    assert {entry.partition("=")[0] for entry in variables} <= FIXED | {"_", "PWD", "SHLVL"}
+    assert "PATH=." not in variables
 
 
 def test_t09_every_hook_of_ours_has_variables() -> None:
     for verb in VERBS:
-        made = hooks.hook("/usr/bin/nvidia-cdi-hook", verb)
-        assert {entry.partition("=")[0] for entry in made["env"]} <= FIXED
-        assert made["env"]
+        hook = hooks.hook("/usr/bin/nvidia-cdi-hook", verb)
+        assert {entry.partition("=")[0] for entry in hook["env"]} <= FIXED
+        assert hook["env"]
     for variables in (takeover.ENVIRONMENT, devices.HOOK_ENV):
         assert variables
         assert {entry.partition("=")[0] for entry in variables} <= FIXED
@@ -227,9 +227,9 @@ def test_t09_hook_of_an_old_spec_gets_variables(hook: dict[str, Any], site: Site
 
     assert site.create().code == 0
 
-    (found,) = site.read_bundle()["hooks"]["createContainer"]
-    assert found["env"]
-    assert {entry.partition("=")[0] for entry in found["env"]} <= FIXED
+    (hook,) = site.read_bundle()["hooks"]["createContainer"]
+    assert hook["env"]
+    assert {entry.partition("=")[0] for entry in hook["env"]} <= FIXED
 
 
 @shim.needs_root
@@ -297,10 +297,10 @@ def test_t23_bombs_cost_others_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.json")
     (tmp_path / "good.json").write_text(json.dumps(builders.cdi_spec()))
 
-    found = registry.read([os.fspath(tmp_path)])
+    specs = registry.read([os.fspath(tmp_path)])
 
-    assert list(found.devices) == ["nvidia.com/gpu=0"]
-    assert len(found.errors) == 3
+    assert list(specs.devices) == ["nvidia.com/gpu=0"]
+    assert len(specs.errors) == 3
 
 
 @pytest.mark.parametrize(

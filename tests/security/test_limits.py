@@ -94,13 +94,13 @@ def cache(rows: int, names: list[bytes], **changes: int) -> bytes:
 
 def real_caches() -> list[bytes]:
     """Return this machine's cache, if it has one, and one of each kind that we write."""
-    found = [
+    caches = [
         ldcache.dump(ldcache.merge(ldcache.Cache(), ROWS)),
         cache(20, [b"liba.so.1", b"/l/liba.so.1"]),
     ]
     with contextlib.suppress(OSError):
-        found.append(Path("/etc/ld.so.cache").read_bytes())
-    return found
+        caches.append(Path("/etc/ld.so.cache").read_bytes())
+    return caches
 
 
 def mutated(data: bytes, seed: int) -> bytes:
@@ -128,13 +128,13 @@ def mutated(data: bytes, seed: int) -> bytes:
 def read_cache(data: bytes) -> None:
     """Do with a cache what a create does; all that may go wrong is that it is malformed."""
     try:
-        known = ldcache.parse(data)
+        cache = ldcache.parse(data)
     except ldcache.MalformedError:
         return
     with contextlib.suppress(ldcache.MalformedError):
-        list(known.rows())
+        list(cache.rows())
     with contextlib.suppress(ldcache.MalformedError, ValueError):
-        written = ldcache.dump(ldcache.merge(known, ROWS))
+        written = ldcache.dump(ldcache.merge(cache, ROWS))
         assert len(written) <= 2 * len(data) + 200 * len(ROWS) + 4096
         assert {row[:3] for row in ldcache.parse(written).rows()} >= set(ROWS)
 
@@ -142,17 +142,17 @@ def read_cache(data: bytes) -> None:
 @given(seed=st.integers(0, 1 << 60), which=st.integers(0, 2))
 @FUZZ
 def test_fuzzed_cache(seed: int, which: int) -> None:
-    found = real_caches()
+    caches = real_caches()
     with within(2):
-        read_cache(mutated(found[which % len(found)], seed))
+        read_cache(mutated(caches[which % len(caches)], seed))
 
 
 @pytest.mark.long
 @given(seed=st.integers(0, 1 << 60), which=st.integers(0, 2))
 @LONG_FUZZ
 def test_fuzzed_cache_for_long(seed: int, which: int) -> None:
-    found = real_caches()
-    read_cache(mutated(found[which % len(found)], seed))
+    caches = real_caches()
+    read_cache(mutated(caches[which % len(caches)], seed))
 
 
 @given(data=st.binary(max_size=400))
@@ -206,8 +206,8 @@ def described(data: bytes) -> None:
     descriptor = os.memfd_create("library")
     try:
         os.write(descriptor, data)
-        found = elf.identify(descriptor)
-        assert found is None or len(found.soname) <= elf.LONGEST_SONAME + 1
+        library = elf.identify(descriptor)
+        assert library is None or len(library.soname) <= elf.LONGEST_SONAME + 1
         note = elf.note(descriptor, cuda_compat.SECTION, cuda_compat.OWNER)
         assert len(note) <= elf.MOST_NOTE
         cuda_compat._note(note)
@@ -216,30 +216,30 @@ def described(data: bytes) -> None:
 
 
 def real_libraries() -> list[bytes]:
-    found = [
+    libraries = [
         images.library("libx.so.1"),
         images.compatible(b'{"Driver":[550],"CUDA Version":"12.4"}'),
     ]
     for path in ("/lib/x86_64-linux-gnu/libdl.so.2", "/lib64/libdl.so.2"):
         with contextlib.suppress(OSError):
-            found.append(Path(path).read_bytes())
-    return found
+            libraries.append(Path(path).read_bytes())
+    return libraries
 
 
 @given(seed=st.integers(0, 1 << 60), which=st.integers(0, 2))
 @FUZZ
 def test_fuzzed_library(seed: int, which: int) -> None:
-    found = real_libraries()
+    libraries = real_libraries()
     with within(1):
-        described(mutated(found[which % len(found)], seed))
+        described(mutated(libraries[which % len(libraries)], seed))
 
 
 @pytest.mark.long
 @given(seed=st.integers(0, 1 << 60), which=st.integers(0, 2))
 @LONG_FUZZ
 def test_fuzzed_library_for_long(seed: int, which: int) -> None:
-    found = real_libraries()
-    described(mutated(found[which % len(found)], seed))
+    libraries = real_libraries()
+    described(mutated(libraries[which % len(libraries)], seed))
 
 
 @given(
@@ -249,10 +249,10 @@ def test_fuzzed_library_for_long(seed: int, which: int) -> None:
 )
 @FUZZ
 def test_fuzzed_note(text: bytes) -> None:
-    found = cuda_compat._note(text)
+    note = cuda_compat._note(text)
 
-    assert type(found) is dict
-    cuda_compat._compare("550.1", found, "550.2", "12.1")
+    assert type(note) is dict
+    cuda_compat._compare("550.1", note, "550.2", "12.1")
 
 
 @pytest.mark.parametrize(
@@ -335,9 +335,9 @@ def test_worst_settings(line: str, image: resolver.Place, tmp_path: Path) -> Non
     conf_files(tmp_path / "image", line)
 
     with within(2):
-        found = loader_config.read(image)
+        settings = loader_config.read(image)
 
-    assert len(found) <= 20_000
+    assert len(settings) <= 20_000
 
 
 def test_worst_compatibility_folders(image: resolver.Place, tmp_path: Path) -> None:
@@ -366,9 +366,9 @@ def test_fuzzed_settings(text: str, tmp_path_factory: pytest.TempPathFactory) ->
     (root / "etc/ld.so.conf").write_bytes(text.encode("utf-8", "surrogateescape"))
     (root / "etc/ld.so.conf.d/a.conf").write_bytes(text.encode("utf-8", "surrogateescape"))
     with resolver.open_root(os.fspath(root)) as image:
-        found = [*loader_config.read(image), *loader_config.read_compat(image)]
+        folders = [*loader_config.read(image), *loader_config.read_compat(image)]
 
-    for folder in found:
+    for folder in folders:
         assert folder.startswith("/")
         assert not set(folder) & set("\0\n")
         assert "/./" not in folder
@@ -382,9 +382,9 @@ def test_fuzzed_cache_in_an_image(data: bytes, tmp_path_factory: pytest.TempPath
     (root / "etc/ld.so.cache").write_bytes(data)
     unknown = contextlib.suppress(loader_cache.UnknownFormatError)
     with resolver.open_root(os.fspath(root)) as image, unknown:
-        known = loader_cache.read(image)
-        assert loader_cache.add(image, known, list(ROWS))
-        known.paths()
+        cache = loader_cache.read(image)
+        assert loader_cache.add(image, cache, list(ROWS))
+        cache.paths()
         assert {row[0] for row in images.rows(root)} >= {row[0].decode() for row in ROWS}
 
 
@@ -490,9 +490,9 @@ def test_fuzzed_config_json(data: bytes, tmp_path_factory: pytest.TempPathFactor
     ]
 
     with contextlib.suppress(NvidiaRuntimeError):
-        found = bundle.read(os.fspath(folder))
-        edit.apply(found.spec, edits, found.path)
-        bundle.write(found)
+        read = bundle.read(os.fspath(folder))
+        edit.apply(read.spec, edits, read.path)
+        bundle.write(read)
         assert type(json.loads((folder / "config.json").read_bytes())) is dict
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""T02 and T11: somebody exchanges folders with links to the host while we work in them.
+"""T02 and T11: another process replaces folders by links to the host while we work in them.
 
 Each is first won against a resolver that checks a path and then uses it (CVE-2024-0132,
 CVE-2026-24260); the short form takes half a second for each, the long one 100,000 tries.

@@ -48,11 +48,11 @@ def asking(source: str, *, privileged: bool) -> dict[str, Any]:
     ("privileged", "by_env", "by_mount"), [*itertools.product([True, False], repeat=3)]
 )
 def test_t19_who_may_ask(source: str, privileged: bool, by_env: bool, by_mount: bool) -> None:
-    """Only the environment can be an image's; each way has its own switch, and says so."""
-    known = {**config.defaults(), ENVVAR: by_env, MOUNTS: by_mount}
-    asked = request.read(asking(source, privileged=privileged), known, "config.json")
+    """Only the environment can be an image's; each way has a setting of its own, which is named."""
+    settings = {**config.defaults(), ENVVAR: by_env, MOUNTS: by_mount}
+    asked = request.read(asking(source, privileged=privileged), settings, "config.json")
 
-    admitted = policy.admit(asked, known, "cdi")
+    admitted = policy.admit(asked, settings, "cdi")
 
     allowed = {"environment": privileged or by_env, "volume mounts": by_mount, "annotations": True}
     assert bool(admitted.devices) == allowed[source]
@@ -65,8 +65,8 @@ def test_t20_channels_are_numbers(text: str) -> None:
     """A channel's number becomes a part of a path in /dev."""
     document = builders.asking("0")
     document["process"]["env"].append(f"NVIDIA_IMEX_CHANNELS={text}")
-    known = config.defaults()
-    admitted = policy.admit(request.read(document, known, "c"), known, "legacy")
+    settings = config.defaults()
+    admitted = policy.admit(request.read(document, settings, "c"), settings, "legacy")
 
     assert all(re.fullmatch(r"[0-9]{1,7}", channel) for channel in admitted.imex)
     assert all(int(channel) < 1 << 20 for channel in admitted.imex)
@@ -102,15 +102,15 @@ def test_t21_mounts_ask_for_what_they_name(target: str, source: str) -> None:
     root = "/var/run/nvidia-container-devices"
     document = builders.spec()
     document["mounts"] = [{"source": source, "destination": f"{root}/{target}"}]
-    known = {**config.defaults(), MOUNTS: True}
+    settings = {**config.defaults(), MOUNTS: True}
 
-    found = request.read(document, known, "config.json")
+    asked = request.read(document, settings, "config.json")
 
-    for name in found.by_mount or ():
+    for name in asked.by_mount or ():
         assert source != "/etc"
         assert ".." not in name.split("/")
         assert not name.startswith("/")
-    admitted = policy.admit(found, known, "legacy")
+    admitted = policy.admit(asked, settings, "legacy")
     assert all(re.fullmatch(r"[0-9]{1,7}", channel) for channel in admitted.imex)
 
 
@@ -120,10 +120,10 @@ def test_t21_mounts_ask_for_what_they_name(target: str, source: str) -> None:
 def test_t20_a_million_names_end_soon(count: int) -> None:
     document = builders.asking(",".join(map(str, range(count))))
     document["process"]["env"].append(f"NVIDIA_IMEX_CHANNELS={','.join(map(str, range(count)))}")
-    known = config.defaults()
+    settings = config.defaults()
     began = time.process_time()
 
-    admitted = policy.admit(request.read(document, known, "c"), known, "legacy")
+    admitted = policy.admit(request.read(document, settings, "c"), settings, "legacy")
 
     assert len(admitted.devices) == count
     assert time.process_time() - began < 5

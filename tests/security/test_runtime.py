@@ -28,18 +28,18 @@ HOOK = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook", "args
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        (made.bundle / "rootfs").mkdir()
-        made.write_specs(
+    with Site() as site:
+        (site.bundle / "rootfs").mkdir()
+        site.write_specs(
             nvidia=builders.cdi_spec(builders.device("0", env=["GPU=0"], hooks=[HOOK]))
         )
-        made.write_bundle(builders.asking("0"))
-        yield made
+        site.write_bundle(builders.asking("0"))
+        yield site
 
 
 @shim.needs_root
 def test_t01_device_rules_are_of_single_nodes(site: Site) -> None:
-    """CVE-2021-1056: whoever may open all of 195:* has every GPU of the host."""
+    """CVE-2021-1056: a container that may open 195:* has every GPU of the host."""
     nodes = []
     for name, minor in (("nvidia0", 0), ("nvidiactl", 255)):
         path = site.folder / name
@@ -76,9 +76,9 @@ def test_t13_runtime_inherits_no_descriptor_of_ours(hooks: str, site: Site) -> N
 
     os.close(given)
     assert got.code == 0, got.err
-    found = {int(name) for name in (runtime.parent / "open").read_text().split()}
-    assert {0, 1, 2, given} <= found
-    assert len(found - {0, 1, 2, given}) == 1  # that of ls
+    descriptors = {int(name) for name in (runtime.parent / "open").read_text().split()}
+    assert {0, 1, 2, given} <= descriptors
+    assert len(descriptors - {0, 1, 2, given}) == 1  # that of ls
 
 
 def test_t14_working_folder_is_left_to_the_runtime(site: Site) -> None:
@@ -252,9 +252,9 @@ def test_t28_killed_create_leaves_old_or_new(tries: int, site: Site) -> None:
         time.sleep(chance.uniform(0.005, 0.06))
         process.kill()
         shim.end(process)
-        found = (site.bundle / "config.json").read_bytes()
-        assert found in (before, after)
-        seen.add(found == after)
+        data = (site.bundle / "config.json").read_bytes()
+        assert data in (before, after)
+        seen.add(data == after)
 
     assert json.loads(after)["unknown"] == {"kept": [1, 2.50, "x"]}
     assert seen == {True, False} or tries < 100
@@ -276,7 +276,7 @@ def test_t29_ids_and_paths_are_no_flags(site: Site) -> None:
 
 
 def test_t30_records_and_messages_have_no_secrets(site: Site) -> None:
-    """There is no command that packs a report; what we keep and say is what one would take."""
+    """No command packs a report; one would contain what we keep and log."""
     document = builders.asking("0,7")
     document["process"]["env"] += ["TOKEN=s3cret", "NVIDIA_DRIVER_CAPABILITIES=all,s3cret"]
     document["annotations"] = {"token": "s3cret"}

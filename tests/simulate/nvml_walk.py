@@ -75,7 +75,7 @@ def addressing(handle: Any) -> int:
 
 
 def migs(gpu: Any) -> list[dict[str, Any]]:
-    found = []
+    devices = []
     for index in range(max(0, number("nvmlDeviceGetMaxMigDeviceCount", gpu))):
         handle = ctypes.c_void_p()
         result = call("nvmlDeviceGetMigDeviceHandleByIndex", gpu, index, ctypes.byref(handle))
@@ -83,7 +83,7 @@ def migs(gpu: Any) -> list[dict[str, Any]]:
             continue
         attributes = Attributes()
         call("nvmlDeviceGetAttributes_v2", handle, ctypes.byref(attributes))
-        found.append(
+        devices.append(
             {
                 "index": index,
                 "uuid": text("nvmlDeviceGetUUID", handle),
@@ -93,7 +93,7 @@ def migs(gpu: Any) -> list[dict[str, Any]]:
                 "memory": attributes.memorySizeMB,
             }
         )
-    return found
+    return devices
 
 
 def gpu(index: int) -> dict[str, Any]:

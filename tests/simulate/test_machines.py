@@ -52,39 +52,39 @@ def names(paths: Iterable[str], folder: str) -> set[str]:
 
 @pytest.mark.parametrize("machine", MACHINES, ids=name_of)
 def test_links_lead_to_something(machine: SimulatedMachine) -> None:
-    made = files(machine)
-    for path, entry in made.items():
+    tree = files(machine)
+    for path, entry in tree.items():
         if isinstance(entry, Symlink) and not entry.target.startswith("/sys/bus/pci/drivers"):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target))
-            assert target in made, f"{path} -> {entry.target}"
+            assert target in tree, f"{path} -> {entry.target}"
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
 def test_libraries_have_the_drivers_version(machine: SimulatedMachine) -> None:
-    made = files(machine)
+    tree = files(machine)
     if machine.kind == "pci":
-        assert f"{machine.library_folder}/libcuda.so.{machine.driver}" in made
-        assert content(made, "/sys/module/nvidia/version") == f"{machine.driver}\n"
-        assert f"  {machine.driver}  " in content(made, "/proc/driver/nvidia/version")
-    assert f"{machine.library_folder}/libnvidia-ml.so.1" in made
+        assert f"{machine.library_folder}/libcuda.so.{machine.driver}" in tree
+        assert content(tree, "/sys/module/nvidia/version") == f"{machine.driver}\n"
+        assert f"  {machine.driver}  " in content(tree, "/proc/driver/nvidia/version")
+    assert f"{machine.library_folder}/libnvidia-ml.so.1" in tree
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
 def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> None:
-    made = files(machine)
+    tree = files(machine)
     buses = {gpu.bus_id for gpu in machine.gpus if gpu.bus_id}
     if machine.kind != "wsl":
-        assert names(made, "/sys/bus/pci/devices") == buses
-        assert names(made, "/proc/driver/nvidia/gpus") == buses
+        assert names(tree, "/sys/bus/pci/devices") == buses
+        assert names(tree, "/proc/driver/nvidia/gpus") == buses
         for gpu in machine.gpus:
-            assert made[f"/dev/nvidia{gpu.minor}"] == DeviceNode(195, gpu.minor)
+            assert tree[f"/dev/nvidia{gpu.minor}"] == DeviceNode(195, gpu.minor)
     for gpu in machine.gpus:
         if gpu.bus_id and machine.kind != "wsl":
-            text = content(made, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
+            text = content(tree, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
             assert f"GPU UUID: \t {gpu.uuid}\n" in text
             assert f"Device Minor: \t {gpu.minor}\n" in text
         if gpu.card >= 0:
-            assert names(made, f"/sys/bus/pci/devices/{gpu.bus_id}/drm") == {
+            assert names(tree, f"/sys/bus/pci/devices/{gpu.bus_id}/drm") == {
                 f"card{gpu.card}",
                 f"renderD{gpu.render}",
             }
@@ -92,8 +92,8 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> No
 
 @pytest.mark.parametrize("machine", MIG, ids=name_of)
 def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: SimulatedMachine) -> None:
-    made = files(machine)
-    rows = content(made, "/proc/driver/nvidia-caps/mig-minors").splitlines()
+    tree = files(machine)
+    rows = content(tree, "/proc/driver/nvidia-caps/mig-minors").splitlines()
     table = dict(row.rsplit(" ", 1) for row in rows)
 
     for gpu in machine.gpus:
@@ -102,9 +102,9 @@ def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: SimulatedMach
             for path in (instance, f"{instance}/ci{mig.compute_instance}"):
                 minor = table[f"{path}/access"]
                 folder, _, rest = path.partition("/")
-                text = content(made, f"{capabilities.ROOT}/{folder}/mig/{rest}/access")
+                text = content(tree, f"{capabilities.ROOT}/{folder}/mig/{rest}/access")
                 assert text.startswith(f"DeviceFileMinor: {minor}\n")
-                assert made[f"/dev/nvidia-caps/nvidia-cap{minor}"] == DeviceNode(
+                assert tree[f"/dev/nvidia-caps/nvidia-cap{minor}"] == DeviceNode(
                     237, int(minor), 0o444
                 )
 
@@ -140,41 +140,41 @@ def test_devices_are_those_of_the_recorded_specs(name: str) -> None:
 @pytest.mark.parametrize("name", ["t4x1", "a100x8", "a100x8mig", "h100x8", "orin"])
 def test_all_that_the_recorded_specs_name_is_there(name: str) -> None:
     spec = yaml.safe_load((simulated.EXPECTED / f"cdi/{name}.yaml").read_text())
-    made = files(faults.apply(catalogue.find(name), without_code=True))
+    tree = files(faults.apply(catalogue.find(name), without_code=True))
     parts = [spec["containerEdits"], *(device["containerEdits"] for device in spec["devices"])]
 
     for part in parts:
         for node in part.get("deviceNodes", []):
             number = node["major"], node.get("minor", 0)
             expected = DeviceNode(*number, node.get("fileMode", 0o666), node.get("gid", 0))
-            assert made[node.get("hostPath", node["path"])] == expected
+            assert tree[node.get("hostPath", node["path"])] == expected
         for mount in part.get("mounts", []):
             path = mount["hostPath"]
-            assert path in made or names(made, path), path
+            assert path in tree or names(tree, path), path
 
 
 def test_removed_gpu_was_never_there() -> None:
     machine = faults.apply(catalogue.find("a100x8"), remove=[0], without_code=True)
 
-    made = files(machine)
+    tree = files(machine)
 
-    assert "/dev/nvidia2" not in made
-    assert names(made, "/proc/driver/nvidia/gpus") == {gpu.bus_id for gpu in machine.gpus}
+    assert "/dev/nvidia2" not in tree
+    assert names(tree, "/proc/driver/nvidia/gpus") == {gpu.bus_id for gpu in machine.gpus}
 
 
 def test_mismatch_is_of_the_kernel_module() -> None:
-    made = files(faults.apply(catalogue.find("t4x1"), mismatch=True, without_code=True))
+    tree = files(faults.apply(catalogue.find("t4x1"), mismatch=True, without_code=True))
 
-    assert content(made, "/sys/module/nvidia/version") == "575.57.08\n"
-    assert "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05" in made
+    assert content(tree, "/sys/module/nvidia/version") == "575.57.08\n"
+    assert "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05" in tree
 
 
 def test_driver_without_gpu_has_no_nodes() -> None:
-    made = files(faults.apply(catalogue.find("nogpu"), without_code=True))
+    tree = files(faults.apply(catalogue.find("nogpu"), without_code=True))
 
-    assert not names(made, "/dev")
-    assert not names(made, "/sys/module")
-    assert "/usr/bin/nvidia-smi" in made
+    assert not names(tree, "/dev")
+    assert not names(tree, "/sys/module")
+    assert "/usr/bin/nvidia-smi" in tree
 
 
 def test_unknown_machine() -> None:

@@ -29,9 +29,9 @@ LOADED = [machine for machine in catalogue.machines() if machine.loaded]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the library, and none of its settings."""
     simulated.need_nvml()
-    made = tmp_path_factory.mktemp("nvml")
-    (made / "libnvidia-ml.so.1").write_bytes(nvml.library(Faults()))
-    return made
+    folder = tmp_path_factory.mktemp("nvml")
+    (folder / "libnvidia-ml.so.1").write_bytes(nvml.library(Faults()))
+    return folder
 
 
 def ask(machine: SimulatedMachine, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -55,21 +55,21 @@ def ask(machine: SimulatedMachine, folder: Path, **more: Any) -> subprocess.Comp
 def gpus(machine: SimulatedMachine, folder: Path) -> list[dict[str, Any]]:
     done = ask(machine, folder)
     assert (done.returncode, done.stderr) == (0, "")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    return answers
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=lambda machine: machine.name)
 def test_says_what_the_machine_has(machine: SimulatedMachine, folder: Path) -> None:
-    found = gpus(machine, folder)
+    answers = gpus(machine, folder)
 
-    assert [(gpu["uuid"], gpu["name"], gpu["minor"]) for gpu in found] == [
+    assert [(gpu["uuid"], gpu["name"], gpu["minor"]) for gpu in answers] == [
         (gpu.uuid, gpu.name, gpu.minor) for gpu in machine.gpus
     ]
-    assert [gpu["bus_id"] for gpu in found] == [
+    assert [gpu["bus_id"] for gpu in answers] == [
         f"0000{gpu.bus_id.upper()}" if gpu.bus_id else "error 3" for gpu in machine.gpus
     ]
-    assert [(mig["uuid"], mig["gi"], mig["ci"]) for gpu in found for mig in gpu["migs"]] == [
+    assert [(mig["uuid"], mig["gi"], mig["ci"]) for gpu in answers for mig in gpu["migs"]] == [
         (mig.uuid, mig.gpu_instance, mig.compute_instance)
         for gpu in machine.gpus
         for mig in gpu.mig_devices
@@ -107,11 +107,11 @@ def test_mig_devices_are_called_by_their_profiles(folder: Path) -> None:
 def test_fault_of_one_gpu_is_not_that_of_others(folder: Path) -> None:
     machine = faults.apply(catalogue.find("a100x8"), fail=["nvmlDeviceGetUUID:15@3"], lose=[5])
 
-    found = gpus(machine, folder)
+    answers = gpus(machine, folder)
 
-    uuids = [gpu.get("uuid") for gpu in found]
+    uuids = [gpu.get("uuid") for gpu in answers]
     assert uuids[3] == "error 15"
-    assert found[5] == {"error": LOST}
+    assert answers[5] == {"error": LOST}
     healthy = [index for index in range(8) if index not in (3, 5)]
     assert [uuids[index] for index in healthy] == [machine.gpus[i].uuid for i in healthy]
 
@@ -248,7 +248,7 @@ class TestCompiling:
 
         assert str(error.value) == f"{cache}: belongs to others, or they may write to it"
 
-    def test_library_of_somebody_else_is_not_loaded(self, tmp_path: Path) -> None:
+    def test_library_of_another_user_is_not_loaded(self, tmp_path: Path) -> None:
         simulated.need_root()
         first = nvml.library(Faults())
         (kept,) = (tmp_path / "nvidia-container-runtime").iterdir()
@@ -257,7 +257,7 @@ class TestCompiling:
 
         assert nvml.library(Faults()) == first
 
-    def test_home_of_somebody_else_is_not_used(
+    def test_home_of_another_user_is_not_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """sudo may leave the user's HOME to root."""
