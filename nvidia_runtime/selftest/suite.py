@@ -22,7 +22,7 @@ HARMLESS = Attack(name="T35", title="", why="", tree="", calls=())
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Verdict:
     """The outcome of one attack in one way: complaints, if any, or why it was not tried."""
 
     attack: Attack
@@ -31,27 +31,27 @@ class Outcome:
     skipped: str = ""
 
 
-def run(folder: str, attacks: list[Attack]) -> Iterator[Outcome]:
+def run(folder: str, attacks: list[Attack]) -> Iterator[Verdict]:
     """Try attacks on the programs in ``folder``: by the hook, and by each runtime."""
     runtimes = {name: shutil.which(name, path=FOLDERS) or "" for name in RUNTIMES}
     runtimes = {"no runtime": ways.NOBODY, **runtimes}
     for one in attacks:
         if one.needs_nodes and os.geteuid() != 0:
-            yield Outcome(one, "hook", skipped="device nodes need root")
+            yield Verdict(one, "hook", skipped="device nodes need root")
             continue
         yield _try(one, "hook", folder)
     for name, program in runtimes.items():
         reason = refusal(folder, program)
         for one in attacks:
             if reason:
-                yield Outcome(one, name, skipped=reason)
+                yield Verdict(one, name, skipped=reason)
                 continue
             yield _try(one, name, folder, program, "auto")
             if program != ways.NOBODY:
                 yield _try(one, f"{name} with hooks", folder, program, "always")
 
 
-def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "") -> Outcome:
+def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "") -> Verdict:
     with tempfile.TemporaryDirectory(prefix="nvidia-selftest-") as scratch:
         place = Path(scratch)
         place.chmod(0o755)
@@ -61,9 +61,9 @@ def _try(one: Attack, way: str, folder: str, runtime: str = "", hooks: str = "")
                 ended, wanted = ways.by_create(folder, runtime, hooks, scene), one.create
             else:
                 ended, wanted = ways.by_hook(folder, scene), one.exit
-            return Outcome(one, way, tuple(ways.complaints(scene, ended, wanted)))
+            return Verdict(one, way, tuple(ways.complaints(scene, ended, wanted)))
         except (OSError, subprocess.SubprocessError, NvidiaRuntimeError) as error:
-            return Outcome(one, way, (f"could not be tried: {error}",))
+            return Verdict(one, way, (f"could not be tried: {error}",))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from nvidia_runtime.simulate import capabilities, tegra_files, wsl_files
 from nvidia_runtime.simulate.machine import SimulatedGpu, SimulatedMachine
-from nvidia_runtime.simulate.tree import DeviceNode, Symlink, Tree
+from nvidia_runtime.simulate.tree import CharacterDevice, Symlink, Tree
 
 VIDEO, RENDER = 44, 109
 NVSWITCH_CONTROL = 255
@@ -26,7 +26,7 @@ def _gpus(machine: SimulatedMachine) -> Tree:
     minors = [gpu.minor for gpu in machine.gpus]
     if machine.kind == "tegra" and len(minors) > 1:
         minors.append(len(minors))  # the SoC's own GPU has a second node then
-    files: Tree = {f"/dev/nvidia{minor}": DeviceNode(majors.nvidia, minor) for minor in minors}
+    files: Tree = {f"/dev/nvidia{minor}": CharacterDevice(majors.nvidia, minor) for minor in minors}
     for gpu in machine.gpus:
         files |= _drm(gpu, majors.drm)
     return files
@@ -37,8 +37,8 @@ def _drm(gpu: SimulatedGpu, major: int) -> Tree:
         return {}
     card, render = f"card{gpu.card}", f"renderD{gpu.render}"
     return {
-        f"/dev/dri/{card}": DeviceNode(major, gpu.card, 0o660, VIDEO),
-        f"/dev/dri/{render}": DeviceNode(major, gpu.render, 0o660, RENDER),
+        f"/dev/dri/{card}": CharacterDevice(major, gpu.card, 0o660, VIDEO),
+        f"/dev/dri/{render}": CharacterDevice(major, gpu.render, 0o660, RENDER),
         f"/dev/dri/by-path/pci-{gpu.bus_id}-card": Symlink(f"../{card}"),
         f"/dev/dri/by-path/pci-{gpu.bus_id}-render": Symlink(f"../{render}"),
     }
@@ -47,15 +47,15 @@ def _drm(gpu: SimulatedGpu, major: int) -> Tree:
 def _control(machine: SimulatedMachine) -> Tree:
     majors = machine.majors
     files: Tree = {
-        "/dev/nvidiactl": DeviceNode(majors.nvidia, 255),
-        "/dev/nvidia-modeset": DeviceNode(majors.nvidia, 254),
+        "/dev/nvidiactl": CharacterDevice(majors.nvidia, 255),
+        "/dev/nvidia-modeset": CharacterDevice(majors.nvidia, 254),
     }
     if any(gpu.bus_id for gpu in machine.gpus):
-        files["/dev/nvidia-uvm"] = DeviceNode(majors.uvm, 0)
-        files["/dev/nvidia-uvm-tools"] = DeviceNode(majors.uvm, 1)
+        files["/dev/nvidia-uvm"] = CharacterDevice(majors.uvm, 0)
+        files["/dev/nvidia-uvm-tools"] = CharacterDevice(majors.uvm, 1)
     if capabilities.has(machine):
         files |= {
-            f"/dev/nvidia-caps/nvidia-cap{minor}": DeviceNode(majors.caps, minor, mode)
+            f"/dev/nvidia-caps/nvidia-cap{minor}": CharacterDevice(majors.caps, minor, mode)
             for minor, mode in capabilities.nodes(machine).items()
         }
     return files
@@ -64,20 +64,24 @@ def _control(machine: SimulatedMachine) -> Tree:
 def _extras(machine: SimulatedMachine) -> Tree:
     majors = machine.majors
     files: Tree = {
-        f"/dev/nvidia-nvswitch{number}": DeviceNode(majors.nvswitch, number)
+        f"/dev/nvidia-nvswitch{number}": CharacterDevice(majors.nvswitch, number)
         for number in range(machine.nvswitches)
     }
     if machine.nvswitches:
-        files["/dev/nvidia-nvswitchctl"] = DeviceNode(majors.nvswitch, NVSWITCH_CONTROL)
-        files["/dev/nvidia-nvlink"] = DeviceNode(majors.nvswitch - 1, 0)
+        files["/dev/nvidia-nvswitchctl"] = CharacterDevice(majors.nvswitch, NVSWITCH_CONTROL)
+        files["/dev/nvidia-nvlink"] = CharacterDevice(majors.nvswitch - 1, 0)
     for channel in machine.imex_channels:
-        files[f"/dev/nvidia-caps-imex-channels/channel{channel}"] = DeviceNode(majors.imex, channel)
+        files[f"/dev/nvidia-caps-imex-channels/channel{channel}"] = CharacterDevice(
+            majors.imex, channel
+        )
     if machine.has_gdrcopy:
-        files["/dev/gdrdrv"] = DeviceNode(majors.gdrcopy, 0)
+        files["/dev/gdrdrv"] = CharacterDevice(majors.gdrcopy, 0)
     for number in range(machine.gds_nodes):
-        files[f"/dev/nvidia-fs{number}"] = DeviceNode(majors.gds, number)
+        files[f"/dev/nvidia-fs{number}"] = CharacterDevice(majors.gds, number)
     if machine.has_mofed:
         for number in range(2):
-            files[f"/dev/infiniband/uverbs{number}"] = DeviceNode(majors.infiniband, 192 + number)
-        files["/dev/infiniband/rdma_cm"] = DeviceNode(10, 122)
+            files[f"/dev/infiniband/uverbs{number}"] = CharacterDevice(
+                majors.infiniband, 192 + number
+            )
+        files["/dev/infiniband/rdma_cm"] = CharacterDevice(10, 122)
     return files

@@ -141,7 +141,9 @@ def _usual_nodes() -> Tree:
         with suppress(FileNotFoundError):
             status = os.stat(path)
             number, mode = status.st_rdev, stat.S_IMODE(status.st_mode)
-            nodes[path] = trees.DeviceNode(os.major(number), os.minor(number), mode, status.st_gid)
+            nodes[path] = trees.CharacterDevice(
+                os.major(number), os.minor(number), mode, status.st_gid
+            )
     return nodes
 
 

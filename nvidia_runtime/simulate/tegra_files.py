@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from nvidia_runtime.simulate import elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
-from nvidia_runtime.simulate.tree import DeviceNode, File, Folder, Symlink, Tree, text
+from nvidia_runtime.simulate.tree import CharacterDevice, File, Folder, Symlink, Tree, text
 
 LISTS = "/etc/nvidia-container-runtime/host-files-for-container.d"
 RELEASE = "# R36 (release), REVISION: 4.0, GCID: 0, BOARD: generic, EABI: aarch64\n"
@@ -49,11 +49,11 @@ def nodes(machine: SimulatedMachine) -> Tree:
     """List the device nodes of the SoC, its display included."""
     majors = machine.majors
     files: Tree = {
-        f"/dev/{name}": DeviceNode(majors.tegra, minor, 0o660, VIDEO)
+        f"/dev/{name}": CharacterDevice(majors.tegra, minor, 0o660, VIDEO)
         for minor, name in enumerate(NODES)
     }
-    files["/dev/dri/card0"] = DeviceNode(majors.drm, 0, 0o660, VIDEO)
-    files["/dev/dri/renderD128"] = DeviceNode(majors.drm, 128, 0o660, VIDEO)
+    files["/dev/dri/card0"] = CharacterDevice(majors.drm, 0, 0o660, VIDEO)
+    files["/dev/dri/renderD128"] = CharacterDevice(majors.drm, 128, 0o660, VIDEO)
     files[BY_PATH] = Symlink("../card0")
     return files
 

@@ -26,7 +26,7 @@ class Symlink:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceNode:
+class CharacterDevice:
     """A character device."""
 
     major: int
@@ -42,7 +42,7 @@ class Folder:
     mode: int = 0o755
 
 
-Tree = dict[str, File | Symlink | DeviceNode | Folder]
+Tree = dict[str, File | Symlink | CharacterDevice | Folder]
 
 
 def text(content: str, mode: int = 0o644) -> File:
@@ -104,7 +104,7 @@ def _make_parents(path: str, folder: str, like: str, folders: set[str]) -> None:
         os.chmod(target, 0o755)  # whatever the umask
 
 
-def _write(path: str, entry: File | Symlink | DeviceNode | Folder) -> None:
+def _write(path: str, entry: File | Symlink | CharacterDevice | Folder) -> None:
     match entry:
         case Symlink():
             os.symlink(entry.target, path)
@@ -112,7 +112,7 @@ def _write(path: str, entry: File | Symlink | DeviceNode | Folder) -> None:
         case File():
             with open(path, "wb") as file:
                 file.write(entry.data)
-        case DeviceNode():
+        case CharacterDevice():
             os.mknod(path, stat.S_IFCHR, os.makedev(entry.major, entry.minor))
             if entry.gid:
                 os.chown(path, 0, entry.gid)

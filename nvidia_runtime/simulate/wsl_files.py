@@ -7,7 +7,7 @@ import platform
 
 from nvidia_runtime.simulate import compiler, elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
-from nvidia_runtime.simulate.tree import DeviceNode, File, Tree, text
+from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
 LIBRARIES = "/usr/lib/wsl/lib"
 STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
@@ -35,7 +35,7 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
 
 def nodes(machine: SimulatedMachine) -> Tree:
     """List the device node."""
-    return {"/dev/dxg": DeviceNode(machine.majors.dxg, 125)}
+    return {"/dev/dxg": CharacterDevice(machine.majors.dxg, 125)}
 
 
 def _dxcore(machine: SimulatedMachine) -> File:

@@ -21,7 +21,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import build, capabilities, catalogue, elf, faults
 from nvidia_runtime.simulate import tree as trees
 from nvidia_runtime.simulate.machine import SimulatedMachine
-from nvidia_runtime.simulate.tree import DeviceNode, File, Folder, Symlink, Tree
+from nvidia_runtime.simulate.tree import CharacterDevice, File, Folder, Symlink, Tree
 
 # The library without code: what is asked here needs no compiler.
 MACHINES = [faults.apply(machine, without_code=True) for machine in catalogue.machines()]
@@ -77,7 +77,7 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> No
         assert names(tree, "/sys/bus/pci/devices") == buses
         assert names(tree, "/proc/driver/nvidia/gpus") == buses
         for gpu in machine.gpus:
-            assert tree[f"/dev/nvidia{gpu.minor}"] == DeviceNode(195, gpu.minor)
+            assert tree[f"/dev/nvidia{gpu.minor}"] == CharacterDevice(195, gpu.minor)
     for gpu in machine.gpus:
         if gpu.bus_id and machine.kind != "wsl":
             text = content(tree, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
@@ -104,7 +104,7 @@ def test_mig_capabilities_have_nodes_and_are_in_the_table(machine: SimulatedMach
                 folder, _, rest = path.partition("/")
                 text = content(tree, f"{capabilities.ROOT}/{folder}/mig/{rest}/access")
                 assert text.startswith(f"DeviceFileMinor: {minor}\n")
-                assert tree[f"/dev/nvidia-caps/nvidia-cap{minor}"] == DeviceNode(
+                assert tree[f"/dev/nvidia-caps/nvidia-cap{minor}"] == CharacterDevice(
                     237, int(minor), 0o444
                 )
 
@@ -146,7 +146,7 @@ def test_all_that_the_recorded_specs_name_is_there(name: str) -> None:
     for part in parts:
         for node in part.get("deviceNodes", []):
             number = node["major"], node.get("minor", 0)
-            expected = DeviceNode(*number, node.get("fileMode", 0o666), node.get("gid", 0))
+            expected = CharacterDevice(*number, node.get("fileMode", 0o666), node.get("gid", 0))
             assert tree[node.get("hostPath", node["path"])] == expected
         for mount in part.get("mounts", []):
             path = mount["hostPath"]
@@ -245,6 +245,6 @@ class TestWriting:
         if os.geteuid() == 0:
             pytest.skip("root may make nodes")
         with pytest.raises(NvidiaRuntimeError) as error:
-            trees.create({"/dev/nvidia0": DeviceNode(195, 0)}, f"{tmp_path}/new")
+            trees.create({"/dev/nvidia0": CharacterDevice(195, 0)}, f"{tmp_path}/new")
 
         assert error.value.hint == "device nodes need root"
