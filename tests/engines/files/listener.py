@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A Python that is called dockerd would look for its library beside the host's dockerd.
+HOME = {"PYTHONHOME": sys.base_prefix}
+
 
 def main() -> None:
     """Listen until it is ended; note each SIGHUP beside the socket."""
@@ -46,6 +49,7 @@ def running(
         executable=None if enter else sys.executable,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env={**os.environ, **HOME},
         pass_fds=() if fd < 0 else (fd,),
     )
     try:

@@ -115,7 +115,8 @@ def test_systemd_restarts_and_the_new_daemon_is_awaited(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     messages: list[str] = []
     with listener.running("dockerd", path) as daemon:
-        start = f"exec -a dockerd {sys.executable} {listener.__file__} -1 {path}"
+        home = f"PYTHONHOME={listener.HOME['PYTHONHOME']}"
+        start = f"{home} exec -a dockerd {sys.executable} {listener.__file__} -1 {path}"
         systemctl.write_text(
             f'#!/bin/bash\necho "$@" >{tmp_path}/called\nkill -KILL {daemon.pid}\n'
             f"({start}) >/dev/null 2>&1 &\necho $! >{tmp_path}/new\n"
