@@ -27,7 +27,7 @@ IMAGE_REQUESTS = f"{SECTION}.image-requests"
 
 
 def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
-    """Give the container its devices, then become the low-level runtime."""
+    """Inject the container's devices, then become the low-level runtime."""
     if invocation.complaint:
         raise NvidiaRuntimeError(invocation.complaint, hint="--bundle names the bundle's folder")
     config = files.config_path()

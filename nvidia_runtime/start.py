@@ -53,7 +53,7 @@ CDI_HOOK = (
 PREPARE = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
     *("rootfs.links", "rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("rootfs.loader", "store.libraries", "prepare.covered", "prepare.work", "prepare.takeover"),
+    *("rootfs.loader", "store.libraries", "prepare.work", "prepare.takeover"),
     # For the verbs that are in all specs that are generated.
     *("rootfs.application_profile", "rootfs.cuda_compat", "prepare.update_ldcache"),
     "prepare.carry_out",

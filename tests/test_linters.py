@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -87,6 +88,39 @@ def test_every_script_has_its_licence() -> None:
     heads = {path: path.read_text().splitlines()[:2] for path in shell_scripts()}
 
     assert [path for path, head in heads.items() if SPDX not in head] == []
+
+
+# Words that say how a value was come by, not what it is.
+NO_NOUNS = {"found", "each", "known", "made"}
+
+
+def test_variables_are_nouns() -> None:
+    package = [path for path in python_files() if path.is_relative_to(TREE / "nvidia_runtime")]
+    names = [
+        (path.name, node.lineno, name)
+        for path in package
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.arg, ast.Name))
+        for name in [node.arg if isinstance(node, ast.arg) else node.id]
+        if name in NO_NOUNS
+    ]
+
+    assert len(package) > 200
+    assert names == []
+
+
+def test_docstrings_return_what_they_give() -> None:
+    """As the specifications have it: "Return the …"."""
+    docstrings = [
+        f"{path.name}: {text}"
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module))
+        for text in [ast.get_docstring(node) or ""]
+        if text.startswith("Give ") and not text.startswith("Give back ")
+    ]
+
+    assert docstrings == []
 
 
 def test_no_tabs() -> None:

@@ -133,7 +133,7 @@ def native(version: str) -> str:
 
 
 def root(suite: str) -> Path:
-    """Give a Debian with the interpreters that it is wanted for; make it if need be."""
+    """Return a Debian with the interpreters that it is wanted for; make it if need be."""
     folder = images.cache() / f"versions-{suite}-{EDITION}"
     if folder.exists() and time.time() - folder.stat().st_mtime > MOST_DAYS * 86400:
         shutil.rmtree(folder)
@@ -177,7 +177,7 @@ def inside(
 
 
 def environment() -> dict[str, str]:
-    """Give what a run needs of our environment: how packages are fetched."""
+    """Return what a run needs of our environment: how packages are fetched."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
     kept.pop("PIP_FIND_LINKS", None)
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -230,7 +230,7 @@ def attempt(row: Row, words: list[str]) -> bool:
 
 
 def result(said: str, code: int) -> str:
-    """Give the interpreter's version, and pytest's counts."""
+    """Return the interpreter's version, and pytest's counts."""
     version = re.search(r"^== Python (\S+),", said, re.MULTILINE)
     counts = dict.fromkeys(("passed", "failed", "skipped", "error"), 0)
     for number, name in re.findall(r"(\d+) (passed|failed|skipped|error)", said[-400:]):

@@ -84,8 +84,8 @@ def _machine(path: str) -> str:
         data = files.read_own(path)
         header = json.loads(data[: data.index(b"\n")])
         config_path, variant = header["key"][2], header["key"][4]
-        found = machine_file.MachineFile(data, header["key"])
-        verdict = "fresh" if found.is_fresh() else "stale: the next create reads the machine"
+        machine = machine_file.MachineFile(data, header["key"])
+        verdict = "fresh" if machine.is_fresh() else "stale: the next create reads the machine"
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
         return f"{path}: cannot be read"
     start = f"\n{machine_file.KIND}=".encode()

@@ -136,12 +136,12 @@ def _covers(pattern: str, intent: Intent) -> bool:
     return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
-def undone(intent: Intent, plan: ChangeSet, made: set[str]) -> ChangeSet:
+def undone(intent: Intent, plan: ChangeSet, created: set[str]) -> ChangeSet:
     """Have the import of the drop-in stay with it, or the file go that had nothing else."""
     drop_in = next((change for change in plan.changes if change.path == intent.drop_in), None)
-    if drop_in and drop_in.path in made and drop_in.after is not None:
+    if drop_in and drop_in.path in created and drop_in.after is not None:
         return _with_import(intent, plan)
-    if drop_in and not made and drop_in.is_needed and drop_in.after is None:
+    if drop_in and not created and drop_in.is_needed and drop_in.after is None:
         changes = tuple(
             replace(change, after=None)
             if change.path == intent.config and _only_imports(change, intent)

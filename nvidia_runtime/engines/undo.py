@@ -32,8 +32,8 @@ def plan(engine: Engine, intent: Intent, name: str = "") -> ChangeSet:
     }
     others = {other for entry in active.values() for other in entry.runtimes if other != name}
     if active and not (name and others):
-        made = {path for path, entry in active.items() if entry.before is None}
-        return engine.undone(intent, _by_journal(engine, active, texts), made)
+        created = {path for path, entry in active.items() if entry.before is None}
+        return engine.undone(intent, _by_journal(engine, active, texts), created)
     changes = []
     for path in reversed(paths):  # the drop-in first: what is left of the file depends on it
         before, entry = texts[path], entries[path]

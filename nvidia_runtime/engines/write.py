@@ -120,7 +120,7 @@ def remove_folder(path: str) -> None:
 
 
 def _replace(path: str, text: str | None) -> None:
-    """Give a file a new text, or remove it."""
+    """Replace the text of a file, or remove it."""
     try:
         target = _target(path)
         if text is None:
@@ -153,7 +153,7 @@ def _put(target: str, data: bytes) -> None:
 
 
 def _keep_attributes(target: str, descriptor: int) -> None:
-    """Give a new file the attributes of the old one; without an old one, all may read it."""
+    """Copy the attributes of the old file; without an old one, all may read the new one."""
     try:
         old = os.stat(target)
     except FileNotFoundError:

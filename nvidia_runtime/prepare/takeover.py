@@ -124,7 +124,7 @@ def understood(hook: "Document") -> "list[Step]":
     """Return the steps of a hook of NVIDIA's, none if we do not know all of its words."""
     words: list[str] = hook.get("args") or []
     name = hook["path"].rpartition("/")[2]
-    if name == "nvidia-cdi-hook":
+    if name in start.CDI_HOOKS:
         words = words[1:]
     elif name == "nvidia-ctk" and words[1:2] == ["hook"]:
         words = words[2:]

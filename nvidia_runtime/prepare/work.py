@@ -5,7 +5,7 @@ What is written into the container's root must be what the container will see: n
 nor below /dev, which is made later.  Nothing is written here.
 """
 
-from nvidia_runtime.prepare import covered
+from nvidia_runtime.rootfs import resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.document import Document
     from nvidia_runtime.prepare.verbs import Step
-    from nvidia_runtime.rootfs.resolver import Place
 
 # Bound read-only, and nothing in it is a device or a program.
 OPTIONS = ("ro", "nosuid", "nodev", "noexec", "bind", "rprivate")
@@ -70,17 +69,68 @@ class Conditions:
         self.host = host
 
 
+class Survey:
+    """A container's root as it will be: what of it the mounts of its spec are going to cover."""
+
+    __slots__ = ("_covered", "_missing", "_resolved", "_root")
+
+    def __init__(self, root: resolver.Place, spec: "Document", edits: "list[Document]") -> None:
+        self._root = root
+        self._resolved = {"": ""}
+        self._missing: set[str] = set()
+        mounts = [mount for mount in spec.get("mounts") or () if type(mount) is dict]
+        paths = [mount.get("destination") for mount in mounts]
+        self._covered = {self._follow(path) or "/" for path in paths if type(path) is str}
+        for mount in _mounts_of(edits):  # files, most of them: many in few folders
+            self._covered.add(self._resolve(mount["destination"]))
+
+    def _resolve(self, path: str) -> str:
+        """Return a path as the container sees it, with the links of its folder followed."""
+        folder, _, name = path.rstrip("/").rpartition("/")
+        return f"{self._follow(folder)}/{name}"
+
+    def cover(self, path: str) -> str:
+        """Return the mount that will hide what is written to a path, "" for none."""
+        place = self._resolve(path)
+        while len(place) > 1:
+            if place in self._covered:
+                return place
+            place = place.rpartition("/")[0]
+        return ""
+
+    def _follow(self, path: str) -> str:
+        """Follow all links of a path, as far as it exists; the root is ""."""
+        path = path.rstrip("/")
+        resolved = self._resolved.get(path)
+        if resolved is not None:
+            return resolved
+        parent, _, name = path.rpartition("/")
+        if parent not in self._missing:
+            try:
+                with resolver.walk(self._root, path) as place:
+                    resolved = place.path.rstrip("/")
+            except (OSError, ValueError):
+                pass
+        if resolved is None:
+            self._missing.add(path)
+            resolved = f"{self._follow(parent)}/{name}"
+        self._resolved[path] = resolved
+        return resolved
+
+
 class Planning:
     """What a verb plans with: the container as it will be, the work so far, the steps left."""
 
     __slots__ = ("conditions", "edits", "left", "spec", "survey", "work")
 
-    def __init__(self, work: Work, spec: "Document", conditions: Conditions, root: "Place") -> None:
+    def __init__(
+        self, work: Work, spec: "Document", conditions: Conditions, root: resolver.Place
+    ) -> None:
         self.work = work
         self.edits = work.edits
         self.spec = spec
         self.conditions = conditions
-        self.survey = covered.Survey(root, spec, work.edits)
+        self.survey = Survey(root, spec, work.edits)
         self.left: list[Step] = []
 
     def leave(self, step: "Step", reason: str) -> None:
@@ -109,7 +159,7 @@ class Planning:
     def mounts(self) -> "list[Document]":
         """List the mounts of the spec and of the edits, which cover those before."""
         present = [mount for mount in self.spec.get("mounts") or () if type(mount) is dict]
-        return [*present, *covered.mounts_of(self.edits)]
+        return [*present, *_mounts_of(self.edits)]
 
     def mount(self, name: str, content: "bytes | dict[str, str]", path: str) -> None:
         """Mount a file, or a folder of links, of our state folder, if none is mounted there yet.
@@ -137,3 +187,7 @@ def _digest(content: "bytes | dict[str, str]") -> str:
         from hashlib import sha256
 
         return sha256(content).hexdigest()[:16]
+
+
+def _mounts_of(edits: "list[Document]") -> "list[Document]":
+    return [mount for edit in edits for mount in edit.get("mounts", ())]

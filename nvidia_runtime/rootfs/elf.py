@@ -43,7 +43,7 @@ class Library:
 
 
 def identify(descriptor: int) -> Library | None:
-    """Read what a file is; ``None`` for no shared library of a machine that has NVIDIA's driver."""
+    """Read what a file is; ``None`` unless it is a library for a machine of NVIDIA's driver."""
     try:
         head = posix.pread(descriptor, 4096, 0)
         if head[:4] != b"\x7fELF" or head[5:7] != b"\x01\x01" or head[4] not in (1, 2):
@@ -110,7 +110,7 @@ def _soname(
 
 
 def note(descriptor: int, section: bytes, owner: bytes) -> bytes:
-    """Return the description of the note in a section, b"" if there is none of this owner's."""
+    """Return the description of the note in a section, b"" without one of this owner's."""
     try:
         return _note(descriptor, section, owner)
     except (OSError, error, OverflowError):

@@ -19,13 +19,13 @@ _LONGEST_NAME = 200
 def open_regular(folder: resolver.Place, name: str) -> int:
     """Open a file to read; a FIFO or a device is never opened, a link never followed.
 
-    Raises `FileNotFoundError`, or an `OSError` for what is no regular file.
+    Raises `FileNotFoundError`, or an `OSError` for anything but a regular file.
     """
     flags = posix.O_PATH | posix.O_NOFOLLOW
     opened = posix.open(resolver.encode(name), flags, dir_fd=folder.descriptor)
     try:
         if posix.fstat(opened).st_mode & _TYPE != _REGULAR:
-            raise OSError(errno.EINVAL, "is no regular file", name)
+            raise OSError(errno.EINVAL, "is not a regular file", name)
         return posix.open(f"/proc/self/fd/{opened}", posix.O_RDONLY | posix.O_NOCTTY)
     finally:
         posix.close(opened)
@@ -39,7 +39,7 @@ def read(folder: resolver.Place, name: str, limit: int) -> bytes:
 def read_place(place: resolver.Place, limit: int) -> bytes:
     """Read what a path leads to, under the same conditions."""
     if place.status().st_mode & _TYPE != _REGULAR:
-        raise OSError(errno.EINVAL, "is no regular file", place.path)
+        raise OSError(errno.EINVAL, "is not a regular file", place.path)
     flags = posix.O_RDONLY | posix.O_NOCTTY
     return _read_all(posix.open(place.by_descriptor(), flags), place.path, limit)
 
@@ -121,7 +121,7 @@ def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
 
 
 def read_link(folder: resolver.Place, name: str) -> bytes | None:
-    """Return a link's target, ``None`` for what is missing or no link."""
+    """Return a link's target, ``None`` for what is missing or not a link."""
     try:
         return posix.readlink(resolver.encode(name), dir_fd=folder.descriptor)
     except OSError as error:

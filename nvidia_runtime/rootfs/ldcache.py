@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class MalformedError(ValueError):
-    """No cache of this machine's, or one that contradicts itself."""
+    """Not a cache of this machine's, or one that contradicts itself."""
 
 
 class Cache:

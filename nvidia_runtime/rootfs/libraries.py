@@ -18,7 +18,7 @@ MOST_NAMES = 20_000
 MOST_FILES = 4_000
 # Of all folders of a call: an image may have many names for one.
 MOST_IN_ALL = 2 * MOST_FILES
-# As deep as no folder of libraries; each link in it is followed from the root.
+# Deeper than any folder of libraries; each link in it is followed from the root.
 DEEPEST = 64
 _TYPE, _LINK, _REGULAR = 0o170000, 0o120000, 0o100000
 
@@ -109,7 +109,7 @@ def _known_links(
 def _identify(
     root: resolver.Place, place: resolver.Place, name: str
 ) -> tuple[bytes, Candidate] | None:
-    """Return the soname that a file or link stands for, ``None`` for what is no library."""
+    """Return the soname that a file or link stands for, ``None`` for what is not a library."""
     is_link = files.read_link(place, name) is not None
     try:
         if is_link:  # what it leads to may lie in another folder of the image

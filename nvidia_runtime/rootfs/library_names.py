@@ -22,7 +22,7 @@ def is_soname(soname: bytes) -> bool:
 
 
 def order(name: bytes) -> bytes:
-    """Return what orders names as the loader does: digits are numbers, and above all else.
+    """Return a key that orders names as the loader does: digits are numbers, above all else.
 
     A number is C's int, which wraps; a letter is a signed char, as on x86.  A name is no longer
     than ld.so.cache's strings may be, which Python takes as a number.

@@ -65,7 +65,7 @@ class Loader:
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
     def _add(self, rows: "list[Row]", gone: "Sequence[bytes]") -> str:
-        """Write the cache; say why not where that cannot be."""
+        """Write the cache; return the reason where that is impossible."""
         if self._cached is None:
             return "its format is unknown"
         try:
@@ -81,7 +81,7 @@ class Loader:
     def _name(self, folders: list[str], *, system: bool) -> None:
         """Name the folders that the image's own ldconfig would not look at, and musl's loader.
 
-        With ``system``, those that the image's searches by itself too: if the host's is run.
+        With ``system``, those that the image's searches by itself too, as the toolkit's hook does.
         """
         own = loader_config.system_folders(self.root)
         new = [folder for folder in folders if folder not in own]
@@ -98,7 +98,7 @@ class Loader:
         elsewhere = [folder for folder in folders if folder not in loader_config.MUSL_FOLDERS]
         if not elsewhere or not loader_config.has_musl(self.root):
             return
-        if loader_config.write_musl(self.root, elsewhere):
+        if loader_config.write_musl(self.root, elsewhere, own if system else ()):
             self.done.append("named the folders to musl's loader")
 
     def scan(self, folders: list[str]) -> "list[Row]":

@@ -44,7 +44,7 @@ class ImageCache:
 def read(root: resolver.Place) -> ImageCache:
     """Read the cache of a container.
 
-    A missing one is empty, and so is what is no regular file, too large or malformed: the loader
+    A missing one is empty, and so is what is not a regular file, too large or malformed: the loader
     goes on to its own folders where the cache has nothing.  Raises `UnknownFormatError`.
     """
     try:

@@ -7,7 +7,7 @@ from nvidia_runtime.rootfs import files, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MAIN = "/etc/ld.so.conf"
 FOLDER = "/etc/ld.so.conf.d"
@@ -17,7 +17,7 @@ COMPAT = "00-compat.conf"
 # The toolkit's hooks give theirs random names; both come before ours.
 COMPAT_PREFIX = "00-compat"
 SYSTEM = "zz-nvcr.conf"
-# As deep, as many and as large as no distribution's: an image may include itself.
+# Deeper, more and larger than any distribution's: an image may include itself.
 DEEPEST = 8
 MOST_FILES = 256
 LARGEST = 64 << 10
@@ -144,7 +144,7 @@ def clean(folder: str) -> str:
 
 
 def clean_all(folders: "Iterable[str]") -> list[str]:
-    """Return folders so, each once, without those that are no absolute path."""
+    """Return cleaned folders, each once, without those that are not absolute paths."""
     return list(dict.fromkeys(filter(None, map(clean, folders))))
 
 
@@ -186,22 +186,22 @@ def has_musl(root: resolver.Place) -> bool:
     return _is_file(root, f"/lib/{_musl()}.so.1") or _is_file(root, "/etc/alpine-release")
 
 
-def write_musl(root: resolver.Place, folders: list[str]) -> bool:
+def write_musl(root: resolver.Place, folders: list[str], more: "Sequence[str]") -> bool:
     """Name folders in musl's path file; say whether anything changed.
 
     What the image's file names stays in front.  A new one replaces the folders that musl searches
-    by itself, so these are named too, in musl's order, and those of other loaders.
+    by itself, so these are named too.  ``more`` are for a hook to do as the toolkit's does: it
+    adds glibc's folders, and /usr/local/lib only where it exists.
     """
     name = f"{_musl()}.path"
-    local = [folder for folder in MUSL_FOLDERS[1:2] if _type(root, folder)]
-    defaults = [*MUSL_FOLDERS[:1], *local, *MUSL_FOLDERS[2:], *system_folders(root)]
+    own = [name for name in MUSL_FOLDERS if not more or name in more or _type(root, name)]
     with resolver.walk(root, "/etc", make=True) as etc:
         try:
             present = files.read(etc, name, LARGEST).decode("utf-8", "surrogateescape")
         except OSError:
             present = ""
         old = [folder for folder in present.replace(":", "\n").split("\n") if folder]
-        wanted = list(dict.fromkeys(old or [*folders, *defaults]))
+        wanted = list(dict.fromkeys(old or [*folders, *own, *more]))
         wanted += [folder for folder in folders if folder not in wanted]
         return wanted != old and files.replace(etc, name, _lines(wanted))
 

@@ -46,7 +46,7 @@ class Memory:
             posix.close(descriptor)
 
     def write(self, result: bytes) -> None:
-        """Remember a result, and forget old ones; nothing comes of a failure but time."""
+        """Remember a result, and forget old ones; a failure costs only time."""
         if not self._state:
             return
         try:

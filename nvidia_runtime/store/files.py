@@ -160,7 +160,7 @@ def replace(
     finish: "Callable[[int], None] | None" = None,
     mark: str = "",
 ) -> None:
-    """Give a file a new text: whoever reads sees the old or the new one, whole.
+    """Replace the text of a file: a reader sees the old or the new one, whole.
 
     The one way for all files but those of a container.  ``finish`` is given the descriptor of the
     new file before it is seen; with ``sync`` it is on the disk when this returns.  ``mark`` stands

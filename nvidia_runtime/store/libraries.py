@@ -51,7 +51,7 @@ class Facts:
         return (resolver.encode(line[5]), line[6]) if line[6] != _NONE else None
 
     def write(self) -> None:
-        """Remember what was read; it is only for speed, so nothing comes of a failure."""
+        """Remember what was read; it is only for speed, so a failure is ignored."""
         if not (self._new and self._state):
             return
         last = dict(list(self._lines.items())[-MOST:])

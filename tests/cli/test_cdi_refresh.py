@@ -371,7 +371,7 @@ def test_it_is_ours_afterwards() -> None:
     probe = (
         "import hashlib; from nvidia_runtime.compile import written; "
         f"data = open('{SPEC}', 'rb').read(); "
-        f"print(generated.recall('{SPEC}', hashlib.sha256(data).hexdigest()).mode)"
+        f"print(written.recall('{SPEC}', hashlib.sha256(data).hexdigest()).mode)"
     )
 
     lines = on("t4x1", f"{REFRESH} >/dev/null", f"{sys.executable} -c {shlex.quote(probe)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 DEFAULT = TREE / "build/gpu"
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 # Two of the dependencies' own are compiled: pip takes wheels for these and for no C library else.
 PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_28")
 DEBS = ("runc", "libseccomp2", "busybox-static")
@@ -53,6 +53,7 @@ def gather_wheels(folder: Path) -> None:
         call(
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *("--only-binary=:all:", f"--python-version={version}", *platforms),
+            *("--constraint", str(TREE / "tests/pins.txt")),
             *("--dest", str(folder), *project["dependencies"]),
         )
 

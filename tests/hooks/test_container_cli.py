@@ -173,7 +173,7 @@ def test_program_that_ends_in_time(script: str, code: int, limited: Hook) -> Non
 
 
 def test_program_that_hangs(limited: Hook) -> None:
-    """What it started is killed too, or whoever reads our stderr would wait for that."""
+    """What it started is killed too, or a reader of our stderr would wait for that."""
     limited.site.write_runtime(CLI, "sleep 1000 & sleep 1000")
 
     message = limited.refuses(container())

@@ -41,7 +41,7 @@ def test_hook_beside_the_launcher(site: Site) -> None:
 
 
 def test_launcher_by_a_link(site: Site, tmp_path: Path) -> None:
-    """Who links the runtime alone need not link the hook."""
+    """The hook need not be linked where the runtime is."""
     launcher = tmp_path / "nvidia-container-runtime"
     launcher.symlink_to(BIN / "nvidia-container-runtime")
 

@@ -53,6 +53,15 @@ def test_no_words_make_it_crash(words: list[str]) -> None:
         pass
 
 
+@pytest.mark.parametrize("verb", verbs.VERBS)
+def test_verb_is_for_the_host_and_for_a_hook(verb: str) -> None:
+    module = verbs.module(verbs.Step(verb))
+
+    assert callable(module.plan)
+    assert callable(module.run)
+    assert verb in verbs.USAGE
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "debug"),
     [

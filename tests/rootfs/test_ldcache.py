@@ -34,7 +34,7 @@ def names(cache: ldcache.Cache) -> list[str]:
 
 
 def with_old_table(data: bytes, count: int = 3) -> bytes:
-    """Put the table of glibc before 2.32 in front, whose entries nobody reads any more."""
+    """Put the table of glibc before 2.32 in front, whose entries are not read any more."""
     old = b"ld.so-1.7.0\0" + struct.pack("=I", count) + bytes(12 * count)
     return old + bytes(-len(old) % 8) + data
 

@@ -115,8 +115,10 @@ def test_compatibility_libraries_come_first(tmp_path: Path) -> None:
         pytest.param({}, "", id="missing"),
         pytest.param({"etc/ld.so.cache": b"x" * 500}, "another format", id="something else"),
         pytest.param({"etc/ld.so.cache": ldcache.MAGIC}, "too short", id="truncated"),
-        pytest.param({"etc/ld.so.cache": "-> /outside/canary"}, "no regular file", id="link"),
-        pytest.param({"etc/ld.so.cache": "-> ../../outside/canary"}, "no regular", id="link out"),
+        pytest.param({"etc/ld.so.cache": "-> /outside/canary"}, "not a regular file", id="link"),
+        pytest.param(
+            {"etc/ld.so.cache": "-> ../../outside/canary"}, "not a regular", id="link out"
+        ),
         pytest.param({"etc/ld.so.cache": bytes(5 << 20)}, "too large", id="large"),
     ],
 )
@@ -133,7 +135,7 @@ def test_fifo_in_place_of_the_cache(tmp_path: Path) -> None:
     images.make(tmp_path / "image", {"etc/": ""})
     os.mkfifo(tmp_path / "image/etc/ld.so.cache")
 
-    assert "no regular file" in update(tmp_path, LIBRARIES)[0]
+    assert "not a regular file" in update(tmp_path, LIBRARIES)[0]
 
 
 def test_hard_link_to_the_host_keeps_its_content(tmp_path: Path) -> None:

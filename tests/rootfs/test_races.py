@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody exchanges parts of an image for links to the host while we work in it.
+"""Parts of an image are exchanged for links to the host while we work in it.
 
 The same attack on a naive writer, which joins paths, shows that it would be noticed.
 """

@@ -82,7 +82,7 @@ def cache(rows: int, names: list[bytes], **changes: int) -> bytes:
         places.append(at)
         at += len(name) + 1
     numbers = {"count": rows, "size": len(strings), "extensions": 0, **changes}
-    head = ldcache.HEADER.pack(
+    head: bytes = ldcache.HEADER.pack(
         ldcache.MAGIC, numbers["count"], numbers["size"], ldcache.BYTE_ORDER, numbers["extensions"]
     )
     entries = b"".join(
