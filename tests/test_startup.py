@@ -274,7 +274,7 @@ def test_edited_module_is_read_again(module: str, site: Site) -> None:
     assert site.create().code == 0
 
 
-@pytest.mark.parametrize("module", ["__init__", "start", "runtime", "oci/edit", "compile"])
+@pytest.mark.parametrize("module", ["__init__", "start", "runtime", "oci/edit", "compile/snapshot"])
 def test_compiled_file_that_is_cut_short_is_made_anew(module: str, site: Site) -> None:
     """As after a full disk, or a power cut; it is told once, except of what the log itself needs."""
     site.launcher = shim.copy_tree(site.folder / "tree")
