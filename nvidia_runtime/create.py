@@ -76,7 +76,7 @@ def inject(
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
-        record.write(invocation, admitted, sources, done)
+        record.write(invocation, admitted.decision(), sources, done)
 
 
 def _request(file: "Bundle", invocation: "Invocation", settings: "Settings") -> "Request":

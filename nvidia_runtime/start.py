@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.log import Log
-    from nvidia_runtime.store.files import Stamp
 
 PACKAGE = "nvidia_runtime"
 # In the order of their imports, so that none is imported the long way from another.
@@ -75,7 +74,7 @@ class Launch:
         """Return the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
         return self.launcher.rpartition("/")[2]
 
-    def knows(self, runtime: str, stamp: "Stamp | None") -> bool:
+    def knows(self, runtime: str, stamp: "list[int] | None") -> bool:
         """Whether the launcher's shortcut says this runtime, for config.toml as it is now."""
         try:
             if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:

@@ -6,6 +6,7 @@ from nvidia_runtime.admission.request import IMEX_CHANNELS, VISIBLE_DEVICES, Req
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
     from nvidia_runtime.store.snapshot import Settings
 
 UNPRIVILEGED = "accept-nvidia-visible-devices-envvar-when-unprivileged"
@@ -32,6 +33,16 @@ class Admitted:
         self.imex: tuple[str, ...] = ()
         self.refusals: list[str] = []
         self.warnings: list[str] = []
+
+    def decision(self) -> "Document":
+        """Return what was asked for and decided, for the record."""
+        return {
+            "mode": self.mode,
+            "requested": list(self.devices),
+            "by": self.source,
+            "refused": self.refusals,
+            "warnings": self.warnings,
+        }
 
 
 def admit(asked: Request, settings: "Settings", mode: str) -> Admitted:

@@ -12,7 +12,7 @@ from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvidia_runtime.admission.policy import Admitted
+    from nvidia_runtime.document import Document
     from nvidia_runtime.oci.argv import Invocation
     from nvidia_runtime.store.lines import Source
 
@@ -22,21 +22,19 @@ ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123
 
 
 def write(
-    invocation: "Invocation",
-    admitted: "Admitted",
-    sources: "list[Source]",
-    prepared: list[str],
+    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
 ) -> None:
     """Write the record of one create, in place of an older one of the same id.
 
-    ``prepared`` are sentences about what was done on the host in the place of hooks.
+    ``decision`` says what was asked for and admitted; ``prepared`` are sentences about what was
+    done on the host in the place of hooks.
     """
     container = invocation.container
     folder = files.state_folder(make=True)
     if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
         return
     folder += "/containers"
-    data = _text(invocation, admitted, sources, prepared)
+    data = _text(invocation, decision, sources, prepared)
     path = f"{folder}/{container}.json"
     try:
         try:
@@ -58,19 +56,12 @@ def _make(folder: str) -> None:
 
 
 def _text(
-    invocation: "Invocation",
-    admitted: "Admitted",
-    sources: "list[Source]",
-    prepared: list[str],
+    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
 ) -> bytes:
     head = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
-        "mode": admitted.mode,
-        "requested": list(admitted.devices),
-        "by": admitted.source,
-        "refused": admitted.refusals,
-        "warnings": admitted.warnings,
+        **decision,
         "prepared": prepared,
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.

@@ -35,7 +35,7 @@ def write(container: str = "c1", bundle: str = "/b", device: str = "nvidia.com/g
     admitted.mode = "cdi"
     admitted.refusals = ["ignoring that"]
     source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', '{"env":["A=1"]}')
-    record.write(create(container, bundle), admitted, [source], ["made 2 links"])
+    record.write(create(container, bundle), admitted.decision(), [source], ["made 2 links"])
 
 
 def test_write(folder: Path) -> None:
