@@ -96,7 +96,7 @@ def _read(path: str, most: int = MOST_TEXT) -> bytes:
         return b""
     try:
         parts = []
-        while most > 0 and (part := posix.read(descriptor, most)):
+        while most > 0 and (part := posix.read(descriptor, min(most, 1 << 16))):
             parts.append(part)
             most -= len(part)
         return b"".join(parts)

@@ -78,7 +78,7 @@ def _read_all(descriptor: int, size: int, path: str) -> bytes:
             f"is too large: {size} bytes, the limit is {LARGEST}", where=path, hint=HINT
         )
     data = posix.read(descriptor, size + 1)
-    while part := posix.read(descriptor, 1 << 20):
+    while part := posix.read(descriptor, 1 << 16):
         data += part
         if len(data) > LARGEST:
             raise NvidiaRuntimeError(

@@ -134,7 +134,7 @@ def _undo_locale_coercion() -> None:
         posix.unsetenv(b"LC_CTYPE")
         return
     block = b""
-    while part := posix.read(descriptor, 1 << 20):
+    while part := posix.read(descriptor, 1 << 16):
         block += part
     posix.close(descriptor)
     for entry in block.split(b"\0"):

@@ -48,7 +48,8 @@ def _read_all(descriptor: int, name: str, limit: int) -> bytes:
     try:
         data = b""
         while len(data) <= limit:  # the size that the kernel gave may be another's by now
-            part = posix.read(descriptor, limit + 1 - len(data))
+            # A buffer of the size of the limit would cost more time than the file itself.
+            part = posix.read(descriptor, min(limit + 1 - len(data), max(len(data), 1 << 16)))
             if not part:
                 return data
             data += part
