@@ -68,7 +68,7 @@ class Default(Command):
         return 0
 
 
-Config.subcommand("default", Default)
-Config.subcommand("create-default", Default)
-Config.subcommand("generate-default", Default)
+for _name in ("default", "create-default", "generate-default"):
+    # plumbum 1.8 tells commands apart by the names of their classes.
+    Config.subcommand(_name, type(_name, (Default,), {"__doc__": Default.__doc__}))
 Config.subcommand("explain", "nvidia_runtime.cli.config.explain.Explain")
