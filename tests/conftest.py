@@ -11,7 +11,11 @@ from collections.abc import Iterator
 import own_host
 import pytest
 import traces
+from hypothesis import HealthCheck, settings
 
+# A busy machine is slow: no example has a deadline, and none is generated too slowly.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 BEFORE = pytest.StashKey[dict[str, str]]()
 MADE = pytest.StashKey[list[str]]()
 MOST_LINES = 50

@@ -19,6 +19,8 @@ sys.path.insert(0, {tree!r})
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import machine
 from nvidia_runtime.generate.options import Options
+from nvidia_runtime.host import nvml
+nvml.SLOW = {slow} or nvml.SLOW
 options = Options()
 options.path = "/usr/bin"
 for name, value in json.loads(sys.argv[1]).items():
@@ -81,7 +83,9 @@ FAULTS = ("fail", "hang", "crash", "without", "lose", "remove", "mismatch", "att
 
 def _run(machine: str, tmp_path: Path, before: str, options: dict[str, Any]) -> list[Any]:
     faults = {name: options.pop(name) for name in FAULTS if name in options}
-    program = PROGRAM.format(tree=os.fspath(simulated.TREE))
+    # On a busy machine each GPU is slow; one that is meant to be takes its time.
+    slow = 0 if "attach_us" in faults else 60
+    program = PROGRAM.format(tree=os.fspath(simulated.TREE), slow=slow)
     argv: list[str] = [sys.executable, "-c", program, json.dumps(options)]
     if before:
         argv = ["/bin/sh", "-c", f'{before} && exec "$@"', "sh", *argv]

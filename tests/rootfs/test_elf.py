@@ -115,7 +115,9 @@ def test_note(section: bytes, owner: bytes, expected: bytes, tmp_path: Path) -> 
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     data=st.sampled_from([LIBRARY, NOTE]),
