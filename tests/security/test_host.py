@@ -252,7 +252,7 @@ def test_t22_specs_of_others_are_named(kind: str, site: Site) -> None:
         check=False,
     )
 
-    assert "belongs to user" in said.stdout or "may be written by others" in said.stdout, said
+    assert "belongs to user" in said.stdout or "can be written by others" in said.stdout, said
     site.settle()
     assert site.create().code == 0
     for injected in json.loads((site.state / "containers/c1.json").read_text())["injected"]:
