@@ -206,7 +206,8 @@ def test_dry_run_on_a_terminal(
 ) -> None:
     words = ["runtime", "configure", "--dry-run", "--config", str(host.folder / "f"), *flags]
     master, slave = pty.openpty()
-    environment = {**os.environ, **variables, "PYTHONPATH": str(Path(__file__).parents[2])}
+    root = str(Path(__file__).parents[2])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "TERM": "xterm", **variables}
     with subprocess.Popen(
         [sys.executable, "-c", ctk.PROGRAM, *words], stdout=slave, stderr=slave, env=environment
     ) as process:

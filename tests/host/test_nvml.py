@@ -112,9 +112,15 @@ child = ""
 while not child or "libnvidia-ml" not in open(f"/proc/{child}/maps").read():
     time.sleep(0.01)
     child = open(f"/proc/{asking}/task/{asking}/children").read().strip()
-time.sleep(0.3)  # the library has read its own file
-links = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")]
-print(sorted(link.partition(":")[0] for link in links))
+def links():
+    for fd in os.listdir(f"/proc/{child}/fd"):
+        try:
+            yield os.readlink(f"/proc/{child}/fd/{fd}")
+        except FileNotFoundError:
+            pass  # closed just now
+while any("mock-nvml" in link for link in links()):  # it still reads the library's settings
+    time.sleep(0.01)
+print(sorted(link.partition(":")[0] for link in links()))
 os.waitpid(asking, 0)
 """
 

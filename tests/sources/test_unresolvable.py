@@ -262,9 +262,9 @@ def test_spec_that_this_user_may_not_read(
     close: Callable[[Path], object], says: str, hint: str, machine: Machine
 ) -> None:
     machine.write(a=gpus("0"))
+    for path in [*machine.root.rglob("*"), machine.root, *list(machine.root.parents)[:-2]]:
+        path.chmod(path.stat().st_mode | 0o755)  # whatever the umask
     close(machine.dirs[0])
-    for folder in [machine.root, *list(machine.root.parents)[:-2]]:
-        folder.chmod(folder.stat().st_mode | 0o755)
     root = str(Path(nvidia_runtime.__file__).parents[1])
 
     got = subprocess.run(
