@@ -7,15 +7,27 @@ So that a refresh by hand has the settings of the unit.
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from plumbum import local
+from plumbum import cli, local
 
+from nvidia_runtime.cli.command import Command
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 PATH = "/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env"
 FLAG = "--environment-file"
 # Other variables, such as PATH, are for the process that systemd starts.
 OURS = "NVIDIA_"
+
+
+class WithEnvironmentFile(Command):
+    """A command that a unit of systemd runs with a file of settings."""
+
+    # Only for --help: the file is read before plumbum reads the flags.
+    _environment = cli.SwitchAttr([FLAG], str, PATH, help="the settings of the systemd unit")
+
+    def _parse_args(self, argv: list[str]) -> Any:
+        return super()._parse_args(apply(argv))
 
 
 def apply(argv: list[str]) -> list[str]:

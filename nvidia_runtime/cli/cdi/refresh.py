@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from plumbum import cli
 
 from nvidia_runtime.cdi import spec as cdi_spec
-from nvidia_runtime.cli import environment_file, files
+from nvidia_runtime.cli import files
 from nvidia_runtime.cli.cdi.generate import Generate, by_file, is_in_spec_dir
+from nvidia_runtime.cli.environment_file import WithEnvironmentFile
 from nvidia_runtime.compile import written
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.generate import changes, coherence, machine, output
@@ -31,7 +31,7 @@ LOCK = "refresh.lock"
 LONGEST_WAIT = 60.0  # seconds
 
 
-class Refresh(Generate):
+class Refresh(WithEnvironmentFile, Generate):
     """Update the CDI spec of this machine if the machine has changed, and list the changes.
 
     A spec without a GPU that fails never replaces one with it.
@@ -43,13 +43,6 @@ class Refresh(Generate):
     dry_run = cli.Flag(["--dry-run"], help="print the changes, and write nothing")
     as_json = cli.Flag(["--json"], help="print the result as JSON, with the files it depends on")
     prune = cli.Flag(["--prune"], help="remove the file if no driver is loaded")
-    # Only for --help: environment_file reads it before plumbum reads the flags.
-    _environment = cli.SwitchAttr(
-        [environment_file.FLAG], str, environment_file.PATH, help="the settings of the systemd unit"
-    )
-
-    def _parse_args(self, argv: list[str]) -> Any:
-        return super()._parse_args(environment_file.apply(argv))
 
     def main(self) -> int:
         """Generate the spec, compare it with the file, and write it if it differs."""

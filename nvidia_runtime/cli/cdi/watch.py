@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from plumbum import cli
 
-from nvidia_runtime.cli import environment_file
-from nvidia_runtime.cli.command import Command, check_seconds
+from nvidia_runtime.cli.command import check_seconds
+from nvidia_runtime.cli.environment_file import WithEnvironmentFile
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.watch import service, signs, uevents
 
@@ -18,7 +17,7 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 DEFAULTS = service.Timing()
 
 
-class Watch(Command):
+class Watch(WithEnvironmentFile):
     """Refresh the CDI spec of this machine whenever its GPUs change.
 
     SIGTERM ends it, SIGHUP refreshes at once.  'nvidia-ctk cdi refresh' gets the flags after --.
@@ -46,14 +45,6 @@ class Watch(Command):
     patience = cli.SwitchAttr(
         "--patience", float, DEFAULTS.patience, help="seconds that one refresh may take"
     )
-
-    # Only for --help: environment_file reads it before plumbum reads the flags.
-    _environment = cli.SwitchAttr(
-        [environment_file.FLAG], str, environment_file.PATH, help="the settings of the systemd unit"
-    )
-
-    def _parse_args(self, argv: list[str]) -> Any:
-        return super()._parse_args(environment_file.apply(argv))
 
     USAGE = "    {progname} [SWITCHES] [-- SWITCHES OF REFRESH]\n"
 
