@@ -3,8 +3,8 @@
 
 The dependencies are Debian 12's once, which are our floor, and else the newest that PyPI has.  An
 interpreter that this machine lacks comes from a Debian of its own, made once by debootstrap and
-kept in the user's cache folder.  Each run has a copy of the tree, and over that Debian a layer in
-memory, in a mount namespace that ends with it.  Needs root.
+kept in the user's cache folder.  Each run has a copy of the tree, and of that Debian one in memory,
+in a mount namespace that ends with it.  Needs root.
 """
 
 from __future__ import annotations
@@ -55,23 +55,19 @@ ENTER = """
 root=$1 scratch=$2 tree=$3
 shift 3
 mount -t tmpfs scratch "$scratch"
-mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
-layers=lowerdir=$root,upperdir=$scratch/upper,workdir=$scratch/work
-[ -z "$NVCR_KEEP" ] || layers=
-if [ -n "$layers" ]; then
-  mount -t overlay overlay -o "$layers" "$scratch/root"
-else
-  mount --bind "$root" "$scratch/root"
-fi
+mkdir "$scratch/root"
+[ -n "$NVCR_KEEP" ] || { cp -a "$root/." "$scratch/root"; root=$scratch/root; }
+mount --bind "$root" "$scratch/root"
 cd "$scratch/root"
 for place in proc sys dev; do mount --rbind "/$place" "$place"; done
 for place in run tmp; do mount -t tmpfs -o mode=1777 tmpfs "$place"; done
 cat /etc/resolv.conf >etc/resolv.conf
-if [ -n "$layers" ]; then # whoever vouches for the servers here
+if [ -z "$NVCR_KEEP" ]; then # whoever vouches for the servers here
   cat /etc/ssl/certs/ca-certificates.crt >etc/ssl/certs/ca-certificates.crt
   mkdir src && cp -a "$tree/." src
 fi
-pivot_root . mnt && umount -l mnt
+pivot_root . mnt
+umount -l mnt
 exec "$@"
 """
 # In a root that is made: a mirror may lag, and no service is to be started.
@@ -95,6 +91,7 @@ else
   $pip --no-build-isolation --no-deps .
 fi
 echo "== $("$venv/bin/python" --version), $("$venv/bin/python" -m pip list --format freeze | tr '\\n' ' ')"
+export NVCR_BIN="$venv/bin" # not every Python of the machine has what ours needs
 echo "== run"
 "$venv/bin/python" tests/demo.py
 echo "== tests"
