@@ -88,9 +88,7 @@ def imports(site: Site, *words: str | Path, **options: Any) -> set[str]:
         return set()
     bare = [python, "-I", "-S", "-c", "import sys; print(*sys.modules)"]
     start = subprocess.run(bare, capture_output=True, text=True, check=True)
-    loaded = set(got.out.decode().split()) - set(start.stdout.split())
-    # One create in many prunes the records, by its process id.
-    return loaded if process.pid % 64 else loaded - OS
+    return set(got.out.decode().split()) - set(start.stdout.split())
 
 
 def ours(modules: set[str]) -> set[str]:

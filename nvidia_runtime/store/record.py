@@ -74,8 +74,6 @@ def _text(
 
 def prune(folder: str) -> None:
     """Keep the youngest records; engines make new ids without end."""
-    import os  # one create in many
-
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
+    entries = sorted(posix.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
     for entry in entries[:-MOST]:
-        os.unlink(entry.path)
+        posix.unlink(entry.path)
