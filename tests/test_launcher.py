@@ -550,6 +550,7 @@ def test_interpreter_that_is_too_old_gives_way(site: Site) -> None:
 
 
 def test_interpreter_that_is_too_old_is_named(site: Site) -> None:
+    site.launcher = shim.copy_tree(site.folder / "tree")
     python = site.python.rename(site.folder / "bin" / "old")
     site.python.write_text(OLD.format(python=python))
     site.python.chmod(0o755)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nvidia-ctk, for people, systemd and installers.  Ring: elsewhere."""
 
+import os
 import sys
 
 
@@ -10,6 +11,9 @@ def main() -> None:
         from nvidia_runtime.hooks import cdi_hook  # a container waits: spare plumbum's 65 ms
 
         sys.exit(cdi_hook.run(sys.argv[2:], "nvidia-ctk hook"))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; plumbum 1.8 looks at it when loaded
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     from nvidia_runtime.cli import ctk
 
     ctk.main()

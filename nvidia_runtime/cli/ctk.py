@@ -94,10 +94,8 @@ System.subcommand("create-device-nodes", f"{ROOM}.system.device_nodes.CreateDevi
 
 def main() -> None:
     """Run nvidia-ctk; any error is a sentence on stderr and an exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         _recover_interfaces()
         code = Ctk.run(exit=False)[1]

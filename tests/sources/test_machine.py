@@ -59,6 +59,7 @@ def create(
     *jobs: Document,
     settings: str = "",
     hooks: str = "toolkit",
+    launcher: Path = shim.BIN / shim.NAME,
     **options: Any,
 ) -> Any:
     """Create containers on a machine, each a spec and a shell command to run before it."""
@@ -72,7 +73,7 @@ def create(
     )
     os.utime(config, (1e9, 1e9))
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NVIDIA_CTK_CONFIG_FILE_PATH": str(config)}
-    words: list[str | Path] = [sys.executable, "-c", CREATES, shim.BIN / shim.NAME, folder]
+    words: list[str | Path] = [sys.executable, "-c", CREATES, launcher, folder]
     words.append(json.dumps(jobs))
     env |= options.pop("env", {})
     got = simulated.run(name, words, env=env, cwd=shim.TREE, **options)
@@ -339,8 +340,10 @@ def test_warm_create_is_light(hooks: str, most: int, tmp_path: Path) -> None:
     wrapper.chmod(0o755)
     probe = {**FIRST, "shell": f"mv {wrapper} {folder}/python3"}
     env = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    launcher = shim.TREE / "packaging/bin" / shim.NAME  # which takes its Python from PATH
 
-    ends = create("a100x8mig", tmp_path, FIRST, probe, FIRST, FIRST, env=env, hooks=hooks)
+    jobs = [FIRST, probe, FIRST, FIRST]
+    ends = create("a100x8mig", tmp_path, *jobs, env=env, hooks=hooks, launcher=launcher)
 
     bare: list[str | Path] = [python, "-I", "-S", "-c", "import sys; print(*sys.modules)"]
     start = subprocess.run(bare, capture_output=True, text=True, check=True).stdout.split()
