@@ -11,7 +11,6 @@ import sys
 
 from plumbum import cli
 
-from nvidia_runtime import log
 from nvidia_runtime.cli import environment
 from nvidia_runtime.cli.command import Group
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
@@ -132,6 +131,8 @@ def _recover_interfaces() -> None:
 
 
 def _report(error: NvidiaRuntimeError) -> int:
+    from nvidia_runtime import log  # only for what goes wrong
+
     log.report(error, "nvidia-ctk", log.Log())
     return error.exit_code
 

@@ -10,7 +10,6 @@ import time
 
 from nvidia_runtime import __version__
 from nvidia_runtime.compile import config, keep
-from nvidia_runtime.generate import changes
 from nvidia_runtime.store import files, snapshot
 from nvidia_runtime.store.snapshot import Snapshot
 
@@ -105,6 +104,8 @@ def _publish(source: ConfigFile, registry: Registry | None, began: int) -> Snaps
 def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
     if registry:
+        from nvidia_runtime.generate import changes  # only where specs are compiled
+
         lines.append(keep.text(registry.stamps))
         numbers: dict[str, int] = {}
         for name, (file, device) in registry.devices.items():
