@@ -134,7 +134,7 @@ class Site:
 
     def create(self, case: Case) -> bench.Cost:
         """Create a container and remove it again; return what the create took."""
-        if case.is_new:
+        if case.is_new or not os.path.ismount(case.folder / "rootfs"):
             renew(case.folder, self.folder / "image")
         (case.folder / "config.json").write_text(case.spec)
         where = ("--root", f"{self.folder}/state")
