@@ -162,10 +162,10 @@ def replace(
 ) -> None:
     """Replace the text of a file: a reader sees the old or the new one, whole.
 
-    The one way for all files but those of a container.  ``finish`` is given the descriptor of the
-    new file before it is seen; with ``sync`` it is on the disk when this returns.  ``mark`` stands
-    in the name of the temporary file, in place of our process id.  Raises `OSError`; the old file
-    is then as it was.
+    The one way for all files but those of a container.  ``path`` is absolute; ``finish`` is given
+    the descriptor of the new file before it is seen; with ``sync`` it is on the disk when this
+    returns.  ``mark`` stands in the name of the temporary file, in place of our process id.  Raises
+    `OSError`; the old file is then as it was.
     """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name[:100]}.{mark or posix.getpid()}"
@@ -184,7 +184,10 @@ def replace(
             posix.close(descriptor)
         posix.rename(temporary, path)
     except BaseException:
-        posix.unlink(temporary)
+        try:
+            posix.unlink(temporary)
+        except OSError:  # it must not hide what went wrong first
+            pass
         raise
     if sync:
         sync_folder(folder or "/")
