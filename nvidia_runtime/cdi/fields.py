@@ -91,8 +91,9 @@ def check(item: Document, form: str, place: str) -> None:
         wanted = types.get(name)
         if wanted is None:
             raise InvalidError(f"{place}{name}", "is not a field of a CDI spec")
-        if value is not None:
-            item[name] = _typed(value, wanted, f"{place}{name}", _range(name))
+        if value is None or (wanted == "string" and type(value) is str):
+            continue  # most are, and need no place
+        item[name] = _typed(value, wanted, f"{place}{name}", _range(name))
 
 
 def _range(name: str) -> tuple[int, int]:

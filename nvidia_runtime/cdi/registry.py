@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from nvidia_runtime.store.files import stamp
 
 Stamps = list[list[Any]]
 Progress = Callable[[int, int], None]
+USUAL = 64 << 10  # bytes of a spec file
 
 
 class SpecFile:
@@ -114,9 +116,11 @@ def _contents(path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            if not os.path.isfile(path):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise NvidiaRuntimeError("is not a regular file", path)
-            return file.read(cdi_spec.LARGEST + 1)
+            # A buffer of the limit's size would cost more than all else; FUSE may tell no size.
+            return file.read(min(max(status.st_size, USUAL), cdi_spec.LARGEST) + 1)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
 

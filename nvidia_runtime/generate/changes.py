@@ -50,7 +50,11 @@ def differences(old: Spec | None, new: Spec) -> list[str]:
 
 def driver_version(spec: Spec) -> str:
     """Return the version of the driver whose libraries a spec mounts, "" if it mounts none."""
-    return next(filter(None, map(facts.library_version, _mounts(spec))), "")
+    for edits in _all_edits(spec):
+        for mount in _list(edits, "mounts"):
+            if version := facts.library_version(str(mount.get("hostPath"))):
+                return version
+    return ""
 
 
 def _sets(noun: str, old: Iterable[str], new: Iterable[str]) -> list[str]:
