@@ -104,5 +104,6 @@ def _print_version() -> None:
 def _end(error: NvidiaRuntimeError, launch: Launch, log: "Log | None") -> None:
     from nvidia_runtime.log import Log, report
 
+    start.tell(log)
     report(error, launch.program(), log or Log())
     posix._exit(error.exit_code)  # noqa: SLF001 (no finalization: nothing is left to flush)

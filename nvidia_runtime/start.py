@@ -106,11 +106,14 @@ def begin() -> "ModuleType":
 
 
 def _become_newer() -> None:
-    """Go on with another interpreter: this one is too old, also for newer syntax in this module."""
+    """Go on with another interpreter: this one is too old, so this module has no newer syntax."""
     import os
 
     with open("/proc/self/cmdline", "rb") as file:
         words = file.read().split(b"\0")[:-1]
+    with open("/proc/self/environ", "rb") as file:
+        if not any(entry.startswith(b"LC_CTYPE=") for entry in file.read().split(b"\0")):
+            os.environ.pop("LC_CTYPE", None)  # this one's own, in a C locale (PEP 538)
     for minor in (15, 14, 13, 12, 11):
         name = f"python3.{minor}"
         try:
@@ -128,7 +131,7 @@ def private(name: str, public: str, *needed: str) -> "Any":
         module = __import__(name)
         for attribute in needed:
             getattr(module, attribute)
-    except Exception:  # noqa: BLE001 (of whatever it may be made by then)
+    except Exception:  # noqa: BLE001 (what a future CPython raises)
         return __import__(public)
     return module
 
@@ -153,12 +156,14 @@ CUT: "list[str]" = []
 def _compile_what_is_cut() -> None:
     """Let ``import`` compile the source where a compiled file cannot be read, instead of raising.
 
-    Of ours such a file is removed, so that the next one who may do so writes it anew.
+    Such a file of ours is removed: an interpreter that may write there makes it anew.
     """
     if sys.pycache_prefix:  # the launcher's way past one that it met itself
         sys.pycache_prefix = None
+        folder = __file__.rpartition("/")[0]
         for leaf in ("__init__", "start"):
-            _forget(__file__.rpartition("/")[0], leaf)
+            if _compiled(f"{folder}/{leaf}.py", _cache(folder, leaf)) is None:
+                _forget(folder, leaf)
     loader: Any = type(__spec__.loader)
     read = loader.get_code
 
@@ -175,8 +180,12 @@ def _compile_what_is_cut() -> None:
     loader.get_code = get_code
 
 
+def _cache(place: str, leaf: str) -> str:
+    return f"{place}/__pycache__/{leaf}.{TAG}.pyc"
+
+
 def _forget(place: str, leaf: str) -> None:
-    path = f"{place}/__pycache__/{leaf}.{TAG}.pyc"
+    path = _cache(place, leaf)
     CUT.append(path)
     if f"{place}/".startswith(__file__.rpartition("/")[0] + "/"):
         try:
@@ -209,7 +218,7 @@ def load(folder: str, name: str) -> bool:
     place = f"{folder}/{package}" if package else folder
     if parent not in sys.modules:
         _make_package(parent, place)
-    code = _compiled(f"{place}/{leaf}.py", f"{place}/__pycache__/{leaf}.{TAG}.pyc")
+    code = _compiled(f"{place}/{leaf}.py", _cache(place, leaf))
     if code is None:
         return False
     module = type(sys)(f"{PACKAGE}.{name}")

@@ -119,8 +119,11 @@ def _contents(path: str) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise NvidiaRuntimeError("is not a regular file", path)
-            # A buffer of the limit's size would cost more than all else; FUSE may tell no size.
-            return file.read(min(max(status.st_size, USUAL), cdi_spec.LARGEST) + 1)
+            # A buffer of the limit's size would cost more than all else.
+            data = file.read(min(max(status.st_size, USUAL), cdi_spec.LARGEST) + 1)
+            if len(data) > status.st_size:  # it grows, or its file system tells no size
+                data += file.read(cdi_spec.LARGEST + 1 - len(data))
+            return data
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path) from None
 

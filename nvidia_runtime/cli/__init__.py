@@ -11,9 +11,17 @@ def main() -> None:
         from nvidia_runtime.hooks import cdi_hook  # a container waits: spare plumbum's 65 ms
 
         sys.exit(cdi_hook.run(sys.argv[2:], "nvidia-ctk hook"))
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller; plumbum 1.8 looks at it when loaded
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+    _open_what_is_closed()
     from nvidia_runtime.cli import ctk
 
     ctk.main()
+
+
+def _open_what_is_closed() -> None:
+    """Fill in standard streams that the caller closed: the next file opened would be one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        continue
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # plumbum 1.8 looks at it when loaded
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))

@@ -109,7 +109,7 @@ def _changed(compiled: snapshot.Snapshot) -> list[str]:
 
 def _registry_lines(compiled: snapshot.Snapshot) -> list[str]:
     """Return the stamps, the specs and the devices, as `store.snapshot` describes them."""
-    return compiled.data[compiled.devices_at :].decode().splitlines()
+    return compiled.data[compiled.devices_at :].decode().split("\n")[:-1]
 
 
 def _print_contents(compiled: snapshot.Snapshot) -> None:

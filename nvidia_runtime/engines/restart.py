@@ -98,7 +98,7 @@ def _restart(daemon: Running, words: list[str], tell: Callable[[str], None]) -> 
     except subprocess.TimeoutExpired:
         raise NvidiaRuntimeError(f"'{line}' takes longer than {SECONDS} s") from None
     if process.returncode:
-        reason = process.stderr.decode(errors="replace").strip()
+        reason = " ".join(process.stderr.decode(errors="replace").split())
         what = f"'{line}' failed: {reason or f'exit status {process.returncode}'}"
         raise NvidiaRuntimeError(what, hint=_hint(words))
     _await(daemon, words)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GRACE = 1.0
 TICK = 0.001
 MOST = 1 << 16
+END = b"\0"
 NOWHERE = "/dev/null"
 PR_SET_PDEATHSIG = 1
 
@@ -29,16 +30,20 @@ PR_SET_PDEATHSIG = 1
 def ask(work: Callable[[], bytes], patience: float) -> tuple[bytes, str]:
     """Return what ``work`` returns in a child, and a sentence of how the child ended.
 
-    If it takes more than ``patience`` seconds, there is no answer.
+    If it takes more than ``patience`` seconds, there is no answer; one that is whole counts also
+    where the child hangs at its end, as in the kernel's part of a driver.
     """
     deadline = time.monotonic() + patience
     data = b""
-    with Child(lambda say: say(work())) as child:
-        while (part := child.read(deadline - time.monotonic())) and len(data) < MOST:
+    with Child(lambda say: say(work() + END)) as child:
+        while not data.endswith(END) and len(data) < MOST:
+            part = child.read(deadline - time.monotonic())
+            if part is None:
+                return b"", silent(patience)
+            if not part:
+                break
             data += part
-        if part is None:
-            return b"", silent(patience)
-        return data, child.ending()
+        return data.removesuffix(END), child.ending()
 
 
 def silent(seconds: float) -> str:
@@ -47,7 +52,7 @@ def silent(seconds: float) -> str:
 
 
 class Child:
-    """A process that does some work and writes to us; it is killed when ``with`` ends, or we."""
+    """A process that does some work and writes to us; it ends with the ``with``, or with us."""
 
     __slots__ = ("_before", "_pid", "_readable")
 

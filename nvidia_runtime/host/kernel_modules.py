@@ -38,6 +38,7 @@ def load(command: list[str]) -> None:
         output = f"modprobe has not ended within {PATIENCE:g} s"
         raise NvidiaRuntimeError(f"{what}: {output}", hint="see the kernel's log: dmesg") from None
     if ended.returncode:
-        output = ended.stdout.decode("utf-8", "replace").strip() or f"exit code {ended.returncode}"
+        lines = ended.stdout.decode("utf-8", "replace").split("\n")
+        output = "; ".join(filter(None, map(str.strip, lines))) or f"exit code {ended.returncode}"
         hint = "install the driver for this kernel, run as root, and see dmesg"
         raise NvidiaRuntimeError(f"{what}: {output}", hint=hint)

@@ -73,6 +73,17 @@ def test_show_after_a_create_with_devices(site: Site) -> None:
     assert found["spec"] == f"{site.specs}/gpus.json: nvidia.com/gpu=0, nvidia.com/gpu=1"
 
 
+def test_show_where_a_spec_has_a_separator_of_unicode(site: Site) -> None:
+    """Of lines, for str.splitlines; not for the snapshot."""
+    site.write_specs(gpus=cdi_spec(device("0", env=["TEXT=a\u2028b\x85c"])))
+    ctk(site, "rebuild")
+
+    shows = shown(site)
+
+    assert shows["snapshot"] == "fresh"
+    assert shows["spec"] == f"{site.specs}/gpus.json: nvidia.com/gpu=0"
+
+
 def test_show_what_changed(site: Site) -> None:
     ctk(site, "rebuild")
     site.write_specs(gpus=cdi_spec(device("5")))

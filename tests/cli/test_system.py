@@ -17,7 +17,7 @@ NODES = "create-device-nodes"
 LINKS = "create-dev-char-symlinks"
 MODPROBE = """#!/bin/sh
 echo "$1" >> {log}
-[ "$1" != {bad} ] || {{ echo "no $1 for this kernel" >&2; exit 1; }}
+[ "$1" != {bad} ] || {{ echo "no $1 for this kernel" >&2; echo "see dmesg"; exit 1; }}
 """
 CALL = [sys.executable, "-I", "-c"]
 PROGRAM = f"import sys; sys.path[:0] = {sys.path!r}; {ctk.PROGRAM}"
@@ -166,7 +166,11 @@ def test_control_nodes_of_a_root_of_their_own(tmp_path: Path) -> None:
     ("bad", "code", "said"),
     [
         ("none", 0, ""),
-        ("nvidia-uvm", 1, "cannot load kernel module nvidia-uvm: no nvidia-uvm for this kernel"),
+        (
+            "nvidia-uvm",
+            1,
+            "cannot load kernel module nvidia-uvm: no nvidia-uvm for this kernel; see dmesg",
+        ),
     ],
 )
 def test_modules_are_loaded_in_order(bad: str, code: int, said: str, tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ def hang() -> bytes:
     return b"too late"
 
 
+def answer_and_hang() -> bytes:
+    """Leave the pipe open, as what hangs in the kernel at its end does."""
+    if not os.fork():
+        time.sleep(4)
+        os._exit(0)
+    return b"answer"
+
+
 def fail() -> bytes:
     raise RuntimeError("is not shown")
 
@@ -52,12 +60,15 @@ def fail() -> bytes:
         pytest.param(kill_itself(11), (b"", "crashed (SIGSEGV)"), id="crash"),
         pytest.param(kill_itself(40), (b"", "crashed (signal 40)"), id="a signal without a name"),
         pytest.param(hang, (b"", "did not answer within 0.2 s"), id="hangs"),
+        pytest.param(
+            answer_and_hang, (b"answer", "ended with exit code 0"), id="hangs after its answer"
+        ),
     ],
 )
 def test_ask(
     work: Callable[[], bytes], expected: tuple[bytes, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    patience = 0.2 if work is hang else 10
+    patience = {hang: 0.2, answer_and_hang: 2}.get(work, 10)
     before = children()
 
     assert child.ask(work, patience) == expected

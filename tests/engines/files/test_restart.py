@@ -108,6 +108,15 @@ def test_signal_would_end_the_others(name: str) -> None:
     assert error.value.hint == "--restart=systemd restarts it"
 
 
+def test_what_systemd_says_is_one_line(systemctl: Path) -> None:
+    systemctl.write_text("#!/bin/sh\nprintf 'Job failed.\\nSee the journal.\\n' >&2\nexit 1\n")
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        restart.carry_out(engine("crio", os.getpid()), restart.SYSTEMD, lambda _: None)
+
+    assert str(error.value) == "'systemctl restart crio' failed: Job failed. See the journal."
+
+
 def test_systemd_restarts_and_the_new_daemon_is_awaited(
     tmp_path: Path, systemctl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
