@@ -45,7 +45,7 @@ print(sys.flags.isolated, sys.flags.no_site, [name for name in sys.path if "pack
 import pytest
 """
 
-# What a ring may import beside what every interpreter starts with (design, section 5).
+# What a ring may import beside what every interpreter starts with: ARCHITECTURE, Rings.
 LIGHT = {"posix", "errno", "_stat", "_signal", "_json", "time", "gc", "sys"}
 # Learning the launcher's shortcut, once for each config.toml, may take longer.
 OS = {"os", "os.path", "stat", "posixpath", "genericpath", "_collections_abc", "abc", "_abc"}
@@ -407,7 +407,6 @@ def test_third_party_packages_stay_in_their_rooms(file: Path) -> None:
     homes = {
         "jsonschema": {"schemas"},
         "plumbum": {"cli"},
-        "pynvml": {"host.nvml"},
         "pyroute2": {"net.links", "watch.uevents"},
         "tomlkit": {"cli", "engines"},
         "yaml": {"cdi.yaml_document", "cli"},

@@ -3,8 +3,9 @@
 
 The dependencies are Debian 12's once, which are our floor, and else the newest that PyPI has.  An
 interpreter that this machine lacks comes from a Debian of its own, made once by debootstrap and
-kept in the user's cache folder.  Each run has a copy of the tree, and of that Debian one in memory,
-in a mount namespace that ends with it.  Needs root.
+kept in the user's cache folder; 3.12, which no Debian has, must be in PATH or pyenv's.  Each run
+has a copy of the tree, and of that Debian one in memory, in a mount namespace that ends with it.
+Needs root.
 """
 
 from __future__ import annotations

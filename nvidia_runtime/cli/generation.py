@@ -15,6 +15,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import hooks, machine
 from nvidia_runtime.generate.options import HOOK, Options
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.prepare.verbs import VERBS
 from nvidia_runtime.store import files
 
 PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
@@ -31,14 +32,7 @@ FLAGS = (
     "enable-coherent-annotations",
     "enable-explicit-driver-libraries",
 )
-HOOKS = (
-    "chmod",
-    "create-symlinks",
-    "disable-device-node-modification",
-    "enable-cuda-compat",
-    "update-application-profile",
-    "update-ldcache",
-)
+HOOKS = [verb for verb in VERBS if verb != "noop"]
 
 
 def _text(names: list[str], variable: str, default: str, text: str) -> Any:
