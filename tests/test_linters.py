@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shutil
 import subprocess
@@ -197,29 +198,67 @@ def commands(app: Any, path: str = "nvidia-ctk") -> Iterator[tuple[str, Any]]:
             yield from commands(below.get(), f"{path} {below.name}")
 
 
-def flags(app: Any) -> set[str]:
-    """List the long flags of a command without those that plumbum gives to each."""
-    switches = [
+Flag = tuple[str, tuple[str, ...], bool]
+
+
+def switches_of(app: Any) -> dict[frozenset[str], Flag]:
+    """Return the flags of a command, by all names of each: the sentence of the help, the variables,
+    and whether it has a value; without those that plumbum gives to each.
+    """
+    infos = [
         switch._switch_info
         for kind in app.mro()
         for switch in vars(kind).values()
         if hasattr(switch, "_switch_info")
     ]
-    names = {name for each in switches if each.group != "Meta-switches" for name in each.names}
-    return {name for name in names if len(name) > 1}
-
-
-def test_man_page_of_nvidia_ctk_is_complete() -> None:
-    text = (TREE / "packaging/man/nvidia-ctk.1").read_text()
-    said = set(re.findall(r"Fl -([\w.-]+)", text))
-    known = dict(commands(ctk.Ctk))
-    named = {
-        f"nvidia-ctk {alias}" for alias in ("config create-default", "config generate-default")
+    return {
+        frozenset(info.names): (*said_of(info.help), info.argtype is not None)
+        for info in reversed(infos)
+        if info.group != "Meta-switches"
     }
-    parts = {name for name, app in known.items() if not issubclass(app, Group)}
 
-    assert {name for name in parts - named if f"\n.Ss {name}" not in text} == set()
-    assert set().union(*map(flags, known.values())) - said == set()
+
+def said_of(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a flag's help into the sentence and the variables, which stand in brackets."""
+    match = re.fullmatch(r"(.*?)(?: \[\$([^\]]*)\])?(; the default is .*)?", text)
+    assert match
+    text, variables, default = match.groups(default="")
+    sentence = f"{text[:1].lower()}{text[1:]}{default}.".replace("…", "...")
+    return sentence, tuple(variables.split(", $")) if variables else ()
+
+
+def entries(section: str) -> dict[frozenset[str], Flag]:
+    """Return the flags that a section of the page describes, as `switches_of` does."""
+    flags = {}
+    for entry in re.findall(r"^\.It (Fl .*?)(?=^\.It |^\.El$)", section, re.MULTILINE | re.DOTALL):
+        head, *lines = entry.splitlines()
+        names = re.findall(r"Fl -?([\w.-]+)", head)
+        variables = re.findall(r"^\.Ev (\S+)", entry, re.MULTILINE)
+        sentence = " ".join(itertools.takewhile(lambda line: line != "Also as", lines))
+        sentence = sentence[:1].lower() + sentence[1:]
+        flags[frozenset(names)] = (sentence, tuple(variables), " Ar " in head)
+    return flags
+
+
+MAN_OF_CTK = (TREE / "packaging/man/nvidia-ctk.1").read_text()
+COMMANDS = {name: app for name, app in commands(ctk.Ctk) if not issubclass(app, Group)}
+OTHER_NAMES = {f"nvidia-ctk config {name}-default" for name in ("create", "generate")}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - OTHER_NAMES))
+def test_man_page_of_nvidia_ctk_says_what_the_help_says(name: str) -> None:
+    sections = re.split(r"^\.S[sh] ", MAN_OF_CTK, flags=re.MULTILINE)
+    (section,) = [
+        section
+        for section in sections
+        if re.match(rf"{re.escape(name)}( (Op|Ar|--) .*)?\n", section)
+    ]
+    flags = switches_of(COMMANDS[name])
+    if name == "nvidia-ctk cdi refresh":  # the page refers to the other for the rest
+        others = switches_of(COMMANDS["nvidia-ctk cdi generate"])
+        flags = {names: flag for names, flag in flags.items() if others.get(names) != flag}
+
+    assert entries(section) == flags
 
 
 def described(table: Any, path: str = "") -> dict[str, str]:
