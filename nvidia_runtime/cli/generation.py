@@ -32,7 +32,7 @@ FLAGS = (
     "enable-coherent-annotations",
     "enable-explicit-driver-libraries",
 )
-HOOKS = [verb for verb in VERBS if verb != "noop"]
+HOOKS = [verb for verb, flags in VERBS.items() if flags]  # one without does nothing
 
 
 def _text(names: list[str], variable: str, default: str, text: str) -> Any:
