@@ -6,8 +6,6 @@ Few containers ask for them, and their nodes come and go.
 
 from nvidia_runtime import document
 from nvidia_runtime.cdi import edits as cdi_edits
-from nvidia_runtime.generate import assemble, gated, machine
-from nvidia_runtime.generate.options import Options
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
@@ -21,11 +19,16 @@ ROOT = "nvidia-container-cli.root"
 
 def feature(gate: str, settings: "Settings", **origin: str) -> Source:
     """Return the edits for a gated feature, as NVIDIA_GDS=enabled asks for one."""
+    from nvidia_runtime.generate import gated  # only where it is asked for
+
     return source({**origin, "generator": gate}, gated.configured(gate, settings))
 
 
 def imex(channels: tuple[str, ...], settings: "Settings") -> Source:
     """Return the edits for IMEX channels."""
+    from nvidia_runtime.generate import assemble, machine  # only where they are asked for
+    from nvidia_runtime.generate.options import Options
+
     options = Options("imex", channels)
     options.driver_root = str(settings[ROOT]) or "/"
     options.merged_device = False
