@@ -73,6 +73,7 @@ def inject(
         edit.apply(file.spec, planned.edits, file.path)
         done = planned.reasons + planned.carry_out()  # if it fails, config.json is as it was
         bundle.write(file)
+        files.sweep(*bundle.leftovers(file))
     if admitted.devices or admitted.refusals or admitted.warnings:
         from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception for what a user can act on.  Ring: pass-through."""
 
+import errno
+
 
 class NvidiaRuntimeError(Exception):
     """What is wrong, where (a file and the path in it), and what to do next.
@@ -20,6 +22,21 @@ class NvidiaRuntimeError(Exception):
         return f"{self.where}: {self.what}" if self.where else self.what
 
 
+MOST_NAMES = 8
+LONGEST_NAME = 200
+
+
+def some(names: "list[str]") -> str:
+    """List names, but not endlessly: who asks for something may name anything, any number."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(short(name) for name in names[:MOST_NAMES]) + more
+
+
+def short(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return a text, or its beginning with a mark that it is cut."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def os_reason(error: Exception) -> str:
     """Say why a system call failed, in the C library's words, lower case.
 
@@ -30,7 +47,30 @@ def os_reason(error: Exception) -> str:
     return "embedded null byte" if "null" in str(error) else str(error)
 
 
+REMEDIES = {
+    errno.ENOSPC: "make room on the file system",
+    errno.EDQUOT: "make room, or raise the quota",
+    errno.EIO: "look at the kernel's log (dmesg): the disk may be failing",
+    errno.EMFILE: "raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)",
+    errno.ENFILE: "raise the machine's limit of open files (sysctl fs.file-max)",
+    errno.EROFS: "make the file system writable",
+    errno.ENOMEM: "free memory, or raise the limit of the control group",
+    errno.ESTALE: "mount the file system anew",
+}
+
+
+def remedy(error: Exception) -> str:
+    """Return what to do where it is the machine that fails a system call, "" if it is not."""
+    return REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+
+
 def internal(error: Exception, flag: str) -> NvidiaRuntimeError:
-    """Return what an engine is told of a bug: one line; ``flag`` shows the traceback."""
+    """Return what an engine is told of a bug: one line; ``flag`` shows the traceback.
+
+    What the machine refuses is no bug.
+    """
+    if hint := remedy(error):
+        path = getattr(error, "filename", None)
+        return NvidiaRuntimeError(os_reason(error), where=str(path or ""), hint=hint)
     what = f"internal error: {type(error).__name__}: {error}"
     return NvidiaRuntimeError(what, hint=f"run it with {flag} and report it")

@@ -8,12 +8,14 @@ format that ``--log-format`` asks for.  Ring: pass-through; loaded when there is
 import posix
 import time
 
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, short
 
 # logrus' names, most severe first; a log writes its own level and all before it.
 LEVELS = ("panic", "fatal", "error", "warning", "info", "debug", "trace")
+LONGEST = 16 << 10
 # O_CLOEXEC is posix.open's default.
 APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
+APPEND |= posix.O_NONBLOCK  # a FIFO that nobody reads would hold up everything
 
 
 class Log:
@@ -37,6 +39,8 @@ class Log:
         if path in ("", "/dev/null"):
             return
         try:
+            if link := _planted(path):
+                raise PermissionError(f"{link} is a link of another user's")
             self.descriptors.append(_open_append(path))
         except (OSError, ValueError) as error:
             why = error if isinstance(error, OSError) else os_reason(error)
@@ -64,7 +68,8 @@ def line_of(level: str, message: str, json: bool) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text without control characters: a container chooses names that we repeat."""
+    """Return a text without control characters or end: a container chooses names that we repeat."""
+    text = short(text, LONGEST)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
@@ -99,6 +104,28 @@ def _open_append(path: str) -> int:
     for lower in taken:
         posix.close(lower)
     return descriptor
+
+
+def _planted(path: str) -> str:
+    """Return a link on the way that anybody may have put there, "" for none.
+
+    As the kernel judges where protected_symlinks is on: in a folder like /tmp only our own links
+    count, and those of the folder's owner.
+    """
+    folder = ""
+    for part in path.split("/")[1:] if path[:1] == "/" else ():
+        name = f"{folder}/{part}"
+        try:
+            status = posix.lstat(name)
+            if status.st_mode & 0o170000 == 0o120000:
+                above = posix.stat(folder or "/")
+                is_anybodys = above.st_mode & 0o1002 == 0o1002
+                if is_anybodys and status.st_uid not in (posix.geteuid(), above.st_uid):
+                    return name
+        except OSError:  # not there, or the open says why
+            return ""
+        folder = name
+    return ""
 
 
 def _make_folders(path: str) -> None:

@@ -305,6 +305,11 @@ def unlink(path: Path) -> None:
         path.unlink()
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder that may be missing."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 

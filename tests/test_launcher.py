@@ -367,15 +367,64 @@ def test_root_takes_the_folder_in_run_before_that_of_the_user(site: Site, shell:
 
 
 @needs_root
-def test_folder_in_run_of_another_user_leaves_that_of_the_user(site: Site, shell: Shell) -> None:
+def test_folder_in_run_of_another_user_counts_for_nobody(site: Site, shell: Shell) -> None:
+    learn(site)
+    os.chown(site.state, shim.NOBODY, shim.NOBODY)
+
+    assert site.run("state", "c1", shell=shell).runtime == "runc"
+
+
+def link_folder(user: Path, elsewhere: Path) -> None:
+    """Let the user's folder be a link to one of root's."""
+    shutil.move(user, elsewhere)
+    user.symlink_to(elsewhere)
+
+
+def link_files(user: Path, elsewhere: Path) -> None:
+    """Let files in the user's folder be links to root's."""
+    shutil.move(user, elsewhere)
+    user.mkdir()
+    for file in elsewhere.iterdir():
+        (user / file.name).symlink_to(file)
+
+
+@needs_root
+@pytest.mark.parametrize("place", [link_folder, link_files, lambda *_: None])
+def test_root_takes_no_shortcut_of_a_user_whose_environment_it_got(
+    place: Callable[[Path, Path], None], site: Site, shell: Shell
+) -> None:
+    """A link, or a name that was moved, shows what is root's in a place that root did not choose."""
     learn(site)
     user = site.folder / "user" / NAME
     shutil.copytree(site.state, user)
-    os.chown(site.state, shim.NOBODY, shim.NOBODY)
+    place(user, site.folder / "elsewhere")
+    shutil.rmtree(site.state)
     env = {"XDG_RUNTIME_DIR": str(user.parent)}
 
-    assert site.run("state", "c1", shell=shell, env=env).runtime == "shortcut"
+    assert site.run("state", "c1", shell=shell, env=env).runtime == "runc"
+
+
+@pytest.mark.parametrize("place", [link_folder, link_files])
+def test_shortcut_is_not_taken_by_a_link(
+    place: Callable[[Path, Path], None], site: Site, shell: Shell
+) -> None:
+    learn(site)
+    place(site.state, site.folder / "elsewhere")
+
     assert site.run("state", "c1", shell=shell).runtime == "runc"
+
+
+@pytest.mark.parametrize("name", ["[", "command", "echo", "kill", "read", "readlink", "unset"])
+def test_function_from_the_environment_is_not_called(name: str, site: Site, shell: Shell) -> None:
+    """Bash takes them over, as sh too: whoever sets a variable would run what he likes."""
+    learn(site)
+    trace = site.folder / "called"
+    env = {f"BASH_FUNC_{name}%%": f'() {{ : >{trace}; builtin {name} "$@"; }}'}
+
+    for words in (["state", "c1"], ["--version"]):
+        site.run(*words, shell=shell, env=env)
+
+    assert not trace.exists()
 
 
 @needs_root

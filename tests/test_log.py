@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from shim import NOBODY, needs_root
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import Log, line_of, report, shown, warn
@@ -178,3 +179,46 @@ def test_warn_writes_what_no_terminal_could_show(capfd: pytest.CaptureFixture[st
 def test_nothing_moves_the_cursor(text: str, expected: str) -> None:
     """Containers choose the names that are repeated in messages, and terminals obey."""
     assert shown(text) == expected
+
+
+def test_fifo_that_nobody_reads_is_no_log(file: Path, tmp_path: Path) -> None:
+    """It would hold up every call."""
+    os.mkfifo(tmp_path / "fifo")
+    log = Log()
+    log.open(str(file))
+
+    log.open(str(tmp_path / "fifo"))
+
+    assert len(log.descriptors) == 1
+    assert "failed to open log file" in messages(file)[0]
+
+
+@needs_root
+@pytest.mark.parametrize("at", ["link", "link/log", "link/new/log"])
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_followed"),
+    [(NOBODY, 0o1777, False), (0, 0o1777, True), (NOBODY, 0o755, True)],
+    ids=["of somebody in a folder of all", "of root in a folder of all", "in a folder of root"],
+)
+def test_link_of_somebody_else(
+    owner: int, mode: int, is_followed: bool, at: str, tmp_path: Path
+) -> None:
+    """Anybody could have root write anywhere: the kernel's protection may be off."""
+    folder, target = tmp_path / "tmp", tmp_path / "target"
+    folder.mkdir()
+    folder.chmod(mode)
+    target.mkdir()
+    (folder / "link").symlink_to(target / "log" if at == "link" else target)
+    os.chown(folder / "link", owner, owner, follow_symlinks=False)
+    log = Log()
+
+    log.open(str(folder / at))
+
+    assert bool(log.descriptors) == is_followed
+    assert bool(os.listdir(target)) == is_followed
+    for descriptor in log.descriptors:
+        os.close(descriptor)
+
+
+def test_endless_message_is_cut() -> None:
+    assert shown("x" * 100_000) == "x" * 16384 + "…"

@@ -4,6 +4,8 @@
 Loaded where a container that gets devices asks for some.
 """
 
+from nvidia_runtime.errors import some
+
 VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
 SETTING = "supported-driver-capabilities"
 KNOWN = ("compat32", "compute", "display", "graphics", "ngx", "utility", "video")
@@ -45,7 +47,7 @@ def choose(value: str | None, setting: str, *, legacy_image: bool) -> Capabiliti
 def warning(unsupported: tuple[str, ...], setting: str) -> str:
     """Say what a container asked for in vain."""
     return (
-        f"unsupported driver capabilities in {VARIABLE}: {', '.join(unsupported)}; "
+        f"unsupported driver capabilities in {VARIABLE}: {some(list(unsupported))}; "
         f"{SETTING} has {', '.join(supported(setting))}"
     )
 

@@ -28,19 +28,32 @@ HEX = frozenset("0123456789abcdef")
 
 
 class Image:
-    """What an image says: its NAME=VALUE entries, and the annotations, which podman copies."""
+    """What an image says: its NAME=VALUE entries, and the annotations, which podman copies.
 
-    __slots__ = ("annotations", "environment", "is_readable")
+    ``completed`` are entries without a value, NAME or NAME*: podman takes it from its own
+    environment.
+    """
+
+    __slots__ = ("annotations", "completed", "environment", "is_readable")
 
     def __init__(
         self,
         environment: frozenset[str],
         annotations: "Document | None" = None,
         is_readable: bool = True,
+        completed: frozenset[str] = frozenset(),
     ) -> None:
         self.environment = environment
         self.annotations = annotations or {}
         self.is_readable = is_readable
+        self.completed = completed
+
+    def says(self, name: str, value: str) -> bool:
+        """Whether a variable of the container is the image's, as it is or by the engine's help."""
+        return f"{name}={value}" in self.environment or any(
+            name.startswith(word[:-1]) if word[-1:] == "*" else name == word
+            for word in self.completed
+        )
 
 
 UNREADABLE = Image(frozenset(), is_readable=False)
@@ -146,9 +159,19 @@ def _of_storage(folder: str, driver: str, container: str) -> Image | None:
 
     # The file's name: "=" and the base64 of any other name.
     encoded = b2a_base64(digest.encode(), newline=False).decode()
-    environment = _environment(_load(f"{image}/={encoded}"))
+    entries = _environment(_load(f"{image}/={encoded}"))
     annotations = _get(manifest, "annotations")
-    return Image(environment, annotations if type(annotations) is dict else None)
+    return Image(
+        frozenset(map(_trim, entries)),
+        annotations if type(annotations) is dict else None,
+        completed=frozenset(entry.strip() for entry in entries if "=" not in entry),
+    )
+
+
+def _trim(entry: str) -> str:
+    """Return an entry without the blanks around its name: podman has none in the container's."""
+    name, equals, value = entry.partition("=")
+    return name.strip() + equals + value
 
 
 def _environment(image: "Any") -> frozenset[str]:
@@ -199,7 +222,11 @@ def _load(path: str) -> "Any":
         status = posix.fstat(descriptor)
         if status.st_mode & 0o170000 != 0o100000 or status.st_size > LARGEST:
             raise _UnreadableError
-        return json.loads(posix.read(descriptor, status.st_size), object_pairs_hook=_unique)
+        data = posix.read(descriptor, status.st_size)
+        document = json.loads(data.decode(), object_pairs_hook=_unique)
+        if b"\\ud" in data.lower():  # half of a character, which Go replaces: an error here
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
     except (OSError, ValueError, RecursionError):
         raise _UnreadableError from None
     finally:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of what an image itself asks for counts: nvidia-container-runtime.image-requests.
 
-A variable is the image's if the image has the same name with the same value; a user who sets that
-value cannot be told apart.  No disk.
+A variable is the image's if the image has the same name with the same value, or has the engine
+complete it; a user who sets that value cannot be told apart.  No disk.
 """
 
 from nvidia_runtime import document
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.request import GATES, IMEX_CHANNELS, VISIBLE_DEVICES, Request
+from nvidia_runtime.errors import some
 from nvidia_runtime.store.lines import Source
 
 TYPE_CHECKING = False
@@ -69,10 +70,10 @@ class _Rule:
 
         ``names`` are the devices as image-devices spells them.
         """
-        if self.image is not None and self.image.is_readable:
-            entries = {f"{name}={environment[name]}" for name in variables}
-            if entries.isdisjoint(self.image.environment):
-                return devices
+        image = self.image
+        if image is not None and image.is_readable:
+            is_images = any(image.says(name, environment[name]) for name in variables)
+            return self.filter(" and ".join(variables), devices, names) if is_images else devices
         return self.filter(" and ".join(variables), devices, names)
 
     def filter(
@@ -85,9 +86,9 @@ class _Rule:
             is_listed = not self.is_deny and request.qualify((name,), self.kind)[0] in self.listed
             (kept if is_listed else lost).append(device)
         if lost:
-            whose = f"of the image ({', '.join(lost)})"
+            whose = f"of the image ({some(lost)})"
             if self.image is None or not self.image.is_readable:
-                whose = f"({', '.join(lost)}), which may be the image's: the engine does not tell"
+                whose = f"({some(lost)}), which may be the image's: the engine does not tell"
             why = f'{REQUESTS} is "deny"' if self.is_deny else f"not in {DEVICES}"
             self.refusals.append(f"ignoring {what} {whose}; {why}")
         return tuple(kept)

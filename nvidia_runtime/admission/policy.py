@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a container may have of what it asks for.  No disk, no environment, no clock."""
 
+from nvidia_runtime import errors
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.request import IMEX_CHANNELS, VISIBLE_DEVICES, Request
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 UNPRIVILEGED = "accept-nvidia-visible-devices-envvar-when-unprivileged"
 LAST_CHANNEL = (1 << 20) - 1
+# A driver makes 2048 of them if it is not told otherwise.
+MOST_CHANNELS = 20_480
 IGNORE_IMEX = "features.ignore-imex-channel-requests"
 
 
@@ -90,15 +93,24 @@ def _admit_imex(
     if asked.imex_by_env and not asked.imex_by_mount and not trusts_env:
         refusals.append(_refusal(IMEX_CHANNELS))
         return ()
-    return asked.imex_by_mount or asked.imex_by_env
+    channels = asked.imex_by_mount or asked.imex_by_env
+    if len(channels) > MOST_CHANNELS:
+        what = f"the container asks for {len(channels)} IMEX channels, the limit is {MOST_CHANNELS}"
+        raise errors.NvidiaRuntimeError(what, hint="name fewer")
+    return channels
 
 
 def _valid_channels(asked: tuple[str, ...], refusals: list[str]) -> tuple[str, ...]:
-    channels = tuple(channel for channel in asked if _is_channel(channel))
-    if len(channels) < len(asked):
-        lost = ", ".join(repr(channel) for channel in asked if channel not in channels)
-        refusals.append(f"ignoring IMEX channels {lost}: each is a number from 0 to {LAST_CHANNEL}")
-    return channels
+    channels: list[str] = []
+    lost: list[str] = []
+    for channel in asked:
+        (channels if _is_channel(channel) else lost).append(channel)
+    if lost:
+        which = errors.some([repr(channel) for channel in lost])
+        refusals.append(
+            f"ignoring IMEX channels {which}: each is a number from 0 to {LAST_CHANNEL}"
+        )
+    return tuple(channels)
 
 
 def _is_channel(name: str) -> bool:

@@ -172,6 +172,8 @@ def _annotations(spec: "Document", settings: "Settings", path: str) -> dict[str,
     for key in sorted(annotations):
         if key.startswith(prefixes):
             value = annotations[key]
+            if value is None:
+                continue  # as good as nothing, as elsewhere
             if type(value) is not str:
                 raise wrong_type(f"{path}: annotations[{key!r}]", "a string", value)
             asking[key] = value

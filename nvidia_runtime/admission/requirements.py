@@ -288,7 +288,7 @@ def _strict_failure(factors: list[tuple[str, str, str]], host: dict[str, str]) -
         if name in VERSIONS:
             version, wanted = version_of(has), version_of(value)
             if version is None or wanted is None:
-                return f"invalid value for {name}: {INVALID}"
+                return f"the {NAMES[name]} of this machine is not known (needs {operator}{value})"
             holds = _compare(version, operator, wanted)
         elif not operator:
             return "invalid operator "

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def prepare(edits: Edits) -> Edits:
-    """Return a spec's edits in the runtime-spec's form; what is empty is left out."""
+    """Return a spec's edits in the runtime-spec's form; what is empty is left out.
+
+    But for intelRdt: an empty one takes the place of an earlier one.
+    """
     hooks: dict[str, list[Edits]] = {}
     for hook in edits.get("hooks") or ():
         hooks.setdefault(hook["hookName"], []).append(_hook(hook))
@@ -31,7 +34,9 @@ def prepare(edits: Edits) -> Edits:
             for device in edits.get("netDevices") or ()
         },
     }
-    return {name: value for name, value in prepared.items() if value}
+    if edits.get("intelRdt") is None:
+        del prepared["intelRdt"]
+    return {name: value for name, value in prepared.items() if value or name == "intelRdt"}
 
 
 TOOLKIT_HOOKS = ("nvidia-cdi-hook", "nvidia-ctk", "nvidia-container-toolkit-cdi-hook")

@@ -22,12 +22,19 @@ Progress = Callable[[int, int], None]
 USUAL = 64 << 10  # bytes of a spec file
 
 
-class SpecFile:
-    """A file that holds a valid spec; ``priority`` is the number of its spec dir."""
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
-    __slots__ = ("path", "priority", "sha256", "spec")
+
+class SpecFile:
+    """A file that holds a valid spec; ``priority`` is the number of its spec dir.
+
+    ``doubts`` say who else than root and ourselves may change it.
+    """
+
+    __slots__ = ("doubts", "path", "priority", "sha256", "spec")
 
     def __init__(self, path: str, priority: int, spec: dict[str, Any], sha256: str) -> None:
+        self.doubts = [f"{place} {text}" for place in places(path) for text in doubts(place)]
         self.path = path
         self.priority = priority
         self.spec = spec
@@ -41,6 +48,28 @@ class Registry:
         self.devices: dict[str, tuple[SpecFile, dict[str, Any]]] = {}
         self.errors: list[NvidiaRuntimeError] = []
         self.stamps: Stamps = []
+
+
+def places(path: str) -> tuple[str, str]:
+    """Return a file, and its folder: who may write there can replace it."""
+    return path, os.path.dirname(path) or "."
+
+
+def doubts(path: str) -> list[str]:
+    """Say how other users than root and ourselves can change a file or a folder."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return []  # told elsewhere
+    said = []
+    # In a user namespace root is somebody else: the owner of /.
+    if status.st_uid not in (0, os.geteuid(), os.stat("/").st_uid):
+        said.append(f"belongs to user {status.st_uid}, who can change what containers get")
+    is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & OTHERS and not is_sticky:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        said.append(f"can be written by others (mode {mode}): chmod go-w")
+    return said
 
 
 def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:

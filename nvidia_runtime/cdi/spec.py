@@ -10,11 +10,11 @@ from nvidia_runtime import document
 from nvidia_runtime.cdi import fields, names, versions
 from nvidia_runtime.cdi.fields import InvalidError
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.oci.edit import STAGES
+from nvidia_runtime.oci.edit import NO_ACCESS, STAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Spec = dict[str, Any]
@@ -123,6 +123,7 @@ def _check_edits(edits: Spec, place: str) -> None:
             fields.check_object(item, where)
             fields.check(item, name, f"{where}.")
             check_item(item, where)
+    _check_repeated(edits.get("netDevices") or (), f"{place}.netDevices")
     rdt = edits.get("intelRdt")
     if rdt:
         fields.check(rdt, "intelRdt", f"{place}.intelRdt.")
@@ -151,8 +152,9 @@ def _check_node(node: Spec, place: str) -> None:
     if kind not in ("", "b", "c", "u", "p"):
         raise InvalidError(f"{place}.type", f"{kind!r} is not one of b, c, u, p")
     permissions = node.get("permissions") or ""
-    if set(permissions) - set("rwm"):
-        raise InvalidError(f"{place}.permissions", f"{permissions!r} must be letters of rwm")
+    if permissions != NO_ACCESS and set(permissions) - set("rwm"):
+        what = f"{permissions!r} must be letters of rwm, or {NO_ACCESS}"
+        raise InvalidError(f"{place}.permissions", what)
 
 
 def _check_mount(mount: Spec, place: str) -> None:
@@ -169,6 +171,17 @@ def _check_hook(hook: Spec, place: str) -> None:
 
 def _check_net_device(device: Spec, place: str) -> None:
     _require(device, place, "hostInterfaceName", "name")
+
+
+def _check_repeated(devices: Sequence[Spec], place: str) -> None:
+    """Refuse two names for one interface, and one for two."""
+    for key in ("hostInterfaceName", "name"):
+        seen: dict[str, int] = {}
+        for index, device in enumerate(devices):
+            first = seen.setdefault(device[key], index)
+            if first != index:
+                what = f"{device[key]!r} is that of netDevices[{first}] already"
+                raise InvalidError(f"{place}[{index}].{key}", what)
 
 
 _RULES = {

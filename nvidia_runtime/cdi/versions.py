@@ -24,9 +24,9 @@ def minimum(spec: Document) -> str:
     """Return the oldest version that has all that a spec uses."""
     devices = spec.get("devices") or []
     edits = [part.get("containerEdits") or {} for part in (spec, *devices)]
-    rdt = [part["intelRdt"] for part in edits if part.get("intelRdt")]
+    rdt = [part["intelRdt"] for part in edits if part.get("intelRdt") is not None]
     if any(part.get("netDevices") for part in edits) or any(
-        part.get("schemata") or part.get("enableMonitoring") for part in rdt
+        part.get("schemata") is not None or part.get("enableMonitoring") for part in rdt
     ):
         return "1.1.0"
     if rdt or any(part.get("additionalGids") for part in edits):

@@ -87,14 +87,15 @@ _Loader.bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
 
 
 def load(data: bytes, path: str, most: int) -> object:
-    """Decode one YAML document.  Raises `NvidiaRuntimeError` with line and column.
+    """Decode a YAML document, the first of several.
 
-    A document of more than ``most`` values, each counted as often as aliases repeat it, is refused.
+    Raises `NvidiaRuntimeError` with line and column.  More than ``most`` values, each counted as
+    often as aliases repeat it, are refused.
     """
     try:
         text = data.decode("utf-8-sig")
         _refuse_bombs(text, path, most)
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
+        value = next(iter(yaml.load_all(text, Loader=_Loader)), None)
     except UnicodeDecodeError as error:
         what = f"is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
         raise NvidiaRuntimeError(what, path) from None
@@ -125,11 +126,15 @@ def load(data: bytes, path: str, most: int) -> object:
 def _refuse_bombs(text: str, path: str, most: int) -> None:
     """Check the events before anything is built: libyaml's composer recurses on the C stack."""
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=_Base)):
+    events = yaml.parse(text, Loader=_Base)
+    for count, event in enumerate(events):
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
+        elif isinstance(event, yaml.DocumentEndEvent):
+            next(events)  # another document, or the end; the rest is not read
+            return
         if depth > DEEPEST:
             raise NvidiaRuntimeError(TOO_DEEP, path)
         if count > most:

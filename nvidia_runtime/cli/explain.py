@@ -104,6 +104,8 @@ def _lines(record: Record, everything: bool) -> list[str]:
     lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
     for part in record.get("injected", ()):
         lines += _part(part, everything)
+    if record.get("cut"):
+        lines.append(f"not shown  {record['cut']}: the record would be too large")
     lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
     return lines
 

@@ -13,7 +13,7 @@ from nvidia_runtime.cli.command import Command, Configured
 from nvidia_runtime.compile import config
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.store import files, machine_file, snapshot
+from nvidia_runtime.store import files, lines, machine_file, snapshot
 from nvidia_runtime.store.shortcut import PREFIX as SHORTCUT
 
 SNAPSHOT = "snapshot-"
@@ -82,7 +82,7 @@ def _machine(path: str) -> str:
     """Return the devices, the mode, the config.toml and the state of a machine file."""
     try:
         data = files.read_own(path)
-        header = json.loads(data[: data.index(b"\n")])
+        header = json.loads(lines.opened(data[: data.index(b"\n")]))
         config_path, variant = header["key"][2], header["key"][4]
         machine = machine_file.MachineFile(data, header["key"])
         verdict = "fresh" if machine.is_fresh() else "stale: the next create reads the machine"
@@ -109,7 +109,8 @@ def _changed(compiled: snapshot.Snapshot) -> list[str]:
 
 def _registry_lines(compiled: snapshot.Snapshot) -> list[str]:
     """Return the stamps, the specs and the devices, as `store.snapshot` describes them."""
-    return compiled.data[compiled.devices_at :].decode().split("\n")[:-1]
+    whole = compiled.data[compiled.devices_at :].splitlines()
+    return [lines.opened(line).decode() for line in whole]
 
 
 def _print_contents(compiled: snapshot.Snapshot) -> None:

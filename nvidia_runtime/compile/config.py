@@ -213,9 +213,15 @@ def _complaint(key: str, value: Any) -> str:
         for item in value:
             if not isinstance(item, str):
                 return f"must be a list of strings, not with {_kind(item)} in it"
+    if any("\0" in text for text in ([value] if isinstance(value, str) else _list(value))):
+        return "has a NUL in it"
     if key in CHOICES and value not in CHOICES[key]:
         return f"must be one of {', '.join(CHOICES[key])}, not {value!r}"
     return ""
+
+
+def _list(value: Any) -> list[str]:
+    return value if isinstance(value, list) else []
 
 
 def check_ldconfig(settings: Settings, path: str) -> None:

@@ -37,11 +37,22 @@ def is_settled(stamps: list[list[Any]], began: int) -> bool:
     for name, *numbers in stamps:
         if (files.stamp(name) or []) != numbers:
             return False
-        for changed in numbers[3:]:
-            coarse = changed % 1_000_000_000 == 0
-            if changed > began - (SETTLED_SECONDS_NS if coarse else SETTLED_NS):
-                return False
+        if is_recent(numbers, began):
+            return False
     return True
+
+
+def is_recent(stamp: files.Stamp, now: int) -> bool:
+    """Whether a file could change again, now, with the same times.
+
+    Its ctime tells, which every change sets; some file systems have none, and there mtime does.  A
+    time of tomorrow is not set by a change of today.
+    """
+    if not stamp:
+        return False  # what is not there has no time
+    changed = stamp[4] or stamp[3]
+    clock = SETTLED_SECONDS_NS if changed % 1_000_000_000 == 0 else SETTLED_NS
+    return now - clock < changed < now + files.FUTURE_NS
 
 
 def keep(file: str, data: bytes) -> None:

@@ -15,7 +15,7 @@ from nvidia_runtime.host import drm, platform
 from nvidia_runtime.host import machine as host_machine
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
-from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.lines import Source, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -215,9 +215,9 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))
         lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
     lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]
-    rest = "\n".join([*lines, ""])
+    rest = "".join(f"{seal(line)}\n" for line in lines)
     header = {"key": key, "length": len(rest), "platform": mode}
-    return f"{keep.text(header)}\n{rest}".encode("ascii")
+    return f"{seal(keep.text(header))}\n{rest}".encode("ascii")
 
 
 def _all(devices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from nvidia_runtime import __version__
 from nvidia_runtime.compile import config, keep
 from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store.lines import seal
 from nvidia_runtime.store.snapshot import Snapshot
 
 TYPE_CHECKING = False
@@ -112,11 +113,13 @@ def _text(source: ConfigFile, registry: Registry | None) -> bytes:
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
                 origin = {"file": file.path, "sha256": file.sha256}
+                if file.doubts:
+                    origin["doubt"] = "; ".join(file.doubts)
                 if version := changes.driver_version(file.spec):
                     origin["driver"] = version
                 lines.append(f"@{numbers[file.path]}\t{keep.text(origin)}\t{keep.edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{keep.edits(device)}")
-    rest = "\n".join([*lines, ""]) if lines else ""
+    rest = "".join(f"{seal(line)}\n" for line in lines)
     header = {
         "format": [snapshot.FORMAT, __version__],
         "length": len(rest),  # all of it is ASCII
@@ -126,4 +129,4 @@ def _text(source: ConfigFile, registry: Registry | None) -> bytes:
         "warnings": source.warnings,
         "devices": registry is not None,
     }
-    return f"{keep.text(header)}\n{rest}".encode("ascii")
+    return f"{seal(keep.text(header))}\n{rest}".encode("ascii")

@@ -47,7 +47,7 @@ def recall(path: str, sha256: str) -> Options | None:
 
 def _read() -> dict[str, Any]:
     try:
-        with open(FILE, encoding="utf-8") as file:
+        with open(FILE, encoding="utf-8", opener=_open) as file:
             status = os.fstat(file.fileno())
             # It says what is run as us.
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & OTHERS_WRITE:
@@ -56,6 +56,10 @@ def _read() -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return entries if isinstance(entries, dict) else {}
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would be waited for
 
 
 def _dump(options: Options) -> dict[str, Any]:

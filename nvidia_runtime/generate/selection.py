@@ -66,4 +66,9 @@ def _unknown(unknown: list[str], devices: list[GpuDevice]) -> NvidiaRuntimeError
         named += f" and {len(unknown) - MOST_NAMED} more"
     has = ", ".join(device.index() for device in devices)
     hint = f"it has {has}; 'nvidia-smi -L' shows their UUIDs" if devices else "it has no GPU"
+    begun = [name for name in unknown if name.startswith(("GPU-", "MIG-")) and len(name) > 4]
+    ids = [one for device in devices for one in device.ids()]
+    whole = [[one for one in ids if one.startswith(name)] for name in begun[:MOST_NAMED]]
+    if meant := [those[0] for those in whole if len(those) == 1]:
+        hint = f"did you mean {', '.join(meant)}? {hint}"
     return NvidiaRuntimeError(f"this machine has no device {named}", hint=hint)

@@ -68,7 +68,9 @@ def prepare(spec: Document, sources: list[Source], runtime: str, path: str) -> D
     wanted: dict[str, str] = {}
     for source in sources:
         for host, device in source.edits.get("netDevices", {}).items():
-            wanted[host] = device["name"]
+            if wanted.setdefault(host, device["name"]) != device["name"]:
+                what = f"{host} would be both {wanted[host]} and {device['name']} in the container"
+                raise NvidiaRuntimeError(what, f"{path}: linux.netDevices", NAMES)
     if not wanted or not _has_network_namespace(spec):
         return {}
     _check_names(wanted, path)

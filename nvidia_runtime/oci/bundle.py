@@ -4,7 +4,7 @@
 import posix
 
 from nvidia_runtime import document
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # The largest message that containerd and dockerd can pass around is 16 MiB.
 LARGEST = 32 << 20
+MARK = ".nvidia-"
 NEW_FILE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 
 
@@ -69,6 +70,51 @@ def absolute(path: str, folder: str) -> str:
     return path if path[:1] == "/" else f"{posix.getcwd()}/{path}"
 
 
+def mounts(spec: "Document") -> "list[Document]":
+    """Return the mounts of a config.json; the low-level runtime judges those that are none."""
+    present = spec.get("mounts")
+    listed = present if type(present) is list else ()
+    return [one for one in listed if type(one) is dict and type(one.get("destination")) is str]
+
+
+def unmapped(spec: "Document", gids: list[int]) -> list[int]:
+    """Return those of some groups that the container's user namespace does not have.
+
+    setgroups(2) would fail with EINVAL, and the container with it.  Without a namespace of its own
+    it is in ours, which is a rootless engine's.
+    """
+    linux = spec.get("linux")
+    namespaces = linux.get("namespaces") if type(linux) is dict else None
+    listed = namespaces if type(namespaces) is list else ()
+    kinds = [one.get("type") for one in listed if type(one) is dict]
+    mappings = linux.get("gidMappings") if type(linux) is dict and "user" in kinds else None
+    ranges: list[tuple[object, object]] = []
+    if type(mappings) is list and mappings:
+        for entry in mappings:
+            if type(entry) is dict:
+                ranges.append((entry.get("containerID", 0), entry.get("size", 0)))
+    elif "user" not in kinds:
+        ranges = _own_ranges()
+    if not ranges or any(type(number) is not int for both in ranges for number in both):
+        return []  # of a namespace that is joined nothing is known; the low-level runtime judges
+    lost = set(gids)
+    for first, size in ranges:
+        lost -= {gid for gid in lost if first <= gid < first + size}  # type: ignore[operator]
+    return [gid for gid in gids if gid in lost]
+
+
+def _own_ranges() -> list[tuple[object, object]]:
+    try:
+        descriptor = posix.open("/proc/self/gid_map", posix.O_RDONLY)
+    except OSError:
+        return []
+    try:
+        words = posix.read(descriptor, 1 << 16).split()
+    finally:
+        posix.close(descriptor)
+    return [(int(words[at]), int(words[at + 2])) for at in range(0, len(words) - 2, 3)]
+
+
 HINT = "the engine or 'runc spec' writes this file; see the OCI runtime-spec, config.md"
 
 
@@ -91,7 +137,8 @@ def _unreadable(path: str, error: OSError | ValueError) -> NvidiaRuntimeError:
     return NvidiaRuntimeError(
         f"cannot read the container's configuration: {os_reason(error)}",
         where=path,
-        hint="--bundle must name a folder with a config.json; the default is the working directory",
+        hint=remedy(error)
+        or "--bundle must name a folder with a config.json; the default is the working directory",
     )
 
 
@@ -102,7 +149,7 @@ def write(bundle: Bundle) -> None:
     except (ValueError, RecursionError):
         what = "has a number out of range, or is nested too deeply, to be written again"
         raise NvidiaRuntimeError(what, where=bundle.path, hint=HINT) from None
-    temporary = f"{bundle.path}.nvidia-{posix.getpid()}"
+    temporary = f"{bundle.path}{MARK}{posix.getpid()}"
     try:
         try:
             descriptor = posix.open(temporary, NEW_FILE, 0o600)
@@ -122,6 +169,12 @@ def write(bundle: Bundle) -> None:
         raise _unwritable(bundle.path, error) from None
 
 
+def leftovers(bundle: Bundle) -> tuple[str, str]:
+    """Return where killed creates leave their files, and how the names of these begin."""
+    folder, _, name = bundle.path.rpartition("/")
+    return folder or ".", name + MARK
+
+
 def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
     rest = memoryview(data)
     while rest:
@@ -136,5 +189,6 @@ def _unwritable(path: str, error: OSError) -> NvidiaRuntimeError:
     return NvidiaRuntimeError(
         f"cannot write the container's configuration: {os_reason(error)}; it is as it was",
         where=path,
-        hint="the bundle's folder must be writable and have room for a copy of config.json",
+        hint=remedy(error)
+        or "the bundle's folder must be writable and have room for a copy of config.json",
     )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.document import Document
 
+# What a node's permissions say where it shall be seen, but not used.
+NO_ACCESS = "none"
 STAGES = (
     *("prestart", "createRuntime", "createContainer", "startContainer"),
     *("poststart", "poststop"),
@@ -26,15 +28,35 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
     ``permissions``), ``mounts``, ``hooks`` (by stage), ``additionalGids``, ``intelRdt``,
     ``netDevices`` and ``seccomp``; the items are in the runtime-spec's own form.
     """
-    sort = False
-    for edit in edits:
-        for name, value in edit.items():
-            if value:
-                _APPLY[name](spec, value, path)
-                sort = sort or name == "mounts"
-    if sort:
+    merged = _merge(edits)
+    for name, value in merged.items():
+        _APPLY[name](spec, value, path)
+    if "mounts" in merged:
         mounts: "list[Document]" = spec["mounts"]
         mounts.sort(key=_depth)
+
+
+def _merge(edits: "list[Document]") -> "Document":
+    """Return edits as one, so that a container's lists are gone through once.
+
+    There may be thousands of devices.  An empty intelRdt, too, replaces an earlier one, as in CDI.
+    """
+    merged: "Document" = {}
+    for edit in edits:
+        for name, value in edit.items():
+            if not value and name != "intelRdt":
+                continue
+            if name == "hooks":
+                stages = merged.setdefault(name, {})
+                for stage, hooks in value.items():
+                    stages.setdefault(stage, []).extend(hooks)
+            elif name == "netDevices":
+                merged.setdefault(name, {}).update(value)
+            elif type(value) is list:
+                merged.setdefault(name, []).extend(value)
+            else:
+                merged[name] = value
+    return merged
 
 
 def remove_hooks(spec: "Document", names: tuple[str, ...], path: str) -> bool:
@@ -69,17 +91,19 @@ def program_of(hook: object) -> str:
 
 
 def _apply_env(spec: "Document", env: list[str], path: str) -> None:
-    """Set variables in place of those of the same name: libc reads the first, others the last."""
+    """Set variables, each once: libc reads the first of a name, others the last."""
     process = _object(spec, "process", path)
     entries = _list(process, "env", f"{path}: process")
     added = {entry.partition("=")[0]: entry for entry in env}
+    left = dict(added)
     kept = []
     for entry in entries:
         name, equals, _ = entry.partition("=") if type(entry) is str else ("", "", "")
-        if equals and name in added:
-            continue
-        kept.append(entry)
-    process["env"] = kept + list(added.values())
+        if not equals or name not in added:
+            kept.append(entry)
+        elif name in left:
+            kept.append(left.pop(name))
+    process["env"] = kept + list(left.values())
 
 
 def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None:
@@ -89,25 +113,34 @@ def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None
     resources = _object(linux, "resources", f"{path}: linux")
     rules = _list(resources, "devices", f"{path}: linux.resources")
     owner = _owner(spec, path)
-    added = {node["path"]: {**owner, **node} for node in nodes}
+    allowed = set(map(_rule_key, _allowed_last(rules)))
+    added: dict[str, "Document"] = {}
+    for node in nodes:
+        device = {**owner, **node}
+        access = device.pop("permissions", "rwm")
+        added.pop(device["path"], None)  # the last one counts, and has the last place
+        added[device["path"]] = device
+        rule = _rule(device, access)
+        if rule and _rule_key(rule) not in allowed:
+            rules.append(rule)
+            allowed.add(_rule_key(rule))
     devices[:] = [
         device for device in devices if type(device) is not dict or device.get("path") not in added
     ]
-    allowed = _allowed_last(rules)
-    for device in added.values():
-        access = device.pop("permissions", "rwm")
-        devices.append(device)
-        if device["type"] in ("b", "c"):
-            rule = {
-                "allow": True,
-                "type": device["type"],
-                "major": device["major"],
-                "minor": device["minor"],
-                "access": access,
-            }
-            if rule not in allowed:
-                rules.append(rule)
-                allowed.append(rule)
+    devices += added.values()
+
+
+def _rule(device: "Document", access: str) -> "Document | None":
+    """Return the rule that lets a device be used; none is needed for what is not a device."""
+    if device["type"] not in ("b", "c") or access == NO_ACCESS:
+        return None
+    numbers = {"major": device["major"], "minor": device["minor"]}
+    return {"allow": True, "type": device["type"], **numbers, "access": access}
+
+
+def _rule_key(rule: object) -> str:
+    """Return what equal rules have alike: a list of thousands is not searched for each."""
+    return repr(sorted(rule.items())) if type(rule) is dict else ""
 
 
 def _allowed_last(rules: list[object]) -> list[object]:
@@ -142,17 +175,19 @@ def _owner(spec: "Document", path: str) -> "Document":
 def _apply_mounts(spec: "Document", mounts: "list[Document]", path: str) -> None:
     """Add mounts; each takes the place of the first with the same destination."""
     present = _list(spec, "mounts", path)
-    first: dict[object, int] = {}
+    places: dict[object, list[int]] = {}
     for index, mount in enumerate(present):
         if type(mount) is not dict:
             raise wrong_type(f"{path}: mounts[{index}]", "an object", mount)
-        first.setdefault(_clean(mount.get("destination")), index)
+        places.setdefault(_clean(mount.get("destination")), []).append(index)
+    replaced: dict[object, int] = {}
     for mount in mounts:
         target = _clean(mount["destination"])
-        at = first.get(target)
-        if at is not None:
-            present[at] = None
-        first[target] = len(present)
+        own, count = places.setdefault(target, []), replaced.get(target, 0)
+        if count < len(own):
+            present[own[count]] = None
+            replaced[target] = count + 1
+        own.append(len(present))
         present.append(mount)
     present[:] = [mount for mount in present if mount is not None]
 
@@ -166,7 +201,8 @@ def _apply_hooks(spec: "Document", hooks: "dict[str, list[Document]]", path: str
 def _apply_gids(spec: "Document", gids: list[int], path: str) -> None:
     user = _object(_object(spec, "process", path), "user", f"{path}: process")
     present = _list(user, "additionalGids", f"{path}: process.user")
-    present += [gid for gid in dict.fromkeys(gids) if gid and gid not in present]
+    had = set(map(repr, present))  # whatever the engine wrote
+    present += [gid for gid in dict.fromkeys(gids) if gid and repr(gid) not in had]
 
 
 def _apply_intel_rdt(spec: "Document", rdt: "Document", path: str) -> None:
@@ -202,7 +238,7 @@ def _depth(mount: "Document") -> int:
 def _clean(path: object) -> object:
     """Clean a destination as the engines do before they compare."""
     if type(path) is not str:
-        return path
+        return (repr(path),)  # which no path is; the low-level runtime judges it
     if "//" not in path and "/." not in path and path[-1:] != "/" and path[:1] == "/":
         return path
     parts: list[str] = []

@@ -5,16 +5,18 @@ When all is decided, before config.json is replaced: a create that is refused le
 Whatever is right already is not written, so that a container that starts again does not grow.
 """
 
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.prepare import update_ldcache
 from nvidia_runtime.rootfs import files, links, resolver
 from nvidia_runtime.rootfs.loader import Loader
+from nvidia_runtime.store import files as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.prepare.work import Work
 
-HINT = 'nvidia-container-runtime.in-container-hooks = "always" leaves it to a hook'
+HINT = "mend that place in the image, or take the hook that wants it out of the CDI spec"
+STATE_HINT = "make it writable, or remove the folder above it: it is made anew"
 
 
 def carry_out(work: "Work") -> list[str]:
@@ -39,24 +41,32 @@ def carry_out(work: "Work") -> list[str]:
         raise
     except (OSError, ValueError) as error:
         what = f"the container's root cannot be prepared: {os_reason(error)}"
-        raise NvidiaRuntimeError(what, where=work.root, hint=HINT) from None
+        raise NvidiaRuntimeError(what, where=work.root, hint=remedy(error) or HINT) from None
     return done
 
 
 def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
     """Write a file, or a folder of links, into our state folder, for containers to mount."""
-    folder, _, name = path.rpartition("/")
     try:
-        with resolver.open_root(folder) as place:
-            if isinstance(content, bytes):
-                files.replace(place, name, content, 0o444)
-                return
-            with resolver.walk(place, name, make=True) as below:
-                for link, target in content.items():
-                    files.link(below, link, target)
+        try:
+            _fill(path, content)
+        except FileNotFoundError:  # somebody has removed the folder meanwhile
+            store.state_folder(make=True)
+            _fill(path, content)
     except OSError as error:
         what = f"cannot be written: {os_reason(error)}"
-        raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
+        raise NvidiaRuntimeError(what, where=path, hint=remedy(error) or STATE_HINT) from None
+
+
+def _fill(path: str, content: "bytes | dict[str, str]") -> None:
+    folder, _, name = path.rpartition("/")
+    with resolver.open_root(folder) as place:
+        if isinstance(content, bytes):
+            files.replace(place, name, content, 0o444)
+            return
+        with resolver.walk(place, name, make=True) as below:
+            for link, target in content.items():
+                files.link(below, link, target)
 
 
 def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:

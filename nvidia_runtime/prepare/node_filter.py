@@ -22,6 +22,10 @@ ARCHITECTURES = {
     "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
 }
+# LOG and TRACE let a call pass, NOTIFY may.
+REFUSING = tuple(
+    f"SCMP_ACT_{name}" for name in ("ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP")
+)
 ALLOW, ERRNO, EQUAL = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_CMP_MASKED_EQ"
 
 
@@ -41,11 +45,14 @@ def forbid(spec: "Document") -> "tuple[Document | None, str]":
     rules = {name: [call for call in calls if name in call["names"]] for name in CALLS}
     if any(len(own) > 1 or (own and own[0].get("args")) for own in rules.values()):
         return None, "the container's seccomp profile has rules for mknod of its own"
+    default = profile.get("defaultAction")
     added: "list[Document]" = []
     for name, own in rules.items():
-        default = profile.get("defaultAction")
-        if (own[0]["action"] if own else default) != ALLOW:
+        action = own[0]["action"] if own else default
+        if action in REFUSING:
             added += [{**call, "names": [name]} for call in own]
+        elif action != ALLOW:
+            return None, f"the container's seccomp profile has {action!r} for {name}"
         elif default == ALLOW:
             added.append(_refuse(name))
         else:

@@ -5,6 +5,8 @@ What is written into the container's root must be what the container will see: n
 nor below /dev, which is made later.  Nothing is written here.
 """
 
+from nvidia_runtime import document
+from nvidia_runtime.oci import bundle
 from nvidia_runtime.rootfs import resolver
 
 TYPE_CHECKING = False
@@ -78,9 +80,8 @@ class Survey:
         self._root = root
         self._resolved = {"": ""}
         self._missing: set[str] = set()
-        mounts = [mount for mount in spec.get("mounts") or () if type(mount) is dict]
-        paths = [mount.get("destination") for mount in mounts]
-        self._covered = {self._follow(path) or "/" for path in paths if type(path) is str}
+        paths: list[str] = [mount["destination"] for mount in bundle.mounts(spec)]
+        self._covered = {self._follow(path) or "/" for path in paths}
         for mount in _mounts_of(edits):  # files, most of them: many in few folders
             self._covered.add(self._resolve(mount["destination"]))
 
@@ -158,8 +159,7 @@ class Planning:
 
     def mounts(self) -> "list[Document]":
         """List the mounts of the spec and of the edits, which cover those before."""
-        present = [mount for mount in self.spec.get("mounts") or () if type(mount) is dict]
-        return [*present, *_mounts_of(self.edits)]
+        return [*bundle.mounts(self.spec), *_mounts_of(self.edits)]
 
     def mount(self, name: str, content: "bytes | dict[str, str]", path: str) -> None:
         """Mount a file, or a folder of links, of our state folder, if none is mounted there yet.
@@ -175,18 +175,11 @@ class Planning:
 
 
 def _digest(content: "bytes | dict[str, str]") -> str:
-    """Return a short name for content of our own; no cryptography is needed, nor loaded."""
+    """Return a short name for content of our own."""
     if isinstance(content, dict):
         text = "".join(f"{name} {target}\n" for name, target in sorted(content.items()))
         content = text.encode("utf-8", "surrogateescape")
-    try:
-        from _imp import source_hash  # built in; hashlib is 2 ms
-
-        return source_hash(1, content).hex()
-    except Exception:  # noqa: BLE001 (CPython's own affair)
-        from hashlib import sha256
-
-        return sha256(content).hexdigest()[:16]
+    return document.digest(content)
 
 
 def _mounts_of(edits: "list[Document]") -> "list[Document]":

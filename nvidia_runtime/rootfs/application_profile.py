@@ -31,7 +31,7 @@ def text(minors: "Iterable[int]") -> bytes:
     """Return the file for these GPUs, b"" for none; the driver's form of it is not quite JSON."""
     mask = 0
     for minor in minors:
-        if minor < MOST_MINORS:
+        if 0 <= minor < MOST_MINORS:
             mask |= 1 << minor
     if not mask:
         return b""

@@ -8,11 +8,16 @@ another one gets.
 import posix
 import sys
 
+from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import files, resolver
 
 FOLDER = "merged-caches"
 MOST = 64
+# The length of a digest.
+SEAL = 16
+# An image chooses how large its cache is, up to some megabytes.
+MOST_BYTES = 16 << 20
 
 
 class Memory:
@@ -35,15 +40,19 @@ class Memory:
             return None
         try:
             path = f"{self._state}/{FOLDER}/{self._name}"
-            descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)
+            descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
         except OSError:
             return None
         try:
-            size = posix.fstat(descriptor).st_size
-            data = posix.read(descriptor, size) if size else b""
-            return data if len(data) == size else None
+            status = posix.fstat(descriptor)
+            if status.st_mode & 0o170000 != 0o100000:
+                return None
+            data = posix.read(descriptor, status.st_size)
         finally:
             posix.close(descriptor)
+        result, seal = data[:-SEAL], data[-SEAL:]
+        # A bit may have turned over.
+        return result if document.digest(result).encode() == seal else None
 
     def write(self, result: bytes) -> None:
         """Remember a result, and forget old ones; a failure costs only time."""
@@ -54,12 +63,23 @@ class Memory:
                 resolver.open_root(self._state) as state,
                 resolver.walk(state, FOLDER, make=True, mode=0o700) as folder,
             ):
-                names = folder.names()
-                for name in names if len(names) >= MOST else ():
-                    posix.unlink(name, dir_fd=folder.descriptor)
-                files.replace(folder, self._name, result, 0o600)
+                _forget(folder, len(result))
+                files.replace(folder, self._name, result + document.digest(result).encode(), 0o600)
         except (OSError, NvidiaRuntimeError):
             return
+
+
+def _forget(folder: resolver.Place, size: int) -> None:
+    """Remove the oldest results, so that one of ``size`` bytes has room."""
+    entries = []
+    for name in folder.names():
+        status = posix.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+        entries.append((status.st_mtime_ns, status.st_size, name))
+    entries.sort(reverse=True)
+    for number, (_, own, name) in enumerate(entries):
+        size += own
+        if number >= MOST - 1 or size > MOST_BYTES:
+            posix.unlink(name, dir_fd=folder.descriptor)
 
 
 def _digest(data: bytes) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mode of a container, and what is injected into it: by mode another source says so."""
 
-from nvidia_runtime import start
+from nvidia_runtime import errors, start
 from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.oci.bundle import unmapped
 from nvidia_runtime.sources import specs
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
 MACHINE = "runtime.nvidia.com/gpu"
+UNMAPPED = "the container's user namespace does not have them"
 REQUIREMENTS = f"{SECTION}.requirements"
 
 
@@ -89,6 +91,21 @@ def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
     """Return what is to be injected, by its source; what is odd is added to the warnings."""
+    chosen = _chosen(bundle, asked, admitted, snapshot)
+    having = [source for source in chosen if "additionalGids" in source.edits]
+    gids = list(dict.fromkeys(gid for source in having for gid in source.edits["additionalGids"]))
+    if gids and (lost := unmapped(bundle.spec, gids)):
+        for source in having:
+            own = source.edits["additionalGids"]
+            source.edits["additionalGids"] = [gid for gid in own if gid not in lost]
+        which = errors.some(list(map(str, lost)))
+        admitted.warnings.append(f"leaving out the groups {which}: {UNMAPPED}")
+    return chosen
+
+
+def _chosen(
+    bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+) -> "list[Source]":
     mode = admitted.mode
     if mode == "legacy":
         start.preload("sources.legacy", "sources.legacy_extras")  # other modes do without
@@ -103,7 +120,9 @@ def sources(
         names = request.qualify(ids, kind)
         ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
         if not ids:
-            return _registered(names, snapshot, admitted.warnings)
+            devices = _registered(names, snapshot, admitted.warnings)
+            admitted.warnings += specs.doubts(devices)
+            return devices
         if len(ids) != len(names):
             what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")

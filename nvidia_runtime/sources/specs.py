@@ -34,7 +34,8 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
         if number not in origins:
             header = registry.line("@" + number.decode())
             if header is None:
-                raise NvidiaRuntimeError("the snapshot lacks a spec", hint="remove the snapshot")
+                hint = "'nvidia-ctk snapshot drop' removes it"
+                raise NvidiaRuntimeError("the snapshot lacks a spec", hint=hint)
             origins[number] = header[0].decode()
             parts.append(Source("", origins[number], header[1].decode()))
         parts.append(Source(name, origins[number], text.decode()))
@@ -43,6 +44,13 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
 
         raise unresolvable.explain(missing, registry.settings[SPEC_DIRS])
     return parts
+
+
+def doubts(sources: list[Source]) -> list[str]:
+    """Say which specs other users may change: what containers get is theirs to say then."""
+    origins = dict.fromkeys(source.origin for source in sources if '"doubt":' in source.origin)
+    said: list[str] = [document.loads(one.encode(), "snapshot")["doubt"] for one in origins]
+    return [f"the CDI spec {text}" for text in said]
 
 
 def misfit(sources: list[Source]) -> tuple[str, str]:

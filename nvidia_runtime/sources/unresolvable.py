@@ -12,17 +12,16 @@ import re
 
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import MOST_NAMES, NvidiaRuntimeError, some
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.cdi.registry import Registry
 
-MOST_NAMES = 8
 MOST_ERRORS = 2
-LONGEST_NAME = 200
 LARGEST_LOOK = 1 << 20
 UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]{8,}")
+BEGINNING = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]{1,35}")
 INDEX = re.compile(r"[0-9]+(:[0-9]+)?")
 VERSION = re.compile(r"'v?([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9})' is not a known CDI version")
 DENIED = "permission denied"
@@ -42,7 +41,7 @@ class Reason:
 def explain(missing: list[str], spec_dirs: list[str]) -> NvidiaRuntimeError:
     """Say why devices cannot be resolved, all of them, and what to do about the first."""
     specs = registry.read(spec_dirs)
-    what = f"unresolvable CDI devices {_some(missing)}"
+    what = f"unresolvable CDI devices {some(missing)}"
     missing = missing[:MOST_NAMES]  # a container may ask for anything, as often as it likes
     if specs.devices.keys() >= set(missing):
         return NvidiaRuntimeError(f"{what}; the CDI specs are changing", hint="try again")
@@ -146,7 +145,7 @@ def _no_spec(kind: str, specs: Registry, spec_dirs: list[str]) -> Reason:
     if near := difflib.get_close_matches(kind, kinds, 1, 0.9):
         return Reason(f"no CDI spec of kind {kind}; did you mean {near[0]}?", LIST)
     if kinds:
-        return Reason(f"no CDI spec of kind {kind}, only of {_some(kinds)}", hint)
+        return Reason(f"no CDI spec of kind {kind}, only of {some(kinds)}", hint)
     if not any(os.path.exists(folder) for folder in spec_dirs):
         return Reason("no spec dir exists", hint)
     return Reason("no usable CDI spec" if specs.errors else "there are no CDI specs", hint)
@@ -156,19 +155,30 @@ def _other_devices(kind: str, names: list[str], same: list[str], specs: Registry
     """Say what devices of the kind there are, and which may have been meant."""
     ids = [name.partition("=")[2] for name in same]
     files = dict.fromkeys(specs.devices[name][0].path for name in same)
-    text = f"{kind} has {_some(ids)}, from {_some(list(files))}"
+    text = f"{kind} has {some(ids)}, from {some(list(files))}"
     hint = LIST
     asked = [name.partition("=")[2] for name in names]
-    near = [close for name in asked for close in difflib.get_close_matches(name, ids, 1, 0.8)]
+    near = [close for name in asked for close in _close(name, ids)]
     if near:
-        text = f"did you mean {_some(list(dict.fromkeys(near)))}? {text}"
-    elif _is_form_apart(asked, ids, UUID):
-        text += ", no UUIDs"
-        hint = "ask by index, or generate the spec with --device-name-strategy=uuid too"
-    elif _is_form_apart(asked, ids, INDEX):
-        text += ", no indices"
-        hint = "ask by UUID, or generate the spec with --device-name-strategy=index too"
+        text = f"did you mean {some(list(dict.fromkeys(near)))}? {text}"
+    for form, what, strategy, other in (
+        (UUID, "UUIDs", "uuid", INDEX),
+        (INDEX, "indices", "index", UUID),
+    ):
+        if not near and _is_form_apart(asked, ids, form):
+            text += f", no {what}"
+            instead = [name for name in ids if other.fullmatch(name)] or ids
+            way = f"nvidia-ctk cdi generate --device-name-strategy={strategy}"
+            hint = f"ask for {some(instead)}, or generate a spec with them: {way}"
     return Reason(text, hint)
+
+
+def _close(name: str, ids: list[str]) -> list[str]:
+    """Return what a name may stand for: it is misspelled, or the beginning of a UUID."""
+    if BEGINNING.fullmatch(name):
+        whole = [one for one in ids if one.startswith(name)]
+        return whole if len(whole) == 1 else []
+    return difflib.get_close_matches(name, ids, 1, 0.8)
 
 
 def _is_form_apart(asked: list[str], ids: list[str], form: re.Pattern[str]) -> bool:
@@ -179,13 +189,3 @@ def _is_form_apart(asked: list[str], ids: list[str], form: re.Pattern[str]) -> b
 def _where(spec_dirs: list[str]) -> str:
     dirs = [f if os.path.exists(f) else f"{f} (absent)" for f in spec_dirs]
     return f"looked in {', '.join(dirs)}" if dirs else "config.toml names no spec dir"
-
-
-def _some(names: list[str]) -> str:
-    """List names, but not endlessly."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(_short(name) for name in names[:MOST_NAMES]) + more
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"

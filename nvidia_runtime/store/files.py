@@ -2,6 +2,7 @@
 """The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
 
 import posix
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
 LONGEST_TEXT = 4096
 # One component of a path has at most 255 bytes on Linux.
 LONGEST_NAME = 200
+
+LEFT_SECONDS = 60
+# What is dated later than in an hour was dated by another clock; a server of files may be ahead.
+FUTURE_NS = 3_600_000_000_000
 
 Stamp = list[int]
 
@@ -141,7 +146,8 @@ def _make_folder(folder: str) -> bool:
 
 def read_own(path: str) -> bytes:
     """Read a file of ours; raises `ValueError` if anybody else could have written it."""
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)
+    # A FIFO would be waited for.
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
     try:
         status = posix.fstat(descriptor)
         if status.st_uid != posix.geteuid() or status.st_mode & 0o170022 != 0o100000:
@@ -159,13 +165,15 @@ def replace(
     sync: bool = False,
     finish: "Callable[[int], None] | None" = None,
     mark: str = "",
+    tidy: bool = True,
 ) -> None:
     """Replace the text of a file: a reader sees the old or the new one, whole.
 
     The one way for all files but those of a container.  ``path`` is absolute; ``finish`` is given
     the descriptor of the new file before it is seen; with ``sync`` it is on the disk when this
-    returns.  ``mark`` stands in the name of the temporary file, in place of our process id.  Raises
-    `OSError`; the old file is then as it was.
+    returns.  ``mark`` stands in the name of the temporary file, in place of our process id.  With
+    ``tidy``, what killed processes left beside it goes.  Raises `OSError`; the old file is then as
+    it was.
     """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name[:100]}.{mark or posix.getpid()}"
@@ -191,6 +199,29 @@ def replace(
         raise
     if sync:
         sync_folder(folder or "/")
+    if tidy:
+        sweep(folder or "/", f".{name[:100]}.")
+
+
+def sweep(folder: str, beginning: str) -> None:
+    """Remove our files that end in a number, a process id, if they are a minute old.
+
+    A process that was killed leaves one, and one of another number never comes upon it.
+    """
+    try:
+        for name in posix.listdir(folder):
+            if name.startswith(beginning) and name[len(beginning) :].isdigit():
+                path = f"{folder}/{name}"
+                if is_left(posix.lstat(path)):
+                    posix.unlink(path)
+    except OSError:
+        return
+
+
+def is_left(status: "posix.stat_result") -> bool:
+    """Whether a temporary file of ours is so old that nobody writes it any more."""
+    is_ours = status.st_uid == posix.geteuid() and status.st_mode & 0o170000 == 0o100000
+    return is_ours and status.st_ctime < time.time() - LEFT_SECONDS
 
 
 def _open_new(path: str, mode: int) -> int:

@@ -9,7 +9,7 @@ import posix
 from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import resolver
-from nvidia_runtime.store import files
+from nvidia_runtime.store import files, lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     Fact = tuple[bytes, int]
 
-NAME = "libraries.json"
+NAME = "libraries"
 # A driver has some 60; more than these are of drivers that are gone.
-MOST = 1000
+MOST, FEW = 1000, 100
+LARGEST = 512 << 10
 _NONE = -1
 
 
@@ -34,7 +35,7 @@ class Facts:
         self._lines: "dict[str, list[Any]]" = {}
         if state:
             try:
-                data = document.loads(files.read_own(f"{state}/{NAME}"), NAME)
+                data = document.loads(lines.opened(files.read_own(f"{state}/{NAME}")), NAME)
                 self._lines = data if type(data) is dict else {}
             except (OSError, ValueError, NvidiaRuntimeError):
                 pass
@@ -54,9 +55,13 @@ class Facts:
         """Remember what was read; it is only for speed, so a failure is ignored."""
         if not (self._new and self._state):
             return
-        last = dict(list(self._lines.items())[-MOST:])
+        last = list(self._lines.items())
+        for most in (MOST, FEW):  # an image's paths may be as long as it likes
+            data = document.dumps(dict(last[-most:]))
+            if len(data) <= LARGEST:
+                break
         try:
-            files.replace(f"{self._state}/{NAME}", document.dumps(last), 0o644)
+            files.replace(f"{self._state}/{NAME}", lines.seal(data.decode()).encode())
         except OSError:
             pass
 

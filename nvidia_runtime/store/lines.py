@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of snapshots and machine files, and what one of them says."""
+"""The lines of snapshots and machine files, and what one of them says.
+
+Each line ends with a digest of the rest: a bit that a disk or a memory has turned over must not get
+into a container.
+"""
 
 from nvidia_runtime import document
 
@@ -24,13 +28,28 @@ class Source:
         self.edits: Document = document.loads(text.encode(), "snapshot")
 
 
+def seal(line: str) -> str:
+    """Return a line with its digest at the end."""
+    return f"{line}\t{document.digest(line.encode())}"
+
+
+def opened(line: bytes) -> bytes:
+    """Return a line without its digest; raises `ValueError` if that is not the line's."""
+    text, _, end = line.rpartition(b"\t")
+    if document.digest(text).encode() != end:
+        raise ValueError("a damaged line")
+    return text
+
+
 def find_line(data: bytes, key: str) -> list[bytes] | None:
-    """Find the line after the first that begins with ``key``; return its other fields."""
+    """Find the line after the first that begins with ``key``; return its other fields.
+
+    Raises `ValueError` for a damaged line.
+    """
     if not key.isascii() or "\t" in key or "\n" in key:
         return None  # no name of CDI's
     wanted = key.encode()
     start = data.find(b"\n" + wanted + b"\t")
     if start < 0:
         return None
-    start += len(wanted) + 2
-    return data[start : data.index(b"\n", start)].split(b"\t")
+    return opened(data[start + 1 : data.index(b"\n", start + 1)]).split(b"\t")[1:]

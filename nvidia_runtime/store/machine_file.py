@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.store.snapshot import Snapshot
 
-FORMAT = 2
+FORMAT = 3
 KIND = "runtime.nvidia.com/gpu"
 
 
@@ -37,7 +37,7 @@ class MachineFile:
     def __init__(self, data: bytes, key: "list[Any]") -> None:
         """Read the header.  Raises on anything malformed, or made for another ``key``."""
         end = data.index(b"\n")
-        header = document.loads(data[:end], "machine")
+        header = document.loads(lines.opened(data[:end]), "machine")
         if header["key"] != key or header["length"] != len(data) - end - 1 or b"\0" in data:
             raise ValueError("another one")
         self.data = data
@@ -47,7 +47,7 @@ class MachineFile:
     def is_fresh(self) -> bool:
         """Whether everything that was looked at is as it was."""
         line = self.data[self.lines_at : self.data.index(b"\n", self.lines_at)]
-        return are_fresh(document.loads(line, "machine"))
+        return are_fresh(document.loads(lines.opened(line), "machine"))
 
     def line(self, key: str) -> list[bytes] | None:
         """Find the line that begins with ``key``; return its other fields, undecoded."""

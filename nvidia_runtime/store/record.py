@@ -6,8 +6,10 @@ nothing decides by it, so a container does not fail where one cannot be written.
 """
 
 import posix
+import time
 
 from nvidia_runtime import document
+from nvidia_runtime.errors import short
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.lines import Source
 
 MOST = 1000
+MOST_BYTES = 16 << 20
+OLDEST = 90 * 24 * 3600
+# Eight GPUs with all files of a driver are 50 kB.
+LARGEST = 512 << 10
+# What a container says is repeated up to there: it may say anything, as often as it likes.
+MOST_SAID, LONGEST_SAID = 64, 1000
+# A record of this size is always counted; of smaller ones, one of so many, by chance.
+LARGE, SOME = 64 << 10, 64
 # The ids that runc accepts; anything else names no file.
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -38,11 +48,11 @@ def write(
     path = f"{folder}/{container}.json"
     try:
         try:
-            files.replace(path, data)
+            files.replace(path, data, tidy=False)
         except FileNotFoundError:
             _make(folder)
-            files.replace(path, data)
-        if posix.getpid() % 64 == 0:
+            files.replace(path, data, tidy=False)
+        if len(data) > LARGE or posix.urandom(1)[0] < 256 // SOME:
             prune(folder)
     except OSError:
         return
@@ -58,22 +68,54 @@ def _make(folder: str) -> None:
 def _text(
     invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
 ) -> bytes:
-    head = {
+    head: "Document" = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
-        **decision,
-        "prepared": prepared,
+        **limited({**decision, "prepared": prepared}),
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.
-    parts = [
-        f'{{"device":"{source.name}","from":{source.origin},"edits":{source.text}}}'
-        for source in sources
-    ]
+    parts: list[str] = []
+    room = LARGEST
+    for source in sources:
+        room -= len(source.text)
+        if room < 0:
+            head["cut"] = f"{len(sources) - len(parts)} of {len(sources)} sources of edits"
+            break
+        parts.append(f'{{"device":"{source.name}","from":{source.origin},"edits":{source.text}}}')
     return document.dumps(head)[:-1] + f',"injected":[{",".join(parts)}]}}\n'.encode()
 
 
+def limited(decision: "Document") -> "Document":
+    """Return a decision whose lists and sentences are not endless; what is cut says so."""
+    result: "Document" = {}
+    for name, value in decision.items():
+        if type(value) is list:
+            kept = [short(text, LONGEST_SAID) for text in value[:MOST_SAID]]
+            if len(value) > MOST_SAID:
+                kept.append(f"and {len(value) - MOST_SAID} more")
+            result[name] = kept
+        else:
+            result[name] = value
+    return result
+
+
 def prune(folder: str) -> None:
-    """Keep the youngest records; engines make new ids without end."""
-    entries = sorted(posix.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
-    for entry in entries[:-MOST]:
-        posix.unlink(entry.path)
+    """Keep the youngest records; engines make new ids without end, and tell us of no deletion."""
+    entries: list[tuple[float, int, str]] = []
+    now, total = time.time(), 0
+    for entry in posix.scandir(folder):
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # pruned by a create beside us
+            continue
+        # A killed process left it; one that is being written is young.
+        if entry.name[0] != "." or files.is_left(status):
+            age = OLDEST + 1.0 if entry.name[0] == "." else now - status.st_mtime
+            entries.append((age, status.st_size, entry.path))
+    for number, (age, size, path) in enumerate(sorted(entries)):
+        total += size
+        if number >= MOST or total > MOST_BYTES or age > OLDEST:
+            try:
+                posix.unlink(path)
+            except FileNotFoundError:
+                continue

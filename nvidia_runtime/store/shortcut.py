@@ -45,8 +45,9 @@ def _may_shorten(launch: "Launch", config: str, runtime: str) -> bool:
     # Through a symbolic link, config.toml can change without a change of the mtimes that sh sees.
     if not launch.key.startswith(f"{config}:") or config != os.path.realpath(config):
         return False
-    mtime = os.stat(config).st_mtime_ns
-    return SETTLED_NS <= mtime <= time.time_ns() - SETTLED_NS
+    mtime, now = os.stat(config).st_mtime_ns, time.time_ns()
+    # An edit of today sets no time of tomorrow.
+    return mtime >= SETTLED_NS and not now - SETTLED_NS < mtime < now + files.FUTURE_NS
 
 
 def _write(launch: "Launch", config: str, runtime: str) -> None:

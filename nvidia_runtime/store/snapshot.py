@@ -8,14 +8,15 @@ those that it needs::
     @0<TAB>{"file": "/etc/cdi/nvidia.json", "sha256": ...}<TAB>{edits of the spec}
     nvidia.com/gpu=0<TAB>0<TAB>{edits of the device}
 
-It is used while every stamp is what it was, and only if nobody else could have written it.
+At the end of each line are a <TAB> and its digest.  The snapshot is used while every stamp is what
+it was, and only if nobody else could have written it.
 """
 
 from nvidia_runtime import __version__, document
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.store import files, lines
 
-FORMAT = 2
+FORMAT = 3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Snapshot:
     def __init__(self, data: bytes) -> None:
         """Read the first line; ``data`` is the whole file.  Raises on anything malformed."""
         end = data.index(b"\n")
-        header = document.loads(data[:end], "snapshot")
+        header = document.loads(lines.opened(data[:end]), "snapshot")
         self.data = data
         self.config: str = header["config"]
         self.stamp: files.Stamp | None = header["stamp"]
@@ -49,7 +50,7 @@ class Snapshot:
         if not self.devices_at:
             return False
         line = self.data[self.devices_at : self.data.index(b"\n", self.devices_at)]
-        return files.are_unchanged(document.loads(line, "snapshot"))
+        return files.are_unchanged(document.loads(lines.opened(line), "snapshot"))
 
     def line(self, key: str) -> list[bytes] | None:
         """Find the line that begins with ``key``; return its other fields, undecoded."""

@@ -31,7 +31,8 @@ GPUS = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]]}
 
 def write(path: Path, document: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    text = document if isinstance(document, (str, bytes)) else json.dumps(document)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
 def docker(root: Path, driver: str = "overlay2", **others: Any) -> None:
@@ -173,12 +174,60 @@ DEEP = '{"config": {"Env": []}, "x": ' + "[" * 200_000 + "]" * 200_000 + "}"
         ("config", DEEP),
         ("config", '{"config": {}, "x": ' + "9" * 5000 + "}"),
         ("manifest", {"config": {"digest": "sha256:" + "0" * 64}, "Annotations": {"a": "b"}}),
+        # Of half a character Go makes another one, so that the container's is not the image's.
+        ("config", {"config": {"Env": [f"{ALL},\ud800"]}}),
+        ("config", r'{"config": {"Env": ["NVIDIA_VISIBLE_DEVICES=all,\uDfff"]}}'),
+        ("config", f'{{"config": {{"Env": ["{ALL},\ud800"]}}}}'.encode("utf-8", "surrogatepass")),
+        ("manifest", {"config": {"digest": DIGEST}, "annotations": {"cdi.k8s.io/\ud800": "x"}}),
     ],
 )
 def test_podman_files_that_do_not_tell(name: str, document: Any, tmp_path: Path) -> None:
     storage(tmp_path, **{name: document})
 
     assert read(f"{tmp_path}/overlay/faeb3f/merged") is image_env.UNREADABLE
+
+
+def test_whole_characters_are_read(tmp_path: Path) -> None:
+    """An emoji in escapes of JSON, say, as Java and Python write it."""
+    storage(tmp_path, config={"config": {"Env": ["A=\U0001f4a5", ALL]}})
+
+    assert environment(read(f"{tmp_path}/overlay/faeb3f/merged")) == {"A=\U0001f4a5", ALL}
+
+
+@pytest.mark.parametrize(
+    ("entry", "engine", "is_images"),
+    [
+        (f" {ALL}", storage, True),
+        (f"\t {ALL}", storage, True),
+        ("NVIDIA_VISIBLE_DEVICES =all", storage, True),
+        ("NVIDIA_VISIBLE_DEVICES", storage, True),
+        (" NVIDIA_VISIBLE_DEVICES", storage, True),
+        ("NVIDIA_*", storage, True),
+        ("*", storage, True),
+        (" NV*", storage, True),
+        ("NVIDIA_VISIBLE_DEVICES=1", storage, False),
+        ("NVIDIA_VISIBLE", storage, False),
+        ("", storage, False),
+        # dockerd takes a name as it is, and completes nothing.
+        (f" {ALL}", docker, False),
+        ("NVIDIA_VISIBLE_DEVICES", docker, False),
+        ("NVIDIA_*", docker, False),
+    ],
+)
+def test_names_are_read_as_the_engine_reads_them(
+    entry: str, engine: Any, is_images: bool, tmp_path: Path
+) -> None:
+    config = {"config": {"Env": [entry]}}
+    if engine is storage:
+        storage(tmp_path, "overlay2", config=config)
+    else:
+        docker(tmp_path)
+        write(tmp_path / "image/overlay2/imagedb/content/sha256" / IMAGE, config)
+
+    image = read(f"{tmp_path}/overlay2/7848a1/merged")
+
+    assert image
+    assert image.says("NVIDIA_VISIBLE_DEVICES", "all") is is_images
 
 
 @pytest.mark.parametrize(

@@ -239,10 +239,15 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
             {},
             "cuda>=11&&arch>=5||brand=tesla not met",
         ),
-        ({CUDA: "cuda>=9.0"}, {}, "invalid value for cuda: invalid semantic version"),
-        ({CUDA: "arch>=5.0"}, {}, "invalid value for arch: invalid semantic version"),
-        ({CUDA: "driver>=1"}, {}, "invalid value for driver: invalid semantic version"),
-        ({CUDA: "brand!=x,cuda<1"}, {}, "invalid value for cuda: invalid semantic version"),
+        ({CUDA: "cuda>=9.0"}, {}, "the CUDA of this machine is not known (needs >=9.0)"),
+        (
+            {CUDA: "arch>=5.0"},
+            {},
+            "the compute capability of this machine is not known (needs >=5.0)",
+        ),
+        ({CUDA: "driver>=1"}, {}, "the driver of this machine is not known (needs >=1)"),
+        ({CUDA: "cuda<1"}, {"cuda": "x"}, "the CUDA of this machine is not known (needs <1)"),
+        ({CUDA: "brand!=x,cuda<1"}, {}, "the CUDA of this machine is not known (needs <1)"),
         ({CUDA: "cuda>=x"}, {}, "invalid version string: invalid semantic version"),
         ({CUDA: "brand!=x cuda>=x"}, {}, "invalid version string: invalid semantic version"),
         ({CUDA: "cuda"}, {}, "invalid constraint: cuda"),
@@ -250,7 +255,7 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
         (
             {"CUDA_VERSION": "9.0"},
             {},
-            "invalid value for cuda: invalid semantic version",
+            "the CUDA of this machine is not known (needs >=9.0)",
         ),
         (
             {"CUDA_VERSION": "abc"},

@@ -17,10 +17,11 @@ Form = dict[str, Any]
     [
         pytest.param({}, {}, id="nothing"),
         pytest.param(
-            {"env": [], "deviceNodes": None, "hooks": [], "intelRdt": {}, "netDevices": []},
+            {"env": [], "deviceNodes": None, "hooks": [], "intelRdt": None, "netDevices": []},
             {},
             id="what is empty",
         ),
+        pytest.param({"intelRdt": {}}, {"intelRdt": {}}, id="empty, but replaces another"),
         pytest.param({"env": ["A=1", "B="]}, {"env": ["A=1", "B="]}, id="env"),
         pytest.param(
             {"deviceNodes": [{"path": "/dev/x"}]}, {"devices": [{"path": "/dev/x"}]}, id="node"

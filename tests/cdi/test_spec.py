@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from builders import Document, cdi_spec, device
 
+from nvidia_runtime import schemas
 from nvidia_runtime.cdi import spec as cdi_spec_file
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -20,6 +21,9 @@ INT64 = 1 << 63
 def parsed(document: object) -> Document:
     """Parse a document as JSON."""
     return cdi_spec_file.parse(json.dumps(document).encode(), FILE)
+
+
+NET = {"hostInterfaceName": "e", "name": "e"}
 
 
 def refusal(document: object) -> str:
@@ -153,7 +157,7 @@ def test_refused_device(devices: list[object], says: str) -> None:
         ),
         (
             {"deviceNodes": [{"path": "/x", "permissions": "rx"}]},
-            "deviceNodes[0].permissions: 'rx' must be letters of rwm",
+            "deviceNodes[0].permissions: 'rx' must be letters of rwm, or none",
         ),
         (
             {"deviceNodes": [{"path": "/x", "major": "1"}]},
@@ -216,12 +220,33 @@ def test_refused_device(devices: list[object], says: str) -> None:
         ),
         ({"netDevices": [{"name": "e"}]}, "netDevices[0].hostInterfaceName: is missing"),
         ({"netDevices": [{"hostInterfaceName": "e"}]}, "netDevices[0].name: is missing"),
+        (
+            {"netDevices": [NET, {**NET, "name": "f"}]},
+            "netDevices[1].hostInterfaceName: 'e' is that of netDevices[0] already",
+        ),
+        (
+            {"netDevices": [NET, {**NET, "hostInterfaceName": "f"}]},
+            "netDevices[1].name: 'e' is that of netDevices[0] already",
+        ),
     ],
 )
 def test_refused_edits(edits: Document, says: str) -> None:
     assert refusal(editing(**edits)) == f"devices[0].containerEdits.{says}"
     whole = cdi_spec(cdiVersion="1.1.0", containerEdits=edits)
     assert refusal(whole) == f"containerEdits.{says}"
+
+
+def test_node_that_is_only_seen() -> None:
+    document = editing(deviceNodes=[{"path": "/dev/x", "permissions": "none"}])
+
+    assert cdi_spec_file.parse(json.dumps(document).encode(), FILE)
+
+
+def test_null_is_nothing_among_annotations() -> None:
+    document = cdi_spec(cdiVersion="0.6.0", annotations={"a": None})
+
+    assert cdi_spec_file.parse(json.dumps(document).encode(), FILE)["annotations"] == {"a": ""}
+    assert schemas.violations("cdi", document) == []
 
 
 def test_scalars_of_yaml_get_the_types_of_cdi() -> None:

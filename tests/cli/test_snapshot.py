@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,8 +126,8 @@ def test_rebuild_of_a_broken_configuration(site: Site) -> None:
     assert got.code == 1
 
 
-def test_rebuild_of_what_is_in_flux(site: Site) -> None:
-    site.date_config(time.time_ns() + 60 * shim.SECOND)
+def test_rebuild_without_a_folder(site: Site) -> None:
+    site.state.write_text("in the way")
 
     got = ctk(site, "rebuild")
 

@@ -26,7 +26,14 @@ def build(root: Path, busybox: str) -> None:
         (root / "bin" / applet).symlink_to("busybox")
 
 
-def archive(root: Path, file: Path, *, name: str = IMAGE, command: tuple[str, ...] = ()) -> None:
+def archive(
+    root: Path,
+    file: Path,
+    *,
+    name: str = IMAGE,
+    command: tuple[str, ...] = (),
+    env: tuple[str, ...] = (),
+) -> None:
     """Pack a root file system in the format of `docker save`, with what it runs unless told."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -35,7 +42,7 @@ def archive(root: Path, file: Path, *, name: str = IMAGE, command: tuple[str, ..
     config = {
         "architecture": ARCHITECTURES.get(machine, machine),
         "os": "linux",
-        "config": {"Entrypoint": list(command)} if command else {},
+        "config": {"Entrypoint": list(command), "Env": list(env)} if command or env else {},
         "rootfs": {
             "type": "layers",
             "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"],

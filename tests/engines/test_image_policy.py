@@ -14,7 +14,7 @@ import pytest
 
 from nvidia_runtime.admission import image as image_env
 
-from . import processes
+from . import processes, rootfs
 from .containerd import Containerd
 from .docker import Docker
 from .machine import Machine
@@ -125,6 +125,36 @@ def test_podman(
 
         assert (done.stdout, done.returncode) == (seen, 0), done.stderr
         assert (REFUSED in log.read_text()) == (seen == NOTHING)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(" NVIDIA_VISIBLE_DEVICES=0", id="a blank in front"),
+        pytest.param("\tNVIDIA_VISIBLE_DEVICES=0", id="a tab in front"),
+        pytest.param("NVIDIA_VISIBLE_DEVICES=all,\ud800", id="half of a character"),
+        pytest.param("NVIDIA_VISIBLE_DEVICES", id="podman's own"),
+        pytest.param("NVIDIA_VIS*", id="all of podman's own"),
+    ],
+)
+def test_name_as_podman_reads_it(
+    entry: str, podman: Podman, machine: Machine, tmp_path: Path
+) -> None:
+    """What podman makes of an image's entry is the image's, too: it gets nothing by it."""
+    name = "localhost/nvcr-odd-names:latest"
+    rootfs.archive(machine.scratch / "rootfs", tmp_path / "image", name=name, env=(entry,))
+    words = podman.podman(podman.runtime)
+    env = {**podman.env, "NVIDIA_VISIBLE_DEVICES": "0"}
+    processes.succeed([*words, "load", "--input", os.fspath(tmp_path / "image")], env=env)
+    seen = []
+    for lines in ((), DENY):
+        with settings(machine, "podman", *lines):
+            run = [*words, "run", *podman.run_words(None), "--rm", name, *LOOK]
+            done = processes.run(run, env=env)
+        seen.append(done.stdout or done.stderr)
+
+    assert seen[0].startswith("/dev/nvidia0 ")
+    assert seen[1] == NOTHING
 
 
 @pytest.mark.parametrize(("lines", "seen"), [((), FIRST), (DENY, NOTHING), (LISTED, FIRST)])

@@ -133,7 +133,7 @@ def test_environment_of_the_program(hook: Hook) -> None:
     assert got.out == b"1 2=3 . 4 unset\n"
 
 
-@pytest.mark.parametrize("entry", ["A", "=1", "", "A=\\u0000"])
+@pytest.mark.parametrize("entry", ["A", "=1", ""])
 def test_environment_entry_that_is_none(entry: str, hook: Hook) -> None:
     hook.write_settings(cli=f'environment = ["{entry}"]')
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from builders import spec
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle
+from nvidia_runtime.store import files
 
 
 @pytest.fixture
@@ -200,3 +204,71 @@ def test_what_is_nested_too_deeply_to_be_written(config: Path) -> None:
         except NvidiaRuntimeError as error:
             assert error.where == str(config)
             assert config.read_text() == text
+
+
+@pytest.mark.parametrize("after", [30, 90], ids=["young", "old"])
+@pytest.mark.parametrize("is_here", [True, False], ids=["working directory", "path"])
+def test_leftover_of_a_killed_create_goes_when_it_is_old(
+    is_here: bool, after: int, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = config.with_name("config.json.nvidia-4000001")
+    other = config.with_name("config.json.nvidia-mine")
+    left.write_text("half")
+    other.write_text("mine")
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + after)
+    monkeypatch.chdir(config.parent)
+
+    files.sweep(*bundle.leftovers(bundle.read("" if is_here else str(config.parent))))
+
+    assert (left.exists(), other.exists()) == (after < 60, True)
+
+
+@pytest.mark.parametrize(
+    ("linux", "lost"),
+    [
+        pytest.param(None, [], id="no namespace"),
+        pytest.param({"namespaces": 5, "gidMappings": 5}, [], id="odd"),
+        pytest.param({"namespaces": [{"type": "user"}]}, [], id="unknown"),
+        pytest.param(
+            {
+                "namespaces": [{"type": "user"}],
+                "gidMappings": [
+                    {"containerID": 0, "hostID": 1000, "size": 1},
+                    {"containerID": 40, "hostID": 2000, "size": 10},
+                ],
+            },
+            [1, 50, 1 << 31],
+            id="mapped",
+        ),
+        pytest.param(
+            {"namespaces": [{"type": "user"}], "gidMappings": [{"containerID": "0", "size": 1}]},
+            [],
+            id="mapped oddly",
+        ),
+        pytest.param(
+            {"namespaces": [{"type": "pid"}], "gidMappings": [{"containerID": 0, "size": 1}]},
+            [],
+            id="mappings of nothing",
+        ),
+    ],
+)
+def test_groups_that_the_namespace_lacks(linux: object, lost: list[int]) -> None:
+    document = spec() if linux is None else spec(linux=linux)
+
+    assert bundle.unmapped(document, [0, 1, 40, 49, 50, 1 << 31]) == lost
+
+
+def test_groups_that_our_own_namespace_lacks() -> None:
+    """A rootless engine's container may be in the engine's."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from nvidia_runtime.oci import bundle\n"
+        "print(bundle.unmapped({}, [0, 44]))"
+    )
+    words = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code, str(shim.TREE)]
+    got = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "unshare" in got.stderr:
+        pytest.skip(f"needs user namespaces: {got.stderr}")
+
+    assert (got.stdout, got.stderr) == ("[44]\n", "")

@@ -52,8 +52,9 @@ def test_no_edit(edits: list[Document]) -> None:
     ("present", "added", "expected"),
     [
         (["A=1"], ["B=2"], ["A=1", "B=2"]),
-        (["A=1", "C=3"], ["A=2"], ["C=3", "A=2"]),
-        (["A=1", "B=2", "A=3"], ["A=4"], ["B=2", "A=4"]),
+        (["A=1", "C=3"], ["A=2"], ["A=2", "C=3"]),
+        (["A=1", "B=2", "A=3"], ["A=4"], ["A=4", "B=2"]),
+        (["A=1", "B=2"], ["C=3", "B=4", "A=5"], ["A=5", "B=4", "C=3"]),
         (["A=1"], ["B=2", "B=3"], ["A=1", "B=3"]),
         (["A", "=x", ""], ["A=1"], ["A", "=x", "", "A=1"]),
         (["AB=1", "a=2"], ["A=3"], ["AB=1", "a=2", "A=3"]),
@@ -94,6 +95,11 @@ def test_permissions_are_those_of_the_rule(permissions: Document, access: str) -
     document = edited({}, devices=[{**NULL, **permissions}])
 
     assert in_linux(document) == ([NULL], [{**RULE, "access": access}])
+
+
+def test_node_without_permissions_has_no_rule() -> None:
+    """It is seen, and nobody may open it."""
+    assert in_linux(edited({}, devices=[{**NULL, "permissions": "none"}])) == ([NULL], [])
 
 
 @pytest.mark.parametrize("kind", ["p", "u"])
@@ -217,6 +223,52 @@ def test_intel_rdt_is_replaced() -> None:
     assert edited(document, intelRdt={"closID": "gpu"}) == {
         "linux": {"intelRdt": {"closID": "gpu"}}
     }
+
+
+def test_empty_intel_rdt_takes_the_place_of_an_earlier_one() -> None:
+    document = {"linux": {"intelRdt": {"closID": "old"}}}
+
+    edit.apply(
+        document, [{"intelRdt": {"closID": "gpu"}}, {"env": ["A=1"]}, {"intelRdt": {}}], PATH
+    )
+
+    assert document["linux"] == {"intelRdt": {}}
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        pytest.param([{"mounts": [mount("/a", "/1")]}, {"mounts": [mount("/a", "/2")]}], id="two"),
+        pytest.param([{"mounts": [mount("/a", "/1"), mount("/a", "/2")]}], id="one"),
+    ],
+)
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_each_mount_takes_the_place_of_one(count: int, edits: list[Document]) -> None:
+    document = {"mounts": [mount("/a", f"/old{number}") for number in range(count)]}
+
+    edit.apply(document, edits, PATH)
+
+    expected = {0: ["/2"], 1: ["/2"], 2: ["/1", "/2"], 3: ["/old2", "/1", "/2"]}
+    assert [entry["source"] for entry in document["mounts"]] == expected[count]
+
+
+def test_of_two_edits_the_last_one_counts() -> None:
+    document = spec()
+    rw = {**NULL, "permissions": "rw"}
+    edits: list[Document] = [
+        {"env": ["A=1", "B=1"], "devices": [rw, {**NULL, "path": "/dev/y"}]},
+        {"env": ["A=2"], "devices": [NULL], "additionalGids": [5], "hooks": {"poststop": [{}]}},
+        {"additionalGids": [6, 5], "hooks": {"poststop": [{"path": "/a"}]}},
+    ]
+    edit.apply(document, edits, PATH)
+
+    assert environment(document) == ["PATH=/usr/bin:/bin", "A=2", "B=1"]
+    assert in_linux(document) == (
+        [{**NULL, "path": "/dev/y"}, NULL],
+        [{**RULE, "access": "rw"}, RULE],
+    )
+    assert document["process"]["user"] == {"additionalGids": [5, 6]}
+    assert document["hooks"] == {"poststop": [{}, {"path": "/a"}]}
 
 
 def test_net_devices_are_added_by_the_name_on_the_host() -> None:

@@ -15,7 +15,12 @@ NOT_AS_THE_SPEC = "the container's seccomp profile is not as the runtime-spec ha
 OWN_RULES = "the container's seccomp profile has rules for mknod of its own"
 
 
-def profile(default: str, *rules: dict[str, Any]) -> dict[str, Any]:
+# With these the kernel makes the node, or may.
+PASSING = ("SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY", "SCMP_ACT_OF_TOMORROW", ["x"], None)
+REFUSING = ("ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP")
+
+
+def profile(default: Any, *rules: dict[str, Any]) -> dict[str, Any]:
     return {"defaultAction": default, "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": [*rules]}
 
 
@@ -51,6 +56,15 @@ def test_profile_that_refuses_the_rest_stays_as_strict() -> None:
     assert len(made["syscalls"]) == 1 + 12
 
 
+@pytest.mark.parametrize("action", [f"SCMP_ACT_{name}" for name in REFUSING])
+def test_profile_that_refuses_the_calls_stays(action: str) -> None:
+    for given in (profile(action), profile(ALLOW, {"names": ["mknod"], "action": action})):
+        made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+
+        assert made is not None
+        assert made["syscalls"][: len(given["syscalls"])] == given["syscalls"]
+
+
 @pytest.mark.parametrize("major", [0, 1, 194, 195, 196, 451, 4095])
 def test_rules_allow_every_other_major(major: int) -> None:
     given = profile(ERRNO, {"names": ["mknod"], "action": ALLOW})
@@ -81,8 +95,15 @@ def test_rules_allow_every_other_major(major: int) -> None:
             ),
             OWN_RULES,
         ),
+        *[
+            (given, f"the container's seccomp profile has {action!r} for mknod")
+            for action in PASSING
+            for given in (
+                profile(ERRNO, {"names": ["mknod", "mknodat"], "action": action}),
+                profile(action),
+            )
+        ],
     ],
-    ids=["a list", "no list", "numbers", "a name", "conditions", "two rules"],
 )
 def test_profiles_that_are_left_alone(given: Any, reason: str) -> None:
     assert node_filter.forbid({"linux": {"seccomp": given}}) == (None, reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nvidia_runtime.rootfs import loader_cache, resolver
-from nvidia_runtime.rootfs.merged_caches import FOLDER, MOST, Memory
+from nvidia_runtime.rootfs.merged_caches import FOLDER, MOST, MOST_BYTES, SEAL, Memory
 
 ROWS = [(b"libcuda.so.1", 0x0303, b"/usr/lib64/libcuda.so.1")]
 
@@ -34,11 +34,11 @@ def test_second_container_gets_what_the_first_got(tmp_path: Path) -> None:
     one, other = image(tmp_path / "one"), image(tmp_path / "other")
 
     assert start(one, state)
-    (result,) = (each for each in (state / FOLDER).iterdir() if each.stat().st_size)
+    (result,) = (each for each in (state / FOLDER).iterdir() if each.stat().st_size > SEAL)
     assert start(other, state)
 
     data = (tmp_path / "one/etc/ld.so.cache").read_bytes()
-    assert (tmp_path / "other/etc/ld.so.cache").read_bytes() == data == result.read_bytes()
+    assert (tmp_path / "other/etc/ld.so.cache").read_bytes() == data == result.read_bytes()[:-SEAL]
     assert not start(one, state)
     assert not start(one, state)  # by the note that nothing changes
 
@@ -61,6 +61,46 @@ def test_folder_does_not_grow(tmp_path: Path) -> None:
         Memory(str(tmp_path), b"data", number).write(b"result")
 
     assert 0 < len(os.listdir(tmp_path / FOLDER)) <= MOST
+
+
+def test_oldest_results_go_where_all_are_too_large(tmp_path: Path) -> None:
+    """An image says how large its cache is."""
+    for number in range(12):
+        Memory(str(tmp_path), b"data", number).write(b"x" * (3 << 20))
+
+    sizes = [path.stat().st_size for path in (tmp_path / FOLDER).iterdir()]
+    assert len(sizes) == 5
+    assert sum(sizes) <= MOST_BYTES
+    assert Memory(str(tmp_path), b"data", 11).read()
+    assert Memory(str(tmp_path), b"data", 0).read() is None
+
+
+def test_result_with_a_bit_turned_over_counts_for_nothing(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path), b"data", "rest")
+    memory.write(b"result")
+    (file,) = (tmp_path / FOLDER).iterdir()
+    data = file.read_bytes()
+    for at in range(8 * len(data)):
+        turned = bytearray(data)
+        turned[at // 8] ^= 1 << at % 8
+        file.write_bytes(turned)
+
+        assert memory.read() is None
+
+    file.write_bytes(data)
+    assert memory.read() == b"result"
+
+
+def test_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    memory = Memory(str(tmp_path), b"data", "rest")
+    memory.write(b"result")
+    (file,) = (tmp_path / FOLDER).iterdir()
+    file.unlink()
+    os.mkfifo(file)
+
+    assert memory.read() is None
+    memory.write(b"again")
+    assert memory.read() == b"again"
 
 
 @pytest.mark.parametrize("state", ["", "/nowhere"])

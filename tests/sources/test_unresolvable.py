@@ -114,13 +114,31 @@ def test_no_spec_of_the_kind(missing: str, reason: str, hint: str, machine: Mach
             ["0", "all"],
             UUID,
             "nvidia.com/gpu has 0, all, from /etc/cdi/a.json, no UUIDs",
-            "ask by index, or generate the spec with --device-name-strategy=uuid too",
+            "ask for 0, or generate a spec with them: nvidia-ctk cdi generate --device-name-strategy=uuid",
         ),
         (
             [UUID, "all"],
             "0",
             f"nvidia.com/gpu has {UUID}, all, from /etc/cdi/a.json, no indices",
-            "ask by UUID, or generate the spec with --device-name-strategy=index too",
+            f"ask for {UUID}, or generate a spec with them: nvidia-ctk cdi generate --device-name-strategy=index",
+        ),
+        (
+            ["all"],
+            "0",
+            "nvidia.com/gpu has all, from /etc/cdi/a.json, no indices",
+            "ask for all, or generate a spec with them: nvidia-ctk cdi generate --device-name-strategy=index",
+        ),
+        (
+            ["0", UUID],
+            "GPU-8a56",
+            f"did you mean {UUID}? nvidia.com/gpu has 0, {UUID}, from /etc/cdi/a.json",
+            LIST,
+        ),
+        (
+            ["0", UUID],
+            "GPU-8a57",
+            f"nvidia.com/gpu has 0, {UUID}, from /etc/cdi/a.json",
+            LIST,
         ),
         (
             [str(number) for number in range(16)],
@@ -129,7 +147,10 @@ def test_no_spec_of_the_kind(missing: str, reason: str, hint: str, machine: Mach
             LIST,
         ),
     ],
-    ids=["another", "resembles one", "UUID for index", "index for UUID", "many"],
+    ids=[
+        *("another", "resembles one", "UUID for index", "index for UUID", "index for all"),
+        *("beginning of a UUID", "beginning of none", "many"),
+    ],
 )  # fmt: skip
 def test_other_devices_of_the_kind(
     names: list[str], missing: str, reason: str, hint: str, machine: Machine

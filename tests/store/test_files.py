@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,31 @@ def test_first_failure_is_the_one_that_is_told(tmp_path: Path) -> None:
 
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("after", [30, 90], ids=["young", "old"])
+def test_leftover_of_another_process_goes_when_it_is_old(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A young one may still be written."""
+    left = tmp_path / ".file.4000001"
+    others = [tmp_path / name for name in (".file.swp", ".file.4000001.bak", ".other.4000001")]
+    (tmp_path / ".file.1").mkdir()
+    for path in (left, *others):
+        path.write_text("half")
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + after)
+
+    files.replace(str(tmp_path / "file"), b"new")
+
+    assert left.exists() == (after < 60)
+    assert all(path.exists() for path in others)
+    assert (tmp_path / ".file.1").is_dir()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_fifo_is_not_waited_for(mode: int, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file", mode)
+
+    with pytest.raises(ValueError, match="not ours alone"):
+        files.read_own(str(tmp_path / "file"))

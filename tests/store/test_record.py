@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import time
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,16 @@ def create(container: str = "c1", bundle: str = "/b") -> Invocation:
     return made
 
 
-def write(container: str = "c1", bundle: str = "/b", device: str = "nvidia.com/gpu=0") -> None:
+def write(
+    container: str = "c1",
+    bundle: str = "/b",
+    device: str = "nvidia.com/gpu=0",
+    text: str = '{"env":["A=1"]}',
+) -> None:
     admitted = Admitted(("0",), "environment")
     admitted.mode = "cdi"
     admitted.refusals = ["ignoring that"]
-    source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', '{"env":["A=1"]}')
+    source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', text)
     record.write(create(container, bundle), admitted.decision(), [source], ["made 2 links"])
 
 
@@ -143,11 +149,67 @@ def test_prune_keeps_the_youngest(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(record, "MOST", 2)
     for age, name in enumerate(["youngest", "younger", "old", "oldest"]):
         (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
 
     record.prune(str(tmp_path))
 
     assert sorted(os.listdir(tmp_path)) == ["younger", "youngest"]
+
+
+def test_records_are_bounded_whatever_the_process_id(folder: Path) -> None:
+    """In a PID namespace of its own every create may have the same."""
+    for number in range(2 * record.MOST):
+        write(f"c{number}")
+
+    assert len(os.listdir(folder)) < record.MOST + 900  # by chance, one of 2^20
+
+
+def test_records_are_bounded_by_their_bytes(folder: Path) -> None:
+    for number in range(60):
+        write(f"c{number}", text=json.dumps({"env": [f"A={'x' * 500_000}"]}))
+
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    assert 15 << 20 < sum(sizes) <= record.MOST_BYTES
+
+
+def test_prune_forgets_the_old_and_what_killed_processes_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("new.json", "old.json", ".c1.json.4000001"):
+        (tmp_path / name).touch()
+    old = time.time() - record.OLDEST - 1
+    os.utime(tmp_path / "old.json", (old, old))
+
+    record.prune(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == [".c1.json.4000001", "new.json"]
+
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 61)
+    record.prune(str(tmp_path))
+    assert os.listdir(tmp_path) == ["new.json"]
+
+
+def test_what_a_container_says_is_repeated_up_to_a_limit(folder: Path) -> None:
+    admitted = Admitted(tuple(f"d{number}" for number in range(70)), "environment")
+    admitted.refusals = ["x" * 4_000_000]
+    record.write(create(), admitted.decision(), [], ["y" * 4_000_000])
+
+    said = json.loads((folder / "c1.json").read_text())
+    assert said["requested"][-2:] == ["d63", "and 6 more"]
+    assert said["refused"] == ["x" * 1000 + "…"]
+    assert said["prepared"] == ["y" * 1000 + "…"]
+
+
+def test_edits_that_are_cut_are_counted(folder: Path) -> None:
+    sources = [
+        Source(f"a.b/c={number}", "null", json.dumps({"env": [f"A={'x' * 200_000}"]}))
+        for number in range(5)
+    ]
+    record.write(create(), {"mode": "cdi"}, sources, [])
+
+    said = json.loads((folder / "c1.json").read_text())
+    assert [part["device"] for part in said["injected"]] == ["a.b/c=0", "a.b/c=1"]
+    assert said["cut"] == "3 of 5 sources of edits"
 
 
 def test_prune_of_few_records(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ import pytest
 import shim
 from shim import NAME, Site, needs_root
 
+from nvidia_runtime.store import lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -125,7 +127,9 @@ def lie(site: Site) -> None:
     (snapshot,) = site.snapshots()
     text = snapshot.read_text()
     assert "GPU0=first" in text
-    snapshot.write_text(text.replace("GPU0=first", "GPU0=a lie"))
+    told = [line.rpartition("\t")[0] for line in text.replace("=first", "=a lie").splitlines()]
+    # As long as it was: the header says the length.
+    snapshot.write_text("".join(f"{lines.seal(line)}\n" for line in told))
 
 
 def edit_in_place(site: Site) -> None:
@@ -536,6 +540,60 @@ def test_killed_create_leaves_the_old_or_the_new_config_json(tries: int, site: S
     assert ask(site) == ["GPU0=first"]
     for record in (site.state / "containers").glob("*.json"):
         assert json.loads(record.read_text())["container"] == record.stem
+
+
+def test_bit_that_turned_over_changes_no_container(site: Site) -> None:
+    """Whatever it makes of the snapshot: other settings, other stamps, other devices."""
+    snapshot = warm(site)
+    data = snapshot.read_bytes()
+    chance = random.Random(16)
+    wrong = []
+    for _ in range(60):
+        at, bit = chance.randrange(len(data)), 1 << chance.randrange(8)
+        if complaint := check_repair(site, snapshot, flipped(data, at, bit)):
+            wrong.append((at, bit, complaint))
+        site.settle()
+
+    assert wrong == []
+
+
+def flipped(data: bytes, at: int, bit: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
+
+
+def replace_by_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def test_fifo_in_the_state_folder_is_not_waited_for(site: Site) -> None:
+    warm(site)
+    assert site.run("state", "c1").runtime == "runc"
+    files = [path for path in site.state.iterdir() if path.is_file()]
+    assert len(files) >= 2
+    for path in files:
+        replace_by_a_fifo(path)
+
+    assert site.run("state", "c1").runtime == "runc"
+    assert ask(site) == ["GPU0=first"]
+
+
+FUTURE = time.time_ns() + 30 * 24 * 3600 * shim.SECOND
+
+
+@pytest.mark.parametrize("what", ["spec", "settings"])
+def test_file_of_the_future_is_remembered(what: str, site: Site) -> None:
+    """A clock that was wrong once, or an archive of a machine whose clock is."""
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    path = site.config if what == "settings" else site.specs / "nvidia.json"
+    os.utime(path, ns=(FUTURE, FUTURE))
+    warm(site)
+    assert site.run("state", "c1").runtime == "runc"
+    assert site.shortcut()
+
+    poison(site)
+
+    assert ask(site) == ["GPU0=first"]
 
 
 @needs_root

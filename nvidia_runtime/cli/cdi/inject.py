@@ -109,7 +109,10 @@ def _read_spec(path: str) -> Document:
 
 
 def _text(spec: Document) -> str:
-    return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
+    """Return a document for people; what a terminal would obey is an escape of JSON."""
+    text = json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
+    odd = {letter for letter in set(text) if not letter.isprintable()} - {"\n"}
+    return text.translate({ord(letter): json.dumps(letter)[1:-1] for letter in odd})
 
 
 def _mode(path: str) -> int:

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import Any
 
+from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.findings import Finding
 from nvidia_runtime.errors import os_reason
 from nvidia_runtime.sources.specs import KINDS
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.cdi.spec import Spec
 
     Item = dict[str, Any]
-
-OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def of_hooks(spec: Spec, file: str) -> Iterator[Finding]:
@@ -54,17 +53,7 @@ def of_host(spec: Spec, file: str) -> Iterator[Finding]:
 
 def of_owner(path: str) -> Iterator[Finding]:
     """Warn of a file or folder that other users than root and ourselves can change."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return  # reported elsewhere
-    if status.st_uid not in (0, os.geteuid()):
-        text = f"belongs to user {status.st_uid}, who can change what containers get"
-        yield _warning(path, "", text)
-    if status.st_mode & OTHERS and not (
-        stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    ):
-        text = f"can be written by others (mode {stat.S_IMODE(status.st_mode):04o}): chmod go-w"
+    for text in registry.doubts(path):
         yield _warning(path, "", text)
 
 

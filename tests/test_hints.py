@@ -1,0 +1,654 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hint helps: each is printed by a call that fails, and followed by one that does not.
+
+The hints are read out of the code, so one that nobody has tried fails here.  What needs a driver,
+Windows, a package or an engine that is not here is listed with the reason.
+"""
+
+from __future__ import annotations
+
+# Steps are tuples of calls.
+# mypy: disable-error-code="func-returns-value"
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import builders
+import hints
+import pytest
+import shim
+import simulated
+from cli import ctk
+from hook_host import Hook, container
+from shim import NAME, Site, needs_root
+
+from nvidia_runtime.simulate import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Follow = Callable[[Site], object]
+
+# Calls of nvidia-ctk: a hint, the words that lead to it, and those that it leads to.
+GDR = ("cdi", "generate", "--mode=gdrcopy", "--dev-root={root}")
+IMEX = ("cdi", "generate", "--mode=imex", "--dev-root={root}")
+CSV = ("cdi", "generate", "--mode=csv", "--driver-root={root}", "--dev-root={root}")
+SPEC = ("cdi", "transform", "root", "--input={cdi}/nvidia.json", "--from=/a")
+DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}/daemon.json")
+CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+    ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
+    ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
+    ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
+    (
+        "ask for …, or leave out what needs it",
+        (*GDR, "--spec-version=0.3.0"),
+        (*GDR, "--spec-version=0.5.0"),
+    ),
+    (
+        "it is a number from 0 to …, or … and a number",
+        (*IMEX, "--device-id=x"),
+        (*IMEX, "--device-id=channel7"),
+    ),
+    ("channels of this machine: …", (*IMEX, "--device-id=8"), (*IMEX, "--device-id=7")),
+    (
+        "load its kernel module, or say with --dev-root where the nodes are",
+        ("cdi", "generate", "--mode=gdrcopy", "--dev-root={tmp}"),
+        GDR,
+    ),
+    ("it is 'host' or 'container'", (*SPEC, "--relative-to=x"), (*SPEC, "--relative-to=host")),
+    (
+        "'… --help' lists its flags and arguments",
+        ("cdi", "list", "--nope"),
+        ("cdi", "list", "--help"),
+    ),
+    ("'… --help' lists the commands", ("nope",), ("--help",)),
+    ("or leave it out", (*DOCKER, "--cdi.enabled=maybe"), (*DOCKER, "--cdi.enabled")),
+    (
+        "write --set …=VALUE",
+        ("config", "--set=nvidia-container-cli.root"),
+        ("config", "--set=nvidia-container-cli.root=/x"),
+    ),
+    (
+        "give each setting a --set of its own",
+        ("config", "--set=nvidia-container-cli.root=/x,nvidia-container-cli.user=a"),
+        ("config", "--set=nvidia-container-cli.root=/x", "--set=nvidia-container-cli.user=a"),
+    ),
+    (
+        "the default is nvidia.com/gpu",
+        ("config", f"--set={NAME}.modes.cdi.default-kind=gpu"),
+        ("config", f"--set={NAME}.modes.cdi.default-kind=nvidia.com/gpu"),
+    ),
+    (
+        "'nvidia-ctk config explain …' lists its settings",
+        ("config", "--set=nvidia-container-cli=x"),
+        ("config", "explain", "nvidia-container-cli"),
+    ),
+    (
+        "…'nvidia-ctk config explain' lists the settings",
+        ("config", "--set=nvidia-container-cli.roto=x"),
+        ("config", "explain"),
+    ),
+    (
+        "'nvidia-ctk config explain' lists all of them",
+        ("config", "explain", "nope"),
+        ("config", "explain"),
+    ),
+    (
+        "leave out one of them",
+        ("config", "--in-place", "--output={tmp}/x", "--config={tmp}/config.toml"),
+        ("config", "--output={tmp}/x", "--config={tmp}/config.toml"),
+    ),
+    ("it is one of …", ("runtime", "configure", "--runtime=lxc"), DOCKER),
+    (
+        "… reads one file only; leave --drop-in-config out",
+        (*DOCKER, "--drop-in-config={tmp}/x.json"),
+        DOCKER,
+    ),
+    ("it is '…' or '…'", (*DOCKER, "--config-source=x"), (*DOCKER, "--config-source=file")),
+    (
+        "leave --nvidia-runtime-name out, or take another",
+        (*DOCKER, "--nvidia-runtime-name=runc"),
+        DOCKER,
+    ),
+    (
+        "… does not look in PATH",
+        (
+            *("runtime", "configure", "--runtime=crio", "--config={tmp}/crio.conf"),
+            *("--drop-in-config=", "--nvidia-runtime-path=x"),
+        ),
+        (
+            *("runtime", "configure", "--runtime=crio", "--config={tmp}/crio.conf"),
+            *("--drop-in-config=", "--nvidia-runtime-path=/x"),
+        ),
+    ),
+    ("--list lists them", ("simulate",), ("simulate", "--list")),
+    ("there are …", ("simulate", "x4x4"), ("simulate", "--list")),
+    (
+        "for example '… … -- nvidia-ctk cdi generate'",
+        ("simulate", "t4x1"),
+        ("simulate", "t4x1", "--", "true"),
+    ),
+    (
+        "name a new folder",
+        ("simulate", "t4x1", "--write={cdi}"),
+        ("simulate", "t4x1", "--write={tmp}/m"),
+    ),
+    (
+        "--nvidia-runtime-hook-path=/usr/bin/nvidia-container-runtime-hook is the default",
+        (
+            *("runtime", "configure", "--runtime=crio", "--config-mode=oci-hook"),
+            *("--oci-hook-path={tmp}/hook.json", "--nvidia-runtime-hook-path=x"),
+        ),
+        (
+            *("runtime", "configure", "--runtime=crio", "--config-mode=oci-hook"),
+            "--oci-hook-path={tmp}/hook.json",
+        ),
+    ),
+    (
+        "a container that requested nothing has none; 'nvidia-ctk explain' lists all records",
+        ("explain", "c1"),
+        ("explain",),
+    ),
+]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """Return a scratch folder, a root with device nodes, and a spec dir."""
+    root = tmp_path / "root"
+    (root / "dev/nvidia-caps-imex-channels").mkdir(parents=True)
+    os.mknod(root / "dev/gdrdrv", 0o20666, os.makedev(10, 55))
+    os.mknod(root / "dev/nvidia-caps-imex-channels/channel7", 0o20666, os.makedev(234, 7))
+    cdi = tmp_path / "cdi"
+    ctk.write(cdi / "nvidia.json", builders.cdi_spec())
+    (tmp_path / "config.toml").write_text("")
+    return {"tmp": tmp_path, "root": root, "cdi": cdi}
+
+
+@needs_root
+@pytest.mark.parametrize(("hint", "wrong", "right"), CALLS, ids=[row[0] for row in CALLS])
+def test_call(
+    hint: str, wrong: tuple[str, ...], right: tuple[str, ...], folders: dict[str, Path]
+) -> None:
+    env = {"STATE_DIRECTORY": str(folders["tmp"])}
+    failed = ctk.run(*(word.format(**folders) for word in wrong), **env)
+    done = ctk.run(*(word.format(**folders) for word in right), **env)
+
+    assert failed.code != 0
+    assert pattern(hint).search(failed.err), failed.err
+    assert done.code == 0, done.err
+
+
+def pattern(hint: str) -> re.Pattern[str]:
+    return re.compile(".+".join(map(re.escape, hint.split(hints.GAP))))
+
+
+# Containers: what is wrong, and what is done about it as the hint says.
+
+
+def ask(site: Site, devices: str = "0", **fields: Any) -> None:
+    """Write a container that asks for devices."""
+    site.write_bundle(builders.asking(devices, **fields))
+
+
+def hook(site: Site, *words: str) -> None:
+    """Write a spec whose device wants a hook."""
+    edits = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook"}
+    hooks = [{**edits, "args": ["nvidia-cdi-hook", *words]}]
+    site.write_specs(nvidia=builders.cdi_spec(builders.device("0", hooks=hooks)))
+    (site.bundle / "rootfs").mkdir(exist_ok=True)
+    ask(site)
+
+
+def specs(site: Site, *names: str, **files: object) -> None:
+    site.write_specs(nvidia=builders.cdi_spec(*map(builders.device, names)), **files)
+
+
+def generate(site: Site) -> None:
+    """Do as the advice for a machine with a driver; this one has a node by its own mode."""
+    specs(site, "0")
+
+
+UUID = "GPU-8a56a4bc-51f8-4f2a-8e31-9c0d5a5b5c1e"
+NODE = {"path": "/dev/nvcr-none", "type": "c"}
+MANY = ",".join(map(str, range(5000)))
+CHANNELS = ["NVIDIA_VISIBLE_DEVICES=0", f"NVIDIA_IMEX_CHANNELS={','.join(map(str, range(20481)))}"]
+CONTAINERS: dict[str, tuple[Follow, Follow]] = {
+    "name fewer": (
+        lambda site: (specs(site, "0"), ask(site, process={"env": CHANNELS})),
+        lambda site: ask(site, process={"env": [CHANNELS[0], "NVIDIA_IMEX_CHANNELS=0"]}),
+    ),
+    "name fewer, or ask for all": (
+        lambda site: (specs(site, "0", "all"), ask(site, MANY)),
+        lambda site: ask(site, "all"),
+    ),
+    "correct the file; without one, the defaults hold": (
+        lambda site: (specs(site, "0"), ask(site), site.write_config("[x")),
+        lambda site: site.write_config(),
+    ),
+    'write ….ldconfig = "@/sbin/ldconfig"': (
+        lambda site: (specs(site, "0"), ask(site), ldconfig(site, "/sbin/ldconfig")),
+        lambda site: ldconfig(site, "@/sbin/ldconfig"),
+    ),
+    "set ….mode to one of auto, …": (
+        lambda site: (specs(site, "0"), ask(site), site.write_config(mode="x")),
+        lambda site: site.write_config(mode="cdi"),
+    ),
+    "ask for devices below …=, or for others": (
+        lambda site: (specs(site, "0"), ask(site, "runtime.nvidia.com/gpu=0,nvidia.com/gpu=0")),
+        lambda site: ask(site, "nvidia.com/gpu=0"),
+    ),
+    "install runc or crun, or name it in nvidia-container-runtime.runtimes of config.toml": (
+        lambda site: (specs(site, "0"), ask(site), site.write_config(runtimes=["/nope"])),
+        lambda site: site.write_config(),
+    ),
+    "--bundle must name a folder with a config.json; the default is the working directory": (
+        lambda site: (specs(site, "0"), (site.bundle / "config.json").unlink(missing_ok=True)),
+        ask,
+    ),
+    "the engine or 'runc spec' writes this file; see the OCI runtime-spec, config.md": (
+        lambda site: (specs(site, "0"), site.write_bundle(b"[]")),
+        ask,
+    ),
+    "see the OCI runtime-spec, config.md; the engine or 'runc spec' writes this file": (
+        lambda site: (specs(site, "0"), site.write_bundle({"process": 5})),
+        ask,
+    ),
+    'set … to "auto" to allow a hook for it': (
+        lambda site: (
+            hook(site, "update-ldcache"),
+            ask(site, mounts=[{"destination": "/etc", "source": "/etc"}]),
+            site.write_config(in_container_hooks="never"),
+        ),
+        lambda site: site.write_config(in_container_hooks="auto"),
+    ),
+    "mend that place in the image, or take the hook that wants it out of the CDI spec": (
+        lambda site: (
+            hook(site, "create-symlinks", "--link", "a::/usr/lib/b"),
+            (site.bundle / "rootfs/usr").write_text("a file where a folder should be"),
+        ),
+        lambda site: (site.bundle / "rootfs/usr").unlink(),
+    ),
+    "generate the CDI spec anew, or load the driver that makes the node": (
+        lambda site: (
+            site.write_specs(nvidia=builders.cdi_spec(builders.device("0", deviceNodes=[NODE]))),
+            ask(site),
+        ),
+        generate,
+    ),
+    "generate it anew: nvidia-ctk cdi generate --output=…": (
+        lambda site: (
+            site.write_specs(nvidia=builders.cdi_spec(builders.device("0", mounts=[GONE]))),
+            ask(site),
+        ),
+        generate,
+    ),
+    "run 'nvidia-ctk cdi validate …' for all that is wrong with it": (
+        lambda site: (site.write_specs(nvidia=builders.cdi_spec(bogus=1)), ask(site)),
+        lambda site: (validate(site), specs(site, "0")),
+    ),
+    "put a CDI spec of kind … into …": (
+        lambda site: ask(site, "a.b/c=0"),
+        lambda site: site.write_specs(c=builders.cdi_spec(kind="a.b/c")),
+    ),
+    "write one: nvidia-ctk cdi generate --output=…/nvidia.yaml": (ask, generate),
+    "update this program, or write the file for CDI … or older": (
+        lambda site: (site.write_specs(nvidia=builders.cdi_spec(cdiVersion="1.9.0")), ask(site)),
+        lambda site: specs(site, "0"),
+    ),
+    "take it out of one of …": (
+        lambda site: (specs(site, "0", other=builders.cdi_spec()), ask(site)),
+        lambda site: (site.specs / "other.json").unlink(),
+    ),
+    "ask for …, or generate a spec with them: …": (
+        lambda site: (specs(site, "all"), ask(site, "3")),
+        lambda site: ask(site, "all"),
+    ),
+    "run 'nvidia-ctk cdi list' to see what this host has": (
+        lambda site: (specs(site, "0", "1"), ask(site, "9")),
+        lambda site: ask(site, listed(site)),
+    ),
+    "correct it or set …=true": (
+        lambda site: (specs(site, "0"), site.write_config(requirements="enforce"), require(site)),
+        lambda site: require(site, "NVIDIA_DISABLE_REQUIRE=true"),
+    ),
+    "reinstall it, or name another in nvidia-container-runtime.runtimes": (
+        lambda site: (specs(site, "0"), ask(site), site.write_config(runtimes=[broken(site)])),
+        lambda site: site.write_config(),
+    ),
+}
+GONE: dict[str, str] = {
+    "hostPath": "/nvcr-none/libcuda.so.535.1.1",
+    "containerPath": "/usr/lib/libcuda.so.535.1.1",
+}
+
+
+def broken(site: Site) -> str:
+    """Return a program that cannot be executed."""
+    path = site.folder / "broken"
+    path.write_bytes(b"\x7fELF, but no more")
+    path.chmod(0o755)
+    return str(path)
+
+
+def ldconfig(site: Site, value: str) -> None:
+    text = f'nvidia-container-cli.ldconfig = "{value}"\n[{NAME}]\nmode = "cdi"\n'
+    text += f"runtimes = {json.dumps([str(site.runtime)])}\n[{NAME}.modes.cdi]\n"
+    site.write_config(text + f"spec-dirs = {json.dumps([str(site.specs)])}\n")
+
+
+def require(site: Site, *more: str) -> None:
+    env = ["NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_REQUIRE_CUDA=cuda>=x", *more]
+    ask(site, process={"env": env})
+
+
+def validate(site: Site) -> None:
+    """See that the command says more than the error did."""
+    said = ctk.run("cdi", "validate", site.specs / "nvidia.json")
+    assert said.code == 1
+    assert "bogus" in said.out + said.err
+
+
+def listed(site: Site) -> str:
+    """Return the first device that the command lists."""
+    lines = ctk.run("cdi", "list", f"--spec-dir={site.specs}").lines()
+    return next(line.split()[0] for line in lines if "=" in line)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as made:
+        yield made
+
+
+# On a machine with a GPU: words of `cdi generate` that fail, and others.
+MACHINES = {
+    "they are …": ("--device-name-strategy=x", "--device-name-strategy=uuid"),
+    "it has …; 'nvidia-smi -L' shows their UUIDs": ("--device-id=7", "--device-id=0"),
+    "did you mean …? …": ("--device-id={short}", "--device-id={uuid}"),
+}
+
+
+@pytest.mark.parametrize("hint", MACHINES)
+def test_machine(hint: str) -> None:
+    def run(word: str) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        uuid = catalogue.find("t4x1").gpus[0].uuid
+        words = ["cdi", "generate", word.format(short=uuid[:12], uuid=uuid)]
+        env = {"PATH": os.environ["PATH"]}
+        return simulated.run("t4x1", [sys.executable, "-c", code, *words], env=env)
+
+    wrong, right = map(run, MACHINES[hint])
+
+    assert wrong.returncode == 1
+    assert pattern(hint).search(wrong.stderr), wrong.stderr
+    assert right.returncode == 0, right.stderr
+
+
+# The prestart hook: what is wrong, and what is done about it.
+PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] = {
+    "add CAP_SYS_ADMIN, or take … out": (
+        lambda hook: hook.site.write_bundle(container("NVIDIA_MIG_CONFIG_DEVICES=0")),
+        lambda hook: hook.site.write_bundle(
+            container("NVIDIA_MIG_CONFIG_DEVICES=0", capabilities={"bounding": ["CAP_SYS_ADMIN"]})
+        ),
+    ),
+    "take them out of …, or add them to …": (
+        lambda hook: (
+            hook.site.write_bundle(container("NVIDIA_DRIVER_CAPABILITIES=video")),
+            hook.write_settings('supported-driver-capabilities = "compute,utility"'),
+        ),
+        lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
+    ),
+    "correct the file, or take the entry out": (
+        lambda hook: (
+            hook.site.write_bundle(container()),
+            hook.write_settings(cli='environment = ["no value"]'),
+        ),
+        lambda hook: hook.write_settings(cli='environment = ["A=1"]'),
+    ),
+    "the mode for these devices is …, and the hook is legacy mode's; … and … in … decide": (
+        lambda hook: (hook.site.write_bundle(container()), hook.write_settings(mode="cdi")),
+        lambda hook: hook.write_settings(mode="legacy"),
+    ),
+}
+
+
+@pytest.mark.parametrize("hint", PRESTART)
+def test_prestart_hook(hint: str, site: Site) -> None:
+    hook = Hook(site)
+    break_it, follow = PRESTART[hint]
+    break_it(hook)
+    failed = hook.run()
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+
+    follow(hook)
+
+    done = hook.run()
+    assert (done.code, done.err) == (0, "")
+
+
+def test_configuration_of_the_prestart_hook(site: Site) -> None:
+    hook = Hook(site)
+    site.write_bundle(container())
+    hint = pattern("correct …, or leave it out: without a file the defaults hold")
+
+    assert hint.search(hook.run("-config=/nope.toml", "prestart").err)
+    assert hook.run(f"-config={site.config}", "prestart").code == 0
+
+
+def test_bundle_of_a_create(site: Site) -> None:
+    specs(site, "0")
+    ask(site)
+
+    failed = site.run("create", "c1", "--bundle")
+
+    assert pattern("--bundle names the bundle's folder").search(failed.err)
+    assert site.create().code == 0
+
+
+@pytest.mark.parametrize(
+    ("hint", "wrong", "right"),
+    [
+        (
+            "'nvidia-cdi-hook --help' lists the verbs and their flags",
+            ["create-symlinks", "--nope"],
+            ["--help"],
+        ),
+        (
+            "write TARGET…LINK",
+            ["create-symlinks", "--link", "a"],
+            ["create-symlinks", "--link", "a::/usr/lib/b"],
+        ),
+        (
+            "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, "
+            "runtime.md",
+            ["update-ldcache", "--container-spec", "/dev/null"],
+            ["update-ldcache", "--container-spec", "{state}"],
+        ),
+    ],
+)
+def test_cdi_hook(hint: str, wrong: list[str], right: list[str], site: Site) -> None:
+    (site.bundle / "rootfs/etc").mkdir(parents=True)
+    ask(site, root={"path": "rootfs"})
+    state = site.folder / "state.json"
+    state.write_text(json.dumps({"ociVersion": "1.0.0", "bundle": str(site.bundle)}))
+
+    def run(words: list[str]) -> shim.Ended:
+        with state.open("rb") as stdin:
+            words = [word.format(state=state) for word in words]
+            launcher = shim.BIN / "nvidia-cdi-hook"
+            return shim.end(site.start(*words, launcher=launcher, stdin=stdin))
+
+    failed, done = run(wrong), run(right)
+
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+    assert done.code == 0, done.err
+
+
+def test_beginning_of_an_id(site: Site) -> None:
+    specs(site, "0")
+    for name in ("ab", "ac"):
+        ask(site)
+        assert site.create(name).code == 0
+
+    def explain(name: str) -> shim.Ended:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        words = [sys.executable, "-c", code, "explain", name]
+        return shim.end(site.execute(words, env=site.environment))
+
+    assert pattern("add more of the id").search(explain("a").err)
+    assert explain("ab").code == 0
+
+
+@pytest.mark.parametrize("hint", CONTAINERS)
+def test_container(hint: str, site: Site) -> None:
+    break_it, follow = CONTAINERS[hint]
+    break_it(site)
+    failed = site.create()
+    assert failed.code in (1, 127)
+    assert pattern(hint).search(failed.err), failed.err
+
+    follow(site)
+
+    done = site.create()
+    assert (done.code, done.err, done.runtime) == (0, "", "runc")
+
+
+ELSEWHERE_HERE = {
+    "correct …, or leave it out: without a file the defaults hold",
+    "--bundle names the bundle's folder",
+    "'nvidia-cdi-hook --help' lists the verbs and their flags",
+    "write TARGET…LINK",
+    "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, runtime.md",
+    "add more of the id",
+}
+
+
+def test_no_hint_is_untried() -> None:
+    """Each is in a table above, or in BEYOND; and none of these is gone."""
+    tried = {*[row[0] for row in CALLS], *CONTAINERS, *MACHINES, *PRESTART, *ELSEWHERE_HERE}
+    known = tried | {hint for listed in BEYOND.values() for hint in listed}
+
+    assert sorted(hints.collect().keys() - known) == []
+    assert sorted(known - hints.collect().keys()) == []
+
+
+# What cannot be followed here, and why.
+BEYOND: dict[str, tuple[str, ...]] = {
+    "needs NVIDIA's driver, its modules, or a GPU that is sick": (
+        "the driver was updated: reboot, or unload and load its kernel modules",
+        "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)",
+        "install the driver there, or set the driver root (nvidia-container-cli.root)",
+        "install the driver there, or set … to where it is",
+        "the driver's NVreg_CreateImexChannel0, or nvidia-modprobe -i, makes them",
+        "load the driver, or say with --dev-root where the nodes are",
+        "'nvidia-smi' as root makes it, and 'nvidia-ctk system create-device-nodes'",
+        "'lspci -d 10de:' shows GPUs, dmesg why the driver does not take them",
+        "'nvidia-smi mig -cgi PROFILE -C' makes some, 'nvidia-smi -mig 0' ends MIG mode",
+        "does nvidia-smi answer, and what does dmesg say of the driver? or raise …",
+        "load the driver: --load-kernel-modules, or modprobe nvidia",
+        "load its module: --load-kernel-modules, or modprobe …",
+        "load the driver anew: it offers MIG but has not registered its nodes",
+        "the driver does: what does dmesg say of NVRM?",
+        "does 'nvidia-smi' answer, and what does dmesg say of NVRM?",
+        "is the driver completely installed, and all of it in one version?",
+        "it has no GPU",
+        "…set …=true",
+        "set …=true in the container if it runs here all the same",
+        "; --prune removes it",
+        "'fuser -v …' shows it",
+        "install the driver for this kernel, run as root, and see dmesg",
+        "see the kernel's log: dmesg",
+        "the driver's module must be loaded, and the container must have /proc",
+        "--csv.file names the lists, --dev-root where the nodes are",
+        "name it by index: --device-name-strategy=index",
+        "this system has device 0, which is also called all",
+    ),
+    "is about network interfaces: see tests/net and tests/engines/test_net_devices.py": (
+        "name and hostInterfaceName of netDevices in the CDI spec say what becomes what",
+        "see 'ip link'; load the driver, or correct hostInterfaceName in the CDI spec",
+        "give one of the two containers another id",
+        "see 'ip link'",
+        "set another netDevices name in the CDI spec",
+    ),
+    "needs Windows": (
+        "in Windows, install a driver for WSL, run 'wsl --update', then 'wsl --shutdown'",
+        "in Windows, install a driver that supports CUDA in WSL",
+        "this is not WSL, or has no GPU support: run 'wsl --update' in Windows",
+        "in Windows, run 'wsl --update' and look after the GPU's driver; then 'wsl --shutdown'",
+    ),
+    "needs a package that is here, or one that is not": (
+        "install libnvidia-container-tools, or set ….path to where it is",
+        "reinstall libnvidia-container-tools, or correct ….path",
+        "apt-get install python3-pyroute2, or … -m pip install pyroute2",
+        "reinstall the package",
+        "the installation is damaged; repeat it",
+        "'apt-get install gcc libc6-dev' or 'dnf install gcc'; $CC names another one",
+        "it needs the C library's headers: 'apt-get install gcc libc6-dev'",
+        "see --programs",
+        "the only one is --security",
+    ),
+    "needs an engine that runs so: see tests/cli and tests/engines": (
+        "or name the file by --config",
+        "take the flag out of its service first: 'systemctl edit --full",
+        "… …'",
+        "'journalctl …-u …' says why",
+        "'snap logs …' says why",
+        "restart {0} after the runtime was installed, and give pods runtimeClassName: nvidia; "
+        "--default-runtime=nvidia of {0} makes it the default",
+        "mend it by hand; nothing was changed",
+        "such as /etc/containers/containers.conf.d/99-nvidia.conf",
+        "--restart=… restarts it",
+        "--config-source=file reads its files instead; --executable-path names the program",
+        "give it the change by hand; --diff shows what is meant",
+        "the file is a mount point: mount its folder instead",
+        "the file system is read-only: configure the engine in the system's image",
+        "run it as root, or name files of your own by --config and --drop-in-config",
+        "run it as root; lsattr shows whether the file is immutable",
+        "name a file by --config",
+        "repeat it",
+        "wait for it, or end it, and repeat this",
+        "nvidia-ctk keeps a backup of it",
+        "JSON has no comments",
+    ),
+    "is about a disk, a memory or a limit of the machine: see tests/faults": (
+        "make room and repeat it; nothing has been changed",
+        "free memory, or raise the limit of the control group",
+        "look at the kernel's log (dmesg): the disk may be failing",
+        "make room on the file system",
+        "make room, or raise the quota",
+        "make the file system writable",
+        "mount the file system anew",
+        "raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)",
+        "raise the machine's limit of open files (sysctl fs.file-max)",
+        "make it writable, or remove the folder above it: it is made anew",
+        "the bundle's folder must be writable and have room for a copy of config.json",
+        "try again",
+        "try again if a spec was just written; otherwise make the folder writable",
+    ),
+    "is a bug's, or cannot happen": (
+        "run it with … and report it",
+        "'nvidia-ctk snapshot drop' removes it",
+    ),
+    "needs another user, or a machine that refuses what root may": (
+        "these are the records of user …; run it as root for those of root",
+        "run it as root",
+        "device nodes need root",
+        "try it with sudo",
+        "it needs CAP_SYS_ADMIN and CAP_MKNOD, which a container has when it is privileged",
+        "overlayfs is missing, or this is an overlay over another one already; ",
+        "--write DIR makes the machine without one, for --driver-root=DIR",
+        "give it to user … with mode 0700, or set XDG_CACHE_HOME",
+        "XDG_CACHE_HOME names another place",
+        "let user … read it: chmod … …",
+        "let an engine of root start the container, or ask for no device with netDevices",
+        "… must be root's alone",
+    ),
+}
