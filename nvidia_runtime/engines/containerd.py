@@ -88,13 +88,15 @@ def configure(intent: Intent) -> ChangeSet:
     at = places(version)
     warnings = []
     entry = toml_engine.options(source, at, intent.name, where)
-    if entry is None:
+    default = runtimes.text(source, at.default, where)
+    if entry is None and default not in ("", STOCK):
         warnings.append("no runtime runc or crun is configured; ours gets containerd's defaults")
     if {"cri", at.runtimes[1]} & set(_strings(document.get("disabled_plugins"))):
         warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
+    if default == intent.name and not intent.is_default and not intent.is_merged:
+        warnings.append(f"{default} is no longer the default runtime; --set-as-default keeps it")
     entry = _runtime(RUNTIME if entry is None else entry, intent.program, version, where)
-    beside, warning = _beside(source, at, intent, version)
-    warnings += filter(None, [warning])
+    beside = _beside(source, at, intent, version)
     if version == 1 or not intent.drop_in:
         if version == 1 and intent.drop_in:
             warnings.append("a file of version 1 is edited in place, without a drop-in")
@@ -124,20 +126,17 @@ def _table(source: Document, at: Places, beside: list[Edit], where: str) -> Docu
     return difference.carried_out([Edit(cri, table), *beside], {})
 
 
-def _beside(source: Document, at: Places, intent: Intent, version: int) -> tuple[list[Edit], str]:
+def _beside(source: Document, at: Places, intent: Intent, version: int) -> list[Edit]:
     """Add runc where files are silent of it, since a table of runtimes replaces the built-in one.
 
     containerd 1 then lacks the runtime that is its default, and starts without CRI.
     """
     default = difference.at(source, at.default)
-    stock = difference.at(source, (*at.runtimes, STOCK))
-    is_silent = default in (ABSENT, "", STOCK) and stock is ABSENT
-    if version > DEFAULT_VERSION or intent.version >= NEWEST[1] or not is_silent:
-        return [], ""
-    if intent.is_own:
-        return [Edit((*at.runtimes, STOCK), dict(RUNTIME))], ""
-    what = "containerd 1 starts without CRI when its files name runtimes, but not runc"
-    return [], f"{what}: give {intent.config} one"
+    is_silent = default in (ABSENT, "", STOCK) or (default == intent.name and not intent.is_default)
+    is_missing = is_silent and difference.at(source, (*at.runtimes, STOCK)) is ABSENT
+    if version > DEFAULT_VERSION or intent.version >= NEWEST[1] or not is_missing:
+        return []
+    return [Edit((*at.runtimes, STOCK), containerd_files.stock(source, at, intent))]
 
 
 def _strings(value: Any) -> list[str]:

@@ -19,6 +19,7 @@ NEWEST = (3, (2,))  # the version that containerd 2 writes
 CRI = {1: "cri", 2: "io.containerd.grpc.v1.cri"}
 NEW_CRI = "io.containerd.cri.v1.runtime"
 STOCK = "runc"
+PROGRAMS = ("BinaryName", "Runtime")  # the latter in version 1
 RUNTIME: Document = {
     "runtime_type": "io.containerd.runc.v2",
     "runtime_root": "",
@@ -179,6 +180,14 @@ def _only_imports(change: Change, intent: Intent) -> bool:
     return not _rest(change.after) and document.get("imports") == [_import_of(intent)]
 
 
+def stock(document: Document, at: Places, intent: Intent) -> Document:
+    """Make the table of runc for files without one: with the options that its neighbours have."""
+    entry = toml_engine.options(document, at, intent.name, intent.config) or RUNTIME
+    programs = [Edit(("options", name), ABSENT) for name in PROGRAMS]
+    table = {**difference.carried_out(programs, entry), "runtime_type": RUNTIME["runtime_type"]}
+    return difference.pruned(table)
+
+
 def is_left_over(left: Document, intent: Intent) -> bool:
     """Whether a drop-in only repeats what the file says that imports it."""
     if not left:
@@ -186,13 +195,14 @@ def is_left_over(left: Document, intent: Intent) -> bool:
     version = version_of(left, intent.drop_in)
     at = places(version)
     cri = at.runtimes[:2]
-    source = difference.at(toml_file.parse(write.read(intent.config) or "", intent.config), cri)
+    document = toml_file.parse(write.read(intent.config) or "", intent.config)
+    source = difference.at(document, cri)
     expected: Document = {"version": version} if "version" in left else {}
     if source is not ABSENT and source != {}:
         expected = difference.carried_out([Edit(cri, source)], expected)
-    silent = [Edit(at.default, ABSENT), Edit(at.cdi, ABSENT)]
-    stock = (*at.runtimes, STOCK)
-    if difference.is_same(difference.at(left, stock), RUNTIME):
-        silent.append(Edit(stock, ABSENT))  # what we put beside ours
+    silent = [Edit(place, ABSENT) for place in (at.default, at.cdi, (*at.runtimes, intent.name))]
+    beside = (*at.runtimes, STOCK)
+    if difference.is_same(difference.at(left, beside), stock(document, at, intent)):
+        silent.append(Edit(beside, ABSENT))  # what we put beside ours
     one, other = (difference.carried_out(silent, document) for document in (left, expected))
     return difference.is_same(difference.pruned(one), difference.pruned(other))

@@ -44,7 +44,6 @@ class Intent:
 
     ``config`` is the engine's own file, ``drop_in`` the one for what we add, "" for no such file.
     ``is_merged`` says that the engine merges the drop-in by itself, without an import.
-    ``is_own`` says that the file is the one that the engine here starts with.
     ``by_command`` says that the engine itself is asked what it runs with, ``executable`` which
     program that is, ``version`` the version of the one that runs, () where it is not known.
     """
@@ -56,7 +55,6 @@ class Intent:
     is_default: bool = False
     cdi: bool = False
     is_merged: bool = False
-    is_own: bool = False
     by_command: bool = False
     executable: str = ""
     version: Version = ()
