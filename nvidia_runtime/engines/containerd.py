@@ -197,7 +197,12 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
-    cdi_versions=(((1, 7), "0.5.0"), ((1, 7, 16), "0.7.0"), ((2,), "0.8.0")),
+    cdi_versions=(
+        ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
+        ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
+        ((1, 7, 24), "0.8.0"),  # tried
+        ((2, 1), "1.0.0"),  # tried
+    ),
     cdi_by_default=(2,),
     format=toml_engine.TOML,
     places_in=containerd_files.places_in,

@@ -77,7 +77,12 @@ ENGINE = Engine(
     drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
     config_flags=("--config", "-config", "-c"),
     prints_configuration=True,
-    cdi_versions=(((1, 23), "0.3.0"), ((1, 27), "0.5.0"), ((1, 30), "0.7.0"), ((1, 33), "0.8.0")),
+    cdi_versions=(
+        ((1, 23), "0.3.0"),  # go.mod of 1.23.0
+        ((1, 27), "0.5.0"),  # go.mod of 1.27.0
+        ((1, 30), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
+        ((1, 33), "0.8.0"),  # go.mod of 1.33.0
+    ),
     cdi_by_default=(1, 23),
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,

@@ -110,7 +110,12 @@ ENGINE = Engine(
     socket_variable="DOCKER_HOST",
     reloads="runtimes and the default runtime, but not CDI",
     looks_in_path=True,
-    cdi_versions=(((25,), "0.6.0"), ((26, 1), "0.7.0")),
+    cdi_versions=(
+        ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
+        ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706
+        ((27, 4), "0.8.0"),  # https://github.com/moby/moby/pull/48886
+        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; 28.5 was tried
+    ),
     cdi_by_default=(28, 2),
     format=Format(parse=parse, edited=edited),
     places_in=lambda _document, _path: PLACES,

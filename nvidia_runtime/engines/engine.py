@@ -140,8 +140,8 @@ class Engine:
     # Whether it looks for a runtime in PATH, and whether it can print what it runs with.
     looks_in_path: bool = False
     prints_configuration: bool = False
-    # From which of its versions on it knows a CDI version: by the CDI library in its go.mod, and by
-    # reports of specs that it refused.  It may know newer ones.
+    # From which of its versions on it knows a CDI version, with the source of each row: the CDI
+    # library of its go.mod, or what it took when it was tried.  It may know newer ones.
     cdi_versions: tuple[tuple[Version, str], ...]
     # The first version that has CDI on where its file is silent.
     cdi_by_default: Version

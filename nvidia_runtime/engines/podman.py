@@ -59,11 +59,12 @@ ENGINE = Engine(
     drop_in="{config}.d/99-nvidia.conf",
     config_variable="CONTAINERS_CONF",
     cdi_versions=(
-        ((4, 1), "0.3.0"),
-        ((4, 5), "0.5.0"),
-        ((4, 7), "0.6.0"),
-        ((5, 1), "0.7.0"),
-        ((5, 3), "0.8.0"),
+        ((4, 1), "0.3.0"),  # go.mod of 4.1.0
+        ((4, 3), "0.5.0"),  # go.mod of 4.3.0
+        ((4, 7), "0.6.0"),  # go.mod of 4.7.0
+        ((5, 1), "0.7.0"),  # https://github.com/containers/podman/pull/22280
+        ((5, 2), "0.8.0"),  # go.mod of 5.2.0
+        ((5, 5), "1.0.0"),  # go.mod of 5.5.0; 5.8 was tried
     ),
     cdi_by_default=(4, 1),
     format=toml_engine.TOML,
