@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines' files, read whole and replaced in one step: all files of a change, or none.
 
-Mode, owner and extended attributes (ACLs, the SELinux label) are kept.  Of a link, the target is
-replaced.
+Mode, owner and extended attributes (ACLs, the SELinux label) are kept, and so is a byte order mark,
+over which engines read.  Of a link, the target is replaced.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGEST = 32 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A temporary file has a name that begins with a dot and does not end like a configuration, so that
 # no engine takes it for a drop-in.  The name is always the same, so that the next run replaces what
 # a killed one left; a lock keeps two runs apart.
 MARK = "nvidia-ctk"
 PATIENCE = 30.0  # seconds; a run takes one or two, most of it for the engine to judge
 HINTS = {
-    errno.EACCES: "run it as root, or name files of your own by --config and --drop-in-config",
+    errno.EACCES: "run it as root, or name a file of your own",
     errno.EPERM: "run it as root; lsattr shows whether the file is immutable",
     errno.EROFS: "the file system is read-only: configure the engine in the system's image",
     errno.ENOSPC: "make room and repeat it; nothing has been changed",
@@ -68,7 +69,7 @@ def read(path: str) -> str | None:
     if len(data) > LARGEST:
         raise NvidiaRuntimeError("is larger than 32 MiB", path)
     try:
-        return data.decode()
+        return data.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
@@ -149,7 +150,17 @@ def _put(target: str, data: bytes) -> None:
     def keep(descriptor: int) -> None:
         _keep_attributes(target, descriptor)
 
-    files.replace(target, data, sync=True, finish=keep, mark=MARK)
+    files.replace(target, _byte_order_mark(target) + data, sync=True, finish=keep, mark=MARK)
+
+
+def _byte_order_mark(target: str) -> bytes:
+    """Return the mark that the old file begins with, nothing where it has none."""
+    try:
+        with open(target, "rb") as file:
+            start = file.read(len(BYTE_ORDER_MARK))
+    except FileNotFoundError:
+        return b""
+    return start if start == BYTE_ORDER_MARK else b""
 
 
 def _keep_attributes(target: str, descriptor: int) -> None:
