@@ -76,11 +76,8 @@ def read(path: str) -> str | None:
         raise NvidiaRuntimeError("is not UTF-8", f"{path}:{line}:{column}") from None
 
 
-def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
-    """Write files, then have them judged; on any error all become what they were before.
-
-    Returns the folders that were made.
-    """
+def carry_out(changes: list[Change], objection: Callable[[], str]) -> None:
+    """Write files, then have them judged; on any error all become what they were before."""
     done: list[Change] = []
     folders: list[str] = []
     try:
@@ -88,7 +85,7 @@ def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
             if read(change.path) != change.before:
                 what = "was changed by another process at this moment; nothing was written"
                 raise NvidiaRuntimeError(what, change.path, "repeat it")
-            folders += _make_folder(os.path.dirname(_target(change.path)))
+            folders += _make_folders(change.path)
             _replace(change.path, change.after)
             done.append(change)
         if reason := objection():
@@ -101,7 +98,6 @@ def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
         for folder in reversed(folders):
             remove_folder(folder)
         raise
-    return folders
 
 
 def _take_back(changes: list[Change], error: BaseException) -> None:
@@ -112,6 +108,12 @@ def _take_back(changes: list[Change], error: BaseException) -> None:
         except NvidiaRuntimeError as another:
             what = f"{error}; and the old file could not be put back: {another}"
             raise NvidiaRuntimeError(what, hint="nvidia-ctk keeps a backup of it") from error
+
+
+def discard(path: str) -> None:
+    """Remove what a killed run left beside a file, by whose real path."""
+    with contextlib.suppress(OSError):
+        os.unlink(files.temporary_name(path, MARK))
 
 
 def remove_folder(path: str) -> None:
@@ -188,14 +190,20 @@ def _attributes(target: str) -> list[str]:
         return []
 
 
-def _make_folder(path: str) -> list[str]:
-    """Make a folder with its parents; return those that are new."""
-    missing = []
-    while path and not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
+def missing_folders(path: str) -> list[str]:
+    """List the folders that are to be made for a file, the outermost first."""
+    folder = os.path.dirname(_target(path))
+    missing: list[str] = []
+    while folder and not os.path.lexists(folder):
+        missing.insert(0, folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+def _make_folders(path: str) -> list[str]:
+    """Make the folders for a file; return those that are new."""
     new: list[str] = []
-    for folder in reversed(missing):
+    for folder in missing_folders(path):
         try:
             os.mkdir(folder, 0o755)
             os.chmod(folder, 0o755)  # whatever the umask

@@ -167,8 +167,8 @@ def replace(
     returns.  ``mark`` stands in the name of the temporary file, in place of our process id.  Raises
     `OSError`; the old file is then as it was.
     """
-    folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name[:100]}.{mark or posix.getpid()}"
+    folder = path.rpartition("/")[0]
+    temporary = temporary_name(path, mark or str(posix.getpid()))
     descriptor = _open_new(temporary, mode)
     try:
         try:
@@ -191,6 +191,12 @@ def replace(
         raise
     if sync:
         sync_folder(folder or "/")
+
+
+def temporary_name(path: str, mark: str) -> str:
+    """Return the name that a file has while it is written."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name[:100]}.{mark}"
 
 
 def _open_new(path: str, mode: int) -> int:
