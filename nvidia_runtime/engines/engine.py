@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nvidia_runtime.engines import difference
 from nvidia_runtime.engines.difference import ABSENT, Document, Steps
+from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
 
 Version = tuple[int, ...]
+Layer = tuple[str, Document]  # a file, and what it says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,7 @@ class Summary:
 class Places:
     """Where an engine's document has its runtimes, its default runtime and its switch for CDI.
 
+    ``default_table`` is a table that is the default runtime, whatever ``default`` names.
     ``program`` is where the program stands in the table of a runtime; ``fallback`` becomes the
     default where it is not known what that was before.  ``version`` is the key that says in which
     version a file is written, and sets nothing.
@@ -96,6 +101,7 @@ class Places:
 
     runtimes: Steps
     default: Steps
+    default_table: Steps = ()
     cdi: Steps = ()
     program: Steps = ()
     fallback: Any = ABSENT
@@ -116,6 +122,10 @@ class Format:
     tidied: Callable[[str, str, str], str] = lambda text, _before, _after: text
 
 
+def _merged(layers: list[Layer]) -> Document:
+    return functools.reduce(difference.merged, (document for _path, document in layers))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """A container engine.
@@ -129,9 +139,11 @@ class Engine:
     program: str
     profiles: tuple[Profile, ...]
     drop_in: str = ""
-    # The flags that name the daemon's file, and those that say what the file may say, too.
+    # The flags that name the daemon's file, and those that name the default runtime; whether the
+    # daemon refuses to start when its file names that, too.
     config_flags: tuple[str, ...] = ()
-    setting_flags: tuple[str, ...] = ()
+    default_flags: tuple[str, ...] = ()
+    refuses_both: bool = False
     # The variables that name the one file it reads, and the socket for its own clients.
     config_variable: str = ""
     socket_variable: str = ""
@@ -150,7 +162,9 @@ class Engine:
     # Where a document, of a path, has what we change.
     places_in: Callable[[Document, str], Places]
     configure: Callable[[Intent], ChangeSet]
-    describe: Callable[[str], Summary]
+    # The files that it reads, the first of which is given, in their order; and all in one document.
+    layers: Callable[[str, View], list[Layer]]
+    combined: Callable[[list[Layer]], Document] = _merged
     # The words that have it judge a file and a drop-in.
     question: Callable[[str, str], list[str]]
     # Whether what is left of a drop-in without our runtime says nothing of its own.

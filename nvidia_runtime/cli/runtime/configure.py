@@ -13,7 +13,7 @@ from plumbum import cli
 
 from nvidia_runtime.cli import files, oci_hook
 from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
-from nvidia_runtime.engines import apply, write
+from nvidia_runtime.engines import apply, effect, write
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -87,23 +87,25 @@ class Configure(EngineCommand):
             by_command=self.source == COMMAND and engine.prints_configuration,
         )
         if self.is_dry:
-            self.show(engine.configure(intent))
+            self.show(effect.planned(engine, intent))
             return 0
         with write.locked(intent.config):
-            plan = engine.configure(intent)
+            plan = effect.planned(engine, intent)
             written = apply.configure(engine, intent, plan, self.warn)
         self._check_program(intent.program)
         self.report(plan, written, daemon)
         return 0
 
     def _check_flags(self, daemon: Running | None) -> None:
-        """Refuse what would keep the daemon from starting: a setting by flag and by file."""
-        if daemon and daemon.flags and self.is_default:
-            what = f"{self.runtime} is started with {daemon.flags[0]}, and does not start again"
-            hint = "take the flag out of its service first: 'systemctl edit --full"
-            raise NvidiaRuntimeError(
-                f"{what} when its file says the same", hint=f"{hint} {self.runtime}'"
-            )
+        """Refuse what would keep the daemon from starting; warn of what its flag overrules."""
+        if not daemon or not daemon.default or not self.is_default:
+            return
+        what = f"{self.runtime} is started with {self.engine.default_flags[0]}={daemon.default}"
+        hint = f"take the flag out of its service first: 'systemctl edit --full {self.runtime}'"
+        if self.engine.refuses_both:
+            what += ", and does not start again when its file says the same"
+            raise NvidiaRuntimeError(what, hint=hint)
+        self.warn(f"{what}, which counts more than its files; {hint}")
 
     def _check_program(self, program: str) -> None:
         """Warn if the runtime is missing here, and name one that is not; an engine may find it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.engines import containerd, containerd_files, difference
+from nvidia_runtime.engines import containerd, containerd_files, difference, effect
 from nvidia_runtime.engines.engine import Intent, Summary
 
 V2 = 'plugins."io.containerd.grpc.v1.cri"'
@@ -141,10 +141,10 @@ def test_describe(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(change.after or "")
 
-    assert containerd.describe(intent.config) == Summary(
+    assert effect.summary(containerd.ENGINE, intent.config) == Summary(
         runtimes=("nvidia",), default="nvidia", cdi=True
     )
-    assert containerd.describe(str(tmp_path / "none")) == Summary()
+    assert effect.summary(containerd.ENGINE, str(tmp_path / "none")) == Summary()
 
 
 RUNC = f"""version = 2
@@ -243,17 +243,23 @@ def test_default_that_stays_ours_needs_no_runc(version: int, drop_in: bool, tmp_
     assert (default, list(runtimes), warnings) == ("nvidia", ["nvidia"], ())
 
 
-def test_file_that_replaces_the_drop_in_is_named(tmp_path: Path) -> None:
-    (tmp_path / "last.toml").write_text(RUNC)
-    imports = f"imports = ['{tmp_path}/conf.d/*.toml', '{tmp_path}/last.toml']\n"
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [
+        ("{0}/conf.d/*.toml", ["{0}/conf.d/*.toml"]),
+        ("/other.toml", ["/other.toml", "{0}/conf.d/*.toml"]),
+    ],
+    ids=["ours already", "another"],
+)
+def test_import_that_is_no_list_becomes_one(
+    imports: str, expected: list[str], tmp_path: Path
+) -> None:
+    text = f"version = 2\nimports = '{imports.format(tmp_path)}'\n"
 
-    plan = containerd.configure(intent_of(tmp_path, "version = 2\n" + imports))
+    plan = containerd.configure(intent_of(tmp_path, text))
 
-    assert [
-        warning
-        for warning in plan.warnings
-        if warning.startswith(f"{tmp_path}/last.toml is read after")
-    ]
+    new = tomllib.loads(plan.changes[1].after or "")
+    assert new["imports"] == [name.format(tmp_path) for name in expected]
 
 
 def test_relative_star_is_no_import_of_ours(tmp_path: Path) -> None:
