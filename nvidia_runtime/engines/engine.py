@@ -114,7 +114,7 @@ class Format:
 
     ``parse`` reads a text, of a path; ``edited`` returns a text that says what another document
     does.  ``tidied`` drops from a text what is of no use after our edit of one text to another was
-    taken back.
+    taken back, and writes values as the first one did.
     """
 
     parse: Callable[[str, str], Document]

@@ -12,9 +12,10 @@ from nvidia_runtime.engines import (
     runtimes,
     toml_file,
     toml_render,
+    toml_scan,
     write,
 )
-from nvidia_runtime.engines.difference import ABSENT, Document, Edit
+from nvidia_runtime.engines.difference import ABSENT, Document, Edit, Steps
 from nvidia_runtime.engines.engine import Format, Intent, Places
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -29,8 +30,26 @@ def edited(text: str, document: Document, path: str) -> str:
 
 
 def _tidied(text: str, before: str, after: str) -> str:
-    """Drop the headers that came with our edit and have nothing below them any more."""
-    return toml_file.without_empty(text, toml_file.headers(after) - toml_file.headers(before))
+    """Drop the headers that came with our edit, with nothing below them; quote values as before."""
+    text = toml_file.without_empty(text, toml_file.headers(after) - toml_file.headers(before))
+    old, ours = _values(before), _values(after)
+    for item in reversed(toml_scan.statements(text)):
+        raw = old.get(item.path, "")
+        if item.is_header or item.is_listed or not raw or raw == ours.get(item.path):
+            continue
+        new = text[: item.value] + raw + text[item.end :]
+        if toml_file.parse(new, "") == toml_file.parse(text, ""):
+            text = new
+    return text
+
+
+def _values(text: str) -> dict[Steps, str]:
+    """Return the values of a file as they are written there."""
+    return {
+        item.path: text[item.value : item.end]
+        for item in toml_scan.statements(text)
+        if not item.is_header and not item.is_listed
+    }
 
 
 TOML = Format(parse=toml_file.parse, edited=edited, tidied=_tidied)

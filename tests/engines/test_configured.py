@@ -22,7 +22,6 @@ from . import configured, containerd, docker, podman, processes, rootfs
 from .conftest import require
 from .machine import Machine
 
-
 IN_PLACE = "--drop-in-config="
 
 
