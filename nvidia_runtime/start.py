@@ -97,12 +97,17 @@ def begin() -> "ModuleType":
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     reset_signal("SIGINT", "default_int_handler")  # end as runc would, without a traceback
     _compile_what_is_cut()
-    name = sys.argv[4].rpartition("/")[2]  # the launcher's
+    name = launcher().rpartition("/")[2]
     hook = HOOK if name in HOOKS else CDI_HOOK if name in CDI_HOOKS else ()
     preload(*(hook or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
     program = f"{PACKAGE}.{hook[-1] if hook else 'runtime'}"
     __import__(program)
     return sys.modules[program]
+
+
+def launcher() -> str:
+    """Return the path by which our launcher was called, "" where another program uses us."""
+    return sys.argv[4] if sys.argv[0] == "-c" and len(sys.argv) > 4 else ""
 
 
 def _become_newer() -> None:

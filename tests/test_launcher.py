@@ -540,6 +540,17 @@ def test_package_is_found_in_a_virtual_environment(
     check_that_it_injects(site, call)
 
 
+def test_hook_beside_the_launcher_comes_first(site: Site) -> None:
+    """Whatever PATH has: it may have none, or another package's."""
+    site.write_config(mode="legacy")
+    site.write_bundle(builders.spec("NVIDIA_VISIBLE_DEVICES=0"))
+
+    assert site.create().code == 0
+
+    (hook,) = site.read_bundle()["hooks"]["prestart"]
+    assert hook["path"] == f"{site.launcher.parent}/nvidia-container-runtime-hook"
+
+
 def test_wheel_has_the_launcher_of_the_tree(venv: Path) -> None:
     for name in (NAME, f"{NAME}.cdi", f"{NAME}.legacy"):
         assert (venv / name).read_bytes() == (shim.TREE / "packaging/bin" / NAME).read_bytes()

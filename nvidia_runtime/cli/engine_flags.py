@@ -121,7 +121,6 @@ class EngineCommand(Command):
             config=config,
             drop_in=drop_in,
             is_merged=bool(own) and own == drop_in,
-            is_own=bool(daemon) or self._is_own(config),
             executable=self.engine_program or (daemon.executable if daemon and daemon.pid else ""),
             version=daemon.version if daemon else (),
         )
@@ -139,12 +138,6 @@ class EngineCommand(Command):
         if self.config and self.engine.config_variable:
             return config, ""  # the engine is told of it by the variable, and reads no other file
         return config, self.engine.drop_in.format(config=config)
-
-    def _is_own(self, config: str) -> bool:
-        """Whether a file that was named is the engine's own all the same."""
-        daemons = (daemon.config for daemon in running.daemons(self.engine))
-        files = map(os.path.realpath, (self.engine.profiles[0].config, *daemons))
-        return os.path.realpath(config) in files
 
     def _program(self, program: str) -> str:
         if self.engine.looks_in_path:

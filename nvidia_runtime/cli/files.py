@@ -43,7 +43,7 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
             return
         target = Path(path).resolve()
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        files.replace(os.fspath(target), data, mode)
+        files.replace(os.fspath(target), data, mode, sync=True)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except (ValueError, RuntimeError) as error:  # a NUL in the path, a loop of links

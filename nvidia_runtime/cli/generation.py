@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from plumbum import cli
@@ -151,7 +152,6 @@ class Generating(Command):
         options.dev_root = _absolute(self.dev_root)
         options.library_folders = tuple(map(_absolute, _parts(self.library_folders)))
         options.config_folders = tuple(map(_absolute, _parts(self.config_folders)))
-        options.hook_program = _hook_program(self.hook_path)
         options.ldconfig = self.ldconfig
         options.vendor, options.device_class = self.vendor, self.device_class
         options.strategies = _parts(self.strategies) or options.strategies
@@ -162,15 +162,35 @@ class Generating(Command):
         check_seconds("--patience", self.patience)
         options.patience = self.patience
         options.combine_hooks = self.hooks_form == "combined"
+        options.hook_program = self._hook_program(self.hook_path)
         self._choose_hooks(options)
         self._choose_flags(options)
         self._choose_version(options)
         return options
 
     def _configured_root(self) -> str:
-        """Return the driver root of the config.toml that --config names."""
-        path = str(getattr(self.root_app, "config", ""))
-        return str(config.load(path)[0][ROOT]) if path else ""
+        """Return the driver root of config.toml; a broken one is an error only if it is named."""
+        given = str(getattr(self.root_app, "config", ""))
+        try:
+            return str(config.load(given or files.config_path())[0][ROOT])
+        except NvidiaRuntimeError as error:
+            if given:
+                raise
+            self.warn(f"{error}; the driver root is /")
+            return ""
+
+    def _hook_program(self, given: str) -> str:
+        """Return the absolute path of the hook program; a name is one beside us, or in PATH."""
+        if "/" in given:
+            return os.path.abspath(given)
+        name = given or HOOK
+        default = CTK if name == CTK else HOOK
+        program = lowlevel.beside(os.path.abspath(sys.argv[0]), name) or lowlevel.executable(
+            name, default, files.environment(b"PATH")
+        )
+        if not lowlevel.is_executable(program):
+            self.warn(f"{program} is not on this machine; --nvidia-cdi-hook-path names another")
+        return program
 
     def _has_all(self, ids: tuple[str, ...]) -> bool:
         if environment.flag(self, "no-all-device", self.no_all, (NO_ALL,)):
@@ -226,11 +246,3 @@ def _parts(values: list[str]) -> tuple[str, ...]:
 
 def _absolute(path: str) -> str:
     return os.path.abspath(path) if path else ""
-
-
-def _hook_program(given: str) -> str:
-    """Return the absolute path of the hook program; a name is searched for in PATH."""
-    default = CTK if os.path.basename(given) == CTK else HOOK
-    if "/" in given:
-        return os.path.abspath(given)
-    return lowlevel.executable(given or HOOK, default, files.environment(b"PATH"))

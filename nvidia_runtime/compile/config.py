@@ -114,7 +114,7 @@ def read(path: str) -> str:
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise NvidiaRuntimeError("is not a regular file", where=path)
-            return file.read().decode()
+            return file.read().decode().removeprefix("\ufeff")
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -20,24 +20,43 @@ if TYPE_CHECKING:
     Entries = dict[str, Entry | None]
 
 
+NO_WAY_BACK = "no backup, and no way back but the toolkit's"
+AS_IF_DONE = "the journal has a change that was not made"
+AS_IF_NOT_DONE = "the journal does not say that the change was taken back"
+
+
 def configure(
     engine: Engine, intent: Intent, plan: ChangeSet, warn: Callable[[str], None]
 ) -> list[str]:
-    """Write what a plan changes, and remember how it was; return the files that were written."""
+    """Write what a plan changes, and remember how it was; return the files that were written.
+
+    The journal comes first: of a run that is killed, all can be taken back.
+    """
     old = journal.entries()
+    changes = _needed(plan)
     entries: Entries = {
         os.path.realpath(change.path): _entry(engine, intent.name, change, old)
-        for change in plan.changes
-        if change.is_needed
+        for change in changes
     }
-    return _carry_out(engine, intent, plan, entries, warn)
+    is_kept = bool(changes) and _back_up(changes, warn) and _note(entries, NO_WAY_BACK, warn)
+    try:
+        _carry_out(engine, intent, changes, warn)
+    except BaseException:
+        if is_kept:
+            _note({path: old.get(path) for path in entries}, AS_IF_DONE, warn)
+        raise
+    return [change.path for change in changes]
 
 
 def unconfigure(
     engine: Engine, intent: Intent, plan: ChangeSet, warn: Callable[[str], None], name: str = ""
 ) -> list[str]:
-    """Write what a plan takes back, all or one name, and remember that it was."""
+    """Write what a plan takes back, all or one name, and remember that it was.
+
+    The journal comes last: after a run that is killed, the next one goes on.
+    """
     old = journal.entries()
+    changes = _needed(plan)
     entries: Entries = {}
     folders: list[str] = []
     for change in plan.changes:
@@ -47,10 +66,19 @@ def unconfigure(
         entries[path] = _undone(engine, entry, change, name)
         if entry and not entries[path]:
             folders += entry.folders
-    written = _carry_out(engine, intent, plan, entries, warn)
+        write.discard(path)
+    if changes:
+        _back_up(changes, warn)
+    _carry_out(engine, intent, changes, warn)
     for folder in sorted(folders, key=len, reverse=True):
         write.remove_folder(folder)
-    return written
+    if changes or any(path in old and old[path] != entry for path, entry in entries.items()):
+        _note(entries, AS_IF_NOT_DONE, warn)
+    return [change.path for change in changes]
+
+
+def _needed(plan: ChangeSet) -> list[Change]:
+    return [change for change in plan.changes if change.is_needed]
 
 
 def _undone(engine: Engine, entry: Entry | None, change: Change, name: str) -> Entry | None:
@@ -64,33 +92,21 @@ def _undone(engine: Engine, entry: Entry | None, change: Change, name: str) -> E
 
 
 def _carry_out(
-    engine: Engine, intent: Intent, plan: ChangeSet, entries: Entries, warn: Callable[[str], None]
-) -> list[str]:
-    changes = [change for change in plan.changes if change.is_needed]
-    if not changes:
-        return []
-
+    engine: Engine, intent: Intent, changes: list[Change], warn: Callable[[str], None]
+) -> None:
     def objection() -> str:
         return judge.objection(engine, intent.config, intent.drop_in, intent.executable)
 
+    if not changes:
+        return
     earlier = objection()
-    before = journal.entries()
-    is_kept = _remember(changes, entries, warn)
-    try:
-        folders = write.carry_out(changes, (lambda: "") if earlier else objection)
-    except BaseException:
-        if is_kept:
-            journal.write({path: before.get(path) for path in entries})
-        raise
-    if is_kept and folders:
-        journal.write(_with_folders(entries, folders))
+    write.carry_out(changes, (lambda: "") if earlier else objection)
     if earlier:
         warn(f"the engine cannot judge the change, since it objected before: {earlier}")
-    return [change.path for change in changes]
 
 
-def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], None]) -> bool:
-    """Keep backups and journal before anything is written; whether there is a place for them."""
+def _back_up(changes: list[Change], warn: Callable[[str], None]) -> bool:
+    """Keep backups before anything is written; whether there is a place for them."""
     if problem := journal.problem():
         where = os.path.join(journal.folder(), journal.NAME)
         backups = os.path.join(journal.folder(), journal.BACKUPS)
@@ -99,9 +115,18 @@ def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], Non
         for change in changes:
             if change.before is not None:
                 journal.back_up(os.path.realpath(change.path), change.before)
+    except NvidiaRuntimeError as error:
+        warn(f"{NO_WAY_BACK}: {error}")
+        return False
+    return True
+
+
+def _note(entries: Entries, otherwise: str, warn: Callable[[str], None]) -> bool:
+    """Write the journal, or say what it means that it cannot be written."""
+    try:
         journal.write(entries)
     except NvidiaRuntimeError as error:
-        warn(f"no backup, and no way back but the toolkit's: {error}")
+        warn(f"{otherwise}: {error}")
         return False
     return True
 
@@ -109,22 +134,20 @@ def _remember(changes: list[Change], entries: Entries, warn: Callable[[str], Non
 def _entry(engine: Engine, name: str, change: Change, entries: dict[str, Entry]) -> Entry:
     """Remember what a file is without us: over several runs, and edits of others between them."""
     old = entries.get(os.path.realpath(change.path))
-    if old is None or old.is_undone or old.engine != engine.name or change.before is None:
-        return Entry(engine=engine.name, before=change.before, after=change.after, runtimes=(name,))
+    if old and (old.is_undone or old.engine != engine.name):
+        old = None
+    # Those that an earlier run made, perhaps in front of the file itself, count too.
+    folders = tuple(
+        dict.fromkeys((*(old.folders if old else ()), *write.missing_folders(change.path)))
+    )
+    before, names = change.before, [name]
+    if old and before is not None:
+        before = undo.text_without_us(engine, old, before, change.path)[0]
+        names = list(dict.fromkeys((*old.runtimes, name)))
     return Entry(
         engine=engine.name,
-        before=undo.text_without_us(engine, old, change.before, change.path)[0],
+        before=before,
         after=change.after,
-        runtimes=tuple(dict.fromkeys((*old.runtimes, name))),
-        folders=old.folders,
+        runtimes=tuple(names),
+        folders=folders,
     )
-
-
-def _with_folders(entries: Entries, folders: list[str]) -> Entries:
-    """Note with each file which of the new folders lead to it."""
-    new = dict(entries)
-    for path, entry in entries.items():
-        if entry:
-            own = [folder for folder in folders if path.startswith(f"{os.path.realpath(folder)}/")]
-            new[path] = replace(entry, folders=(*entry.folders, *own))
-    return new

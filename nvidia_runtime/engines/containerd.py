@@ -8,7 +8,7 @@ from the last file that has one.  Version 1 is edited in place.
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import dataclass
 
 from nvidia_runtime.engines import (
     containerd_files,
@@ -27,7 +27,9 @@ from nvidia_runtime.engines.containerd_files import (
     version_of,
 )
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
-from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Summary
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile
+from nvidia_runtime.engines.view import View
+from nvidia_runtime.engines.write import Change
 
 K3S = "{0} finds nvidia-container-runtime itself when it starts; there is nothing to configure"
 K3S_HINT = (
@@ -78,80 +80,119 @@ PROFILES = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What containerd runs with, in which version, and where that was read."""
+
+    document: Document
+    where: str
+    version: int
+
+    @property
+    def at(self) -> Places:
+        """The places of what we change there."""
+        return places(self.version)
+
+
 def configure(intent: Intent) -> ChangeSet:
     """Add our runtime in a drop-in that the file imports, or in the file itself."""
     own = write.read(intent.config)
     document = toml_file.parse(own or "", intent.config)
     newest = NEWEST[0] if intent.version >= NEWEST[1] else DEFAULT_VERSION
-    source, where = _source(intent, document)
-    version = version_of(source, where, newest)
-    at = places(version)
-    warnings = []
-    entry = toml_engine.options(source, at, intent.name, where)
-    if entry is None:
-        warnings.append("no runtime runc or crun is configured; ours gets containerd's defaults")
-    if {"cri", at.runtimes[1]} & set(_strings(document.get("disabled_plugins"))):
-        warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
-    entry = _runtime(RUNTIME if entry is None else entry, intent.program, version, where)
-    beside, warning = _beside(source, at, intent, version)
-    warnings += filter(None, [warning])
-    if version == 1 or not intent.drop_in:
-        if version == 1 and intent.drop_in:
-            warnings.append("a file of version 1 is edited in place, without a drop-in")
-        if not document and version != 1:
-            document = {"version": version}
-        own_places = containerd_files.places_in(document, intent.config)
-        document = difference.carried_out(beside, document)
-        new = _with_runtime(document, own_places, entry, intent)
-        changes = [toml_engine.in_place(intent.config, own, new)]
+    is_in_place = not intent.drop_in or version_of(document, intent.config, newest) == 1
+    source = _source(intent, document, newest, is_in_place)
+    if is_in_place:
+        changes = _in_place(intent, own, document, source)
     elif intent.is_merged:
-        content = {"version": version, **runtimes.with_runtime({}, at, entry, intent)}
-        changes = [toml_engine.drop_in(content, at, intent)]
+        entry = _entry(source, source.version, intent)
+        content = runtimes.with_runtime({}, source.at, entry, intent)
+        changes = [toml_engine.drop_in({"version": source.version, **content}, source.at, intent)]
     else:
-        content = _with_runtime(_table(source, at, beside, where), at, entry, intent)
-        importing = containerd_files.importing(intent, own, document, version)
-        after = toml_file.parse(importing.after or "", intent.config)
-        warnings += containerd_files.later(intent, after, version)
-        content = {"version": version, **content}
-        changes = [toml_engine.drop_in(content, at, intent), importing]
-    return ChangeSet(changes=tuple(changes), warnings=tuple(warnings))
+        changes = _with_drop_in(intent, own, document, source)
+    return ChangeSet(
+        changes=tuple(changes),
+        warnings=(*_surprises(intent, source), *_warnings_of(intent, document)),
+    )
 
 
-def _table(source: Document, at: Places, beside: list[Edit], where: str) -> Document:
-    """Return the whole table of the CRI plugin, which a drop-in repeats."""
+def _in_place(intent: Intent, own: str | None, document: Document, source: Source) -> list[Change]:
+    version = version_of(document, intent.config, source.version)
+    at = places(version)
+    table = difference.carried_out(_beside(source, at, intent), document or {"version": version})
+    new = _with_runtime(table, at, _entry(source, version, intent), intent)
+    return [toml_engine.in_place(intent.config, own, new)]
+
+
+def _with_drop_in(
+    intent: Intent, own: str | None, document: Document, source: Source
+) -> list[Change]:
+    """Repeat the whole table of the CRI plugin in the drop-in."""
+    at, version = source.at, source.version
     cri = at.runtimes[:2]
-    table = runtimes.table(source, cri, where)
-    return difference.carried_out([Edit(cri, table), *beside], {})
+    table = Edit(cri, runtimes.table(source.document, cri, source.where))
+    content = difference.carried_out([table, *_beside(source, at, intent)], {})
+    content = _with_runtime(content, at, _entry(source, version, intent), intent)
+    return [
+        toml_engine.drop_in({"version": version, **content}, at, intent),
+        containerd_files.importing(intent, own, document, version),
+    ]
 
 
-def _beside(source: Document, at: Places, intent: Intent, version: int) -> tuple[list[Edit], str]:
+def _beside(source: Source, at: Places, intent: Intent) -> list[Edit]:
     """Add runc where files are silent of it, since a table of runtimes replaces the built-in one.
 
     containerd 1 then lacks the runtime that is its default, and starts without CRI.
     """
-    default = difference.at(source, at.default)
-    stock = difference.at(source, (*at.runtimes, STOCK))
-    is_silent = default in (ABSENT, "", STOCK) and stock is ABSENT
-    if version > DEFAULT_VERSION or intent.version >= NEWEST[1] or not is_silent:
-        return [], ""
-    if intent.is_own:
-        return [Edit((*at.runtimes, STOCK), dict(RUNTIME))], ""
-    what = "containerd 1 starts without CRI when its files name runtimes, but not runc"
-    return [], f"{what}: give {intent.config} one"
+    default = _default(source)
+    is_silent = default in ("", STOCK) or (default == intent.name and not intent.is_default)
+    stock = difference.at(source.document, (*source.at.runtimes, STOCK))
+    if source.version > DEFAULT_VERSION or intent.version >= NEWEST[1]:
+        return []
+    if not is_silent or stock is not ABSENT:
+        return []
+    table = containerd_files.stock(source.document, source.at, intent)
+    return [Edit((*at.runtimes, STOCK), table)]
 
 
-def _strings(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def _default(source: Source) -> str:
+    document = runtimes.in_force(source.document, source.at)
+    return runtimes.text(document, source.at.default, source.where)
 
 
-def _runtime(options: Document, program: str, version: int, where: str) -> Document:
-    """Make the table of our runtime from that of another one."""
+def _surprises(intent: Intent, source: Source) -> list[str]:
+    """Say where pods may get another runtime, or other options, than one would expect."""
+    default = _default(source)
+    if default == intent.name and not intent.is_default and not intent.is_merged:
+        return [f"{default} is no longer the default runtime; --set-as-default keeps it"]
+    options = toml_engine.options(source.document, source.at, intent.name, source.where)
+    if options is None and default not in ("", STOCK):
+        return ["no runtime runc or crun is configured; ours gets containerd's defaults"]
+    return []
+
+
+def _warnings_of(intent: Intent, document: Document) -> list[str]:
+    """Say what in a file keeps kubernetes, or us, from what we would do."""
+    warnings = []
+    version = version_of(document, intent.config)
+    disabled = document.get("disabled_plugins")
+    names = ("cri", places(version).runtimes[1])
+    if isinstance(disabled, list) and any(name in disabled for name in names):
+        warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
+    if version == 1 and intent.drop_in:
+        warnings.append("a file of version 1 is edited in place, without a drop-in")
+    return warnings
+
+
+def _entry(source: Source, version: int, intent: Intent) -> Document:
+    """Make the table of our runtime, for a file of a version, from that of another one."""
+    options = toml_engine.options(source.document, source.at, intent.name, source.where)
+    options = RUNTIME if options is None else options
     inner = options.get("options", {})
     if not isinstance(inner, dict):
-        raise runtimes.wrong_type(("options",), "a table", inner, where)
-    paths = {"BinaryName": program, **({"Runtime": program} if version == 1 else {})}
+        raise runtimes.wrong_type(("options",), "a table", inner, source.where)
+    names = containerd_files.PROGRAMS if version == 1 else containerd_files.PROGRAMS[:1]
     entry = {"runtime_type": RUNTIME["runtime_type"], **options}
-    return {**entry, "options": {**inner, **paths}}
+    return {**entry, "options": {**inner, **dict.fromkeys(names, intent.program)}}
 
 
 def _with_runtime(document: Document, at: Places, entry: Document, intent: Intent) -> Document:
@@ -163,31 +204,24 @@ def _with_runtime(document: Document, at: Places, entry: Document, intent: Inten
     return runtimes.with_runtime(document, at, entry, intent)
 
 
-def _source(intent: Intent, document: Document) -> tuple[Document, str]:
-    """Return what containerd runs with, from itself or from its files, and where that was read."""
+def _source(intent: Intent, document: Document, newest: int, is_in_place: bool) -> Source:
+    """Return what containerd runs with, from itself or from its files."""
+    where = intent.config
     if intent.by_command:
         # A version is known of the engine that was found, and then the file is its own.
         is_own = intent.version and os.path.exists(intent.config)
         file = ["--config", intent.config] if is_own else []
-        text, name = toml_engine.asked(
-            [intent.executable or ENGINE.program, *file, "config", "dump"]
+        program = intent.executable or ENGINE.program
+        text, where = toml_engine.asked([program, *file, "config", "dump"])
+        document = toml_file.parse(text, where)
+    elif not is_in_place or version_of(document, where) > DEFAULT_VERSION:
+        drop_in = os.path.realpath(intent.drop_in)
+        files = containerd_files.layers(intent.config, View())
+        document = containerd_files.combined(
+            [layer for layer in files if os.path.realpath(layer[0]) != drop_in]
         )
-        return toml_file.parse(text, name), name
-    if not document:
-        return document, intent.config
-    version = version_of(document, intent.config)
-    source = containerd_files.imported(document, version, intent.config, intent.drop_in)
-    return source, intent.config
-
-
-def describe(path: str) -> Summary:
-    """Return what config.toml and the files that it imports say of our runtimes."""
-    document = toml_file.parse(write.read(path) or "", path)
-    version = version_of(document, path)
-    if not document:
-        return Summary()
-    whole = containerd_files.imported(document, version, path, "")
-    return runtimes.summary(whole, places(version))
+    # Else a table in another file would replace this file's, and not be a part of it.
+    return Source(document=document, where=where, version=version_of(document, where, newest))
 
 
 ENGINE = Engine(
@@ -198,12 +232,18 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
-    cdi_versions=(((1, 7), "0.5.0"), ((1, 7, 16), "0.7.0"), ((2,), "0.8.0")),
+    cdi_versions=(
+        ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
+        ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
+        ((1, 7, 24), "0.8.0"),  # tried
+        ((2, 1), "1.0.0"),  # tried
+    ),
     cdi_by_default=(2,),
     format=toml_engine.TOML,
     places_in=containerd_files.places_in,
     configure=configure,
-    describe=describe,
+    layers=containerd_files.layers,
+    combined=containerd_files.combined,
     question=lambda path, _drop_in: ["--config", path, "config", "dump"],
     is_left_over=containerd_files.is_left_over,
     undone=containerd_files.undone,

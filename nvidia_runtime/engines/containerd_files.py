@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import os
 from dataclasses import replace
 from typing import Any
 
 from nvidia_runtime.engines import difference, runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
-from nvidia_runtime.engines.engine import ChangeSet, Intent, Places
+from nvidia_runtime.engines.engine import ChangeSet, Intent, Layer, Places
+from nvidia_runtime.engines.view import View, covers
 from nvidia_runtime.engines.write import Change
 
 DEFAULT_VERSION = 2  # which every containerd since 1.3 reads
@@ -19,6 +18,7 @@ NEWEST = (3, (2,))  # the version that containerd 2 writes
 CRI = {1: "cri", 2: "io.containerd.grpc.v1.cri"}
 NEW_CRI = "io.containerd.cri.v1.runtime"
 STOCK = "runc"
+PROGRAMS = ("BinaryName", "Runtime")  # the latter in version 1
 RUNTIME: Document = {
     "runtime_type": "io.containerd.runc.v2",
     "runtime_root": "",
@@ -33,6 +33,7 @@ def places(version: int) -> Places:
     return Places(
         runtimes=(*cri, "containerd", "runtimes"),
         default=(*cri, "containerd", "default_runtime_name"),
+        default_table=(*cri, "containerd", "default_runtime") if version in CRI else (),
         cdi=(*cri, "enable_cdi"),
         program=("options", "BinaryName"),
         version="version",
@@ -54,41 +55,34 @@ def places_in(document: Document, path: str) -> Places:
     return places(version_of(document, path))
 
 
-def imported(document: Document, version: int, path: str, skipped: str) -> Document:
+def layers(path: str, view: View) -> list[Layer]:
+    """Read config.toml and what it imports, and what that imports, in containerd's order."""
+    listing: dict[str, Document] = {}
+    pending = [path]
+    while pending:
+        file = os.path.normpath(pending.pop(0))
+        if file not in listing:
+            listing[file] = toml_file.parse(view.read(file), file)
+            pending += _imports(listing[file], file, view)
+    return list(listing.items())
+
+
+def combined(files: list[Layer]) -> Document:
     """Put the CRI plugin's table of the imported files over that of a file, as containerd does.
 
     The last table wins, as a whole up to version 2; only containerd 2 may merge it.
     """
+    (path, document), *others = files
+    version = version_of(document, path)
     cri = places(version).runtimes[:2]
-    for file in _imports(document, path):
-        if os.path.realpath(file) == os.path.realpath(skipped or path):
-            continue
-        other = toml_file.parse(write.read(file) or "", file)
+    for file, other in others:
         if version_of(other, file, version) != version or not runtimes.table(other, cri, file):
             continue
         table = runtimes.table(other, cri, file)
         if version > DEFAULT_VERSION:
-            table = toml_engine.merged(runtimes.table(document, cri, path), table)
+            table = difference.merged(runtimes.table(document, cri, path), table)
         document = difference.carried_out([Edit(cri, table)], document)
     return document
-
-
-def later(intent: Intent, document: Document, version: int) -> list[str]:
-    """Warn of files that are imported behind the drop-in and have a table that replaces its own."""
-    if version > DEFAULT_VERSION:
-        return []
-    files: list[str] = []
-    for pattern in _patterns(document):
-        own = [intent.drop_in] if _covers(pattern, intent) else []
-        files += sorted({*own, *_imports({"imports": [pattern]}, intent.config)})
-    behind = files[files.index(intent.drop_in) + 1 :] if intent.drop_in in files else []
-    cri = places(version).runtimes[:2]
-    return [
-        f"{file} is read after {intent.drop_in} and replaces it:"
-        " import it before, or add ours there"
-        for file in behind
-        if difference.at(toml_file.parse(write.read(file) or "", file), cri) is not ABSENT
-    ]
 
 
 def _patterns(document: Document) -> list[Any]:
@@ -96,11 +90,11 @@ def _patterns(document: Document) -> list[Any]:
     return imports if isinstance(imports, list) else [imports]
 
 
-def _imports(document: Document, path: str) -> list[str]:
+def _imports(document: Document, path: str, view: View) -> list[str]:
     """List the files that a file imports."""
     folder = os.path.dirname(path)
     names = [name for name in _patterns(document) if isinstance(name, str) and "\0" not in name]
-    return [file for name in names for file in sorted(glob.glob(os.path.join(folder, name)))]
+    return [file for name in names for file in view.matching(os.path.join(folder, name))]
 
 
 def importing(intent: Intent, own: str | None, document: Document, version: int) -> Change:
@@ -110,10 +104,11 @@ def importing(intent: Intent, own: str | None, document: Document, version: int)
         if not isinstance(pattern, str):
             what = "a list of strings"
             raise runtimes.wrong_type(("imports",), what, patterns, intent.config)
-    covered = any(_covers(pattern, intent) for pattern in patterns)
-    if covered and isinstance(document.get("imports"), list):
+    if not any(_covers(pattern, intent) for pattern in patterns):
+        patterns = [*patterns, _import_of(intent)]
+    elif isinstance(document.get("imports"), list):
         return Change(intent.config, own, own)
-    new = {**document, "imports": [*patterns, _import_of(intent)]}
+    new = {**document, "imports": patterns}
     if not document:
         new["version"] = version
     return toml_engine.in_place(intent.config, own, new)
@@ -125,15 +120,13 @@ def _import_of(intent: Intent) -> str:
 
 
 def _covers(pattern: str, intent: Intent) -> bool:
-    """Whether an import is that of our drop-in; a star does not cross folders.
+    """Whether an import is that of our drop-in.
 
     containerd 1 looks for a relative name with a star in the folder that it was started in.
     """
     if "*" in pattern and not os.path.isabs(pattern):
         return False
-    patterns = os.path.join(os.path.dirname(intent.config), pattern).split("/")
-    parts = intent.drop_in.split("/")
-    return len(patterns) == len(parts) and all(map(fnmatch.fnmatchcase, parts, patterns))
+    return covers(os.path.join(os.path.dirname(intent.config), pattern), intent.drop_in)
 
 
 def undone(intent: Intent, plan: ChangeSet, created: set[str]) -> ChangeSet:
@@ -179,6 +172,14 @@ def _only_imports(change: Change, intent: Intent) -> bool:
     return not _rest(change.after) and document.get("imports") == [_import_of(intent)]
 
 
+def stock(document: Document, at: Places, intent: Intent) -> Document:
+    """Make the table of runc for files without one: with the options that its neighbours have."""
+    entry = toml_engine.options(document, at, intent.name, intent.config) or RUNTIME
+    programs = [Edit(("options", name), ABSENT) for name in PROGRAMS]
+    table = {**difference.carried_out(programs, entry), "runtime_type": RUNTIME["runtime_type"]}
+    return {key: value for key, value in table.items() if (key, value) != ("options", {})}
+
+
 def is_left_over(left: Document, intent: Intent) -> bool:
     """Whether a drop-in only repeats what the file says that imports it."""
     if not left:
@@ -186,13 +187,15 @@ def is_left_over(left: Document, intent: Intent) -> bool:
     version = version_of(left, intent.drop_in)
     at = places(version)
     cri = at.runtimes[:2]
-    source = difference.at(toml_file.parse(write.read(intent.config) or "", intent.config), cri)
+    document = toml_file.parse(write.read(intent.config) or "", intent.config)
+    source = difference.at(document, cri)
     expected: Document = {"version": version} if "version" in left else {}
     if source is not ABSENT and source != {}:
         expected = difference.carried_out([Edit(cri, source)], expected)
-    silent = [Edit(at.default, ABSENT), Edit(at.cdi, ABSENT)]
-    stock = (*at.runtimes, STOCK)
-    if difference.is_same(difference.at(left, stock), RUNTIME):
-        silent.append(Edit(stock, ABSENT))  # what we put beside ours
+    ours = (at.default, at.default_table, at.cdi, (*at.runtimes, intent.name))
+    silent = [Edit(place, ABSENT) for place in ours if place]
+    beside = (*at.runtimes, STOCK)
+    if difference.is_same(difference.at(left, beside), stock(document, at, intent)):
+        silent.append(Edit(beside, ABSENT))  # what we put beside ours
     one, other = (difference.carried_out(silent, document) for document in (left, expected))
     return difference.is_same(difference.pruned(one), difference.pruned(other))

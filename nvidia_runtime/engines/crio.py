@@ -7,7 +7,8 @@ import os
 
 from nvidia_runtime.engines import runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import Document
-from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Summary
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Layer, Places, Profile
+from nvidia_runtime.engines.view import View
 
 PLACES = Places(
     runtimes=("crio", "runtime", "runtimes"),
@@ -27,7 +28,7 @@ def configure(intent: Intent) -> ChangeSet:
     """Add our runtime in a drop-in, or in crio.conf itself where there is no drop-in."""
     warnings = ["cri-o has CDI always on; the flag changes nothing"] if intent.cdi else []
     own = write.read(intent.config)
-    document = _source(intent, own)
+    document = _source(intent)
     entry = toml_engine.options(document, PLACES, intent.name, intent.config)
     if entry is None:
         warnings.append("no runtime runc or crun is configured; ours gets no options of theirs")
@@ -42,27 +43,20 @@ def configure(intent: Intent) -> ChangeSet:
     return ChangeSet(changes=(change,), warnings=tuple(warnings))
 
 
-def _source(intent: Intent, own: str | None) -> Document:
-    """Read what cri-o runs with: from its file, or from itself."""
+def _source(intent: Intent) -> Document:
+    """Read what cri-o runs with: from its files, or from itself."""
     if not intent.by_command:
-        return _whole(intent.config, own, intent.drop_in)
+        files = layers(intent.config, View())
+        return ENGINE.combined([layer for layer in files if layer[0] != intent.drop_in])
     program = intent.executable or ENGINE.program
     text, name = toml_engine.asked([program, "status", "config"], ["crio-status", "config"])
     return toml_file.parse(text, name)
 
 
-def describe(path: str) -> Summary:
-    """Return what crio.conf and its drop-ins say of our runtimes."""
-    return runtimes.summary(_whole(path, write.read(path), ""), PLACES)
-
-
-def _whole(path: str, own: str | None, skipped: str) -> Document:
-    """Put the drop-ins over crio.conf; cri-o's packages have their runtimes in one."""
-    document = toml_file.parse(own or "", path)
-    for file in toml_engine.listed(f"{path}.d", ""):
-        if file != skipped:
-            document = toml_engine.merged(document, toml_file.parse(write.read(file) or "", file))
-    return document
+def layers(path: str, view: View) -> list[Layer]:
+    """Read crio.conf and its drop-ins; cri-o's packages have their runtimes in one."""
+    files = [path, *view.listed(f"{path}.d", "")]
+    return [(file, toml_file.parse(view.read(file), file)) for file in files]
 
 
 def _question(path: str, drop_in: str) -> list[str]:
@@ -76,12 +70,18 @@ ENGINE = Engine(
     profiles=PROFILES,
     drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
     config_flags=("--config", "-config", "-c"),
+    default_flags=("--default-runtime", "-default-runtime"),
     prints_configuration=True,
-    cdi_versions=(((1, 23), "0.3.0"), ((1, 27), "0.5.0"), ((1, 30), "0.7.0"), ((1, 33), "0.8.0")),
+    cdi_versions=(
+        ((1, 23), "0.3.0"),  # go.mod of 1.23.0
+        ((1, 27), "0.5.0"),  # go.mod of 1.27.0
+        ((1, 30), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
+        ((1, 33), "0.8.0"),  # go.mod of 1.33.0
+    ),
     cdi_by_default=(1, 23),
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,
     configure=configure,
-    describe=describe,
+    layers=layers,
     question=_question,
 )

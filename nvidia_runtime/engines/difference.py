@@ -78,6 +78,16 @@ def pruned(document: Document) -> Document:
     return {key: value for key, value in new.items() if value != {}}
 
 
+def merged(under: Document, over: Document) -> Document:
+    """Put one document over another, table by table."""
+    new = dict(under)
+    for key, value in over.items():
+        old = new.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        new[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return new
+
+
 def _with(document: Any, path: Steps, value: Any) -> Document:
     copy = dict(document) if isinstance(document, dict) else {}
     if len(path) > 1:

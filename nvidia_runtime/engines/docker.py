@@ -15,7 +15,6 @@ from nvidia_runtime.engines.engine import (
     Intent,
     Places,
     Profile,
-    Summary,
 )
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -94,28 +93,27 @@ def edited(text: str, document: Document, path: str) -> str:
     return json_file.edit(text, difference.between(json_file.parse(text, path), document))
 
 
-def describe(path: str) -> Summary:
-    """Return what daemon.json says of our runtimes."""
-    return runtimes.summary(parse(write.read(path) or "", path), PLACES)
-
-
 ENGINE = Engine(
     name="docker",
     program="dockerd",
     profiles=PROFILES,
     config_flags=("--config-file",),
-    # dockerd does not start when a flag and the file both say it.  --add-runtime is not among them,
-    # since runtimes are put together from both.
-    setting_flags=("--default-runtime",),
+    default_flags=("--default-runtime",),
+    refuses_both=True,
     socket_variable="DOCKER_HOST",
     reloads="runtimes and the default runtime, but not CDI",
     looks_in_path=True,
-    cdi_versions=(((25,), "0.6.0"), ((26, 1), "0.7.0")),
+    cdi_versions=(
+        ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
+        ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706
+        ((27, 4), "0.8.0"),  # https://github.com/moby/moby/pull/48886
+        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; 28.5 was tried
+    ),
     cdi_by_default=(28, 2),
     format=Format(parse=parse, edited=edited),
     places_in=lambda _document, _path: PLACES,
     configure=configure,
-    describe=describe,
+    layers=lambda path, view: [(path, parse(view.read(path), path))],
     # Since dockerd 23.0; an older one leaves it to our schema, which has been asked already.
     question=lambda path, _drop_in: ["--validate", "--config-file", path],
 )

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nvidia_runtime.engines import difference
 from nvidia_runtime.engines.difference import ABSENT, Document, Steps
+from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
 
 Version = tuple[int, ...]
+Layer = tuple[str, Document]  # a file, and what it says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,6 @@ class Intent:
 
     ``config`` is the engine's own file, ``drop_in`` the one for what we add, "" for no such file.
     ``is_merged`` says that the engine merges the drop-in by itself, without an import.
-    ``is_own`` says that the file is the one that the engine here starts with.
     ``by_command`` says that the engine itself is asked what it runs with, ``executable`` which
     program that is, ``version`` the version of the one that runs, () where it is not known.
     """
@@ -56,7 +59,6 @@ class Intent:
     is_default: bool = False
     cdi: bool = False
     is_merged: bool = False
-    is_own: bool = False
     by_command: bool = False
     executable: str = ""
     version: Version = ()
@@ -91,6 +93,7 @@ class Summary:
 class Places:
     """Where an engine's document has its runtimes, its default runtime and its switch for CDI.
 
+    ``default_table`` is a table that is the default runtime, whatever ``default`` names.
     ``program`` is where the program stands in the table of a runtime; ``fallback`` becomes the
     default where it is not known what that was before.  ``version`` is the key that says in which
     version a file is written, and sets nothing.
@@ -98,6 +101,7 @@ class Places:
 
     runtimes: Steps
     default: Steps
+    default_table: Steps = ()
     cdi: Steps = ()
     program: Steps = ()
     fallback: Any = ABSENT
@@ -110,12 +114,16 @@ class Format:
 
     ``parse`` reads a text, of a path; ``edited`` returns a text that says what another document
     does.  ``tidied`` drops from a text what is of no use after our edit of one text to another was
-    taken back.
+    taken back, and writes values as the first one did.
     """
 
     parse: Callable[[str, str], Document]
     edited: Callable[[str, Document, str], str]
     tidied: Callable[[str, str, str], str] = lambda text, _before, _after: text
+
+
+def _merged(layers: list[Layer]) -> Document:
+    return functools.reduce(difference.merged, (document for _path, document in layers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +139,11 @@ class Engine:
     program: str
     profiles: tuple[Profile, ...]
     drop_in: str = ""
-    # The flags that name the daemon's file, and those that say what the file may say, too.
+    # The flags that name the daemon's file, and those that name the default runtime; whether the
+    # daemon refuses to start when its file names that, too.
     config_flags: tuple[str, ...] = ()
-    setting_flags: tuple[str, ...] = ()
+    default_flags: tuple[str, ...] = ()
+    refuses_both: bool = False
     # The variables that name the one file it reads, and the socket for its own clients.
     config_variable: str = ""
     socket_variable: str = ""
@@ -142,8 +152,8 @@ class Engine:
     # Whether it looks for a runtime in PATH, and whether it can print what it runs with.
     looks_in_path: bool = False
     prints_configuration: bool = False
-    # From which of its versions on it knows a CDI version: by the CDI library in its go.mod, and by
-    # reports of specs that it refused.  It may know newer ones.
+    # From which of its versions on it knows a CDI version, with the source of each row: the CDI
+    # library of its go.mod, or what it took when it was tried.  It may know newer ones.
     cdi_versions: tuple[tuple[Version, str], ...]
     # The first version that has CDI on where its file is silent.
     cdi_by_default: Version
@@ -152,7 +162,9 @@ class Engine:
     # Where a document, of a path, has what we change.
     places_in: Callable[[Document, str], Places]
     configure: Callable[[Intent], ChangeSet]
-    describe: Callable[[str], Summary]
+    # The files that it reads, the first of which is given, in their order; and all in one document.
+    layers: Callable[[str, View], list[Layer]]
+    combined: Callable[[list[Layer]], Document] = _merged
     # The words that have it judge a file and a drop-in.
     question: Callable[[str, str], list[str]]
     # Whether what is left of a drop-in without our runtime says nothing of its own.

@@ -107,8 +107,6 @@ def _wrong(what: str, text: str, position: int, where: str) -> NvidiaRuntimeErro
     comment = text[position : position + 1] in ("#", "/")
     hint = "JSON has no comments" if comment else ""
     what = what.removesuffix(" at")  # there the message of json goes on with the place
-    if position == 0 and text.startswith("\ufeff"):
-        what, hint = "begins with a byte order mark", "save it as UTF-8 without one"
     return NvidiaRuntimeError(what[:1].lower() + what[1:], f"{where}:{line}:{column}", hint)
 
 

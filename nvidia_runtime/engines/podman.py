@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.engines import runtimes, toml_engine, toml_file, write
+from nvidia_runtime.engines import difference, runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import Document
-from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Summary
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Layer, Places, Profile
+from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 PLACES = Places(runtimes=("engine", "runtimes"), default=("engine", "runtime"))
@@ -40,16 +41,14 @@ def configure(intent: Intent) -> ChangeSet:
     if intent.drop_in:
         change = toml_engine.drop_in(edits, PLACES, intent)
         return ChangeSet(changes=(change,), warnings=warnings)
-    new = toml_engine.merged(document, edits)
+    new = difference.merged(document, edits)
     return ChangeSet(changes=(toml_engine.in_place(path, before, new),), warnings=warnings)
 
 
-def describe(path: str) -> Summary:
-    """Return what containers.conf and its drop-ins say of our runtimes."""
-    document: Document = {}
-    for file in (path, *toml_engine.listed(f"{path}.d", SUFFIX)):
-        document = toml_engine.merged(document, toml_file.parse(write.read(file) or "", file))
-    return runtimes.summary(document, PLACES)
+def layers(path: str, view: View) -> list[Layer]:
+    """Read containers.conf and its drop-ins."""
+    files = [path, *view.listed(f"{path}.d", SUFFIX)]
+    return [(file, toml_file.parse(view.read(file), file)) for file in files]
 
 
 ENGINE = Engine(
@@ -59,16 +58,17 @@ ENGINE = Engine(
     drop_in="{config}.d/99-nvidia.conf",
     config_variable="CONTAINERS_CONF",
     cdi_versions=(
-        ((4, 1), "0.3.0"),
-        ((4, 5), "0.5.0"),
-        ((4, 7), "0.6.0"),
-        ((5, 1), "0.7.0"),
-        ((5, 3), "0.8.0"),
+        ((4, 1), "0.3.0"),  # go.mod of 4.1.0
+        ((4, 3), "0.5.0"),  # go.mod of 4.3.0
+        ((4, 7), "0.6.0"),  # go.mod of 4.7.0
+        ((5, 1), "0.7.0"),  # https://github.com/containers/podman/pull/22280
+        ((5, 2), "0.8.0"),  # go.mod of 5.2.0
+        ((5, 5), "1.0.0"),  # go.mod of 5.5.0; 5.8 was tried
     ),
     cdi_by_default=(4, 1),
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,
     configure=configure,
-    describe=describe,
+    layers=layers,
     question=lambda _path, _drop_in: ["info"],
 )

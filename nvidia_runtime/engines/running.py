@@ -19,8 +19,8 @@ class Running:
 
     ``executable`` is "" and ``version`` () where the program is not one to be run here.  ``config``
     is the file in use, whether it exists or not, ``template`` what the engine makes that file from,
-    "" for nothing.  ``elsewhere`` is why its files are not those that are seen from here, ``flags``
-    which flags of the daemon say what its file says, too.
+    "" for nothing.  ``elsewhere`` is why its files are not those that are seen from here,
+    ``default`` the default runtime that the daemon was told by a flag.
     """
 
     engine: Engine
@@ -32,7 +32,7 @@ class Running:
     socket: str
     template: str = ""
     elsewhere: str = ""
-    flags: tuple[str, ...] = ()
+    default: str = ""
 
 
 def find(engine: Engine, root: str = "/") -> Running | None:
@@ -87,11 +87,7 @@ def _running(engine: Engine, process: processes.Process, socket: str, root: str)
         template=_template(profile, config, version),
         elsewhere=_of_another_user(engine, process, profile)
         or _elsewhere(engine, process, config, root),
-        flags=tuple(
-            flag
-            for flag in engine.setting_flags
-            if any(word.partition("=")[0] == flag for word in process.words)
-        ),
+        default=_argument(process.words[1:], engine.default_flags),
     )
 
 

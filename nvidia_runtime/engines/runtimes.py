@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import Intent, Places
 
 PROGRAM = "nvidia-container-runtime"
+# Without a type, a table for the default runtime does not count; with one, it gets this name.
+TYPE = "runtime_type"
+DEFAULT = "default"
 
 
 def is_ours(program: Any) -> bool:
@@ -25,6 +28,7 @@ def is_ours(program: Any) -> bool:
 
 def summary(document: Document, places: Places) -> Summary:
     """Return what a document says of our runtimes; what has a wrong type does not count."""
+    document = in_force(document, places)
     entries = difference.at(document, places.runtimes)
     default = difference.at(document, places.default)
     cdi = difference.at(document, places.cdi) if places.cdi else True
@@ -37,6 +41,15 @@ def summary(document: Document, places: Places) -> Summary:
         default=default if isinstance(default, str) else "",
         cdi=cdi if isinstance(cdi, bool) else None,
     )
+
+
+def in_force(document: Document, places: Places) -> Document:
+    """Put a table that is the default runtime among the others, as containerd 1 does."""
+    value = difference.at(document, places.default_table) if places.default_table else ABSENT
+    if difference.at(value, (TYPE,)) in (ABSENT, ""):
+        return document
+    edits = [Edit((*places.runtimes, DEFAULT), value), Edit(places.default, DEFAULT)]
+    return difference.carried_out(edits, document)
 
 
 def table(document: Document, path: Steps, where: str) -> Document:
@@ -77,6 +90,8 @@ def with_runtime(document: Document, places: Places, entry: Document, intent: In
     edits = [Edit((*places.runtimes, intent.name), entry)]
     if intent.is_default:
         edits.append(Edit(places.default, intent.name))
+        if in_force(document, places) is not document:
+            edits.append(Edit(places.default_table, ABSENT))
     if intent.cdi and places.cdi:
         edits.append(Edit(places.cdi, value=True))
     return difference.carried_out(edits, document)
@@ -89,6 +104,9 @@ def without_runtime(document: Document, places: Places, name: str) -> Document:
         edits.append(Edit(places.default, places.fallback))
     if isinstance(difference.at(document, edits[0].path), Absent):
         edits = edits[1:]
+    value = difference.at(document, places.default_table) if places.default_table else ABSENT
+    if is_ours(difference.at(value, places.program)):
+        edits.append(Edit(places.default_table, ABSENT))
     new = difference.carried_out(edits, document)
     for edit in edits:
         for length in range(len(edit.path) - 1, 0, -1):

@@ -12,12 +12,13 @@ from nvidia_runtime.engines import (
     runtimes,
     toml_file,
     toml_render,
+    toml_scan,
     write,
 )
-from nvidia_runtime.engines.difference import ABSENT, Document, Edit
+from nvidia_runtime.engines.difference import ABSENT, Document, Edit, Steps
 from nvidia_runtime.engines.engine import Format, Intent, Places
 from nvidia_runtime.engines.write import Change
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 CANDIDATES = ("runc", "crun")
 
@@ -29,8 +30,26 @@ def edited(text: str, document: Document, path: str) -> str:
 
 
 def _tidied(text: str, before: str, after: str) -> str:
-    """Drop the headers that came with our edit and have nothing below them any more."""
-    return toml_file.without_empty(text, toml_file.headers(after) - toml_file.headers(before))
+    """Drop the headers that came with our edit, with nothing below them; quote values as before."""
+    text = toml_file.without_empty(text, toml_file.headers(after) - toml_file.headers(before))
+    old, ours = _values(before), _values(after)
+    for item in reversed(toml_scan.statements(text)):
+        raw = old.get(item.path, "")
+        if item.is_header or item.is_listed or not raw or raw == ours.get(item.path):
+            continue
+        new = text[: item.value] + raw + text[item.end :]
+        if toml_file.parse(new, "") == toml_file.parse(text, ""):
+            text = new
+    return text
+
+
+def _values(text: str) -> dict[Steps, str]:
+    """Return the values of a file as they are written there."""
+    return {
+        item.path: text[item.value : item.end]
+        for item in toml_scan.statements(text)
+        if not item.is_header and not item.is_listed
+    }
 
 
 TOML = Format(parse=toml_file.parse, edited=edited, tidied=_tidied)
@@ -54,7 +73,7 @@ def drop_in(document: Document, places: Places, intent: Intent) -> Change:
     if entry and entry.after and not entry.is_undone:
         document = _with_others(document, now, entry.runtimes, places, intent)
         added, _ = difference.undone({}, toml_file.parse(entry.after, path), now, places.runtimes)
-        document = merged(added, document)
+        document = difference.merged(added, document)
     # A file that says the same already is left as it is, with the comments that others put there.
     return Change(path, before, edited(before, document, path))
 
@@ -73,41 +92,21 @@ def _with_others(
     return document
 
 
-def merged(under: Document, over: Document) -> Document:
-    """Put one document over another, table by table."""
-    new = dict(under)
-    for key, value in over.items():
-        old = new.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        new[key] = merged(old, value) if both else value  # type: ignore[arg-type]
-    return new
-
-
 def options(document: Document, places: Places, name: str, where: str) -> Document | None:
     """Copy the runtime whose options ours gets: the default, runc, crun, or what ours had before.
 
     So ours has SystemdCgroup as the one that it replaces: without it pods crash in a loop.  None is
     returned where all of them are missing.
     """
+    document = runtimes.in_force(document, places)
     default = runtimes.text(document, places.default, where)
-    names = [default] if default and not default.startswith("nvidia") else []
+    # Where ours is the default, it has the options of the one that was, which nothing tells now.
+    first = name if default.startswith("nvidia") else default
     entries = runtimes.table(document, places.runtimes, where)
-    for candidate in (*names, *CANDIDATES, name):
+    for candidate in (first, *CANDIDATES, name):
         if candidate in entries:
             return runtimes.table(document, (*places.runtimes, candidate), where)
     return None
-
-
-def listed(folder: str, suffix: str) -> list[str]:
-    """List the files of a folder of drop-ins, in the order in which engines read them."""
-    try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", folder) from None
-    paths = [os.path.join(folder, name) for name in names if name.endswith(suffix)]
-    return [path for path in paths if os.path.isfile(path)]
 
 
 def asked(*commands: list[str]) -> tuple[str, str]:

@@ -22,6 +22,11 @@ BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 NEAR = 2000  # how far in front of a header a blank line may be
 # A blank line, then nothing but comments.
 BLANK_END = re.compile(r"\n[ \t]*\r?\n(?:[ \t]*#[^\n]*\n)*\Z")
+TEMPLATE = re.compile(r"\{\{.*\}\}")
+FOR_TEMPLATES = (
+    "this is a template, such as that of k3s and rke2, which find nvidia-container-runtime"
+    " themselves: restart them, and give pods runtimeClassName: nvidia"
+)
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -43,9 +48,8 @@ def _wrong(message: str, text: str, where: str) -> NvidiaRuntimeError:
     if line is None:
         line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
     what = message[: match.start()] if match else message
-    if text.startswith("\ufeff"):
-        what = "begins with a byte order mark; save it without one"
-    return NvidiaRuntimeError(what[:1].lower() + what[1:], f"{where}:{line}:{column}")
+    hint = FOR_TEMPLATES if TEMPLATE.search(text) else ""
+    return NvidiaRuntimeError(what[:1].lower() + what[1:], f"{where}:{line}:{column}", hint)
 
 
 def edit(text: str, edits: list[Edit], where: str) -> str:
@@ -61,9 +65,8 @@ def edit(text: str, edits: list[Edit], where: str) -> str:
     document = _read(new)
     if document is None or not _is_same(document, expected):
         what = "is written in a way that cannot be edited without rewriting it"
-        raise NvidiaRuntimeError(
-            what, where, "give it the change by hand; --diff shows what is meant"
-        )
+        places = dict.fromkeys(toml_inline.key(change.path) for change in edits)
+        raise NvidiaRuntimeError(what, where, f"change it by hand: {', '.join(places)}")
     return new
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.engines import difference, journal, runtimes, write
+from nvidia_runtime.engines import difference, journal, merge, runtimes, write
 from nvidia_runtime.engines.difference import ABSENT
 from nvidia_runtime.engines.engine import ChangeSet
 from nvidia_runtime.engines.write import Change
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
+    from nvidia_runtime.engines.difference import Document
     from nvidia_runtime.engines.engine import Engine, Intent
     from nvidia_runtime.engines.journal import Entry
 
@@ -69,6 +71,9 @@ def text_without_us(
     document, before, after = (engine.format.parse(text, path) for text in (now, was, became))
     places = engine.places_in(after, path)
     left, kept = difference.undone(before, after, document, places.runtimes)
+    merged = merge.both(became, was, now) if entry.before is not None else None
+    if merged is not None and _says(engine, merged, left, path):
+        return merged, [".".join(place) for place in kept]
     if entry.before is None and difference.at(left, places.runtimes[:2]) not in (ABSENT, {}):
         # An engine may take such a table from one file alone: a part of it would be the whole.
         left = document
@@ -80,6 +85,15 @@ def text_without_us(
         None if entry.before is None and is_empty else text,
         [".".join(place) for place in kept],
     )
+
+
+def _says(engine: Engine, text: str, document: Document, path: str) -> bool:
+    """Whether a text says what a document does."""
+    try:
+        read = engine.format.parse(text, path)
+    except NvidiaRuntimeError:
+        return False
+    return difference.is_same(difference.pruned(read), difference.pruned(document))
 
 
 def _was_restored(engine: Engine, entry: Entry | None, now: str, path: str, name: str) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines' files, read whole and replaced in one step: all files of a change, or none.
 
-Mode, owner and extended attributes (ACLs, the SELinux label) are kept.  Of a link, the target is
-replaced.
+Mode, owner and extended attributes (ACLs, the SELinux label) are kept, and so is a byte order mark,
+over which engines read.  Of a link, the target is replaced.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGEST = 32 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A temporary file has a name that begins with a dot and does not end like a configuration, so that
 # no engine takes it for a drop-in.  The name is always the same, so that the next run replaces what
 # a killed one left; a lock keeps two runs apart.
 MARK = "nvidia-ctk"
 PATIENCE = 30.0  # seconds; a run takes one or two, most of it for the engine to judge
 HINTS = {
-    errno.EACCES: "run it as root, or name files of your own by --config and --drop-in-config",
+    errno.EACCES: "run it as root, or name a file of your own",
     errno.EPERM: "run it as root; lsattr shows whether the file is immutable",
     errno.EROFS: "the file system is read-only: configure the engine in the system's image",
     errno.ENOSPC: "make room and repeat it; nothing has been changed",
@@ -68,18 +69,15 @@ def read(path: str) -> str | None:
     if len(data) > LARGEST:
         raise NvidiaRuntimeError("is larger than 32 MiB", path)
     try:
-        return data.decode()
+        return data.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise NvidiaRuntimeError("is not UTF-8", f"{path}:{line}:{column}") from None
 
 
-def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
-    """Write files, then have them judged; on any error all become what they were before.
-
-    Returns the folders that were made.
-    """
+def carry_out(changes: list[Change], objection: Callable[[], str]) -> None:
+    """Write files, then have them judged; on any error all become what they were before."""
     done: list[Change] = []
     folders: list[str] = []
     try:
@@ -87,7 +85,7 @@ def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
             if read(change.path) != change.before:
                 what = "was changed by another process at this moment; nothing was written"
                 raise NvidiaRuntimeError(what, change.path, "repeat it")
-            folders += _make_folder(os.path.dirname(_target(change.path)))
+            folders += _make_folders(change.path)
             _replace(change.path, change.after)
             done.append(change)
         if reason := objection():
@@ -100,7 +98,6 @@ def carry_out(changes: list[Change], objection: Callable[[], str]) -> list[str]:
         for folder in reversed(folders):
             remove_folder(folder)
         raise
-    return folders
 
 
 def _take_back(changes: list[Change], error: BaseException) -> None:
@@ -111,6 +108,12 @@ def _take_back(changes: list[Change], error: BaseException) -> None:
         except NvidiaRuntimeError as another:
             what = f"{error}; and the old file could not be put back: {another}"
             raise NvidiaRuntimeError(what, hint="nvidia-ctk keeps a backup of it") from error
+
+
+def discard(path: str) -> None:
+    """Remove what a killed run left beside a file, by whose real path."""
+    with contextlib.suppress(OSError):
+        os.unlink(files.temporary_name(path, MARK))
 
 
 def remove_folder(path: str) -> None:
@@ -149,7 +152,17 @@ def _put(target: str, data: bytes) -> None:
     def keep(descriptor: int) -> None:
         _keep_attributes(target, descriptor)
 
-    files.replace(target, data, sync=True, finish=keep, mark=MARK)
+    files.replace(target, _byte_order_mark(target) + data, sync=True, finish=keep, mark=MARK)
+
+
+def _byte_order_mark(target: str) -> bytes:
+    """Return the mark that the old file begins with, nothing where it has none."""
+    try:
+        with open(target, "rb") as file:
+            start = file.read(len(BYTE_ORDER_MARK))
+    except FileNotFoundError:
+        return b""
+    return start if start == BYTE_ORDER_MARK else b""
 
 
 def _keep_attributes(target: str, descriptor: int) -> None:
@@ -177,14 +190,20 @@ def _attributes(target: str) -> list[str]:
         return []
 
 
-def _make_folder(path: str) -> list[str]:
-    """Make a folder with its parents; return those that are new."""
-    missing = []
-    while path and not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
+def missing_folders(path: str) -> list[str]:
+    """List the folders that are to be made for a file, the outermost first."""
+    folder = os.path.dirname(_target(path))
+    missing: list[str] = []
+    while folder and not os.path.lexists(folder):
+        missing.insert(0, folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+def _make_folders(path: str) -> list[str]:
+    """Make the folders for a file; return those that are new."""
     new: list[str] = []
-    for folder in reversed(missing):
+    for folder in missing_folders(path):
         try:
             os.mkdir(folder, 0o755)
             os.chmod(folder, 0o755)  # whatever the umask

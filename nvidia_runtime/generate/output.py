@@ -46,7 +46,7 @@ def write(path: str, data: bytes) -> None:
         folder = os.path.dirname(target)
         if not os.path.exists(folder):
             os.makedirs(folder, mode=0o755, exist_ok=True)
-        files.replace(target, data, MODE)
+        files.replace(target, data, MODE, sync=True)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except ValueError as error:  # a NUL in the path

@@ -19,6 +19,7 @@ DEFAULT_PATH = (
     "/sbin",
     "/bin",
 )
+MOST_LINKS = 8
 # The name of a variable of our launcher: a script that has it near its top is the launcher.
 LAUNCHER_MARK = b"nvcr_"
 
@@ -58,14 +59,31 @@ def _places(candidate: str, path: str) -> list[str]:
 
 
 def executable(program: str, default: str, path: str) -> str:
-    """Return the path of a program: an absolute one, one found in ``path``, else below /usr/bin."""
+    """Return the path of a program: an absolute one, one of ours, of ``path``, or of /usr/bin."""
     if program[:1] == "/":
         return program
     if program and "/" not in program:
+        if file := beside(start.launcher(), program):
+            return file
         for file in _places(program, path):
             if is_executable(file):
                 return file
     return f"/usr/bin/{default}"
+
+
+def beside(path: str, name: str) -> str:
+    """Return the path of a program beside another one, or beside what that leads to, or ""."""
+    for _ in range(MOST_LINKS):
+        folder = path.rpartition("/")[0]
+        file = f"{folder}/{name}"
+        if file[:1] == "/" and is_executable(file):
+            return file
+        try:
+            target = posix.readlink(path)
+        except (OSError, ValueError):
+            break
+        path = target if target[:1] == "/" else f"{folder}/{target}"
+    return ""
 
 
 def is_executable(file: str) -> bool:

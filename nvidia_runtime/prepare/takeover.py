@@ -7,8 +7,6 @@ volume will cover it, say, is left to one call of our own hook.  `plan` looks an
 is written; `carry_out` writes.
 """
 
-import posix
-
 from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
@@ -33,7 +31,6 @@ FILTER = "nvidia-container-runtime.device-node-modification"
 STAGE = "createContainer"
 # Never empty: runc before 1.3 would hand on the container's (CVE-2025-23266).
 ENVIRONMENT = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "NVIDIA_CTK_DEBUG=false")
-MOST_LINKS = 8
 
 
 def prepare(
@@ -45,7 +42,10 @@ def prepare(
 ) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None]":
     """Return the edits without the hooks done here, why others stay, and what to do last."""
     value: str = settings[SETTING]
-    program, state = _own_hook(launch.launcher), files.state_folder(make=True)
+    program, state = (
+        lowlevel.beside(launch.launcher, start.CDI_HOOKS[0]),
+        files.state_folder(make=True),
+    )
     conditions = Conditions(value, runtime, program, state)
     conditions.by_filter = settings[FILTER] == "seccomp"
     folder = bundle.path.rpartition("/")[0]
@@ -55,21 +55,6 @@ def prepare(
     from nvidia_runtime.prepare import carry_out
 
     return work.edits, work.reasons, lambda: carry_out.carry_out(work)
-
-
-def _own_hook(path: str) -> str:
-    """Return the path of the hook beside our launcher, or beside what that leads to, or ""."""
-    for _ in range(MOST_LINKS):
-        folder = path.rpartition("/")[0]
-        hook = f"{folder}/{start.CDI_HOOKS[0]}"
-        if hook[:1] == "/" and lowlevel.is_executable(hook):
-            return hook
-        try:
-            target = posix.readlink(path)
-        except OSError:
-            break
-        path = target if target[:1] == "/" else f"{folder}/{target}"
-    return ""
 
 
 def plan(

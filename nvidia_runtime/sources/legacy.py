@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings
 
 HOOK = "nvidia-container-runtime-hook"
+MISSING = (
+    "{} is not on this machine, and the container will fail by it; install it beside the runtime"
+)
 
 
 def sources(
@@ -26,7 +29,10 @@ def sources(
 
         injected += legacy_extras.sources(asked, admitted, settings)
     if not edit.has_hook(bundle.spec, start.HOOKS, bundle.path):
-        injected.append(_hook(str(settings[f"{HOOK}.path"])))
+        path = lowlevel.executable(str(settings[f"{HOOK}.path"]), HOOK, files.environment(b"PATH"))
+        if not lowlevel.is_executable(path):
+            admitted.warnings.append(MISSING.format(path))
+        injected.append(_hook(path))
     if asked.overrides:
         from nvidia_runtime.admission import image_policy  # only where images are not trusted
 
@@ -34,8 +40,7 @@ def sources(
     return injected
 
 
-def _hook(program: str) -> Source:
-    path = lowlevel.executable(program, HOOK, files.environment(b"PATH"))
+def _hook(path: str) -> Source:
     name = path.rpartition("/")[2]
     hook = {"path": path, "args": [name, "prestart"]}
     text = document.dumps({"hooks": {"prestart": [hook]}}).decode()

@@ -175,8 +175,8 @@ def replace(
     ``tidy``, what killed processes left beside it goes.  Raises `OSError`; the old file is then as
     it was.
     """
-    folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name[:100]}.{mark or posix.getpid()}"
+    folder = path.rpartition("/")[0]
+    temporary = temporary_name(path, mark or str(posix.getpid()))
     descriptor = _open_new(temporary, mode)
     try:
         try:
@@ -222,6 +222,12 @@ def is_left(status: "posix.stat_result") -> bool:
     """Whether a temporary file of ours is so old that nobody writes it any more."""
     is_ours = status.st_uid == posix.geteuid() and status.st_mode & 0o170000 == 0o100000
     return is_ours and status.st_ctime < time.time() - LEFT_SECONDS
+
+
+def temporary_name(path: str, mark: str) -> str:
+    """Return the name that a file has while it is written."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name[:100]}.{mark}"
 
 
 def _open_new(path: str, mode: int) -> int:

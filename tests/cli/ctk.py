@@ -16,6 +16,8 @@ import nvidia_runtime
 PROGRAM = "from nvidia_runtime.cli import main; main()"
 # Tests do not read the configuration in /etc.
 NOWHERE = "/nowhere"
+# The program of hooks in specs, there or not: without it, a missing one is warned of.
+HOOK = {"NVIDIA_CTK_CDI_HOOK_PATH": "/usr/bin/nvidia-cdi-hook"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ MACHINE = "a100x8"
 
 def run(*words: str, machine: str = MACHINE, **options: Any) -> ctk.Ended:
     """Generate on a simulated machine."""
-    env = {"PATH": os.environ["PATH"]} | options.pop("env", {})
+    env = {"PATH": os.environ["PATH"], **ctk.HOOK} | options.pop("env", {})
     argv = [sys.executable, "-c", PROGRAM.format(os.fspath(simulated.TREE)), "cdi", "generate"]
     got = simulated.run(machine, [*argv, *words], env=env, **options)
     assert "Traceback" not in got.stderr
@@ -145,8 +145,11 @@ def test_hooks_in_one_call() -> None:
     ],
 )
 def test_program_of_hooks(given: str, path: str, first: str) -> None:
-    made = spec(run(f"--nvidia-cdi-hook-path={given}", env={"PATH": "/nowhere"}))
+    got = run(env={"PATH": "/nowhere", "NVIDIA_CTK_CDI_HOOK_PATH": given})
+    made = spec(got)
 
+    missing = f"warning: {path} is not on this machine; --nvidia-cdi-hook-path names another\n"
+    assert (missing in got.err) == ("/" not in given)
     hook = made["containerEdits"]["hooks"][-1]
     assert hook["path"] == path
     assert hook["args"][0] == first
@@ -154,6 +157,20 @@ def test_program_of_hooks(given: str, path: str, first: str) -> None:
         *["hook"] * (first == "nvidia-ctk"),
         "update-application-profile",
     ]
+
+
+def test_program_of_hooks_beside_nvidia_ctk_comes_first(tmp_path: Path) -> None:
+    ctk_program, hook = tmp_path / "nvidia-ctk", tmp_path / "nvidia-cdi-hook"
+    ctk_program.write_text(PROGRAM.format(os.fspath(simulated.TREE)))
+    hook.touch(0o755)
+
+    got = simulated.run(
+        MACHINE, [sys.executable, str(ctk_program), "cdi", "generate"], env={"PATH": "/nowhere"}
+    )
+
+    made = spec(ctk.Ended(got.returncode, got.stdout, got.stderr))
+    assert {each["path"] for each in made["containerEdits"]["hooks"]} == {str(hook)}
+    assert "is not on this machine" not in got.stderr
 
 
 def test_ldconfig() -> None:
@@ -254,17 +271,25 @@ def test_a_sick_gpu_is_left_out_and_named(tmp_path: Path) -> None:
     assert "warning: left out: GPU 3 (0000:4e:00.0) is lost: " in ended.err
 
 
-def test_driver_root_of_config_toml(tmp_path: Path) -> None:
-    """As in the toolkit, only a config.toml that --config names is read."""
-    config = tmp_path / "config.toml"
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "the runtime's own"])
+def test_driver_root_of_config_toml(is_named: bool, tmp_path: Path) -> None:
+    config = tmp_path / "nvidia-container-runtime/config.toml"
+    config.parent.mkdir()
     config.write_text(f'[nvidia-container-cli]\nroot = "{tmp_path}/driver"\n')
     (tmp_path / "driver").mkdir()
+    flags = ["--config", str(config)] if is_named else []
+    variables = {} if is_named else {"XDG_CONFIG_HOME": str(tmp_path)}
 
-    ended = ctk.run("--config", config, "cdi", "generate", "--mode=nvml")
-    other = ctk.run("--config", config, "cdi", "generate", "--driver-root=/x", "--mode=nvml")
+    ended = ctk.run(*flags, "cdi", "generate", "--mode=nvml", **variables)
+    other = ctk.run(*flags, "cdi", "generate", "--driver-root=/x", "--mode=nvml", **variables)
 
     assert f"{tmp_path}/driver: has no libnvidia-ml.so.1" in ended.err
     assert "/x: has no libnvidia-ml.so.1" in other.err
+    config.write_text("root = \n")
+    broken = ctk.run(*flags, "cdi", "generate", "--mode=nvml", **variables)
+    assert broken.code == 1
+    assert f"{config}: is not TOML" in broken.err
+    assert ("the driver root is /" in broken.err) is not is_named
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def on(name: str, *steps: str, **options: Any) -> list[str]:
     """Run the steps on one machine; return the lines of stdout, with `= CODE` after each refresh."""
     program = f"{sys.executable} -c {shlex.quote(ctk.PROGRAM)} cdi refresh"
     script = [f'refresh() {{ {program} "$@"; echo "= $?"; }}', *steps]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE)}
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE), **ctk.HOOK}
     got = simulated.run(name, ["sh", "-c", "\n".join(script)], env=env, **options)
     assert "Traceback" not in got.stderr
     return [*got.stdout.splitlines(), *[f"! {line}" for line in got.stderr.splitlines()]]

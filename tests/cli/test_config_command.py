@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -180,6 +182,65 @@ def test_line_ends_of_another_system_stay(tmp_path: Path) -> None:
     data = file.read_bytes()
     assert data.count(b"\n") == data.count(b"\r\n")
     assert tomllib.loads(data.decode())["swarm-resource"] == "R"
+
+
+def test_byte_order_mark_stays(tmp_path: Path) -> None:
+    """As the toolkit reads it."""
+    file = put(tmp_path / "c.toml", "\ufeffdisable-require = true\n")
+
+    assert set_in_place(file, "swarm-resource=R").code == 0
+
+    text = file.read_text()
+    assert text.startswith("\ufeff")
+    assert text.count("\ufeff") == 1
+    settings = config.load(str(file))[0]
+    assert (settings["disable-require"], settings["swarm-resource"]) == (True, "R")
+
+
+@pytest.mark.parametrize("flag", ["-i", "--output={}"])
+def test_none_of_several_at_once_is_lost(flag: str, tmp_path: Path) -> None:
+    file = put(tmp_path / "c.toml", OWN)
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PATH": os.environ["PATH"],
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    words = [sys.executable, "-c", ctk.PROGRAM, "config", f"--config={file}", flag.format(file)]
+    wanted = {
+        "swarm-resource": "S",
+        "nvidia-container-cli.root": "/r",
+        "nvidia-container-cli.path": "/p",
+        "nvidia-container-cli.debug": "/d",
+        "nvidia-ctk.path": "/c",
+        "nvidia-container-runtime.mode": "cdi",
+    }
+
+    running = [
+        subprocess.Popen([*words, f"--set={key}={value}"], env=environment)
+        for key, value in wanted.items()
+    ]
+    assert [process.wait() for process in running] == [0] * len(wanted)
+
+    settings = config.load(str(file))[0]
+    assert {key: settings[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("a = {b = {c = 1}}\n", 0o400), ("nvidia-container-cli = []\n", 0o600)],
+    ids=["may not be written", "cannot be edited"],
+)
+def test_hints_name_no_flag_that_it_lacks(text: str, mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    file = put(folder / "c.toml", text)
+    file.chmod(mode)
+    option = "nvidia-container-cli.root=/x"
+
+    got = set_in_place(file, option)
+
+    flags = {word.strip("-=,.;:") for word in got.err.split() if word.startswith("--")}
+    assert flags <= {"set", "config", "in-place", "output"}
 
 
 def test_mode_owner_and_link_stay(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from nvidia_runtime.engines.supported import ENGINES
 from . import ctk
 
 
-def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Running:
+def engine(
+    name: str, version: tuple[int, ...], config: str = "/nowhere", default: str = ""
+) -> Running:
     return Running(
         engine=ENGINES[name],
         profile=ENGINES[name].profiles[0],
@@ -25,6 +27,7 @@ def engine(name: str, version: tuple[int, ...], config: str = "/nowhere") -> Run
         version=version,
         config=config,
         socket="/run/x.sock",
+        default=default,
     )
 
 
@@ -72,6 +75,16 @@ def test_what_a_file_says_of_us(tmp_path: Path) -> None:
         True,
     )
     assert (shown.version, shown.file_exists, shown.problem) == ("28.3", True, "")
+
+
+@pytest.mark.parametrize("name", ["docker", "crio"])
+def test_default_of_a_flag_counts_more_than_a_file(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("" if name == "docker" else "[crio.runtime]\ndefault_runtime = 'nvidia'\n")
+
+    shown = status.describe(engine(name, (28, 3), str(file), default="kata"))
+
+    assert (shown.default_runtime, shown.is_default) == ("kata", False)
 
 
 def test_broken_file_is_a_part_of_the_answer(tmp_path: Path) -> None:

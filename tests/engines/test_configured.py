@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,11 @@ import pytest
 import waiting
 from cli import ctk
 
-from . import configured, docker, podman, processes, rootfs
+from . import configured, containerd, docker, podman, processes, rootfs
 from .conftest import require
 from .machine import Machine
+
+IN_PLACE = "--drop-in-config="
 
 
 def test_docker(
@@ -96,11 +99,88 @@ def test_docker_that_would_not_start_again_is_left_alone(
         got = ctk.run(*words, **here)
 
     assert got.code == 1
-    assert "docker is started with --default-runtime, and does not start again when" in got.err
+    assert "docker is started with --default-runtime=runc, and does not start again when" in got.err
     assert configured.tree(folder) == before
     file.write_text(json.dumps({**settings, "default-runtime": "runc"}))
     refused = processes.run(["dockerd", "--config-file", os.fspath(file), flag])
     assert "specified both as a flag and in the configuration file" in refused.stderr
+
+
+CRI = "io.containerd.grpc.v1.cri"
+# A node that has followed the instructions for kubernetes: ours is the default and the only one.
+ONLY_OURS = f"""\
+version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[plugins."{CRI}"]
+restrict_oom_score_adj = true
+[plugins."{CRI}".containerd]
+default_runtime_name = "nvidia"
+snapshotter = "native"
+[plugins."{CRI}".containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+[plugins."{CRI}".containerd.runtimes.nvidia.options]
+BinaryName = "/usr/bin/nvidia-container-runtime"
+SystemdCgroup = true
+"""
+
+
+@pytest.mark.parametrize("drop_in", ["", "conf.d/99-nvidia.toml"], ids=["in place", "drop-in"])
+def test_containerd_that_had_only_ours(
+    machine: Machine, daemon_env: dict[str, str], drop_in: str
+) -> None:
+    """containerd 1 starts without CRI where the runtime that is the default is missing."""
+    require("containerd")
+    require("ctr")
+    folder = machine.scratch / f"co{len(drop_in)}"
+    folder.mkdir()
+    file = folder / "config.toml"
+    file.write_text(ONLY_OURS)
+    where = (f"--config={file}", f"--drop-in-config={folder / drop_in if drop_in else ''}")
+
+    said = configured.tell(folder, "configure", "containerd", *where)
+
+    assert "nvidia is no longer the default runtime" in said
+    with containerd.daemon_on(file, env=daemon_env) as socket:
+        listing = processes.succeed(["ctr", "--address", os.fspath(socket), "plugins", "ls"])
+        (cri,) = [line.split() for line in listing.splitlines() if " cri " in line]
+        assert cri[-1] == "ok"
+    dump = tomllib.loads(processes.succeed(["containerd", "-c", os.fspath(file), "config", "dump"]))
+    table = dump["plugins"][CRI]["containerd"]
+    assert table["default_runtime_name"] == "runc"
+    assert table["runtimes"]["runc"]["options"]["SystemdCgroup"] is True
+    configured.tell(folder, "unconfigure", "containerd", *where)
+    assert configured.tree(folder) == {"config.toml": ONLY_OURS.encode()}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_containerd_with_an_import_that_hides_ours(machine: Machine, version: int) -> None:
+    """It takes the whole table of CRI from the last file that has one, which the warning names."""
+    require("containerd")
+    folder = machine.scratch / f"ch{version}"
+    folder.mkdir()
+    file, other = folder / "config.toml", folder / "other.toml"
+    head, cri = ("", "cri") if version == 1 else ("version = 2\n", f'"{CRI}"')
+    file.write_text(
+        f"{head}imports = ['{other}']\n[plugins.{cri}.containerd.runtimes.runc]\n"
+        "runtime_type = 'io.containerd.runc.v2'\n"
+    )
+    other.write_text(f"{head}[plugins.{cri}.cni]\nbin_dir = '/usr/lib/cni'\n")
+    before = configured.tree(folder)
+    dump = ("containerd", "-c", os.fspath(file), "config", "dump")
+
+    said = configured.tell(folder, "configure", "containerd", f"--config={file}", IN_PLACE)
+
+    assert f"{other} is read after {file} and hides the runtime there" in said
+    assert "no runtime runc" not in said
+    assert "nvidia" not in processes.succeed(dump).replace(os.fspath(folder), "")
+
+    configured.tell(folder, "configure", "containerd", f"--config={other}", IN_PLACE)
+
+    assert "runtimes.nvidia]" in processes.succeed(dump)
+    assert "runtimes.runc]" in processes.succeed(dump)
+    for path in (file, other):
+        configured.tell(folder, "unconfigure", "containerd", f"--config={path}", IN_PLACE)
+    assert configured.tree(folder) == before
 
 
 @pytest.mark.parametrize("drop_in", [True, False], ids=["drop-in", "in place"])

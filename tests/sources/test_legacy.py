@@ -26,6 +26,17 @@ def injected(document: Document, program: str = f"/opt/{HOOK}") -> list[Document
     return [source.edits for source in sources]
 
 
+def test_hook_that_is_missing_is_warned_of() -> None:
+    """The low-level runtime would only say that there is no such file."""
+    admitted = Admitted((), "")
+    container = Bundle("/b/config.json", spec(), os.stat("/"))
+    settings = {**config.defaults(), f"{HOOK}.path": "/nowhere/hook"}
+
+    legacy.sources(container, Request(), admitted, settings)
+
+    assert admitted.warnings == [legacy.MISSING.format("/nowhere/hook")]
+
+
 def test_hook_is_added_to_every_container() -> None:
     hook = {"path": f"/opt/{HOOK}", "args": [HOOK, "prestart"]}
 

@@ -47,8 +47,9 @@ class Refresh(WithEnvironmentFile, Generate):
     def main(self) -> int:
         """Generate the spec, compare it with the file, and write it if it differs."""
         self.output = self.output or DEFAULT
+        form = self._form() or output.FORMATS[0]
         options = self.options()
-        path = output.name_file(os.path.abspath(self.output), self._form() or output.FORMATS[0])
+        path = output.name_file(os.path.abspath(self.output), form)
         if _is_without_driver(options):
             return self._without_driver(path)
         with _lock(is_needed=not self.dry_run):

@@ -38,14 +38,17 @@ class Config(Group, Configured):
         from nvidia_runtime.cli.config import revision  # TOML, which 'nvidia-ctk --help' spares
 
         path = self.config_path(must_exist=False)
-        revised = revision.revise(path, self.assignments, self.separator)
+        is_own = self.in_place or os.path.realpath(self.output or os.devnull) == os.path.realpath(
+            path
+        )
+        make = revision.change if is_own else revision.revise
+        revised = make(path, self.assignments, self.separator)
         for warning in revised.warnings:
             self.warn(warning)
-        target = path if self.in_place else self.output
-        if not target:
+        if self.output and not is_own:
+            revision.save(self.output, revised.after)
+        elif not is_own:
             print(revised.after, end="")
-        elif not self.in_place or revised.before != revised.after:
-            revision.save(target, revised.after)
         return 0
 
 

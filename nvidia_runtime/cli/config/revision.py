@@ -42,6 +42,15 @@ def revise(path: str, assignments: Sequence[str], separator: str) -> Revision:
     return Revision(before=before, after=toml_text.with_samples(text), warnings=tuple(warnings))
 
 
+def change(path: str, assignments: Sequence[str], separator: str) -> Revision:
+    """Apply assignments to the file itself; another run waits, so that it loses none of them."""
+    with write.locked(path):
+        revised = revise(path, assignments, separator)
+        if revised.before != revised.after:
+            write.carry_out([write.Change(path, write.read(path), revised.after)], lambda: "")
+    return revised
+
+
 def save(path: str, text: str) -> None:
     """Replace a file in one step, and keep its mode, owner and security label."""
     if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/stdout

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from plumbum import cli
 
+from nvidia_runtime import start
 from nvidia_runtime.cli import files, oci_hook
 from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
-from nvidia_runtime.engines import apply, write
+from nvidia_runtime.engines import apply, effect, write
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.oci import lowlevel
 
 if TYPE_CHECKING:
     from nvidia_runtime.engines.running import Running
@@ -87,31 +89,32 @@ class Configure(EngineCommand):
             by_command=self.source == COMMAND and engine.prints_configuration,
         )
         if self.is_dry:
-            self.show(engine.configure(intent))
+            self.show(effect.planned(engine, intent))
             return 0
         with write.locked(intent.config):
-            plan = engine.configure(intent)
+            plan = effect.planned(engine, intent)
             written = apply.configure(engine, intent, plan, self.warn)
-        self._check_program(intent.program)
+        self._check_program(intent.program, PROGRAM, "--nvidia-runtime-path")
         self.report(plan, written, daemon)
         return 0
 
     def _check_flags(self, daemon: Running | None) -> None:
-        """Refuse what would keep the daemon from starting: a setting by flag and by file."""
-        if daemon and daemon.flags and self.is_default:
-            what = f"{self.runtime} is started with {daemon.flags[0]}, and does not start again"
-            hint = "take the flag out of its service first: 'systemctl edit --full"
-            raise NvidiaRuntimeError(
-                f"{what} when its file says the same", hint=f"{hint} {self.runtime}'"
-            )
+        """Refuse what would keep the daemon from starting; warn of what its flag overrules."""
+        if not daemon or not daemon.default or not self.is_default:
+            return
+        what = f"{self.runtime} is started with {self.engine.default_flags[0]}={daemon.default}"
+        hint = f"take the flag out of its service first: 'systemctl edit --full {self.runtime}'"
+        if self.engine.refuses_both:
+            what += ", and does not start again when its file says the same"
+            raise NvidiaRuntimeError(what, hint=hint)
+        self.warn(f"{what}, which counts more than its files; {hint}")
 
-    def _check_program(self, program: str) -> None:
-        """Warn if the runtime is missing here, and name one that is not; an engine may find it."""
+    def _check_program(self, program: str, name: str, flag: str) -> None:
+        """Warn if a program is missing here, and name one that is not; an engine may find it."""
         if shutil.which(program):
             return
-        own = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), PROGRAM)
-        other = f"; --nvidia-runtime-path={own} is" if os.path.exists(own) else ""
-        self.warn(f"{program} is not on this machine{other}")
+        own = lowlevel.beside(os.path.abspath(sys.argv[0]), name)
+        self.warn(f"{program} is not on this machine{f'; {flag}={own} is' if own else ''}")
 
     def _check_source(self) -> None:
         if self.mode not in FILE_MODES:
@@ -131,6 +134,7 @@ class Configure(EngineCommand):
     def _write_hook(self) -> int:
         self.warn("hook files are a way of the past; the runtime does not need them")
         text = oci_hook.text(self.hook)
+        self._check_program(self.hook, start.HOOKS[0], "--nvidia-runtime-hook-path")
         if self.output:
             files.write(self.output, text.encode())
         else:

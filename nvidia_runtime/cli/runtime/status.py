@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import running, supported
+from nvidia_runtime.engines import effect, running, supported
 from nvidia_runtime.engines.engine import Engine, Summary
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -83,7 +83,8 @@ def describe(daemon: Running) -> Status:
     summary, problem = Summary(), daemon.elsewhere
     if not problem:
         try:
-            summary = daemon.engine.describe(daemon.config)
+            summary = effect.summary(daemon.engine, daemon.config)
+            summary = replace(summary, default=daemon.default or summary.default)
         except NvidiaRuntimeError as error:
             problem = str(error)
     return Status(

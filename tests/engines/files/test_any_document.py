@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nvidia_runtime.engines import apply, difference, toml_render, undo
+from nvidia_runtime.engines import apply, difference, effect, toml_render, undo
 from nvidia_runtime.engines.engine import Engine, Intent
 from nvidia_runtime.engines.supported import ENGINES
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -142,7 +142,7 @@ def check_round(engine: Engine, intent: Intent, folder: Path) -> None:
         assert str(error)
         assert files(folder) == before
         return
-    summary = engine.describe(intent.config)
+    summary = effect.summary(engine, intent.config)
     if engine.name != "containerd" or intent.drop_in == "" or intent.drop_in in written:
         assert "nvidia" in summary.runtimes
     assert summary.is_default or not intent.is_default

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.engines import containerd, containerd_files, difference
+from nvidia_runtime.engines import containerd, containerd_files, difference, effect
 from nvidia_runtime.engines.engine import Intent, Summary
 
 V2 = 'plugins."io.containerd.grpc.v1.cri"'
@@ -141,10 +141,10 @@ def test_describe(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(change.after or "")
 
-    assert containerd.describe(intent.config) == Summary(
+    assert effect.summary(containerd.ENGINE, intent.config) == Summary(
         runtimes=("nvidia",), default="nvidia", cdi=True
     )
-    assert containerd.describe(str(tmp_path / "none")) == Summary()
+    assert effect.summary(containerd.ENGINE, str(tmp_path / "none")) == Summary()
 
 
 RUNC = f"""version = 2
@@ -157,7 +157,7 @@ runtime_type = "io.containerd.runc.v2"
 @pytest.mark.parametrize("text", ["", "version = 2\n", f"version = 2\n[{V2}.cni]\nbin_dir = 'x'\n"])
 def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> None:
     """A table of runtimes replaces the built-in one; without runc CRI does not start."""
-    intent = intent_of(tmp_path, text, is_own=True)
+    intent = intent_of(tmp_path, text)
     if place != "in a drop-in":
         intent = replace(intent, drop_in="")
 
@@ -167,7 +167,6 @@ def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> N
     runtimes = difference.at(content, containerd_files.places(2).runtimes)
     assert list(runtimes) == ["runc", "nvidia"]
     assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
-    assert not [warning for warning in plan.warnings if "without CRI" in warning]
     for change in plan.changes:
         folder = Path(change.path).parent
         folder.mkdir(exist_ok=True)
@@ -176,40 +175,91 @@ def test_default_runtime_is_not_lost(text: str, place: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "options"),
+    ("text", "version"),
     [
-        (RUNC, {"is_own": True}),
-        ("", {"is_own": True, "version": (2, 0, 1)}),
-        ("version = 3\n", {"is_own": True}),
-        (f"version = 2\n[{V2}.containerd]\ndefault_runtime_name = 'kata'\n", {"is_own": True}),
+        (RUNC, ()),
+        ("", (2, 0, 1)),
+        ("version = 3\n", ()),
+        (f"version = 2\n[{V2}.containerd]\ndefault_runtime_name = 'kata'\n", ()),
     ],
     ids=["it is there", "containerd 2", "version 3", "another default"],
 )
-def test_runc_is_not_added(text: str, options: dict[str, Any], tmp_path: Path) -> None:
-    plan = containerd.configure(intent_of(tmp_path, text, **options))
+def test_runc_is_not_added(text: str, version: tuple[int, ...], tmp_path: Path) -> None:
+    plan = containerd.configure(intent_of(tmp_path, text, version=version))
 
     new = [change.after or "" for change in plan.changes]
     assert sum(file.count("runtimes.runc]") for file in new) == text.count("runtimes.runc]") * 2
-    assert not [warning for warning in plan.warnings if "without CRI" in warning]
 
 
-def test_runc_that_is_missing_elsewhere_is_said(tmp_path: Path) -> None:
-    plan = containerd.configure(intent_of(tmp_path, "version = 2\n"))
+# A node that has followed the instructions for kubernetes: ours is its default and its only one.
+OURS = """{version}[{cri}.containerd]
+default_runtime_name = "nvidia"
+[{cri}.containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+[{cri}.containerd.runtimes.nvidia.options]
+{program} = "/usr/bin/nvidia-container-runtime"
+SystemdCgroup = true
+"""
+PLACES_OF_OURS = pytest.mark.parametrize(
+    ("version", "drop_in"), [(1, False), (2, False), (2, True)], ids=["1", "2", "2, drop-in"]
+)
 
-    assert [warning for warning in plan.warnings if "without CRI" in warning]
+
+def table_in_use(intent: Intent) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """Return the default runtime and the runtimes of what is written, and what is warned of."""
+    plan = containerd.configure(intent)
+    content = tomllib.loads(plan.changes[0].after or "")
+    at = containerd_files.places_in(content, "")
+    return difference.at(content, at.default), difference.at(content, at.runtimes), plan.warnings
 
 
-def test_file_that_replaces_the_drop_in_is_named(tmp_path: Path) -> None:
-    (tmp_path / "last.toml").write_text(RUNC)
-    imports = f"imports = ['{tmp_path}/conf.d/*.toml', '{tmp_path}/last.toml']\n"
+def node_of_ours(folder: Path, version: int, drop_in: bool) -> Intent:
+    cri, line, program = (
+        ("plugins.cri", "", "Runtime") if version == 1 else (V2, "version = 2\n", "BinaryName")
+    )
+    intent = intent_of(folder, OURS.format(version=line, cri=cri, program=program))
+    return intent if drop_in else replace(intent, drop_in="")
 
-    plan = containerd.configure(intent_of(tmp_path, "version = 2\n" + imports))
 
-    assert [
-        warning
-        for warning in plan.warnings
-        if warning.startswith(f"{tmp_path}/last.toml is read after")
-    ]
+@PLACES_OF_OURS
+def test_default_that_was_ours_becomes_runc(version: int, drop_in: bool, tmp_path: Path) -> None:
+    """As the toolkit has it; and runc is named, with the options without which pods crash."""
+    default, runtimes, warnings = table_in_use(node_of_ours(tmp_path, version, drop_in))
+
+    assert default is difference.ABSENT
+    assert runtimes["runc"] == {
+        "runtime_type": "io.containerd.runc.v2",
+        "options": {"SystemdCgroup": True},
+    }
+    assert "nvidia is no longer the default runtime; --set-as-default keeps it" in warnings
+
+
+@PLACES_OF_OURS
+def test_default_that_stays_ours_needs_no_runc(version: int, drop_in: bool, tmp_path: Path) -> None:
+    intent = replace(node_of_ours(tmp_path, version, drop_in), is_default=True)
+
+    default, runtimes, warnings = table_in_use(intent)
+
+    assert (default, list(runtimes), warnings) == ("nvidia", ["nvidia"], ())
+
+
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [
+        ("{0}/conf.d/*.toml", ["{0}/conf.d/*.toml"]),
+        ("/other.toml", ["/other.toml", "{0}/conf.d/*.toml"]),
+    ],
+    ids=["ours already", "another"],
+)
+def test_import_that_is_no_list_becomes_one(
+    imports: str, expected: list[str], tmp_path: Path
+) -> None:
+    text = f"version = 2\nimports = '{imports.format(tmp_path)}'\n"
+
+    plan = containerd.configure(intent_of(tmp_path, text))
+
+    new = tomllib.loads(plan.changes[1].after or "")
+    assert new["imports"] == [name.format(tmp_path) for name in expected]
 
 
 def test_relative_star_is_no_import_of_ours(tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ def test_nothing_stays_nothing(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("\ufeff{}", "begins with a byte order mark"), ('{"a": "\0"}', "invalid control character")],
-    ids=["byte order mark", "control character"],
+    [('{"a": "\0"}', "invalid control character")],
+    ids=["control character"],
 )
 def test_what_is_wrong_is_said_in_whole_words(text: str, what: str) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime.engines import containerd, docker, podman, processes, running
+from nvidia_runtime.engines import containerd, crio, docker, podman, processes, running
+from nvidia_runtime.engines.engine import Engine
 from nvidia_runtime.engines.supported import ENGINES
 
 from . import listener
@@ -273,23 +274,26 @@ def test_daemon_in_a_mount_namespace_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("words", "flags"),
+    ("engine", "words", "default"),
     [
-        (("dockerd", "-H", "fd://"), ()),
-        (("dockerd", "--add-runtime=nvidia=/usr/bin/x"), ()),
-        (("dockerd", "--default-runtime", "x"), ("--default-runtime",)),
-        (("dockerd", "--default-runtime=x"), ("--default-runtime",)),
+        (docker.ENGINE, ("dockerd", "-H", "fd://"), ""),
+        (docker.ENGINE, ("dockerd", "--add-runtime=nvidia=/usr/bin/x"), ""),
+        (docker.ENGINE, ("dockerd", "--default-runtime", "x"), "x"),
+        (docker.ENGINE, ("dockerd", "--default-runtime=x"), "x"),
+        (crio.ENGINE, ("crio", "--default-runtime=crun"), "crun"),
+        (crio.ENGINE, ("crio", "--runtimes=a:b:c"), ""),
     ],
 )
-def test_flags_that_the_file_must_not_repeat(
-    host: Host, words: tuple[str, ...], flags: tuple[str, ...]
+def test_default_runtime_that_a_flag_names(
+    host: Host, engine: Engine, words: tuple[str, ...], default: str
 ) -> None:
-    host.runs(*words, at="/run/docker.sock", program="/usr/bin/dockerd")
+    socket = engine.profiles[0].sockets[0]
+    host.runs(*words, at=socket, program=f"/usr/bin/{engine.program}")
 
-    daemon = running.find(docker.ENGINE, str(host.root))
+    daemon = running.find(engine, str(host.root))
 
     assert daemon is not None
-    assert daemon.flags == flags
+    assert daemon.default == default
 
 
 def test_two_that_run_are_both_found(host: Host) -> None:

@@ -180,3 +180,4 @@ def test_what_is_wrong_is_said_with_its_place(text: str, says: str) -> None:
         toml_file.parse(text, "f")
 
     assert str(error.value).startswith(says)
+    assert ("runtimeClassName: nvidia" in error.value.hint) == ("{{" in text)

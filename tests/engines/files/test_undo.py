@@ -330,7 +330,6 @@ def test_runc_that_came_with_ours_goes_without_a_journal(tmp_path: Path) -> None
         program="/usr/bin/nvidia-container-runtime",
         config=str(file),
         drop_in=str(tmp_path / "conf.d" / "99-nvidia.toml"),
-        is_own=True,
     )
     configure("containerd", intent)
     assert "runtimes.runc]" in (tmp_path / "conf.d" / "99-nvidia.toml").read_text()

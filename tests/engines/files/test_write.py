@@ -25,19 +25,20 @@ def satisfied() -> str:
     return ""
 
 
-def put(path: Path, after: str | None) -> list[str]:
+def put(path: Path, after: str | None) -> None:
     before = path.read_text() if path.exists() else None
-    return write.carry_out([Change(str(path), before, after)], satisfied)
+    write.carry_out([Change(str(path), before, after)], satisfied)
 
 
 def test_new_file_and_its_folders(tmp_path: Path) -> None:
     old = os.umask(0o077)
     try:
-        folders = put(tmp_path / "a" / "b" / "f", "x")
+        missing = write.missing_folders(str(tmp_path / "a" / "b" / "f"))
+        put(tmp_path / "a" / "b" / "f", "x")
     finally:
         os.umask(old)
 
-    assert folders == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    assert missing == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert modes == {"a": 0o755, "b": 0o755, "f": 0o644}
 
