@@ -72,6 +72,7 @@ def inject(
         planned = decide.plan(edits, file, launch, runtime, config.settings, admitted.mode)
         edit.apply(file.spec, planned.edits, file.path)
         done = planned.reasons + planned.carry_out()  # if it fails, config.json is as it was
+        _warn(log, planned.warnings)
         bundle.write(file)
         files.sweep(*bundle.leftovers(file))
     if admitted.devices or admitted.refusals or admitted.warnings:

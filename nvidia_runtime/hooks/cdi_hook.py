@@ -11,6 +11,7 @@ import sys
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 from nvidia_runtime.prepare import verbs
 from nvidia_runtime.prepare.container import Container
+from nvidia_runtime.prepare.time_limit import TimeLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def _carry_out(call: "Words", program: str, *, debug: bool) -> int:
     """Do the verbs in their order; the first that fails is the last."""
     container = Container(list(call.warnings))
     try:
-        for step in call.steps:
-            verbs.module(step).run(container, step)
+        with TimeLimit("the container"):
+            for step in call.steps:
+                verbs.module(step).run(container, step)
     finally:
         done = container.done if debug else []
         said = [] if call.switches["quiet"] else container.warnings + done

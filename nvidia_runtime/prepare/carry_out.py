@@ -7,6 +7,7 @@ Whatever is right already is not written, so that a container that starts again 
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.prepare import update_ldcache
+from nvidia_runtime.prepare.time_limit import TimeLimit
 from nvidia_runtime.rootfs import files, links, resolver
 from nvidia_runtime.rootfs.loader import Loader
 from nvidia_runtime.store import files as store
@@ -22,16 +23,22 @@ STATE_HINT = "make it writable, or remove the folder above it: it is made anew"
 def carry_out(work: "Work") -> list[str]:
     """Do what was planned; say what was done, and what could not be.
 
+    What could not be, and the container can do without, is among ``work.warnings``, too.
     Raises `NvidiaRuntimeError` where the container would lack what its devices need.
     """
     done: list[str] = []
-    for path, content in work.files.items():
-        _write_file(path, content)
-    if not (work.links or work.folders or work.compat):
-        return done
+    with TimeLimit(work.root):
+        for path, content in work.files.items():
+            _write_file(path, content)
+        if work.links or work.folders or work.compat:
+            _prepare_root(work, done)
+    return done + work.warnings
+
+
+def _prepare_root(work: "Work", done: list[str]) -> None:
     try:
-        with resolver.open_root(work.root) as root:
-            count = links.make_all(root, work.links)
+        with resolver.open_container(work.root) as root:
+            count = links.make_all(root, work.links, work.warnings)
             if count:
                 done.append(f"made {count} links")
             if work.folders or work.compat:
@@ -42,7 +49,6 @@ def carry_out(work: "Work") -> list[str]:
     except (OSError, ValueError) as error:
         what = f"the container's root cannot be prepared: {os_reason(error)}"
         raise NvidiaRuntimeError(what, where=work.root, hint=remedy(error) or HINT) from None
-    return done
 
 
 def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
@@ -71,7 +77,7 @@ def _fill(path: str, content: "bytes | dict[str, str]") -> None:
 
 def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:
     """Let the loader find the driver's libraries, and in front of them CUDA's newer ones."""
-    loader = Loader(root, done, done, work.state)
+    loader = Loader(root, done, work.warnings, work.state)
     gone: list[bytes] = []
     rows = []
     if work.compat:

@@ -65,8 +65,7 @@ def _open_root(path: str) -> resolver.Place:
     except (OSError, ValueError) as error:
         what = f"the container's root cannot be opened: {os_reason(error)}"
         raise NvidiaRuntimeError(what, where=path, hint=state.HINT) from None
-    here, status = posix.stat("/"), root.status()
-    if (here.st_dev, here.st_ino) == (status.st_dev, status.st_ino):
+    if resolver.is_hosts(root):
         posix.close(root.descriptor)
         what = "is the host's own root, not a container's"
         raise NvidiaRuntimeError(what, where=path, hint=state.HINT)

@@ -53,5 +53,5 @@ def run(container: "Container", step: "Step") -> None:
     for specification in step.all("link"):
         root = container.root(step)
         target, path = links.parse(specification)
-        if links.make(root, path, target):
+        if links.make_all(root, [(path, target)], container.warnings):
             container.done.append(f"linked {path} to {target}")

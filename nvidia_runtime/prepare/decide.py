@@ -19,18 +19,23 @@ SETTING = "nvidia-container-runtime.in-container-hooks"
 
 
 class Preparation:
-    """The edits to apply, the ``reasons`` for the record, and what is to be done on the host."""
+    """The edits to apply, the ``reasons`` for the record, and what is to be done on the host.
 
-    __slots__ = ("_work", "edits", "reasons")
+    ``warnings`` are for the log, when all is done: they are in the record, too.
+    """
+
+    __slots__ = ("_work", "edits", "reasons", "warnings")
 
     def __init__(
         self,
         edits: "list[Document]",
         reasons: "list[str] | None" = None,
         work: "Callable[[], list[str]] | None" = None,
+        warnings: "list[str] | None" = None,
     ) -> None:
         self.edits = edits
         self.reasons = reasons or []
+        self.warnings = warnings if warnings is not None else []
         self._work = work
 
     def carry_out(self) -> list[str]:

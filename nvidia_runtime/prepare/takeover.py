@@ -12,6 +12,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import verbs
+from nvidia_runtime.prepare.time_limit import TimeLimit
 from nvidia_runtime.prepare.work import Conditions, Planning, Work
 from nvidia_runtime.rootfs import resolver
 from nvidia_runtime.store import files
@@ -39,8 +40,8 @@ def prepare(
     launch: "Launch",
     runtime: str,
     settings: "Settings",
-) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None]":
-    """Return the edits without the hooks done here, why others stay, and what to do last."""
+) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None, list[str]]":
+    """Return the edits without the hooks done here, why others stay, what to do last, warnings."""
     value: str = settings[SETTING]
     program, state = (
         lowlevel.beside(launch.launcher, start.CDI_HOOKS[0]),
@@ -49,12 +50,13 @@ def prepare(
     conditions = Conditions(value, runtime, program, state)
     conditions.by_filter = settings[FILTER] == "seccomp"
     folder = bundle.path.rpartition("/")[0]
-    work = plan(edits, bundle.spec, folder, bundle.path, conditions)
+    with TimeLimit(bundle.path):
+        work = plan(edits, bundle.spec, folder, bundle.path, conditions)
     if work.is_empty():
-        return work.edits, work.reasons, None
+        return work.edits, work.reasons + work.warnings, None, work.warnings
     from nvidia_runtime.prepare import carry_out
 
-    return work.edits, work.reasons, lambda: carry_out.carry_out(work)
+    return work.edits, work.reasons, lambda: carry_out.carry_out(work), work.warnings
 
 
 def plan(
@@ -89,7 +91,10 @@ def _take(
 ) -> "list[Step]":
     """Plan all steps that can be done on the host; return those that are left, in their order."""
     try:
-        root = resolver.open_root(work.root)
+        root = resolver.open_container(work.root)
+    except resolver.NotContainersError as error:
+        work.reasons.append(f"nothing is prepared: the container's root {error}")
+        return []
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
         return steps

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb update-application-profile: hide other GPUs from EGL and Vulkan."""
 
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import os_reason
 from nvidia_runtime.rootfs import application_profile
 
 TYPE_CHECKING = False
@@ -25,6 +25,8 @@ def plan(planning: "Planning", step: "Step") -> None:
     data = application_profile.text(minor for minor in minors if type(minor) is int)
     if not data:
         planning.skip(step, "the container has no GPU that a profile has room for")
+    elif reason := planning.survey.refusal(PATH):
+        planning.warn(f"the container gets no application profile: {reason}")
     elif planning.can_mount(step) and not planning.leave_covered(step, (PATH,)):
         planning.mount("application-profile", data, PATH)
 
@@ -39,6 +41,5 @@ def run(container: "Container", step: "Step") -> None:
     try:
         if application_profile.write(root, minors):
             container.done.append(f"wrote an application profile for GPUs {minors}")
-    except OSError as error:  # of which the name is a part of the path, or a temporary file's
-        what = f"cannot be written: {os_reason(error)}"
-        raise NvidiaRuntimeError(what, where=PATH) from None
+    except (OSError, ValueError) as error:  # few programs read it
+        container.warnings.append(f"{PATH} cannot be written: {os_reason(error)}")

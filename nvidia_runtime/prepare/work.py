@@ -6,6 +6,7 @@ nor below /dev, which is made later.  Nothing is written here.
 """
 
 from nvidia_runtime import document
+from nvidia_runtime.errors import os_reason
 from nvidia_runtime.oci import bundle
 from nvidia_runtime.rootfs import resolver
 
@@ -27,12 +28,13 @@ class Work:
     ``libraries`` are the host's files that will be mounted, by folder and name in the container;
     ``files`` are files, and folders of links, that the edits mount from the folder ``state``, which
     is "" for none; ``compat`` is the driver's version, CUDA's, and the folder in the image.
-    ``reasons`` are for the record; ``seccomp`` is the container's filter, if it is another one.
+    ``reasons`` are for the record, ``warnings`` for the log, too; ``seccomp`` is the container's
+    filter, if it is another one.
     """
 
     __slots__ = (
         *("compat", "edits", "files", "folders", "libraries", "links", "mounts", "reasons"),
-        *("root", "seccomp", "state"),
+        *("root", "seccomp", "state", "warnings"),
     )
 
     def __init__(self, edits: "list[Document]", root: str = "", state: str = "") -> None:
@@ -46,6 +48,7 @@ class Work:
         self.files: dict[str, bytes | dict[str, str]] = {}
         self.mounts: list[Document] = []
         self.reasons: list[str] = []
+        self.warnings: list[str] = []
         self.seccomp: "Document | None" = None
 
     def is_empty(self) -> bool:
@@ -74,14 +77,17 @@ class Conditions:
 class Survey:
     """A container's root as it will be: what of it the mounts of its spec are going to cover."""
 
-    __slots__ = ("_covered", "_missing", "_resolved", "_root")
+    __slots__ = ("_covered", "_missing", "_read_only", "_resolved", "_root")
 
     def __init__(self, root: resolver.Place, spec: "Document", edits: "list[Document]") -> None:
         self._root = root
         self._resolved = {"": ""}
         self._missing: set[str] = set()
-        paths: list[str] = [mount["destination"] for mount in bundle.mounts(spec)]
-        self._covered = {self._follow(path) or "/" for path in paths}
+        mounts = bundle.mounts(spec)
+        self._covered = {self._follow(mount["destination"]) or "/" for mount in mounts}
+        self._read_only = {
+            self._follow(mount["destination"]) or "/" for mount in mounts if _is_read_only(mount)
+        }
         for mount in _mounts_of(edits):  # files, most of them: many in few folders
             self._covered.add(self._resolve(mount["destination"]))
 
@@ -98,6 +104,19 @@ class Survey:
                 return place
             place = place.rpartition("/")[0]
         return ""
+
+    def refusal(self, path: str) -> str:
+        """Say why no file of ours can be mounted at a path, "" if it can; covered or not."""
+        if cover := self.cover(path):
+            return f"{cover} is a read-only volume" if cover in self._read_only else ""
+        folder = path.rpartition("/")[0]
+        try:
+            with resolver.walk(self._root, f"{folder}/"):
+                return ""
+        except FileNotFoundError:  # it is made
+            return ""
+        except (OSError, ValueError) as error:
+            return f"{folder} in the image: {os_reason(error)}"
 
     def _follow(self, path: str) -> str:
         """Follow all links of a path, as far as it exists; the root is ""."""
@@ -143,6 +162,10 @@ class Planning:
         """Leave a step out, since it would change nothing."""
         self.work.reasons.append(f"{step.verb} is not needed: {reason}")
 
+    def warn(self, sentence: str) -> None:
+        """Say what the container has to do without."""
+        self.work.warnings.append(sentence)
+
     def leave_covered(self, step: "Step", paths: "Iterable[str]") -> bool:
         """Leave a step to a hook if one of the paths will be covered; a folder's ends with "/"."""
         for path in paths:
@@ -172,6 +195,11 @@ class Planning:
         self.work.files[source] = content
         mount = {"destination": path, "source": source, "type": "bind", "options": [*OPTIONS]}
         self.work.mounts.append(mount)
+
+
+def _is_read_only(mount: "Document") -> bool:
+    options = mount.get("options")
+    return type(options) is list and ("ro" in options or "rro" in options)
 
 
 def _digest(content: "bytes | dict[str, str]") -> str:

@@ -11,7 +11,8 @@ import posix
 from nvidia_runtime.rootfs import resolver
 
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
-_TYPE, _REGULAR = 0o170000, 0o100000
+_PATH = posix.O_PATH | posix.O_NOFOLLOW
+_TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
 # "." and a random part in front of what fits into a name of 255 bytes.
 _LONGEST_NAME = 200
 
@@ -19,16 +20,35 @@ _LONGEST_NAME = 200
 def open_regular(folder: resolver.Place, name: str) -> int:
     """Open a file to read; a FIFO or a device is never opened, a link never followed.
 
-    Raises `FileNotFoundError`, or an `OSError` for anything but a regular file.
+    Raises `FileNotFoundError`, or an `OSError` as `open_place` does.
     """
-    flags = posix.O_PATH | posix.O_NOFOLLOW
-    opened = posix.open(resolver.encode(name), flags, dir_fd=folder.descriptor)
-    try:
-        if posix.fstat(opened).st_mode & _TYPE != _REGULAR:
-            raise OSError(errno.EINVAL, "is not a regular file", name)
-        return posix.open(f"/proc/self/fd/{opened}", posix.O_RDONLY | posix.O_NOCTTY)
-    finally:
-        posix.close(opened)
+    opened = posix.open(resolver.encode(name), _PATH, dir_fd=folder.descriptor)
+    with resolver.Place(opened, name) as place:
+        return open_place(place)
+
+
+def open_place(place: resolver.Place) -> int:
+    """Open what a path leads to, if it is a regular file with something in it.
+
+    Opening is an act: of a device it may arm a watchdog or load a module, of the kernel's own files
+    it may take what others wait for (kmsg), and a lease makes it wait.  So all that is not ours is
+    looked at first, by a descriptor that opens nothing, and opened only here.
+    """
+    status = place.status()
+    if status.st_mode & _TYPE != _REGULAR:
+        raise OSError(errno.EINVAL, "is not a regular file", place.path)
+    if not status.st_size:  # as most files in /proc seem to be
+        raise OSError(errno.ENODATA, "is empty", place.path)
+    if not status.st_blocks and _is_kernels(place):
+        raise OSError(errno.EINVAL, "is a file of the kernel's", place.path)
+    flags = posix.O_RDONLY | posix.O_NOCTTY | posix.O_NONBLOCK
+    return posix.open(place.by_descriptor(), flags)
+
+
+def _is_kernels(place: resolver.Place) -> bool:
+    from nvidia_runtime.rootfs import mounts  # other files have blocks
+
+    return mounts.file_system(place) in mounts.KERNEL
 
 
 def read(folder: resolver.Place, name: str, limit: int) -> bytes:
@@ -38,10 +58,7 @@ def read(folder: resolver.Place, name: str, limit: int) -> bytes:
 
 def read_place(place: resolver.Place, limit: int) -> bytes:
     """Read what a path leads to, under the same conditions."""
-    if place.status().st_mode & _TYPE != _REGULAR:
-        raise OSError(errno.EINVAL, "is not a regular file", place.path)
-    flags = posix.O_RDONLY | posix.O_NOCTTY
-    return _read_all(posix.open(place.by_descriptor(), flags), place.path, limit)
+    return _read_all(open_place(place), place.path, limit)
 
 
 def _read_all(descriptor: int, name: str, limit: int) -> bytes:
@@ -75,9 +92,7 @@ def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -
             rest = memoryview(data)
             while rest:
                 rest = rest[posix.write(descriptor, rest) :]
-            status, above = posix.fstat(descriptor), folder.status()
-            if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
-                posix.fchown(descriptor, above.st_uid, above.st_gid)
+            resolver.give(descriptor, posix.fstat(descriptor), folder.status())
             resolver.as_owner(into, lambda: posix.fchmod(descriptor, mode))
         finally:
             posix.close(descriptor)
@@ -110,15 +125,20 @@ def link(folder: resolver.Place, name: str, target: str) -> bool:
 
 
 def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
-    """Make a link with the owner of its folder."""
+    """Make a link with the owner of its folder.
+
+    Its owner may have put another file in its place since: only our link is given away.
+    """
     into = folder.descriptor
     resolver.as_owner(into, lambda: posix.symlink(target, name, dir_fd=into))
     above = folder.status()
     if (above.st_uid, above.st_gid) == (posix.geteuid(), posix.getegid()):
         return
-    status = posix.stat(name, dir_fd=into, follow_symlinks=False)
-    if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
-        posix.chown(name, above.st_uid, above.st_gid, dir_fd=into, follow_symlinks=False)
+    with resolver.Place(posix.open(name, _PATH, dir_fd=into), "") as link:
+        status = link.status()
+        is_ours = status.st_mode & _TYPE == _LINK and status.st_nlink == 1
+        if is_ours and posix.readlink(b"", dir_fd=link.descriptor) == target:
+            resolver.give(link.descriptor, status, above)
 
 
 def read_link(folder: resolver.Place, name: str) -> bytes | None:
@@ -142,7 +162,7 @@ def is_free(folder: resolver.Place, name: str) -> bool:
     except FileNotFoundError:
         return True
     kind = status.st_mode & _TYPE
-    return kind == 0o120000 or (kind == _REGULAR and not status.st_size)
+    return kind == _LINK or (kind == _REGULAR and not status.st_size)
 
 
 def _has(folder: resolver.Place, name: str, data: bytes, mode: int) -> bool:

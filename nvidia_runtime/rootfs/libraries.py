@@ -20,7 +20,6 @@ MOST_FILES = 4_000
 MOST_IN_ALL = 2 * MOST_FILES
 # Deeper than any folder of libraries; each link in it is followed from the root.
 DEEPEST = 64
-_TYPE, _LINK, _REGULAR = 0o170000, 0o120000, 0o100000
 
 
 class Budget:
@@ -114,9 +113,7 @@ def _identify(
     try:
         if is_link:  # what it leads to may lie in another folder of the image
             with resolver.walk(root, f"{place.path}/{name}") as target:
-                if target.status().st_mode & _TYPE != _REGULAR:
-                    return None
-                descriptor = posix.open(target.by_descriptor(), posix.O_RDONLY)
+                descriptor = files.open_place(target)
         else:
             descriptor = files.open_regular(place, name)
     except (OSError, ValueError):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Symbolic links in a container, as CDI specs and the driver want them."""
 
+import errno
 import posix
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
@@ -23,18 +24,14 @@ def make(root: resolver.Place, path: str, target: str) -> bool:
 
     What has the name is replaced, but for a folder.  The target is text: it is never followed here.
     """
-    try:
-        folder, name = resolver.walk_to(root, path, make=True)
-        with folder:
-            return files.link(folder, name, target)
-    except (OSError, ValueError) as error:
-        raise _failure(path, target, error) from None
+    return make_all(root, [(path, target)], []) > 0
 
 
-def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
+def make_all(root: resolver.Place, wanted: list[tuple[str, str]], warnings: list[str]) -> int:
     """Make links, each a path and a target; say how many were not there.
 
-    Links beside each other are made in one folder, which is looked up once.
+    Links beside each other are made in one folder, which is looked up once.  On a read-only volume
+    there are none, which is a warning: most programs do without.
     """
     count = 0
     opened: dict[str, resolver.Place] = {}
@@ -48,7 +45,10 @@ def make_all(root: resolver.Place, wanted: list[tuple[str, str]]) -> int:
                     raise ValueError(f"{path!r} names no file")
                 count += files.link(opened[folder], name, target)
             except (OSError, ValueError) as error:
-                raise _failure(path, target, error) from None
+                failure = _failure(path, target, error)
+                if not (isinstance(error, OSError) and error.errno == errno.EROFS):
+                    raise failure from None
+                warnings.append(str(failure))
     finally:
         for place in opened.values():
             posix.close(place.descriptor)

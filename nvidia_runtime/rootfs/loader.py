@@ -53,15 +53,19 @@ class Loader:
     ) -> None:
         """Add rows to the cache, take the paths ``gone`` out, and name the folders.
 
-        One of both is enough for the loader; raises `NvidiaRuntimeError` where neither can be had.
+        One of both is enough for the loader, and none for folders that it searches by itself;
+        raises `NvidiaRuntimeError` where neither can be had.
         """
         reason = self._add(rows, gone)
         try:
             self._name(folders, system=system)
         except (OSError, ValueError) as error:
-            if reason:
+            own = loader_config.system_folders(self.root)
+            new = [folder for folder in folders if folder not in own]
+            if reason and new:
                 what = f"the loader's cache cannot be updated: {reason}"
-                raise NvidiaRuntimeError(what, where=CACHE) from None
+                hint = f"let it be written in the container, or name {new[0]} in LD_LIBRARY_PATH"
+                raise NvidiaRuntimeError(what, where=CACHE, hint=hint) from None
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
     def _add(self, rows: "list[Row]", gone: "Sequence[bytes]") -> str:

@@ -5,9 +5,6 @@ import posix
 
 from nvidia_runtime.rootfs import mounts, resolver
 
-# A file that the kernel makes up belongs to all containers: its mode is the host's too.
-KERNEL = ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
-
 
 def change(root: resolver.Place, path: str, mode: int) -> bool:
     """Set the mode of what a path leads to; say whether there was anything to do.
@@ -16,7 +13,7 @@ def change(root: resolver.Place, path: str, mode: int) -> bool:
     """
     try:
         with resolver.walk(root, path) as place:
-            if place.status().st_mode & 0o777 == mode or mounts.file_system(place) in KERNEL:
+            if place.status().st_mode & 0o777 == mode or mounts.file_system(place) in mounts.KERNEL:
                 return False
             posix.chmod(place.by_descriptor(), mode)
             return True

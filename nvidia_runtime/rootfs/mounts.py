@@ -5,6 +5,12 @@ import posix
 
 from nvidia_runtime.rootfs import resolver
 
+# Files that the kernel makes up: all containers share them, and to open one may be to act.
+KERNEL = (
+    *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"),
+    *("configfs", "efivarfs", "fusectl", "pstore", "selinuxfs", "binfmt_misc", "nsfs"),
+)
+
 
 def identity(place: resolver.Place) -> str:
     """Return the number of the mount, as mountinfo has it; "" if the kernel does not say."""

@@ -21,7 +21,7 @@ LONGEST = 4096
 MOST_STEPS = 256
 FOLDER_MODE = 0o755
 _PATH = posix.O_PATH | posix.O_NOFOLLOW
-_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY
+_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NONBLOCK
 _TYPE, _LINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
 
 
@@ -63,6 +63,41 @@ class Place:
 def open_root(path: str) -> Place:
     """Open a container's root; its own path is the host's and may hold links."""
     return Place(posix.open(encode(path), posix.O_PATH | posix.O_DIRECTORY), "/")
+
+
+def open_container(path: str) -> Place:
+    """Open a container's root to prepare it on the host; it may still become something else.
+
+    Raises `NotContainersError` for what is not to be touched: the host's own root, by whatever
+    name, and a link, which low-level runtimes refuse, or follow at another time.
+    """
+    root = Place(posix.open(encode(path), _PATH), "/")
+    status = root.status()
+    reason = ""
+    if status.st_mode & _TYPE == _LINK:
+        reason = "is a link"
+    elif status.st_mode & _TYPE != _DIRECTORY:
+        reason = "is not a folder"
+    elif is_hosts(root):
+        reason = "is the host's own"
+    if reason:
+        posix.close(root.descriptor)
+        raise NotContainersError(reason)
+    return root
+
+
+class NotContainersError(ValueError):
+    """A root that is not a container's own."""
+
+
+def is_hosts(place: Place) -> bool:
+    """Whether a place is what the host has by the same path: it was mounted there, and stays."""
+    try:
+        host = posix.stat(encode(place.path))
+    except (OSError, ValueError):
+        return False
+    status = place.status()
+    return (host.st_dev, host.st_ino) == (status.st_dev, status.st_ino)
 
 
 def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE) -> Place:
@@ -145,24 +180,54 @@ def _components(path: bytes) -> list[bytes]:
 
 
 def _make_folder(parent: int, name: bytes, mode: int) -> int:
-    """Make a folder with exactly this mode, and its parent's owner; return its descriptor."""
+    """Make a folder with exactly this mode, and its parent's owner; return its descriptor.
+
+    Who may write to the parent can put anything in its place before it is opened: a folder of
+    root's keeps its owner and mode, and anything else is met as if it had been there before.
+    """
+    umask = posix.umask(0)
     try:
-        as_owner(parent, lambda: posix.mkdir(name, 0o700, dir_fd=parent))
+        as_owner(parent, lambda: posix.mkdir(name, mode, dir_fd=parent))
     except FileExistsError:  # another process was faster
         return posix.open(name, _PATH, dir_fd=parent)
-    folder = posix.open(name, _PATH | posix.O_DIRECTORY, dir_fd=parent)
+    finally:
+        posix.umask(umask)
+    folder = posix.open(name, _PATH, dir_fd=parent)
     try:
-        status = posix.fstat(folder)
-        above = posix.fstat(parent)
+        status, above = posix.fstat(folder), posix.fstat(parent)
         if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
-            path = f"/proc/self/fd/{folder}"
-            posix.chown(path, above.st_uid, above.st_gid)
-        # By another call than mkdir's, which obeys the umask.
-        as_owner(parent, lambda: posix.chmod(f"/proc/self/fd/{folder}", mode))
+            is_ours = status.st_mode & (_TYPE | 0o777) == _DIRECTORY | mode
+            if is_ours and status.st_dev == above.st_dev and _is_empty(folder):
+                give(folder, status, above)
     except BaseException:
         posix.close(folder)
         raise
     return folder
+
+
+def _is_empty(folder: int) -> bool:
+    opened = posix.open(".", _FOLDER, dir_fd=folder)
+    try:
+        with posix.scandir(opened) as entries:
+            return next(entries, None) is None
+    finally:
+        posix.close(opened)
+
+
+def give(descriptor: int, status: posix.stat_result, above: posix.stat_result) -> None:
+    """Make the owner of its folder the owner of what we have made, where that can be done.
+
+    It is what the descriptor says, never what has its name; ``status`` is its own.  A rootless
+    engine cannot give anything to a group that it has no part in.
+    """
+    ids = above.st_uid, above.st_gid
+    if ids == (status.st_uid, status.st_gid) or status.st_uid != posix.geteuid():
+        return
+    try:
+        posix.chown(f"/proc/self/fd/{descriptor}", *ids)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
 
 
 def as_owner(folder: int, call: "Callable[[], None]") -> None:

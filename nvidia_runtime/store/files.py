@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
 
+import errno
 import posix
 import time
 
@@ -15,7 +16,7 @@ DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
 LONGEST_TEXT = 4096
 # One component of a path has at most 255 bytes on Linux.
 LONGEST_NAME = 200
-
+LONGEST_PID = 7
 LEFT_SECONDS = 60
 # What is dated later than in an hour was dated by another clock; a server of files may be ahead.
 FUTURE_NS = 3_600_000_000_000
@@ -188,19 +189,24 @@ def replace(
                 finish(descriptor)
             if sync:
                 posix.fsync(descriptor)
+            number = posix.fstat(descriptor).st_ino
         finally:
             posix.close(descriptor)
+        if posix.lstat(temporary).st_ino != number:  # our id is another's in its PID namespace
+            temporary = ""
+            raise FileExistsError(errno.EEXIST, "another process writes it", path)
         posix.rename(temporary, path)
     except BaseException:
         try:
-            posix.unlink(temporary)
+            if temporary:
+                posix.unlink(temporary)
         except OSError:  # it must not hide what went wrong first
             pass
         raise
     if sync:
         sync_folder(folder or "/")
     if tidy:
-        sweep(folder or "/", f".{name[:100]}.")
+        sweep(folder or "/", temporary_name(path, "").rpartition("/")[2])
 
 
 def sweep(folder: str, beginning: str) -> None:
@@ -210,7 +216,9 @@ def sweep(folder: str, beginning: str) -> None:
     """
     try:
         for name in posix.listdir(folder):
-            if name.startswith(beginning) and name[len(beginning) :].isdigit():
+            number = name.removeprefix(beginning)
+            # A date, as in somebody's own copy, is longer.
+            if number != name and number.isdigit() and len(number) <= LONGEST_PID:
                 path = f"{folder}/{name}"
                 if is_left(posix.lstat(path)):
                     posix.unlink(path)

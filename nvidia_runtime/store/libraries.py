@@ -8,6 +8,7 @@ import posix
 
 from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.rootfs import files as regular
 from nvidia_runtime.rootfs import resolver
 from nvidia_runtime.store import files, lines
 
@@ -70,7 +71,9 @@ def _read(path: str) -> tuple[str, int]:
     from nvidia_runtime.rootfs import elf  # the first time
 
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK)
+        # A user's own mount may be meant, and be anything: see `open_place`.
+        with resolver.Place(posix.open(resolver.encode(path), posix.O_PATH), path) as place:
+            descriptor = regular.open_place(place)
     except (OSError, ValueError):
         return "", _NONE
     try:

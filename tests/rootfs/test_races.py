@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import posix
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import waiting
+from shim import needs_root
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.rootfs import cuda_compat, links, loader, modes, resolver
+from nvidia_runtime.rootfs import application_profile, cuda_compat, links, loader, modes, resolver
 
 from . import images
 
@@ -145,3 +147,78 @@ def test_writers_at_once_leave_a_whole_cache(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert [name for name in os.listdir(root / "etc") if name[:1] == "."] == []
     assert {row[0] for row in images.rows(root)} & {"libcuda.so.1", "libx.so.1"}
+
+
+THEIRS = 1000
+WATCHED = ("symlink", "mkdir", "open", "rename", "chown", "fchown", "chmod", "fchmod", "unlink")
+PRIZES: dict[str, str | bytes] = {"file": "secret", "folder/secret": "secret", "link": "-> secret"}
+
+
+class Thief:
+    """The owner of a folder, who puts a thing of root's over every new name in it.
+
+    Right behind one of our system calls, so that no race has to be won.
+    """
+
+    def __init__(self, folder: Path, prize: str, calls: int) -> None:
+        self.folder = folder
+        self.prize = folder / prize
+        self.calls = calls
+        self.before = set(os.listdir(folder))
+        self.inode = self.prize.lstat().st_ino
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in WATCHED:
+            monkeypatch.setattr(posix, name, self._behind(getattr(posix, name)))
+
+    def _behind(self, call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*words: object, **flags: object) -> object:
+            result = call(*words, **flags)
+            self.calls -= 1
+            if not self.calls:
+                for name in set(os.listdir(self.folder)) - self.before:
+                    with suppress(OSError):
+                        os.rename(self.prize, self.folder / name)
+            return result
+
+        return wrapped
+
+    def state(self) -> list[tuple[int, int, int]]:
+        """Return owner and mode of the thing of root's, wherever it is now."""
+        states = [path.lstat() for path in self.folder.rglob("*")]
+        return [(s.st_uid, s.st_gid, s.st_mode) for s in states if s.st_ino == self.inode]
+
+
+WRITERS: dict[str, Callable[[resolver.Place], object]] = {
+    "link": lambda root: links.make(root, "/etc/l", "target"),
+    "link in the place of one": lambda root: links.make(root, "/etc/old", "target"),
+    "folders": lambda root: links.make(root, "/etc/a/b/l", "target"),
+    "cache and settings": lambda root: loader.update(root, ["/nv"], []),
+    "profile": lambda root: application_profile.write(root, [0]),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("prize", ["file", "folder", "link"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_owner_of_a_folder_gets_nothing_of_roots(
+    writer: str, prize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind each call in turn; what we make is given to the folder's owner, nothing else is."""
+    for calls in range(1, 60):
+        image = images.make(tmp_path / str(calls), LIBRARIES | {"etc/old": "-> x"})
+        etc = images.make(image / "etc", PRIZES)
+        (etc / "folder").chmod(0o700)
+        os.chown(etc, THEIRS, THEIRS)
+        thief = Thief(etc, prize, calls)
+        before = thief.state()
+        with resolver.open_root(f"{image}") as root, monkeypatch.context() as patch:
+            thief.watch(patch)
+            with suppress(OSError, NvidiaRuntimeError):
+                WRITERS[writer](root)
+        assert thief.state() == before
+        if thief.calls > 0:
+            break
+
+    assert thief.calls > 0, "there are more calls than were tried"
+    assert calls > 3

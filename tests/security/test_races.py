@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -240,3 +241,154 @@ def test_t02_containers_are_created_while_the_image_changes(
             shutil.rmtree(settings)
 
     assert scene.complaints() == []
+
+
+# The owner of a folder in which we work puts a file, or a folder, of root's over each new name.
+THEIRS = 1000
+THIEF = """
+import os, sys
+folder, parent = sys.argv[1], int(sys.argv[2])
+os.chdir(folder)
+before = set(os.listdir())
+os.setgroups([])
+os.setgid(1000)
+os.setuid(1000)
+print(flush=True)
+while os.getppid() == parent:
+    for name in set(os.listdir()) - before:
+        for prize in "file", "folder":
+            try:
+                os.rename(prize, name)
+            except OSError:
+                pass
+"""
+THEFT = attack.Attack(
+    name="T11",
+    title="",
+    why="",
+    calls=(
+        ("create-symlinks", "--link", "t::/theirs/l"),
+        ("create-symlinks", "--link", "t::/theirs/d/l"),
+        ("update-ldcache", "--folder", "/theirs/nv"),
+    ),
+    mounts=("/theirs/nv/libcuda.so.999.1",),
+    tree="""\
+file 600 /theirs/file text:secret
+file 600 /theirs/folder/secret text:secret
+folder 755 /etc
+""",
+)
+
+
+class Treasure:
+    """A file and a folder of root's in a folder of another user's, who is a process."""
+
+    def __init__(self, scene: stage.Stage, thief: int) -> None:
+        self.place = scene.root / "theirs"
+        self.thief = thief
+        self.names = {(self.place / name).lstat().st_ino: name for name in ("file", "folder")}
+
+    def is_taken(self) -> bool:
+        """Look whose they are now, and put everything back in its place."""
+        os.kill(self.thief, signal.SIGSTOP)
+        os.waitpid(self.thief, os.WUNTRACED)
+        taken = False
+        for path in sorted(
+            self.place.iterdir(), key=lambda path: path.lstat().st_ino in self.names
+        ):
+            status = path.lstat()
+            if name := self.names.get(status.st_ino):
+                taken |= status.st_uid != 0 or status.st_mode & 0o077 != 0
+                path.rename(self.place / name)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        os.kill(self.thief, signal.SIGCONT)
+        return taken
+
+
+@contextmanager
+def thief(scene: stage.Stage) -> Iterator[Treasure]:
+    folder = scene.root / "theirs"
+    (folder / "folder").chmod(0o700)
+    os.chown(folder, THEIRS, THEIRS)
+    words = [sys.executable, "-c", THIEF, f"{folder}", str(os.getpid())]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            yield Treasure(scene, process.pid)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def theft() -> Iterator[stage.Stage]:
+    with tempfile.TemporaryDirectory(prefix="nvcr-race-") as folder:
+        Path(folder).chmod(0o755)
+        yield stage.Stage(THEFT, Path(folder) / "s")
+
+
+def naive_owner_of_a_link(scene: stage.Stage) -> None:
+    path = f"{scene.root}/theirs/naive"
+    os.symlink("t", path)
+    os.chown(path, THEIRS, THEIRS, follow_symlinks=False)
+
+
+def naive_owner_of_a_folder(scene: stage.Stage) -> None:
+    path = f"{scene.root}/theirs/naive"
+    os.mkdir(path, 0o700)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(descriptor, THEIRS, THEIRS)
+        os.fchmod(descriptor, 0o755)
+    finally:
+        os.close(descriptor)
+
+
+@shim.needs_root
+@pytest.mark.parametrize("act", [naive_owner_of_a_link, naive_owner_of_a_folder])
+def test_t11_things_of_root_are_taken_from_who_gives_by_name(
+    act: Callable[[stage.Stage], None], theft: stage.Stage
+) -> None:
+    end = time.monotonic() + waiting.PATIENCE
+    with thief(theft) as treasure:
+        while not treasure.is_taken():
+            with suppress(OSError):
+                act(theft)
+            assert time.monotonic() < end, "the thief never wins: the test shows nothing"
+
+
+@shim.needs_root
+@pytest.mark.parametrize(
+    "tries",
+    [pytest.param(300, id="short"), pytest.param(20_000, id="long", marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("path", ["/theirs/l", "/theirs/d/l"])
+def test_t11_things_of_root_stay_roots(path: str, tries: int, theft: stage.Stage) -> None:
+    with thief(theft) as treasure, resolver.open_root(f"{theft.root}") as root:
+        for _ in range(tries):
+            with suppress(OSError, NvidiaRuntimeError):
+                links.make(root, path, "t")
+            assert not treasure.is_taken()
+
+
+@shim.needs_root
+@pytest.mark.parametrize(
+    "tries", [pytest.param(3, id="short"), pytest.param(300, id="long", marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize("hooks", ["auto", "always"])
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_t11_things_of_root_stay_roots_when_containers_are_created(
+    runtime: str, hooks: str, tries: int, theft: stage.Stage
+) -> None:
+    program = shutil.which(runtime, path="/usr/sbin:/usr/bin:/sbin:/bin") or ""
+    if reason := suite.refusal(BIN, program):
+        pytest.skip(reason)
+    with thief(theft) as treasure:
+        for _ in range(tries):
+            ended = ways.by_create(BIN, program, hooks, theft)
+            assert ended.code in (0, 1), ended.said
+            shutil.rmtree(theft.folder / "cdi")
+            assert not treasure.is_taken()

@@ -54,3 +54,19 @@ def test_fifo_is_not_waited_for(mode: int, tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="not ours alone"):
         files.read_own(str(tmp_path / "file"))
+
+
+def test_two_processes_of_one_number(tmp_path: Path) -> None:
+    """As in two PID namespaces with one state folder: nobody renames what another one writes."""
+    path = tmp_path / "file"
+    files.replace(str(path), b"old")
+
+    def another(_: int) -> None:
+        (tmp_path / f".file.{os.getpid()}").unlink()
+        (tmp_path / f".file.{os.getpid()}").write_bytes(b"ha")
+
+    with pytest.raises(FileExistsError):
+        files.replace(str(path), b"new", finish=another)
+
+    assert path.read_bytes() == b"old"
+    assert (tmp_path / f".file.{os.getpid()}").read_bytes() == b"ha"
