@@ -13,6 +13,7 @@ from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
 from nvidia_runtime.host import machine as host_machine
+from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source
@@ -48,14 +49,19 @@ JIT = "nvidia-container-runtime.modes.jit-cdi"
 CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
 
 
-def sources(ids: tuple[str, ...], snapshot: Snapshot, variant: str) -> list[Source]:
+def sources(
+    ids: tuple[str, ...], snapshot: Snapshot, variant: str, warnings: list[str]
+) -> list[Source]:
     """Look ids up in a new machine file, else in the machine, which is asked once for both.
 
-    Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
+    ``warnings`` gets what is odd about the machine.  Raises `NvidiaRuntimeError` for an id that the
+    machine lacks, and for one of a sick device.
     """
     options = options_for(snapshot.settings, variant)
     machine = generator.look(options)
-    devices, missing = machine_file.sources(ids, _compile(snapshot, variant, options, machine))
+    compiled = _compile(snapshot, variant, options, machine)
+    warnings += compiled.warnings()
+    devices, missing = machine_file.sources(ids, compiled)
     return devices if not missing else _exactly(options.but(ids=ids), variant, machine)
 
 
@@ -128,10 +134,7 @@ def platform_of(machine: HostMachine | None = None) -> str:
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
     """List the files of a folder: by default the three that L4T has, not those of JetPack."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        names = []
+    names = driver_root.names(folder)
     chosen = [n for n in names if n.lower().endswith(".csv") and (is_all or n in CSV_FILES)]
     return tuple(f"{folder.rstrip('/')}/{name}" for name in chosen)
 
@@ -214,6 +217,8 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
     if problems:
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))
         lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
+    if generated.warnings:
+        lines.append(f"{machine_file.WARNINGS}\t{keep.text(generated.warnings)}")
     lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]
     rest = "\n".join([*lines, ""])
     header = {"key": key, "length": len(rest), "platform": mode}

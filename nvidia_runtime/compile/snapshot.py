@@ -16,6 +16,7 @@ from nvidia_runtime.store.snapshot import Snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from nvidia_runtime.cdi.registry import Registry
 
@@ -101,6 +102,12 @@ def _publish(source: ConfigFile, registry: Registry | None, began: int) -> Snaps
     return Snapshot(data)
 
 
+def _is_ours(path: str, sha256: str) -> bool:
+    from nvidia_runtime.compile import written  # few specs are asked about
+
+    return written.recall(path, sha256) is not None
+
+
 def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
     if registry:
@@ -111,9 +118,12 @@ def _text(source: ConfigFile, registry: Registry | None) -> bytes:
         for name, (file, device) in registry.devices.items():
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
-                origin = {"file": file.path, "sha256": file.sha256}
+                origin: dict[str, Any] = {"file": file.path, "sha256": file.sha256}
                 if version := changes.driver_version(file.spec):
                     origin["driver"] = version
+                if library := changes.missing_cuda(file.spec):
+                    origin["lacks"] = library
+                    origin["ours"] = _is_ours(file.path, file.sha256)
                 lines.append(f"@{numbers[file.path]}\t{keep.text(origin)}\t{keep.edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{keep.edits(device)}")
     rest = "\n".join([*lines, ""]) if lines else ""

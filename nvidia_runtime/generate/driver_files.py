@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import stat
 
-from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import entries, hooks, library_links
-from nvidia_runtime.host import driver
+from nvidia_runtime.host import driver, library_set
 from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
@@ -67,12 +66,11 @@ FOLDERS_VARIABLE = "NVIDIA_CTK_LIBCUDA_DIR"
 def edits(options: Options, machine: Machine, version: str, warnings: list[str]) -> Edits:
     """Return the mounts, the variable that names the libraries' folders, and the hooks for them.
 
-    ``version`` is the driver's; ``warnings`` gets those about a library.  Raises
-    `NvidiaRuntimeError` if there are no libraries of that version.
+    ``version`` is the driver's; ``warnings`` gets those about libraries.  Raises
+    `NvidiaRuntimeError` if these are not a set of that version.
     """
     installed = machine.driver
-    if not version or not driver.has_version(installed, version):
-        raise _no_libraries(installed, version)
+    warnings += library_set.check(installed, version)
     files = libraries(installed, version, EXPLICIT_FLAG in options.flags)
     mounts = [entries.mount(path, installed.strip(path)) for path in files]
     if NO_IPC_FLAG not in options.flags:
@@ -100,7 +98,7 @@ def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
     for folder in driver.library_folders(installed, version):
         for place in (folder, f"{folder}/vdpau"):
             path = driver_root.join(installed.root, place)
-            names = driver_root.matches(driver_root.names(path), f"*.so.{version}")
+            names = driver_root.matches(installed.names(path), f"*.so.{version}")
             files |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
     for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
         files |= dict.fromkeys(installed.libraries(pattern))
@@ -170,10 +168,15 @@ def firmware_folders(machine: Machine, version: str) -> list[str]:
     """Return the folders, below the driver root, where the kernel looks for the firmware."""
     release = os.uname().release
     folders = [folder.format(release=release) for folder in FIRMWARE_FOLDERS]
+    path = machine.kernel_root + FIRMWARE_PATH
     try:
-        with open(machine.kernel_root + FIRMWARE_PATH, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             custom = file.read().strip().rstrip("/")
-    except (OSError, ValueError):
+    except ValueError:
+        custom = ""
+    except OSError as error:
+        if not driver_root.is_missing(error) and not isinstance(error, PermissionError):
+            raise driver_root.unreadable(path, error) from None
         custom = ""
     return [f"{folder}/nvidia/{version}" for folder in [*[custom] * bool(custom), *folders]]
 
@@ -194,20 +197,6 @@ def watched(machine: Machine, version: str) -> list[str]:
     folders += [driver_root.join(installed.root, f"{place}/vdpau") for place in own]
     cache = driver_root.join(installed.root, "/etc/ld.so.cache")
     return [*installed.library_places(), cache, *folders]
-
-
-def _no_libraries(installed: Driver, version: str) -> NvidiaRuntimeError:
-    present = driver.version(installed)
-    if version and present:
-        what = f"has the driver's libraries of version {present}, but {version} is loaded"
-        hint = "the driver was updated: reboot, or unload and load its kernel modules"
-    else:
-        of = f" of version {version}" if version else ""
-        what = f"has no libcuda.so.VERSION and no libnvidia-ml.so.VERSION{of}"
-        hint = (
-            "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)"
-        )
-    return NvidiaRuntimeError(what, where=installed.root, hint=hint)
 
 
 def _ipc_mount(path: str, installed: Driver) -> Edits:

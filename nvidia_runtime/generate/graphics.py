@@ -29,8 +29,6 @@ ALLOCATOR = "libnvidia-allocator.so"
 VULKAN_PRODUCER = "libnvidia-vulkan-producer.so"
 GLX_SERVER = "libglxserver_nvidia.so"
 X_DRIVER = "nvidia_drv.so"
-X_MODULES = ("drivers", "extensions", "updates/drivers", "updates/extensions")
-X_FOLDERS = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
 # Mounted below /usr/share, wherever the host has them.
 SHARED_CONFIGS = (
     "glvnd/egl_vendor.d/10_nvidia.json",
@@ -83,7 +81,7 @@ def find_libraries(installed: Driver, version: str) -> list[str]:
 
 def find_x_modules(installed: Driver, version: str) -> list[str]:
     """Find the X.org driver and its GLX module."""
-    folders = _x_folders(installed, version)
+    folders = driver.x_folders(installed, version)
     paths = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
     return [path for path in paths if path]
 
@@ -96,7 +94,9 @@ def watched(installed: Driver, version: str) -> list[str]:
     names = (*SHARED_CONFIGS, OPENCL_CONFIG, *VULKAN_CONFIGS)
     below = dict.fromkeys(os.path.dirname(name) for name in names)
     places = [f"{root.rstrip('/')}/{name}" for root in installed.config_folders for name in below]
-    places += [driver_root.join(installed.root, path) for path in _x_folders(installed, version)]
+    places += [
+        driver_root.join(installed.root, path) for path in driver.x_folders(installed, version)
+    ]
     return list(dict.fromkeys(_first_missing(place) for place in places))
 
 
@@ -106,15 +106,6 @@ def _first_missing(folder: str) -> str:
     while folder != above and not os.path.exists(above):
         folder, above = above, os.path.dirname(above)
     return folder
-
-
-def _x_folders(installed: Driver, version: str) -> tuple[str, ...]:
-    folders: list[str] = []
-    for folder in driver.library_folders(installed, version):
-        folders.append(f"{folder}/nvidia/xorg")
-        folders += [f"{folder}/xorg/modules/{module}" for module in X_MODULES]
-    folders += [f"{folder}/modules/{module}" for folder in X_FOLDERS for module in X_MODULES]
-    return tuple(folders)
 
 
 def config_mounts(installed: Driver) -> list[Edits]:

@@ -6,8 +6,18 @@ from __future__ import annotations
 import errno
 import os
 
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
 # As many as the kernel follows, path_resolution(7).
 MOST_LINKS = 40
+_DISK = "see what the kernel says of this disk: dmesg"
+_LIMIT = "let the engine open more files: LimitNOFILE= of its unit, ulimit -n"
+HINTS = {
+    errno.EIO: _DISK,
+    errno.ESTALE: "mount this network file system anew",
+    errno.EMFILE: _LIMIT,
+    errno.ENFILE: "let this system open more files: sysctl fs.file-max",
+}
 
 
 def join(root: str, path: str) -> str:
@@ -61,11 +71,31 @@ def _read_link(path: str) -> str | None:
 
 
 def names(folder: str) -> list[str]:
-    """List a folder in the order of names; an unreadable one is empty."""
+    """List a folder in the order of names; a missing one is empty.
+
+    Raises `NvidiaRuntimeError` for one that cannot be listed: what is in it would be left out.
+    """
     try:
         return sorted(os.listdir(folder))
-    except (OSError, ValueError):
+    except ValueError:  # a NUL
         return []
+    except OSError as error:
+        if is_missing(error):
+            return []
+        raise unreadable(folder, error, "listed") from None
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether an error says that nothing is there, not that it could not be looked at."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def unreadable(path: str, error: OSError, verb: str = "read") -> NvidiaRuntimeError:
+    """Return the error for what is there and cannot be looked at."""
+    hint = HINTS.get(error.errno or 0, "")
+    if isinstance(error, PermissionError):
+        hint = f"let user {os.geteuid()} read it, and the folders above it"
+    return NvidiaRuntimeError(f"cannot be {verb}: {os_reason(error)}", where=path, hint=hint)
 
 
 def is_match(name: str, pattern: str) -> bool:

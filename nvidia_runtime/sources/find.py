@@ -125,6 +125,7 @@ def _registered(
         if snapshot.has_fresh_devices():
             devices = specs.sources(names, snapshot)
             if not specs.misfit(devices)[0]:
+                warnings += specs.without_cuda(devices)
                 return devices
     except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
         pass

@@ -66,12 +66,12 @@ def loaded_driver(root: str = "") -> str:
 
 
 def is_driver_version(word: str) -> bool:
-    """Whether a word is a version of a driver: 535.104.05, not x86_64 nor 2023.
+    """Whether a word is a version of a driver: 535.104.05, not x86_64, 2023 nor 20220623.0.0.
 
     The first number is the branch, of three digits: Tegra's libcuda.so.1.1 says nothing of it.
     """
     parts = word.split(".")
-    is_long = len(parts) > 1 and len(parts[0]) > 2 and len(word) < 32
+    is_long = len(parts) > 1 and 2 < len(parts[0]) < 5 and len(word) < 32
     return is_long and all(part.isascii() and part.isdigit() for part in parts)
 
 

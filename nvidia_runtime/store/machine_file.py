@@ -2,11 +2,12 @@
 """What this machine has, compiled once and read at every create in jit-cdi and csv mode.
 
 A machine file has the lines of a snapshot: the header (JSON), the stamps (JSON), then the driver's
-edits, those of each device, and a sentence for each device that is not usable::
+edits, those of each device, a sentence for each device that is not usable, and warnings::
 
     @0<TAB>{"generator": "nvml", "driver": "580.95.05"}<TAB>{edits for every container}
     runtime.nvidia.com/gpu=0<TAB>0<TAB>{edits of the device, after its place among all}
     !runtime.nvidia.com/gpu=1<TAB>"GPU 1 is lost"
+    ?<TAB>["what is odd about the machine"]
 
 It holds while everything that it was made from is unchanged, which is asked of /proc, /sys and the
 file system alone: no GPU is woken.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 KIND = "runtime.nvidia.com/gpu"
+WARNINGS = "?"
 
 
 class MachineFile:
@@ -52,6 +54,11 @@ class MachineFile:
     def line(self, key: str) -> list[bytes] | None:
         """Find the line that begins with ``key``; return its other fields, undecoded."""
         return lines.find_line(self.data, key)
+
+    def warnings(self) -> "list[str]":
+        """Return the sentences on what is odd about the machine."""
+        fields = self.line(WARNINGS)
+        return document.loads(fields[0], "machine") if fields else []
 
 
 def are_fresh(stamps: "dict[str, list[Any]]") -> bool:

@@ -69,7 +69,8 @@ def test_spec_of_somebody_else_is_named(change: str, tmp_path: Path) -> None:
     assert (before["code"], after["code"]) == (0, 1)
     assert after["err"] == (
         f"nvidia-container-runtime: {FILE}: the CDI spec {reason}\n"
-        f"hint: generate it anew: nvidia-ctk cdi generate --output={FILE}\n"
+        "hint: if 'nvidia-ctk cdi generate' wrote it, generate it anew:"
+        f" nvidia-ctk cdi generate --output={FILE}\n"
     )
     assert after["spec"] == jobs[1]["spec"]
 
