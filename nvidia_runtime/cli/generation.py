@@ -30,6 +30,7 @@ FLAGS = (
     "disable-multiple-csv-devices",
     "enable-coherent-annotations",
     "enable-explicit-driver-libraries",
+    "enable-mps-pipes",
 )
 HOOKS = (
     "chmod",

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import time
 
-from nvidia_runtime.compile import keep
+from nvidia_runtime.compile import keep, shared_places
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import assemble, devices
+from nvidia_runtime.generate import assemble, changes, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
@@ -62,7 +62,12 @@ def sources(
     compiled = _compile(snapshot, variant, options, machine)
     warnings += compiled.warnings()
     devices, missing = machine_file.sources(ids, compiled)
-    return devices if not missing else _exactly(options.but(ids=ids), variant, machine)
+    if not missing:
+        return devices
+    return [
+        *_exactly(options.but(ids=ids), variant, machine),
+        *machine_file.shared(compiled),
+    ]
 
 
 def _compile(
@@ -199,7 +204,9 @@ def _node(path: str) -> list[Any]:
 
 def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> bytes:
     spec = generated.spec
-    origin = {"generator": key[4]}
+    origin: dict[str, Any] = {"generator": key[4]}
+    if places := shared_places.of_mounts(changes.mounts(spec)):
+        origin["shared"] = places
     lines = [keep.text(stamps), f"@0\t{keep.text(origin)}\t{keep.edits(spec)}"]
     order: dict[str, int] = {}  # by edits: a device's names all lead to the same
     everything: list[dict[str, Any]] = []
@@ -217,6 +224,10 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
     if problems:
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))
         lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
+    for mount in generated.shared:
+        edits = keep.edits({"containerEdits": {"mounts": [mount]}})
+        place = keep.text(mount["hostPath"])
+        lines.append(f"{machine_file.SHARED}\t{place}\t{keep.text(origin)}\t{edits}")
     if generated.warnings:
         lines.append(f"{machine_file.WARNINGS}\t{keep.text(generated.warnings)}")
     lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]

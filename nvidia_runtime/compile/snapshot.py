@@ -111,7 +111,8 @@ def _is_ours(path: str, sha256: str) -> bool:
 def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
     if registry:
-        from nvidia_runtime.generate import changes  # only where specs are compiled
+        from nvidia_runtime.compile import shared_places  # only where specs are compiled
+        from nvidia_runtime.generate import changes
 
         lines.append(keep.text(registry.stamps))
         numbers: dict[str, int] = {}
@@ -124,6 +125,8 @@ def _text(source: ConfigFile, registry: Registry | None) -> bytes:
                 if library := changes.missing_cuda(file.spec):
                     origin["lacks"] = library
                     origin["ours"] = _is_ours(file.path, file.sha256)
+                if places := shared_places.of_mounts(changes.mounts(file.spec)):
+                    origin["shared"] = places
                 lines.append(f"@{numbers[file.path]}\t{keep.text(origin)}\t{keep.edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{keep.edits(device)}")
     rest = "\n".join([*lines, ""]) if lines else ""

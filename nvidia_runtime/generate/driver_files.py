@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from nvidia_runtime.generate import entries, hooks, library_links
 from nvidia_runtime.host import driver, library_set
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ EXPLICIT = (
     "libnvidia-egl-xlib.so",
 )
 NO_IPC_FLAG = "disable-ipc-discoverer"
+# The folder of MPS is only in specs on request: who reads these may not look whose it is by then.
+MPS_FLAG = "enable-mps-pipes"
 RUN_FOLDERS = ("/run", "/var/run")
 SOCKETS = ("nvidia-persistenced/socket", "nvidia-fabricmanager/socket")
 MPS = "/tmp/nvidia-mps"
@@ -71,17 +73,19 @@ def edits(options: Options, machine: Machine, version: str, warnings: list[str])
     """
     installed = machine.driver
     warnings += library_set.check(installed, version)
-    files = libraries(installed, version, EXPLICIT_FLAG in options.flags)
-    mounts = [entries.mount(path, installed.strip(path)) for path in files]
+    listed = libraries(installed, version, EXPLICIT_FLAG in options.flags)
+    mounts = [entries.mount(path, installed.strip(path)) for path in listed]
     if NO_IPC_FLAG not in options.flags:
         mounts += ipc_mounts(machine)
+        if MPS_FLAG in options.flags:
+            mounts += [mount for mount in mps_mounts(machine) if files.is_own(mount["hostPath"])]
     mounts += firmware_mounts(machine, version)
     mounts += binary_mounts(machine)
     folders = driver.library_folders(installed, version)
-    paths = [installed.strip(path) for path in files]
+    paths = [installed.strip(path) for path in listed]
     result: Edits = {
         "hooks": [
-            *symlinks_hook(options, installed, files, warnings),
+            *symlinks_hook(options, installed, listed, warnings),
             hooks.enable_cuda_compat(options.hook_program, version),
             *ldcache_hook(options, paths),
         ],
@@ -94,24 +98,24 @@ def edits(options: Options, machine: Machine, version: str, warnings: list[str])
 
 def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
     """Find the host paths of the driver's libraries, each once, by the version in their names."""
-    files: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for folder in driver.library_folders(installed, version):
         for place in (folder, f"{folder}/vdpau"):
             path = driver_root.join(installed.root, place)
             names = driver_root.matches(installed.names(path), f"*.so.{version}")
-            files |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
+            paths |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
     for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
-        files |= dict.fromkeys(installed.libraries(pattern))
-    files.pop("", None)
-    return list(files)
+        paths |= dict.fromkeys(installed.libraries(pattern))
+    paths.pop("", None)
+    return list(paths)
 
 
 def symlinks_hook(
-    options: Options, installed: Driver, files: Iterable[str], warnings: list[str]
+    options: Options, installed: Driver, paths: Iterable[str], warnings: list[str]
 ) -> list[Edits]:
     """Return the hook for the links to libraries, by which the loader finds them."""
     links: list[tuple[str, str]] = []
-    for path in files:
+    for path in paths:
         try:
             links += library_links.beside(path, installed.strip(path))
         except ValueError as error:
@@ -128,7 +132,7 @@ def ldcache_hook(options: Options, paths: Iterable[str]) -> list[Edits]:
 
 
 def ipc_mounts(machine: Machine) -> list[Edits]:
-    """Return the mounts of the sockets of NVIDIA's daemons, and of the pipes of MPS."""
+    """Return the mounts of the sockets of NVIDIA's daemons."""
     root = machine.driver.root
     mounts = []
     for name in SOCKETS:
@@ -137,19 +141,15 @@ def ipc_mounts(machine: Machine) -> list[Edits]:
             if os.path.exists(path) and not os.path.isdir(path):
                 mounts.append(_ipc_mount(path, machine.driver))
                 break
-    pipes = driver_root.join(root, MPS)
-    if _is_own_folder(pipes):
-        mounts.append(_ipc_mount(pipes, machine.driver))
     return mounts
 
 
-def _is_own_folder(path: str) -> bool:
-    """Whether a folder in /tmp is root's or ours: anybody could make a link there."""
-    try:
-        status = os.lstat(path)
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid())
+def mps_mounts(machine: Machine) -> list[Edits]:
+    """Return the mount of the folder of MPS, be it there or not.
+
+    Anybody may make a link of that name: whoever uses the mount has to look.
+    """
+    return [_ipc_mount(driver_root.join(machine.driver.root, MPS), machine.driver)]
 
 
 def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
@@ -190,7 +190,7 @@ def binary_mounts(machine: Machine) -> list[Edits]:
 def watched(machine: Machine, version: str) -> list[str]:
     """Return the host's folders and files where these were looked for, present or not."""
     installed = machine.driver
-    places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS] + [MPS]
+    places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS]
     places += [*firmware_folders(machine, version), *installed.executable_folders]
     folders = [driver_root.join(installed.root, place) for place in places]
     own = driver.library_folders(installed, version)

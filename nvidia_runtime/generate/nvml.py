@@ -46,6 +46,8 @@ def generate(options: Options, machine: Machine) -> Generated:
     generated.problems = problems
     generated.warnings = warnings
     generated.watched = watched(machine)
+    if driver_files.NO_IPC_FLAG not in options.flags:
+        generated.shared = driver_files.mps_mounts(machine)
     generated.hidden = [
         assemble.finish(entry, generated.spec["containerEdits"], options)
         for device in others

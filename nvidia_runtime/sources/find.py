@@ -122,16 +122,15 @@ def _registered(
     and over those that we wrote the machine.
     """
     try:
-        if snapshot.has_fresh_devices():
-            devices = specs.sources(names, snapshot)
-            if not specs.misfit(devices)[0]:
-                warnings += specs.without_cuda(devices)
-                return devices
+        devices = specs.sources(names, snapshot) if snapshot.has_fresh_devices() else []
+        is_fit = bool(devices) and not specs.misfit(devices)[0]
     except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
-        pass
-    from nvidia_runtime.sources import renew  # heavy: YAML
+        is_fit = False
+    if not is_fit:
+        from nvidia_runtime.sources import renew  # heavy: YAML
 
-    return renew.sources(names, snapshot, warnings)
+        devices = renew.sources(names, snapshot, warnings)
+    return specs.judge(devices, warnings)
 
 
 def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Document]":

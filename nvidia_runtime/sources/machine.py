@@ -5,6 +5,7 @@ The machine file answers; what it does not know, or no longer, is generated.
 """
 
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.sources import specs
 from nvidia_runtime.store import machine_file as store
 from nvidia_runtime.store.lines import Source
 
@@ -76,9 +77,9 @@ def _devices(
             devices, missing = store.sources(ids, compiled)
             if not missing:
                 warnings += compiled.warnings()
-                return devices
+                return specs.judge(devices, warnings)
         except (NvidiaRuntimeError, ValueError, LookupError, TypeError):
             pass
     from nvidia_runtime.compile import machine_file  # heavy: the machine
 
-    return machine_file.sources(ids, snapshot, variant, warnings)
+    return specs.judge(machine_file.sources(ids, snapshot, variant, warnings), warnings)

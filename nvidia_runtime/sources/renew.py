@@ -46,7 +46,6 @@ def sources(names: tuple[str, ...], snapshot: Snapshot, warnings: list[str]) -> 
     # Ends: a file that comes out as it was counts as one that cannot be renewed.
     while _renew(devices, warnings):
         devices = specs.sources(names, compiler.registry(snapshot))
-    warnings += specs.without_cuda(devices)
     return devices
 
 

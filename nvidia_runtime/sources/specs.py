@@ -79,14 +79,19 @@ def misfit(sources: list[Source]) -> tuple[str, str]:
     return "", ""
 
 
-def without_cuda(sources: list[Source]) -> list[str]:
-    """Return a warning for each spec that mounts the driver's libraries without libcuda."""
-    warnings = []
+def judge(sources: list[Source], warnings: list[str]) -> list[Source]:
+    """Return the sources without the mounts that are not safe; say in ``warnings`` what is odd."""
+    files_told = set()
     for source in sources:
-        if '"lacks":' in source.origin:
+        if '"lacks":' in source.origin and source.origin not in files_told:
+            files_told.add(source.origin)
             origin = document.loads(source.origin.encode(), "snapshot")
             warnings.append(f"the CDI spec {origin['file']} lacks {origin['lacks']}: {NO_CUDA}")
-    return list(dict.fromkeys(warnings))
+    if any('"shared":' in source.origin for source in sources):
+        from nvidia_runtime.sources import shared_mounts  # few specs have any
+
+        return shared_mounts.check(sources, warnings)
+    return sources
 
 
 def _exists(path: str) -> bool:

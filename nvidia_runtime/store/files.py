@@ -139,6 +139,18 @@ def _make_folder(folder: str) -> bool:
     return True
 
 
+def is_own(path: str) -> bool:
+    """Whether something is there that is root's or ours, and no link.
+
+    So it has to be where anybody may make one, as in /tmp.
+    """
+    try:
+        status = posix.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return status.st_mode & 0o170000 != 0o120000 and status.st_uid in (0, posix.geteuid())
+
+
 def read_own(path: str) -> bytes:
     """Read a file of ours; raises `ValueError` if anybody else could have written it."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW)

@@ -35,7 +35,6 @@ NODES = {
 SOCKETS = (
     "/run/nvidia-persistenced/socket",
     "/run/nvidia-fabricmanager/socket",
-    "/tmp/nvidia-mps",
 )
 LIBRARIES = ("libcuda", "libnv")
 LIKE_THE_DRIVER = (*LIBRARIES, "nv", "tegra", "channel")

@@ -147,7 +147,7 @@ def test_what_the_loader_s_cache_knows(path: str, counts: bool) -> None:
             id="below both",
         ),
         pytest.param({"run/nvidia-persistenced/socket/": ""}, {}, id="a folder is no socket"),
-        pytest.param({"tmp/nvidia-mps/": ""}, {"/tmp/nvidia-mps": SOCKET}, id="the pipes of MPS"),
+        pytest.param({"tmp/nvidia-mps/": ""}, {}, id="the pipes of MPS are asked for"),
     ],
 )
 def test_ipc(tree: dict[str, str], expected: dict[str, list[str]], tmp_path: Path) -> None:
@@ -162,6 +162,15 @@ def test_no_ipc_by_flag(tmp_path: Path) -> None:
     assert "/run/nvidia-persistenced/socket" in mounts(root, edits(root)["mounts"])
     without = edits(root, "disable-ipc-discoverer")["mounts"]
     assert "/run/nvidia-persistenced/socket" not in mounts(root, without)
+
+
+def test_pipes_of_mps_by_flag(tmp_path: Path) -> None:
+    """Whoever reads the spec after a boot may find anybody's link there."""
+    root = make(tmp_path, {"tmp/nvidia-mps/": ""})
+
+    assert "/tmp/nvidia-mps" not in mounts(root, edits(root)["mounts"])
+    asked = mounts(root, edits(root, "enable-mps-pipes")["mounts"])
+    assert asked["/tmp/nvidia-mps"] == SOCKET
 
 
 def test_firmware_wherever_the_kernel_looks(tmp_path: Path) -> None:

@@ -200,6 +200,20 @@ def test_change_is_noticed_at_the_next_container(change: str, tmp_path: Path) ->
     assert inodes[4] == inodes[3]
 
 
+def test_pipes_of_mps_are_looked_at_each_time(tmp_path: Path) -> None:
+    """Who makes and removes that folder in /tmp, as anybody may, makes nobody look again at all."""
+    mps = "/tmp/nvidia-mps"
+    changes = ("true", f"mkdir {mps}", f"rmdir {mps}; ln -s /etc {mps}", f"rm {mps}; mkdir {mps}")
+    last = f"chown 65534 {mps}"
+    jobs = [{**FIRST, "shell": f"{change}; {SETTLE}"} for change in ("true", *changes, last)]
+
+    ends = create("t4x1", tmp_path, *jobs)
+
+    sources = [[mount["source"] for mount in end["spec"]["mounts"]] for end in ends]
+    assert [mps in paths for paths in sources] == [False, False, True, False, True, False]
+    assert len({end["machine"] for end in ends[1:]}) == 1
+
+
 def test_node_has_its_number_of_now(tmp_path: Path) -> None:
     fresh = {**FIRST, "shell": CHANGES["node-with-another-number"]}
 
