@@ -8,6 +8,7 @@ from nvidia_runtime.generate import assemble, devices, driver_files, graphics, h
 from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.generate.selection import GpuDevice, select
 from nvidia_runtime.host import gpus
+from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
 def watched(machine: Machine) -> list[str]:
     """Return the host's files and folders whose change can change the spec."""
     paths = driver_files.watched(machine, machine.version())
+    hidden = [f"/dev/nvidia{gpu.minor}" for gpu in gpus.without_node(machine) if gpu.minor >= 0]
+    paths += [driver_root.join(machine.dev_root, path) for path in hidden]
     return list(dict.fromkeys([*paths, *graphics.watched(machine.driver, machine.version())]))
 
 
