@@ -41,6 +41,9 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
         admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
     if admitted.devices and admitted.mode != "legacy":  # there the prestart hook's program judges
         admitted.warnings = _compare(asked.environment, admitted.mode, settings)
+        if asked.mig and not asked.privileged:
+            raise policy.mig_error(asked.mig[0])
+        admitted.mig = asked.mig
     return admitted
 
 
@@ -89,6 +92,18 @@ def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
     """Return what is to be injected, by its source; what is odd is added to the warnings."""
+    injected = _by_mode(bundle, asked, admitted, snapshot)
+    if admitted.mig:
+        from nvidia_runtime.sources import generated  # what manages MIG devices asks so
+
+        managing = generated.mig(admitted, snapshot.settings)
+        injected += [managing] if managing.edits else []
+    return injected
+
+
+def _by_mode(
+    bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+) -> "list[Source]":
     mode = admitted.mode
     if mode == "legacy":
         start.preload("sources.legacy", "sources.legacy_extras")  # other modes do without
