@@ -138,7 +138,7 @@ def ipc_mounts(machine: Machine) -> list[Edits]:
     for name in SOCKETS:
         for folder in RUN_FOLDERS:
             path = driver_root.join(root, f"{folder}/{name}")
-            if os.path.exists(path) and not os.path.isdir(path):
+            if driver_root.is_file(path, root):
                 mounts.append(_ipc_mount(path, machine.driver))
                 break
     return mounts
@@ -157,10 +157,11 @@ def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
     mounts = []
     for folder in firmware_folders(machine, version):
         path = driver_root.join(machine.driver.root, folder)
-        for name in driver_root.matches(driver_root.names(path), "gsp*.bin"):
+        there = machine.driver.source(path)
+        for name in driver_root.matches(driver_root.names(there) if there else [], "gsp*.bin"):
             file = f"{path}/{name}"
-            if os.path.isfile(file):
-                mounts.append(entries.mount(file, machine.driver.strip(file)))
+            if os.path.isfile(machine.driver.source(file)):
+                mounts.append(entries.driver_mount(machine.driver, file))
     return mounts
 
 
@@ -184,7 +185,7 @@ def firmware_folders(machine: Machine, version: str) -> list[str]:
 def binary_mounts(machine: Machine) -> list[Edits]:
     """Return the mounts of the driver's programs."""
     paths = [machine.driver.executable(name) for name in BINARIES]
-    return [entries.mount(path, machine.driver.strip(path)) for path in paths if path]
+    return [entries.driver_mount(machine.driver, path) for path in paths if path]
 
 
 def watched(machine: Machine, version: str) -> list[str]:
@@ -200,7 +201,8 @@ def watched(machine: Machine, version: str) -> list[str]:
 
 
 def _ipc_mount(path: str, installed: Driver) -> Edits:
-    return {**entries.mount(path, installed.strip(path)), "options": list(SOCKET_OPTIONS)}
+    source = installed.source(path) or path
+    return {**entries.mount(source, installed.strip(path)), "options": list(SOCKET_OPTIONS)}
 
 
 def _is_library(path: str) -> bool:

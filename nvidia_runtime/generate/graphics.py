@@ -63,9 +63,8 @@ def edits(installed: Driver, version: str, program: str) -> Edits:
     modules = find_x_modules(installed, version)
     mounts = [entries.mount(path, installed.strip(path)) for path in libraries]
     mounts += config_mounts(installed)
-    mounts += [entries.mount(path, installed.strip(path)) for path in modules]
-    if configurator := installed.executable(X_CONFIGURATOR):
-        mounts.append(entries.mount(configurator, installed.strip(configurator)))
+    configurator = installed.executable(X_CONFIGURATOR)
+    mounts += [entries.driver_mount(installed, path) for path in (*modules, configurator) if path]
     allocators = installed.libraries(f"{ALLOCATOR}.{version}")
     linked = [installed.strip(path) for path in (*allocators, *libraries, *modules)]
     links = [link for path in linked for link in _links(path, version)]
@@ -110,16 +109,13 @@ def _first_missing(folder: str) -> str:
 
 def config_mounts(installed: Driver) -> list[Edits]:
     """Return the mounts of the driver's configuration of EGL, OpenCL, Vulkan and X.org."""
-    mounts = [
-        _config_mount(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS
-    ]
-    mounts.append(_config_mount(installed.config(OPENCL_CONFIG), f"/etc/{OPENCL_CONFIG}"))
+    files = [(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS]
+    files.append((installed.config(OPENCL_CONFIG), f"/etc/{OPENCL_CONFIG}"))
     machine = os.uname().machine
     names = [*VULKAN_CONFIGS, *[VULKAN_CONFIG_OF_MACHINE.format(machine)] * (machine in MACHINES)]
     for name in names:
-        path = installed.config(name) or installed.file(("/",), name)
-        mounts.append(_config_mount(path, f"/etc/{name}"))
-    return [entry for entry in mounts if entry]
+        files.append((installed.config(name) or installed.file(("/",), name), f"/etc/{name}"))
+    return [entries.driver_mount(installed, path, inside) for path, inside in files if path]
 
 
 def drm_edits(
@@ -139,10 +135,6 @@ def drm_edits(
     if links:
         result["hooks"] = hooks.create_symlinks(program, links)
     return result
-
-
-def _config_mount(path: str, container_path: str) -> Edits:
-    return entries.mount(path, container_path) if path else {}
 
 
 def _links(path: str, version: str) -> list[tuple[str, str]]:

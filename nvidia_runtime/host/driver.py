@@ -85,9 +85,13 @@ class Driver:
         return list(paths)
 
     def executable(self, name: str) -> str:
-        """Return the host path of the first executable of this name, "" if there is none."""
+        """Return the path of the first executable of this name, "" if there is none.
+
+        It is the host's, below the root, as all that are found; `source` says what it leads to.
+        """
         for path in self._places(self.executable_folders, name):
-            if os.path.isfile(path) and os.access(path, os.X_OK):
+            there = self.source(path)
+            if os.path.isfile(there) and os.access(there, os.X_OK):
                 return path
         return ""
 
@@ -95,16 +99,20 @@ class Driver:
         """Return the host path of the first configuration file of this name, "" if none."""
         for folder in self.config_folders:
             path = f"{folder.rstrip('/')}/{name}"
-            if _is_file(path):
+            if driver_root.is_file(path, self.root):
                 return path
         return ""
 
     def file(self, folders: tuple[str, ...], name: str) -> str:
         """Return the host path of a file in the first of the folders that has it, "" if none."""
         for path in self._places(folders, name):
-            if _is_file(path):
+            if driver_root.is_file(path, self.root):
                 return path
         return ""
+
+    def source(self, path: str) -> str:
+        """Return what a path leads to, where the host's kernel finds it."""
+        return driver_root.source(path, self.root)
 
     def strip(self, path: str) -> str:
         """Return the path in a container of a path on the host."""
@@ -148,8 +156,9 @@ class Driver:
         listings = []
         seen = set()
         for folder in self.library_places():
+            there = self.source(folder) or folder
             try:
-                status = os.stat(folder)
+                status = os.stat(there)
             except ValueError:  # a NUL
                 continue
             except OSError as error:
@@ -158,7 +167,7 @@ class Driver:
                 raise driver_root.unreadable(folder, error, "listed") from None
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
-                listings.append((folder, self._libraries_in(folder)))
+                listings.append((folder, self._libraries_in(there)))
         return listings
 
     def _libraries_in(self, folder: str) -> list[str]:

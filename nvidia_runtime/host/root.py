@@ -60,6 +60,31 @@ def resolve(path: str, root: str) -> str:
     return root + (resolved or "/")
 
 
+def source(path: str, root: str) -> str:
+    """Return a path of the host that leads where a path leads below the root, "" if nowhere.
+
+    It is the path itself but where a link below the root means another file to the host.  Raises
+    `NvidiaRuntimeError` for what cannot be looked at, unless this user may not.
+    """
+    if not root.rstrip("/") or strip(path, root) == path:
+        return path if os.path.exists(path) else ""
+    try:
+        inside = resolve(path, root)
+    except ValueError:  # a NUL
+        return ""
+    except OSError as error:
+        if is_missing(error) or isinstance(error, PermissionError):
+            return ""
+        raise unreadable(path, error) from None
+    return path if os.path.realpath(path) == os.path.realpath(inside) else inside
+
+
+def is_file(path: str, root: str) -> bool:
+    """Whether a path leads, below the root, to a file of any type but a folder."""
+    there = source(path, root)
+    return bool(there) and not os.path.isdir(there)
+
+
 def _read_link(path: str) -> str | None:
     """Return a link's target, ``None`` for anything else that exists."""
     try:

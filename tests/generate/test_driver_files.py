@@ -11,7 +11,7 @@ import pytest
 from host import trees
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import driver_files
+from nvidia_runtime.generate import driver_files, graphics
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
@@ -205,6 +205,41 @@ def test_programs_are_the_first_that_may_be_executed(tmp_path: Path) -> None:
     entries = driver_files.binary_mounts(machine(root, path="/opt"))
 
     assert mounts(root, entries) == {"/usr/bin/nvidia-smi": READ_ONLY}
+
+
+def test_alternatives_of_a_driver_root_stay_in_it(tmp_path: Path) -> None:
+    """Absolute links: the mounts have their names, and what they mean there."""
+    own = {
+        "usr/bin/nvidia-smi": "-> /etc/alternatives/smi",
+        "etc/alternatives/smi": "-> /usr/lib/nvidia/current/nvidia-smi",
+        "usr/lib/nvidia/current/nvidia-smi": "",
+        "usr/bin/nvidia-debugdump": "-> /bin/sh",  # the host's, and not there below the root
+        "usr/share/nvidia/nvoptix.bin": "-> /usr/lib/nvidia/current/nvoptix.bin",
+        "usr/lib/nvidia/current/nvoptix.bin": "",
+        "usr/lib/xorg/modules/drivers/nvidia_drv.so": "-> /usr/lib/nvidia/current/nvidia_drv.so",
+        "usr/lib/nvidia/current/nvidia_drv.so": "",
+        "usr/lib64": f"-> /{LIB}",
+        "lib/firmware/nvidia": "-> /usr/lib/nvidia/firmware",
+        f"usr/lib/nvidia/firmware/{VERSION}/gsp_ga10x.bin": "",
+    }
+    root = make(tmp_path, own)
+    current = f"{root}/usr/lib/nvidia/current"
+    (tmp_path / "usr/lib/nvidia/current/nvidia-smi").chmod(0o755)
+
+    entries = [
+        *driver_files.binary_mounts(machine(root)),
+        *driver_files.firmware_mounts(machine(root), VERSION),
+        *graphics.edits(Driver(root), VERSION, "/hook")["mounts"],
+    ]
+
+    assert {entry["containerPath"]: entry["hostPath"] for entry in entries} == {
+        "/usr/bin/nvidia-smi": f"{current}/nvidia-smi",
+        "/usr/share/nvidia/nvoptix.bin": f"{current}/nvoptix.bin",
+        "/usr/lib/xorg/modules/drivers/nvidia_drv.so": f"{current}/nvidia_drv.so",
+        f"/lib/firmware/nvidia/{VERSION}/gsp_ga10x.bin": (
+            f"{root}/usr/lib/nvidia/firmware/{VERSION}/gsp_ga10x.bin"
+        ),
+    }
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:
         Driver(root).libraries("libcuda.so.*")
 
-    assert str(error.value) == f"{root}/usr/lib64: cannot be listed: file name too long"
+    assert str(error.value) == f"{root}/usr/lib64: cannot be read: file name too long"
 
 
 def test_cache_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -80,6 +80,41 @@ def test_resolve_fails(target: str, code: int, tmp_path: Path) -> None:
     assert error.value.errno == code
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("file", "file"),
+        ("relative", "relative"),
+        ("absolute", "a/target"),
+        ("alternatives", "a/target"),
+        ("folder/target", "a/target"),
+        ("missing", ""),
+        ("nowhere", ""),
+        ("host", ""),
+    ],
+)
+def test_source_is_where_the_host_finds_what_the_root_means(
+    name: str, expected: str, tmp_path: Path
+) -> None:
+    """Links of Debian's alternatives are absolute: to the host they are its own programs."""
+    below = trees.make(
+        tmp_path,
+        {
+            "file": "",
+            "a/target": "",
+            "relative": "-> a/target",
+            "absolute": "-> /a/target",
+            "etc/alternatives/x": "-> /a/target",
+            "alternatives": "-> etc/alternatives/x",
+            "folder": "-> /a",
+            "missing": "-> /a/none",
+            "host": "-> /bin/sh",
+        },
+    )
+
+    assert root.source(f"{below}/{name}", below) == (expected and f"{below}/{expected}")
+
+
 @pytest.mark.parametrize("folder", ["/nowhere", "/dev/null", "/\0"])
 def test_names_of_what_is_no_folder(folder: str) -> None:
     assert root.names(folder) == []
