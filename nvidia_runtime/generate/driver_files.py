@@ -34,7 +34,7 @@ EXPLICIT = (
     "libGLdispatch.so",
     "libOpenCL.so",
     "libOpenGL.so",
-    "libnvidia-api.so",
+    "libnvidia-api.so*",  # packages have no link without a number
     "libnvidia-egl-xcb.so",
     "libnvidia-egl-xlib.so",
 )

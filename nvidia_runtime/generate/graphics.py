@@ -85,6 +85,14 @@ def find_x_modules(installed: Driver, version: str) -> list[str]:
     return [path for path in paths if path]
 
 
+def missing_module(installed: Driver, version: str) -> list[str]:
+    """Return a warning if there is an X.org driver without the GLX module that it loads."""
+    names = [os.path.basename(path) for path in find_x_modules(installed, version)]
+    if names != [X_DRIVER]:
+        return []
+    return [f"{installed.root}: has {X_DRIVER} and no {GLX_SERVER}.{version}: no OpenGL by X.org"]
+
+
 def watched(installed: Driver, version: str) -> list[str]:
     """Return the host's folders where configuration and X.org's modules were looked for.
 
@@ -141,7 +149,10 @@ def _links(path: str, version: str) -> list[tuple[str, str]]:
     """Return the links that a library or module needs beside it, each with its target."""
     folder, _, name = path.rpartition("/")
     if name == f"{ALLOCATOR}.{version}":
-        return [(f"{folder}/gbm/nvidia-drm_gbm.so", f"../{ALLOCATOR}.1")]
+        # libgbm looks beside the folder of libraries that it was built for: of Debian's
+        # .../nvidia/current it knows nothing.
+        usual, apart, rest = folder.partition("/nvidia/")
+        return [(f"{usual}/gbm/nvidia-drm_gbm.so", f"..{apart}{rest}/{ALLOCATOR}.1")]
     for base in (VULKAN_PRODUCER, GLX_SERVER):
         if name == f"{base}.{version}":
             return [(f"{folder}/{base}", name)]

@@ -64,6 +64,7 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
     parts = [devices.control(options, machine)]
     if version:
         parts.append(graphics.edits(machine.driver, version, program))
+        warnings += graphics.missing_module(machine.driver, version)
     parts.append(driver_files.edits(options, machine, version, warnings))
     last = ("disable-device-node-modification", "update-application-profile")
     parts.append({"hooks": [hooks.hook(program, name) for name in last]})

@@ -14,6 +14,7 @@ from nvidia_runtime.compile import written
 from nvidia_runtime.document import loads
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
         what = f"the CDI spec {reason}"
         if problem.what:
             what += f"; it cannot be written anew: {problem}"
-        raise NvidiaRuntimeError(what, where=file, hint=problem.hint or _advice(file, kinds[0]))
+        hint = problem.hint or _repair() or _advice(file, kinds[0])
+        raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
 
@@ -114,6 +116,17 @@ def _write_anew(
 def _read(path: str) -> Spec:
     with open(path, "rb") as file:
         return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
+
+
+def _repair() -> str:
+    """Say what is to be done first where nobody could write a spec: no libraries fit the driver."""
+    from nvidia_runtime.host import driver, library_set
+
+    try:
+        library_set.check(driver.Driver("/"), files.loaded_driver())
+    except NvidiaRuntimeError as error:
+        return error.hint
+    return ""
 
 
 def _advice(file: str, kind: str) -> str:

@@ -60,6 +60,7 @@ def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
             f"{LIB}/libnvidia-nvvm70.so.4": "",
             f"{LIB}/libEGL.so.1": "",
             f"{LIB}/libEGL.so": "-> libEGL.so.1",
+            f"{LIB}/libnvidia-api.so.1": "",
             f"lib64/libx.so.{VERSION}": "",
         },
     )
@@ -74,7 +75,11 @@ def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
         f"lib64/libx.so.{VERSION}",
         f"{LIB}/libnvidia-nvvm70.so.4",
     ]
-    assert explicit == [*plain, f"{root}/{LIB}/libEGL.so.1"]
+    assert explicit == [
+        *plain,
+        f"{root}/{LIB}/libEGL.so.1",
+        f"{root}/{LIB}/libnvidia-api.so.1",
+    ]
 
 
 def test_links_cache_and_variable(tmp_path: Path) -> None:

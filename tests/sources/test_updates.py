@@ -161,3 +161,16 @@ def test_folder_that_cannot_be_listed_is_not_kept(tmp_path: Path) -> None:
     assert bad["code"] == 1
     assert f"{other}: cannot be listed: file name too long" in bad["err"]
     assert (good["code"], good["err"]) == (0, "")
+
+
+def test_hint_for_an_old_spec_comes_after_that_for_the_driver(tmp_path: Path) -> None:
+    """Where the driver was updated and not loaded, no spec can be written."""
+    change = f"echo '# mine' >> {FILE}; echo {NEW} > /sys/module/nvidia/version"
+    jobs = [machines.job(ALL, shell=GENERATE), machines.job(ALL, shell=change)]
+
+    _, end = machines.create("t4x1", tmp_path, *jobs)
+
+    assert end["err"].splitlines() == [
+        f"nvidia-container-runtime: {FILE}: the CDI spec is for driver {OLD}, but {NEW} is loaded",
+        "hint: the driver was updated: reboot, or unload and load its kernel modules",
+    ]
