@@ -4,6 +4,7 @@
 from nvidia_runtime import errors
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.request import IMEX_CHANNELS, VISIBLE_DEVICES, Request
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Admitted:
     container asks for and cannot be sure to find (CUDA, driver capabilities).
     """
 
-    __slots__ = ("devices", "gates", "imex", "mode", "refusals", "source", "warnings")
+    __slots__ = ("devices", "gates", "imex", "mig", "mode", "refusals", "source", "warnings")
 
     def __init__(self, devices: tuple[str, ...], source: str) -> None:
         self.mode = ""
@@ -34,6 +35,7 @@ class Admitted:
         self.source = source
         self.gates: tuple[str, ...] = ()
         self.imex: tuple[str, ...] = ()
+        self.mig: tuple[str, ...] = ()
         self.refusals: list[str] = []
         self.warnings: list[str] = []
 
@@ -81,6 +83,12 @@ def admit(asked: Request, settings: "Settings", mode: str) -> Admitted:
             admitted.imex = _valid_channels(admitted.imex, refusals)
     admitted.refusals = refusals
     return admitted
+
+
+def mig_error(name: str) -> NvidiaRuntimeError:
+    """Return the error for a variable that only a privileged container may have."""
+    what = f"cannot set {name} in a container that is not privileged"
+    return NvidiaRuntimeError(what, hint=f"add CAP_SYS_ADMIN, or take {name} out")
 
 
 def _admit_imex(

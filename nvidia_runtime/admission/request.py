@@ -17,6 +17,8 @@ DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 ANNOTATION_PREFIXES = "nvidia-container-runtime.modes.cdi.annotation-prefixes"
 IMEX_CHANNELS = "NVIDIA_IMEX_CHANNELS"
+# What manages and watches MIG devices; only a privileged container may have it.
+MIG = ("NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES")
 # Each must be exactly "enabled"; in the order in which they are injected.
 GATES = (
     ("gds", "NVIDIA_GDS"),
@@ -44,6 +46,7 @@ class Request:
         "imex_by_env",
         "imex_by_mount",
         "invalid_mounts",
+        "mig",
         "overrides",
         "privileged",
         "refused",
@@ -57,6 +60,7 @@ class Request:
         self.imex_by_mount: tuple[str, ...] = ()
         self.imex_by_env: tuple[str, ...] = ()
         self.gates: tuple[str, ...] = ()
+        self.mig: tuple[str, ...] = ()
         self.invalid_mounts: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
         self.overrides: dict[str, str] = {}
@@ -86,6 +90,7 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
         request.gates = tuple(
             gate for gate, name in GATES if request.environment.get(name) == "enabled"
         )
+        request.mig = tuple(name for name in MIG if request.environment.get(name))
     request.annotations = _annotations(spec, settings, path)
     request.by_annotation = devices_by_annotation(request.annotations)
     if settings["accept-nvidia-visible-devices-as-volume-mounts"]:
@@ -93,7 +98,7 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
 
         devices, request.imex_by_mount, request.invalid_mounts = mounts.read(spec, path)
         request.by_mount = decide(devices) if devices else None
-    if request.by_env or request.imex_by_env:
+    if request.by_env or request.imex_by_env or request.mig:
         request.privileged = is_privileged(process, path)
     return request
 

@@ -32,6 +32,7 @@ FLAGS = (
     "disable-multiple-csv-devices",
     "enable-coherent-annotations",
     "enable-explicit-driver-libraries",
+    "enable-mps-pipes",
 )
 HOOKS = [verb for verb, flags in VERBS.items() if flags]  # one without does nothing
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import time
 
-from nvidia_runtime.compile import keep
+from nvidia_runtime.compile import keep, shared_places
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import assemble, devices
+from nvidia_runtime.generate import assemble, changes, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import drm, platform
 from nvidia_runtime.host import machine as host_machine
+from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source, seal
@@ -48,15 +49,25 @@ JIT = "nvidia-container-runtime.modes.jit-cdi"
 CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
 
 
-def sources(ids: tuple[str, ...], snapshot: Snapshot, variant: str) -> list[Source]:
+def sources(
+    ids: tuple[str, ...], snapshot: Snapshot, variant: str, warnings: list[str]
+) -> list[Source]:
     """Look ids up in a new machine file, else in the machine, which is asked once for both.
 
-    Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
+    ``warnings`` gets what is odd about the machine.  Raises `NvidiaRuntimeError` for an id that the
+    machine lacks, and for one of a sick device.
     """
     options = options_for(snapshot.settings, variant)
     machine = generator.look(options)
-    devices, missing = machine_file.sources(ids, _compile(snapshot, variant, options, machine))
-    return devices if not missing else _exactly(options.but(ids=ids), variant, machine)
+    compiled = _compile(snapshot, variant, options, machine)
+    warnings += compiled.warnings()
+    devices, missing = machine_file.sources(ids, compiled)
+    if not missing:
+        return devices
+    return [
+        *_exactly(options.but(ids=ids), variant, machine),
+        *machine_file.shared(compiled),
+    ]
 
 
 def _compile(
@@ -128,10 +139,7 @@ def platform_of(machine: HostMachine | None = None) -> str:
 
 def _csv_files(folder: str, is_all: bool) -> tuple[str, ...]:
     """List the files of a folder: by default the three that L4T has, not those of JetPack."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        names = []
+    names = driver_root.names(folder)
     chosen = [n for n in names if n.lower().endswith(".csv") and (is_all or n in CSV_FILES)]
     return tuple(f"{folder.rstrip('/')}/{name}" for name in chosen)
 
@@ -196,7 +204,9 @@ def _node(path: str) -> list[Any]:
 
 def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> bytes:
     spec = generated.spec
-    origin = {"generator": key[4]}
+    origin: dict[str, Any] = {"generator": key[4]}
+    if places := shared_places.of_mounts(changes.mounts(spec)):
+        origin["shared"] = places
     lines = [keep.text(stamps), f"@0\t{keep.text(origin)}\t{keep.edits(spec)}"]
     order: dict[str, int] = {}  # by edits: a device's names all lead to the same
     everything: list[dict[str, Any]] = []
@@ -214,6 +224,12 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
     if problems:
         problems["all"] = "; ".join(dict.fromkeys(problems.values()))
         lines = [line for line in lines if not line.startswith(f"{machine_file.KIND}=all\t")]
+    for mount in generated.shared:
+        edits = keep.edits({"containerEdits": {"mounts": [mount]}})
+        place = keep.text(mount["hostPath"])
+        lines.append(f"{machine_file.SHARED}\t{place}\t{keep.text(origin)}\t{edits}")
+    if generated.warnings:
+        lines.append(f"{machine_file.WARNINGS}\t{keep.text(generated.warnings)}")
     lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]
     rest = "".join(f"{seal(line)}\n" for line in lines)
     header = {"key": key, "length": len(rest), "platform": mode}

@@ -17,6 +17,7 @@ from nvidia_runtime.store.snapshot import Snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from nvidia_runtime.cdi.registry import Registry
 
@@ -102,21 +103,33 @@ def _publish(source: ConfigFile, registry: Registry | None, began: int) -> Snaps
     return Snapshot(data)
 
 
+def _is_ours(path: str, sha256: str) -> bool:
+    from nvidia_runtime.compile import written  # few specs are asked about
+
+    return written.recall(path, sha256) is not None
+
+
 def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
     if registry:
-        from nvidia_runtime.generate import changes  # only where specs are compiled
+        from nvidia_runtime.compile import shared_places  # only where specs are compiled
+        from nvidia_runtime.generate import changes
 
         lines.append(keep.text(registry.stamps))
         numbers: dict[str, int] = {}
         for name, (file, device) in registry.devices.items():
             if file.path not in numbers:
                 numbers[file.path] = len(numbers)
-                origin = {"file": file.path, "sha256": file.sha256}
+                origin: dict[str, Any] = {"file": file.path, "sha256": file.sha256}
                 if file.doubts:
                     origin["doubt"] = "; ".join(file.doubts)
                 if version := changes.driver_version(file.spec):
                     origin["driver"] = version
+                if library := changes.missing_cuda(file.spec):
+                    origin["lacks"] = library
+                    origin["ours"] = _is_ours(file.path, file.sha256)
+                if places := shared_places.of_mounts(changes.mounts(file.spec)):
+                    origin["shared"] = places
                 lines.append(f"@{numbers[file.path]}\t{keep.text(origin)}\t{keep.edits(file.spec)}")
             lines.append(f"{name}\t{numbers[file.path]}\t{keep.edits(device)}")
     rest = "".join(f"{seal(line)}\n" for line in lines)

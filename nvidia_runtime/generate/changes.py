@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from nvidia_runtime.host import facts
+from nvidia_runtime.host import facts, library_set
+from nvidia_runtime.store import files
 
 Spec = dict[str, Any]
 Edits = dict[str, Any]
 
 MOST_NAMED = 8
+CUDA = facts.VERSIONED[0]
+VERSION_WORD = "--host-driver-version="
 
 
 def lost_devices(old: Spec | None, new: Spec, problems: Iterable[str]) -> list[str]:
@@ -23,6 +26,16 @@ def lost_devices(old: Spec | None, new: Spec, problems: Iterable[str]) -> list[s
         return []
     present = _devices(new)
     return [name for name in _devices(old) if name in set(problems) and name not in present]
+
+
+def lost_libraries(old: Spec | None, new: Spec) -> list[str]:
+    """Return the host paths of libraries that the new spec lacks and must not lack.
+
+    With another version of the driver none is lost.
+    """
+    if old is None or driver_version(old) != driver_version(new):
+        return []
+    return library_set.lost(mounts(old), mounts(new))
 
 
 def differences(old: Spec | None, new: Spec) -> list[str]:
@@ -41,7 +54,7 @@ def differences(old: Spec | None, new: Spec) -> list[str]:
         for path, numbers in new_nodes.items()
         if nodes.get(path, numbers) != numbers
     ]
-    sentences += _sets("mount", _mounts(old), _mounts(new))
+    sentences += _sets("mount", mounts(old), mounts(new))
     sentences += _sets("variable", _variables(old), _variables(new))
     if _hooks(old) != _hooks(new):
         sentences.append("hooks changed")
@@ -49,12 +62,29 @@ def differences(old: Spec | None, new: Spec) -> list[str]:
 
 
 def driver_version(spec: Spec) -> str:
-    """Return the version of the driver whose libraries a spec mounts, "" if it mounts none."""
+    """Return the version of the driver whose libraries a spec mounts, "" if it mounts none.
+
+    libcuda and libnvidia-ml tell it, and where a spec lacks both, the hook for other libraries.
+    """
     for edits in _all_edits(spec):
         for mount in _list(edits, "mounts"):
             if version := facts.library_version(str(mount.get("hostPath"))):
                 return version
-    return ""
+    words = [str(word) for hook in _hooks(spec) for word in hook.get("args") or ()]
+    versions = [word.removeprefix(VERSION_WORD) for word in words if word.startswith(VERSION_WORD)]
+    return next(filter(files.is_driver_version, versions), "")
+
+
+def missing_cuda(spec: Spec) -> str:
+    """Return where libcuda would lie beside the libraries that a spec mounts, "" if it has it."""
+    version = driver_version(spec)
+    if not version:
+        return ""
+    paths = mounts(spec)
+    beside = [path for path in paths if path.endswith(f".so.{version}")]
+    if not beside or any(f"/{CUDA}" in path for path in paths):
+        return ""
+    return f"{beside[0].rpartition('/')[0]}/{CUDA}{version}"
 
 
 def _sets(noun: str, old: Iterable[str], new: Iterable[str]) -> list[str]:
@@ -93,9 +123,10 @@ def _nodes(spec: Spec) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _mounts(spec: Spec) -> list[str]:
-    mounts = [mount for edits in _all_edits(spec) for mount in _list(edits, "mounts")]
-    return [str(mount.get("hostPath")) for mount in mounts]
+def mounts(spec: Spec) -> list[str]:
+    """Return the host paths of all mounts of a spec."""
+    entries = [mount for edits in _all_edits(spec) for mount in _list(edits, "mounts")]
+    return [str(mount.get("hostPath")) for mount in entries]
 
 
 def _variables(spec: Spec) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.errors import os_reason
+from nvidia_runtime.host import root as driver_root
 
 FOLDER = "/etc/nvidia-container-runtime/host-files-for-container.d"
 # The lists for every container; JetPack adds others.
@@ -27,9 +28,11 @@ def read(files: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
     for file in files:
         try:
             parsed = parse(_text(file))
-        except (OSError, ValueError) as error:
-            warnings.append(f"skipped {file}: {_reason(error)}")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+            warnings.append(f"skipped {file}: {os_reason(error)}")
             continue
+        except OSError as error:
+            raise driver_root.unreadable(file, error) from None
         if not parsed:
             warnings.append(f"skipped {file}: there is no row 'dev|lib|dir|sym, PATH' in it")
         for name, path in parsed:
@@ -73,7 +76,3 @@ def _text(file: str) -> str:
     if len(text) > MOST_BYTES or "\0" in text:
         raise ValueError("it is not a list of files")
     return text
-
-
-def _reason(error: Exception) -> str:
-    return os_reason(error)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import os
-import stat
 
-from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import entries, hooks, library_links
-from nvidia_runtime.host import driver
+from nvidia_runtime.host import driver, library_set
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +34,13 @@ EXPLICIT = (
     "libGLdispatch.so",
     "libOpenCL.so",
     "libOpenGL.so",
-    "libnvidia-api.so",
+    "libnvidia-api.so*",  # packages have no link without a number
     "libnvidia-egl-xcb.so",
     "libnvidia-egl-xlib.so",
 )
 NO_IPC_FLAG = "disable-ipc-discoverer"
+# The folder of MPS is only in specs on request: who reads these may not look whose it is by then.
+MPS_FLAG = "enable-mps-pipes"
 RUN_FOLDERS = ("/run", "/var/run")
 SOCKETS = ("nvidia-persistenced/socket", "nvidia-fabricmanager/socket")
 MPS = "/tmp/nvidia-mps"
@@ -67,23 +68,24 @@ FOLDERS_VARIABLE = "NVIDIA_CTK_LIBCUDA_DIR"
 def edits(options: Options, machine: Machine, version: str, warnings: list[str]) -> Edits:
     """Return the mounts, the variable that names the libraries' folders, and the hooks for them.
 
-    ``version`` is the driver's; ``warnings`` gets those about a library.  Raises
-    `NvidiaRuntimeError` if there are no libraries of that version.
+    ``version`` is the driver's; ``warnings`` gets those about libraries.  Raises
+    `NvidiaRuntimeError` if these are not a set of that version.
     """
     installed = machine.driver
-    if not version or not driver.has_version(installed, version):
-        raise _no_libraries(installed, version)
-    files = libraries(installed, version, EXPLICIT_FLAG in options.flags)
-    mounts = [entries.mount(path, installed.strip(path)) for path in files]
+    warnings += library_set.check(installed, version)
+    listed = libraries(installed, version, EXPLICIT_FLAG in options.flags)
+    mounts = [entries.mount(path, installed.strip(path)) for path in listed]
     if NO_IPC_FLAG not in options.flags:
         mounts += ipc_mounts(machine)
+        if MPS_FLAG in options.flags:
+            mounts += [mount for mount in mps_mounts(machine) if files.is_own(mount["hostPath"])]
     mounts += firmware_mounts(machine, version)
     mounts += binary_mounts(machine)
     folders = driver.library_folders(installed, version)
-    paths = [installed.strip(path) for path in files]
+    paths = [installed.strip(path) for path in listed]
     result: Edits = {
         "hooks": [
-            *symlinks_hook(options, installed, files, warnings),
+            *symlinks_hook(options, installed, listed, warnings),
             hooks.enable_cuda_compat(options.hook_program, version),
             *ldcache_hook(options, paths),
         ],
@@ -96,24 +98,24 @@ def edits(options: Options, machine: Machine, version: str, warnings: list[str])
 
 def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
     """Find the host paths of the driver's libraries, each once, by the version in their names."""
-    files: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for folder in driver.library_folders(installed, version):
         for place in (folder, f"{folder}/vdpau"):
             path = driver_root.join(installed.root, place)
-            names = driver_root.matches(driver_root.names(path), f"*.so.{version}")
-            files |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
+            names = driver_root.matches(installed.names(path), f"*.so.{version}")
+            paths |= dict.fromkeys(installed.resolve(f"{path}/{name}") for name in names)
     for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
-        files |= dict.fromkeys(installed.libraries(pattern))
-    files.pop("", None)
-    return list(files)
+        paths |= dict.fromkeys(installed.libraries(pattern))
+    paths.pop("", None)
+    return list(paths)
 
 
 def symlinks_hook(
-    options: Options, installed: Driver, files: Iterable[str], warnings: list[str]
+    options: Options, installed: Driver, paths: Iterable[str], warnings: list[str]
 ) -> list[Edits]:
     """Return the hook for the links to libraries, by which the loader finds them."""
     links: list[tuple[str, str]] = []
-    for path in files:
+    for path in paths:
         try:
             links += library_links.beside(path, installed.strip(path))
         except ValueError as error:
@@ -130,28 +132,24 @@ def ldcache_hook(options: Options, paths: Iterable[str]) -> list[Edits]:
 
 
 def ipc_mounts(machine: Machine) -> list[Edits]:
-    """Return the mounts of the sockets of NVIDIA's daemons, and of the pipes of MPS."""
+    """Return the mounts of the sockets of NVIDIA's daemons."""
     root = machine.driver.root
     mounts = []
     for name in SOCKETS:
         for folder in RUN_FOLDERS:
             path = driver_root.join(root, f"{folder}/{name}")
-            if os.path.exists(path) and not os.path.isdir(path):
+            if driver_root.is_file(path, root):
                 mounts.append(_ipc_mount(path, machine.driver))
                 break
-    pipes = driver_root.join(root, MPS)
-    if _is_own_folder(pipes):
-        mounts.append(_ipc_mount(pipes, machine.driver))
     return mounts
 
 
-def _is_own_folder(path: str) -> bool:
-    """Whether a folder in /tmp is root's or ours: anybody could make a link there."""
-    try:
-        status = os.lstat(path)
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid())
+def mps_mounts(machine: Machine) -> list[Edits]:
+    """Return the mount of the folder of MPS, be it there or not.
+
+    Anybody may make a link of that name: whoever uses the mount has to look.
+    """
+    return [_ipc_mount(driver_root.join(machine.driver.root, MPS), machine.driver)]
 
 
 def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
@@ -159,10 +157,11 @@ def firmware_mounts(machine: Machine, version: str) -> list[Edits]:
     mounts = []
     for folder in firmware_folders(machine, version):
         path = driver_root.join(machine.driver.root, folder)
-        for name in driver_root.matches(driver_root.names(path), "gsp*.bin"):
+        there = machine.driver.source(path)
+        for name in driver_root.matches(driver_root.names(there) if there else [], "gsp*.bin"):
             file = f"{path}/{name}"
-            if os.path.isfile(file):
-                mounts.append(entries.mount(file, machine.driver.strip(file)))
+            if os.path.isfile(machine.driver.source(file)):
+                mounts.append(entries.driver_mount(machine.driver, file))
     return mounts
 
 
@@ -170,10 +169,15 @@ def firmware_folders(machine: Machine, version: str) -> list[str]:
     """Return the folders, below the driver root, where the kernel looks for the firmware."""
     release = os.uname().release
     folders = [folder.format(release=release) for folder in FIRMWARE_FOLDERS]
+    path = machine.kernel_root + FIRMWARE_PATH
     try:
-        with open(machine.kernel_root + FIRMWARE_PATH, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             custom = file.read().strip().rstrip("/")
-    except (OSError, ValueError):
+    except ValueError:
+        custom = ""
+    except OSError as error:
+        if not driver_root.is_missing(error) and not isinstance(error, PermissionError):
+            raise driver_root.unreadable(path, error) from None
         custom = ""
     return [f"{folder}/nvidia/{version}" for folder in [*[custom] * bool(custom), *folders]]
 
@@ -181,13 +185,13 @@ def firmware_folders(machine: Machine, version: str) -> list[str]:
 def binary_mounts(machine: Machine) -> list[Edits]:
     """Return the mounts of the driver's programs."""
     paths = [machine.driver.executable(name) for name in BINARIES]
-    return [entries.mount(path, machine.driver.strip(path)) for path in paths if path]
+    return [entries.driver_mount(machine.driver, path) for path in paths if path]
 
 
 def watched(machine: Machine, version: str) -> list[str]:
     """Return the host's folders and files where these were looked for, present or not."""
     installed = machine.driver
-    places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS] + [MPS]
+    places = [f"{RUN_FOLDERS[0]}/{name}" for name in SOCKETS]
     places += [*firmware_folders(machine, version), *installed.executable_folders]
     folders = [driver_root.join(installed.root, place) for place in places]
     own = driver.library_folders(installed, version)
@@ -196,22 +200,9 @@ def watched(machine: Machine, version: str) -> list[str]:
     return [*installed.library_places(), cache, *folders]
 
 
-def _no_libraries(installed: Driver, version: str) -> NvidiaRuntimeError:
-    present = driver.version(installed)
-    if version and present:
-        what = f"has the driver's libraries of version {present}, but {version} is loaded"
-        hint = "the driver was updated: reboot, or unload and load its kernel modules"
-    else:
-        of = f" of version {version}" if version else ""
-        what = f"has no libcuda.so.VERSION and no libnvidia-ml.so.VERSION{of}"
-        hint = (
-            "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)"
-        )
-    return NvidiaRuntimeError(what, where=installed.root, hint=hint)
-
-
 def _ipc_mount(path: str, installed: Driver) -> Edits:
-    return {**entries.mount(path, installed.strip(path)), "options": list(SOCKET_OPTIONS)}
+    source = installed.source(path) or path
+    return {**entries.mount(source, installed.strip(path)), "options": list(SOCKET_OPTIONS)}
 
 
 def _is_library(path: str) -> bool:

@@ -7,6 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nvidia_runtime.host.driver import Driver
     from nvidia_runtime.host.nodes import DeviceNode
 
     Edits = dict[str, Any]
@@ -19,6 +20,11 @@ OTHERS_READ_WRITE = 0o006
 def mount(host_path: str, container_path: str) -> Edits:
     """Return a read-only bind mount of a file or folder of the driver."""
     return {"hostPath": host_path, "containerPath": container_path, "options": list(OPTIONS)}
+
+
+def driver_mount(installed: Driver, path: str, container_path: str = "") -> Edits:
+    """Return the mount of a file that was found in the driver's root, by its path there."""
+    return mount(installed.source(path), container_path or installed.strip(path))
 
 
 def of_nodes(nodes: list[DeviceNode], with_gids: bool) -> Edits:

@@ -82,8 +82,8 @@ def _gds_mounts(root: str) -> list[Edits]:
     file = driver_root.join(root, GDS_FILE)
     folder = driver_root.join(root, GDS_FOLDER)
     mounts = []
-    if os.path.exists(file) and not os.path.isdir(file):
-        mounts.append(entries.mount(file, GDS_FILE))
-    if os.path.isdir(folder):
-        mounts.append(entries.mount(folder, GDS_FOLDER))
+    if driver_root.is_file(file, root):
+        mounts.append(entries.mount(driver_root.source(file, root), GDS_FILE))
+    if os.path.isdir(there := driver_root.source(folder, root)):
+        mounts.append(entries.mount(there, GDS_FOLDER))
     return mounts

@@ -29,8 +29,6 @@ ALLOCATOR = "libnvidia-allocator.so"
 VULKAN_PRODUCER = "libnvidia-vulkan-producer.so"
 GLX_SERVER = "libglxserver_nvidia.so"
 X_DRIVER = "nvidia_drv.so"
-X_MODULES = ("drivers", "extensions", "updates/drivers", "updates/extensions")
-X_FOLDERS = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
 # Mounted below /usr/share, wherever the host has them.
 SHARED_CONFIGS = (
     "glvnd/egl_vendor.d/10_nvidia.json",
@@ -65,9 +63,8 @@ def edits(installed: Driver, version: str, program: str) -> Edits:
     modules = find_x_modules(installed, version)
     mounts = [entries.mount(path, installed.strip(path)) for path in libraries]
     mounts += config_mounts(installed)
-    mounts += [entries.mount(path, installed.strip(path)) for path in modules]
-    if configurator := installed.executable(X_CONFIGURATOR):
-        mounts.append(entries.mount(configurator, installed.strip(configurator)))
+    configurator = installed.executable(X_CONFIGURATOR)
+    mounts += [entries.driver_mount(installed, path) for path in (*modules, configurator) if path]
     allocators = installed.libraries(f"{ALLOCATOR}.{version}")
     linked = [installed.strip(path) for path in (*allocators, *libraries, *modules)]
     links = [link for path in linked for link in _links(path, version)]
@@ -83,9 +80,17 @@ def find_libraries(installed: Driver, version: str) -> list[str]:
 
 def find_x_modules(installed: Driver, version: str) -> list[str]:
     """Find the X.org driver and its GLX module."""
-    folders = _x_folders(installed, version)
+    folders = driver.x_folders(installed, version)
     paths = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
     return [path for path in paths if path]
+
+
+def missing_module(installed: Driver, version: str) -> list[str]:
+    """Return a warning if there is an X.org driver without the GLX module that it loads."""
+    names = [os.path.basename(path) for path in find_x_modules(installed, version)]
+    if names != [X_DRIVER]:
+        return []
+    return [f"{installed.root}: has {X_DRIVER} and no {GLX_SERVER}.{version}: no OpenGL by X.org"]
 
 
 def watched(installed: Driver, version: str) -> list[str]:
@@ -96,7 +101,9 @@ def watched(installed: Driver, version: str) -> list[str]:
     names = (*SHARED_CONFIGS, OPENCL_CONFIG, *VULKAN_CONFIGS)
     below = dict.fromkeys(os.path.dirname(name) for name in names)
     places = [f"{root.rstrip('/')}/{name}" for root in installed.config_folders for name in below]
-    places += [driver_root.join(installed.root, path) for path in _x_folders(installed, version)]
+    places += [
+        driver_root.join(installed.root, path) for path in driver.x_folders(installed, version)
+    ]
     return list(dict.fromkeys(_first_missing(place) for place in places))
 
 
@@ -108,27 +115,15 @@ def _first_missing(folder: str) -> str:
     return folder
 
 
-def _x_folders(installed: Driver, version: str) -> tuple[str, ...]:
-    folders: list[str] = []
-    for folder in driver.library_folders(installed, version):
-        folders.append(f"{folder}/nvidia/xorg")
-        folders += [f"{folder}/xorg/modules/{module}" for module in X_MODULES]
-    folders += [f"{folder}/modules/{module}" for folder in X_FOLDERS for module in X_MODULES]
-    return tuple(folders)
-
-
 def config_mounts(installed: Driver) -> list[Edits]:
     """Return the mounts of the driver's configuration of EGL, OpenCL, Vulkan and X.org."""
-    mounts = [
-        _config_mount(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS
-    ]
-    mounts.append(_config_mount(installed.config(OPENCL_CONFIG), f"/etc/{OPENCL_CONFIG}"))
+    files = [(installed.config(name), f"/usr/share/{name}") for name in SHARED_CONFIGS]
+    files.append((installed.config(OPENCL_CONFIG), f"/etc/{OPENCL_CONFIG}"))
     machine = os.uname().machine
     names = [*VULKAN_CONFIGS, *[VULKAN_CONFIG_OF_MACHINE.format(machine)] * (machine in MACHINES)]
     for name in names:
-        path = installed.config(name) or installed.file(("/",), name)
-        mounts.append(_config_mount(path, f"/etc/{name}"))
-    return [entry for entry in mounts if entry]
+        files.append((installed.config(name) or installed.file(("/",), name), f"/etc/{name}"))
+    return [entries.driver_mount(installed, path, inside) for path, inside in files if path]
 
 
 def drm_edits(
@@ -150,15 +145,14 @@ def drm_edits(
     return result
 
 
-def _config_mount(path: str, container_path: str) -> Edits:
-    return entries.mount(path, container_path) if path else {}
-
-
 def _links(path: str, version: str) -> list[tuple[str, str]]:
     """Return the links that a library or module needs beside it, each with its target."""
     folder, _, name = path.rpartition("/")
     if name == f"{ALLOCATOR}.{version}":
-        return [(f"{folder}/gbm/nvidia-drm_gbm.so", f"../{ALLOCATOR}.1")]
+        # libgbm looks beside the folder of libraries that it was built for: of Debian's
+        # .../nvidia/current it knows nothing.
+        usual, apart, rest = folder.partition("/nvidia/")
+        return [(f"{usual}/gbm/nvidia-drm_gbm.so", f"..{apart}{rest}/{ALLOCATOR}.1")]
     for base in (VULKAN_PRODUCER, GLX_SERVER):
         if name == f"{base}.{version}":
             return [(f"{folder}/{base}", name)]

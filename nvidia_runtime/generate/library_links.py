@@ -51,8 +51,12 @@ def _by_soname(host_path: str, folder: str, name: str) -> list[tuple[str, str]]:
 def _soname(host_path: str) -> str:
     try:
         descriptor = os.open(host_path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+    except FileNotFoundError:  # since it was listed, which is noticed in the end
         return ""
+    except PermissionError:
+        raise ValueError("cannot be read by this user") from None
+    except OSError as error:
+        raise driver_root.unreadable(host_path, error) from None
     try:
         identity = elf.identify(descriptor)
     finally:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -29,15 +30,34 @@ MODULES = {
 }
 # The mode for each kind of machine; an unknown one may still have a driver.
 PLATFORMS = {"tegra": "csv", "wsl": "wsl", "nvml": "nvml", "unknown": "nvml"}
+# Seconds to wait, again and again, while the driver's files change.
+PAUSES = (0.1, 0.2, 0.4)
 UNKNOWN = "this is neither WSL nor a Tegra system and has no NVML; assuming mode nvml"
 
 
 def generate(options: Options, host: Machine | None = None) -> Generated:
     """Generate the CDI spec of a machine, of ``host`` if it was looked at already.
 
-    Raises `NvidiaRuntimeError` if it would be empty.
+    The driver's libraries are the same before and after.  Raises `NvidiaRuntimeError` if it would
+    be empty, or if they change all the time.
     """
     host = host or look(options)
+    for pause in PAUSES:
+        try:
+            generated = _generate(options, host)
+        except NvidiaRuntimeError:
+            if not host.driver.has_changed():
+                raise
+        else:
+            if not host.driver.has_changed():
+                return generated
+        time.sleep(pause)
+        host.driver.forget()
+    what = "the driver's files are changing: it is being installed or removed"
+    raise NvidiaRuntimeError(what, where=host.driver.root, hint="try again when that has ended")
+
+
+def _generate(options: Options, host: Machine) -> Generated:
     warning = ""
     if options.mode == "auto":
         kind = machine.kind(host)

@@ -8,6 +8,7 @@ from nvidia_runtime.generate import assemble, devices, driver_files, graphics, h
 from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.generate.selection import GpuDevice, select
 from nvidia_runtime.host import gpus
+from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def generate(options: Options, machine: Machine) -> Generated:
     generated.problems = problems
     generated.warnings = warnings
     generated.watched = watched(machine)
+    if driver_files.NO_IPC_FLAG not in options.flags:
+        generated.shared = driver_files.mps_mounts(machine)
     generated.hidden = [
         assemble.finish(entry, generated.spec["containerEdits"], options)
         for device in others
@@ -61,6 +64,7 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
     parts = [devices.control(options, machine)]
     if version:
         parts.append(graphics.edits(machine.driver, version, program))
+        warnings += graphics.missing_module(machine.driver, version)
     parts.append(driver_files.edits(options, machine, version, warnings))
     last = ("disable-device-node-modification", "update-application-profile")
     parts.append({"hooks": [hooks.hook(program, name) for name in last]})
@@ -70,6 +74,8 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
 def watched(machine: Machine) -> list[str]:
     """Return the host's files and folders whose change can change the spec."""
     paths = driver_files.watched(machine, machine.version())
+    hidden = [f"/dev/nvidia{gpu.minor}" for gpu in gpus.without_node(machine) if gpu.minor >= 0]
+    paths += [driver_root.join(machine.dev_root, path) for path in hidden]
     return list(dict.fromkeys([*paths, *graphics.watched(machine.driver, machine.version())]))
 
 

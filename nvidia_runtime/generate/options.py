@@ -98,10 +98,11 @@ class Generated:
     names that it would have in the spec.  ``warnings`` are sentences about everything else.
     ``watched`` are the host's files and folders, present or not, whose change can change the spec,
     beyond the nodes and host paths in it.  ``hidden`` are devices that must be asked for by name,
-    like a whole GPU in MIG mode: `all` does not contain them.
+    like a whole GPU in MIG mode: `all` does not contain them.  ``shared`` are mounts for every
+    container, not in the spec, of what is to be looked at each time: anybody may have put it there.
     """
 
-    __slots__ = ("hidden", "problems", "spec", "warnings", "watched")
+    __slots__ = ("hidden", "problems", "shared", "spec", "warnings", "watched")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -109,3 +110,4 @@ class Generated:
         self.warnings: list[str] = []
         self.watched: list[str] = []
         self.hidden: list[Spec] = []
+        self.shared: list[Spec] = []

@@ -32,8 +32,6 @@ MODE = "nvidia-container-runtime.mode"
 SKIP_MODE = f"{HOOK}.skip-mode-detection"
 IMAGE_REQUESTS = "nvidia-container-runtime.image-requests"
 MOUNTS = "accept-nvidia-visible-devices-as-volume-mounts"
-MIG_CONFIG = "NVIDIA_MIG_CONFIG_DEVICES"
-MIG_MONITOR = "NVIDIA_MIG_MONITOR_DEVICES"
 
 
 def main() -> None:
@@ -139,8 +137,9 @@ def _grant(
     devices = () if admitted.devices == ("none",) else admitted.devices
     grant = container_cli.Grant(",".join(devices), container.pid, root)
     is_privileged = _is_privileged(config)
-    grant.mig_config = _mig(MIG_CONFIG, asked.environment, is_privileged)
-    grant.mig_monitor = _mig(MIG_MONITOR, asked.environment, is_privileged)
+    if asked.mig and not is_privileged:
+        raise policy.mig_error(asked.mig[0])
+    grant.mig_config, grant.mig_monitor = (asked.environment.get(name, "") for name in request.MIG)
     grant.imex = ",".join(admitted.imex)
     grant.capabilities = _capabilities(asked.environment, snapshot)
     grant.requirements = _requirements(asked.environment, snapshot.settings)
@@ -193,14 +192,6 @@ def has_listed_capabilities(version: str) -> bool:
     """
     release, _, pre = version.removeprefix("v").partition("+")[0].partition("-")
     return release == "1.0.0" and "rc1" <= pre < "rc5"
-
-
-def _mig(name: str, environment: dict[str, str], is_privileged: bool) -> str:
-    devices = environment.get(name, "")
-    if devices and not is_privileged:
-        what = f"cannot set {name} in a container that is not privileged"
-        raise NvidiaRuntimeError(what, hint=f"add CAP_SYS_ADMIN, or take {name} out")
-    return devices
 
 
 def _capabilities(environment: dict[str, str], snapshot: "Snapshot") -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import os
 from nvidia_runtime.host import facts, ldcache
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci.lowlevel import DEFAULT_PATH
+from nvidia_runtime.store import files
 
 LIBRARY_FOLDERS = (
     "/",
@@ -22,6 +23,8 @@ LIBRARY_FOLDERS = (
     "/lib/x86_64-linux-gnu/nvidia/current",
     "/lib/aarch64-linux-gnu/nvidia/current",
 )
+X_MODULES = ("drivers", "extensions", "updates/drivers", "updates/extensions")
+X_FOLDERS = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
 # XDG Base Directory Specification.
 DATA_FOLDERS = ("/usr/local/share", "/usr/share")
 
@@ -37,6 +40,7 @@ class Driver:
     __slots__ = (
         "_cached",
         "_listings",
+        "_names",
         "_resolved",
         "config_folders",
         "executable_folders",
@@ -57,8 +61,13 @@ class Driver:
         self.executable_folders = (*_folders(path), *DEFAULT_PATH)
         folders = ("/etc", *(_folders(data_dirs) or DATA_FOLDERS))
         self.config_folders = config_folders or tuple(self._places(folders, ""))
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was listed: the files may have changed."""
         self._listings: list[tuple[str, list[str]]] | None = None
         self._cached: list[str] | None = None
+        self._names: dict[str, list[str]] = {}
         self._resolved: dict[str, str] = {}
 
     def libraries(self, pattern: str) -> list[str]:
@@ -66,19 +75,23 @@ class Driver:
 
         If they are not in the folders, ld.so.cache is read.
         """
-        files: dict[str, None] = {}
-        for folder, names in self._list_libraries():
+        paths: dict[str, None] = {}
+        for folder, names in self.listings():
             for name in driver_root.matches(names, pattern):
-                files[self.resolve(driver_root.join(folder, f"/{name}"))] = None
-        if not files and not self.library_folders:
-            files = dict.fromkeys(self._search_cache(pattern))
-        files.pop("", None)
-        return list(files)
+                paths[self.resolve(driver_root.join(folder, f"/{name}"))] = None
+        if not paths and not self.library_folders:
+            paths = dict.fromkeys(self._search_cache(pattern))
+        paths.pop("", None)
+        return list(paths)
 
     def executable(self, name: str) -> str:
-        """Return the host path of the first executable of this name, "" if there is none."""
+        """Return the path of the first executable of this name, "" if there is none.
+
+        It is the host's, below the root, as all that are found; `source` says what it leads to.
+        """
         for path in self._places(self.executable_folders, name):
-            if os.path.isfile(path) and os.access(path, os.X_OK):
+            there = self.source(path)
+            if os.path.isfile(there) and os.access(there, os.X_OK):
                 return path
         return ""
 
@@ -86,16 +99,20 @@ class Driver:
         """Return the host path of the first configuration file of this name, "" if none."""
         for folder in self.config_folders:
             path = f"{folder.rstrip('/')}/{name}"
-            if _is_file(path):
+            if driver_root.is_file(path, self.root):
                 return path
         return ""
 
     def file(self, folders: tuple[str, ...], name: str) -> str:
         """Return the host path of a file in the first of the folders that has it, "" if none."""
         for path in self._places(folders, name):
-            if _is_file(path):
+            if driver_root.is_file(path, self.root):
                 return path
         return ""
+
+    def source(self, path: str) -> str:
+        """Return what a path leads to, where the host's kernel finds it."""
+        return driver_root.source(path, self.root)
 
     def strip(self, path: str) -> str:
         """Return the path in a container of a path on the host."""
@@ -113,21 +130,51 @@ class Driver:
             return list(self.library_folders)
         return [driver_root.join(self.root, folder) for folder in LIBRARY_FOLDERS]
 
-    def _list_libraries(self) -> list[tuple[str, list[str]]]:
-        """List what may be libraries, each folder once: /lib64 and the like are often links."""
+    def listings(self) -> list[tuple[str, list[str]]]:
+        """List what may be libraries, each folder once: /lib64 and the like are often links.
+
+        Raises `NvidiaRuntimeError` for a folder that is there and cannot be listed.
+        """
         if self._listings is None:
-            self._listings = []
-            seen = set()
-            for folder in self.library_places():
-                try:
-                    status = os.stat(folder)
-                except (OSError, ValueError):
-                    continue
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    names = [name for name in driver_root.names(folder) if ".so" in name]
-                    self._listings.append((folder, names))
+            self._listings = self._list()
         return self._listings
+
+    def names(self, folder: str) -> list[str]:
+        """List another of the host's folders, as `root.names` does."""
+        if folder not in self._names:
+            self._names[folder] = driver_root.names(folder)
+        return self._names[folder]
+
+    def has_changed(self) -> bool:
+        """Whether the driver's libraries are others than those that were listed."""
+        if self._listings is None:
+            return False
+        now = [*self._list(), *((folder, driver_root.names(folder)) for folder in self._names)]
+        return _versioned(now) != _versioned([*self._listings, *self._names.items()])
+
+    def _list(self) -> list[tuple[str, list[str]]]:
+        listings = []
+        seen = set()
+        for folder in self.library_places():
+            there = self.source(folder) or folder
+            try:
+                status = os.stat(there)
+            except ValueError:  # a NUL
+                continue
+            except OSError as error:
+                if driver_root.is_missing(error):
+                    continue
+                raise driver_root.unreadable(folder, error, "listed") from None
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                listings.append((folder, self._libraries_in(there)))
+        return listings
+
+    def _libraries_in(self, folder: str) -> list[str]:
+        # Some systems let users enter / but not list it; no package puts libraries there.
+        if folder == "/" and not os.access(folder, os.R_OK):
+            return []
+        return [name for name in driver_root.names(folder) if ".so" in name]
 
     def _search_cache(self, pattern: str) -> list[str]:
         """Search the cache, which knows a library by its link: libcuda.so.1 for libcuda.so.*.*.
@@ -137,7 +184,7 @@ class Driver:
         if self._cached is None:
             self._cached = ldcache.paths(self.root)
         stem = pattern.partition(".so")[0]
-        files = []
+        paths = []
         for path in self._cached:
             name = os.path.basename(path)
             if not driver_root.is_match(name.partition(".so")[0], stem):
@@ -147,8 +194,8 @@ class Driver:
                 driver_root.is_match(candidate, pattern)
                 for candidate in (name, os.path.basename(file))
             ):
-                files.append(file)
-        return files
+                paths.append(file)
+        return paths
 
     def resolve(self, path: str) -> str:
         """Resolve the links of a library, "" if they lead to no file.
@@ -162,8 +209,10 @@ class Driver:
             file = f"{self._resolved[folder].rstrip('/')}/{name}"
             if os.path.islink(file):
                 file = driver_root.resolve(file, self.root)
-        except OSError:
-            return ""
+        except OSError as error:
+            if driver_root.is_missing(error):
+                return ""
+            raise driver_root.unreadable(path, error) from None
         return file if _is_file(file) else ""
 
 
@@ -179,15 +228,45 @@ def version(driver: Driver) -> str:
     return ""
 
 
-def has_version(driver: Driver, version: str) -> bool:
-    """Whether the libraries of a version of the driver are installed."""
-    return any(driver.libraries(f"{prefix}{version}") for prefix in facts.VERSIONED)
+def main_libraries(driver: Driver, prefix: str, version: str) -> list[str]:
+    """Return the host paths of libcuda or libnvidia-ml of a version.
+
+    They may lie where no other place leads to but the link that programs load.
+    """
+    file = f"{prefix}{version}"
+    linked = [path for path in driver.libraries(f"{prefix}1") if os.path.basename(path) == file]
+    return list(dict.fromkeys([*driver.libraries(file), *linked]))
 
 
 def library_folders(driver: Driver, version: str) -> tuple[str, ...]:
-    """Return the folders, as a container sees them, of the libraries of a version."""
+    """Return the folders, as a container sees them, of the libraries of a version.
+
+    Those of libcuda and libnvidia-ml count, wherever other libraries are.
+    """
     libraries = driver.libraries(f"lib*.so.{version}")
+    for prefix in facts.VERSIONED:
+        libraries += main_libraries(driver, prefix, version)
     return tuple(dict.fromkeys(os.path.dirname(driver.strip(library)) for library in libraries))
+
+
+def x_folders(driver: Driver, version: str) -> tuple[str, ...]:
+    """Return the folders, as a container sees them, of the X.org modules of a version."""
+    folders: list[str] = []
+    for folder in library_folders(driver, version):
+        folders.append(f"{folder}/nvidia/xorg")
+        folders += [f"{folder}/xorg/modules/{module}" for module in X_MODULES]
+    folders += [f"{folder}/modules/{module}" for folder in X_FOLDERS for module in X_MODULES]
+    return tuple(folders)
+
+
+def _versioned(listings: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+    """Return the libraries whose names end with the version of a driver, with their folders."""
+    return [
+        (folder, name)
+        for folder, names in listings
+        for name in names
+        if files.is_driver_version(name.partition(".so.")[2])
+    ]
 
 
 def _folders(text: str) -> tuple[str, ...]:

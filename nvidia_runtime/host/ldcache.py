@@ -13,13 +13,19 @@ ARCHITECTURES = (0x0300, 0x0500, 0x0A00)
 def paths(root: str) -> list[str]:
     """List the 64-bit libraries in the cache below the root, as paths below the root.
 
-    A missing or malformed cache is empty: it is only the last place to look.
+    A missing or malformed cache is empty: it is only the last place to look.  Raises
+    `NvidiaRuntimeError` for one that cannot be read.
     """
+    path = driver_root.join(root, "/etc/ld.so.cache")
     try:
-        with open(driver_root.join(root, "/etc/ld.so.cache"), "rb") as file:
+        with open(path, "rb") as file:
             return list(dict.fromkeys(parse(file.read(ldcache.LARGEST + 1))))
-    except (OSError, ldcache.MalformedError):
+    except ldcache.MalformedError:
         return []
+    except OSError as error:
+        if driver_root.is_missing(error):
+            return []
+        raise driver_root.unreadable(path, error) from None
 
 
 def parse(data: bytes) -> list[str]:

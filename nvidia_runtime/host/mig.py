@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MINORS = "/proc/driver/nvidia-caps/mig-minors"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 NODE = "/dev/nvidia-caps/nvidia-cap"
+# The capabilities to configure and to watch all MIG devices.
+MANAGEMENT = ("config", "monitor")
 
 
 def read_minors(kernel_root: str) -> str:
@@ -32,6 +34,12 @@ def node_paths(minors: str, gpu_minor: int, mig: Mig) -> list[str]:
     names = (f"{instance}/access", f"{instance}/ci{mig.compute_instance}/access")
     numbers = [_number(minors, name) for name in names]
     return [NODE + number for number in numbers] if all(numbers) else []
+
+
+def management(minors: str) -> dict[str, str]:
+    """Return the nodes of the capabilities for all MIG devices, as far as the driver offers any."""
+    numbers = {name: _number(minors, name) for name in MANAGEMENT}
+    return {name: NODE + number for name, number in numbers.items() if number}
 
 
 def has_instances(kernel_root: str) -> bool:

@@ -6,8 +6,18 @@ from __future__ import annotations
 import errno
 import os
 
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+
 # As many as the kernel follows, path_resolution(7).
 MOST_LINKS = 40
+_DISK = "see what the kernel says of this disk: dmesg"
+_LIMIT = "let the engine open more files: LimitNOFILE= of its unit, ulimit -n"
+HINTS = {
+    errno.EIO: _DISK,
+    errno.ESTALE: "mount this network file system anew",
+    errno.EMFILE: _LIMIT,
+    errno.ENFILE: "let this system open more files: sysctl fs.file-max",
+}
 
 
 def join(root: str, path: str) -> str:
@@ -50,6 +60,31 @@ def resolve(path: str, root: str) -> str:
     return root + (resolved or "/")
 
 
+def source(path: str, root: str) -> str:
+    """Return a path of the host that leads where a path leads below the root, "" if nowhere.
+
+    It is the path itself but where a link below the root means another file to the host.  Raises
+    `NvidiaRuntimeError` for what cannot be looked at, unless this user may not.
+    """
+    if not root.rstrip("/") or strip(path, root) == path:
+        return path if os.path.exists(path) else ""
+    try:
+        inside = resolve(path, root)
+    except ValueError:  # a NUL
+        return ""
+    except OSError as error:
+        if is_missing(error) or isinstance(error, PermissionError):
+            return ""
+        raise unreadable(path, error) from None
+    return path if os.path.realpath(path) == os.path.realpath(inside) else inside
+
+
+def is_file(path: str, root: str) -> bool:
+    """Whether a path leads, below the root, to a file of any type but a folder."""
+    there = source(path, root)
+    return bool(there) and not os.path.isdir(there)
+
+
 def _read_link(path: str) -> str | None:
     """Return a link's target, ``None`` for anything else that exists."""
     try:
@@ -61,11 +96,31 @@ def _read_link(path: str) -> str | None:
 
 
 def names(folder: str) -> list[str]:
-    """List a folder in the order of names; an unreadable one is empty."""
+    """List a folder in the order of names; a missing one is empty.
+
+    Raises `NvidiaRuntimeError` for one that cannot be listed: what is in it would be left out.
+    """
     try:
         return sorted(os.listdir(folder))
-    except (OSError, ValueError):
+    except ValueError:  # a NUL
         return []
+    except OSError as error:
+        if is_missing(error):
+            return []
+        raise unreadable(folder, error, "listed") from None
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether an error says that nothing is there, not that it could not be looked at."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def unreadable(path: str, error: OSError, verb: str = "read") -> NvidiaRuntimeError:
+    """Return the error for what is there and cannot be looked at."""
+    hint = HINTS.get(error.errno or 0, "")
+    if isinstance(error, PermissionError):
+        hint = f"let user {os.geteuid()} read it, and the folders above it"
+    return NvidiaRuntimeError(f"cannot be {verb}: {os_reason(error)}", where=path, hint=hint)
 
 
 def is_match(name: str, pattern: str) -> bool:

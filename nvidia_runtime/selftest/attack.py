@@ -20,7 +20,18 @@ USUAL = (
     ("update-application-profile",),
     ("disable-device-node-modification",),
 )
-FIELDS = {"title", "usual", "calls", "mounts", "env", "exit", "create", "seconds", "after"}
+FIELDS = {
+    "title",
+    "usual",
+    "calls",
+    "mounts",
+    "shared",
+    "env",
+    "exit",
+    "create",
+    "seconds",
+    "after",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +39,8 @@ class Attack:
     """One attack.
 
     ``calls`` are words of nvidia-cdi-hook, one call each; ``mounts`` are files that the container
-    gets, ``env`` is the image's environment.  ``exit`` and ``create`` are the exit codes that the
+    gets, ``shared`` those of a folder like /tmp, where a user's link to the host's folder is by
+    now; ``env`` is the image's environment.  ``exit`` and ``create`` are the exit codes that the
     calls and a create must have, -1 where 0 and 1 are both right.  ``after`` says what a path of
     the container must be then: ``absent``, ``file``, ``folder``, or ``-> TARGET``.
     """
@@ -39,6 +51,7 @@ class Attack:
     tree: str
     calls: tuple[tuple[str, ...], ...]
     mounts: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     exit: int = 0
     create: int = 0
@@ -76,6 +89,7 @@ def read(folder: Path) -> Attack:
         tree=(folder / "tree").read_text("utf-8"),
         calls=(*usual, *map(tuple, document.get("calls", ()))),
         mounts=tuple(document.get("mounts", ())),
+        shared=tuple(document.get("shared", ())),
         env=tuple(document.get("env", ())),
         exit=document.get("exit", 0),
         create=document.get("create", document.get("exit", 0)),

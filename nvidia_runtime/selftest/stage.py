@@ -21,6 +21,7 @@ PROGRAM = "/.selftest"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 # Names that files.replace and files.link give to files that are not finished.
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}")
+NOBODY = 65534
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
@@ -37,6 +38,7 @@ class Stage:
         (self.root / PROGRAM[1:]).write_bytes(tree.program())
         (self.root / PROGRAM[1:]).chmod(0o755)
         self._write(self.bundle / "config.json", self._container())
+        self.links = [self._make_link(path) for path in attack.shared]
 
     def words(self, call: tuple[str, ...]) -> list[str]:
         """Return the words of a call, with the canary's path."""
@@ -70,6 +72,7 @@ class Stage:
     def complaints(self) -> list[str]:
         """Say what is wrong after the attack, on the host and in the container."""
         said = self.canary.harm()
+        said += [f"{path} of the host is in the container" for path in self._mounted()]
         said += [f"{name} in the container tells a secret of the host's" for name in self._leaks()]
         for path, expected in self.attack.after.items():
             (wanted,) = self.words((expected,))
@@ -79,6 +82,23 @@ class Stage:
             left = [name for name in folders + files if TEMPORARY.fullmatch(name)]
             said += [f"{folder}/{name} was left behind" for name in left]
         return said
+
+    def _make_link(self, path: str) -> Path:
+        """Make a user's link to the host's folder where everybody may make files."""
+        folder = self.folder / "shared"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)
+        link = folder / os.path.basename(path)
+        link.symlink_to(self.canary.folder)
+        if os.geteuid() == 0:
+            os.lchown(link, NOBODY, NOBODY)
+        return link
+
+    def _mounted(self) -> list[str]:
+        """List the folders of the canary that the container's config.json mounts."""
+        document = json.loads((self.bundle / "config.json").read_bytes())
+        sources = [os.path.realpath(mount["source"]) for mount in document["mounts"]]
+        return [source for source in sources if source.startswith(f"{self.canary.folder}")]
 
     def _leaks(self) -> list[str]:
         return self.canary.leaks(self.root)
@@ -128,6 +148,10 @@ class Stage:
             {"hostPath": os.fspath(library), "containerPath": path, "options": options}
             for path in self.attack.mounts
         ]
+        for link, path in zip(self.links, self.attack.shared, strict=True):
+            mounts.append(
+                {"hostPath": os.fspath(link), "containerPath": path, "options": ["rbind"]}
+            )
         edits = {"env": ["SELFTEST=1"], "mounts": mounts, "hooks": hooks}
         return {
             "cdiVersion": "0.5.0",

@@ -43,6 +43,9 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
         admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
     if admitted.devices and admitted.mode != "legacy":  # there the prestart hook's program judges
         admitted.warnings = _compare(asked.environment, admitted.mode, settings)
+        if asked.mig and not asked.privileged:
+            raise policy.mig_error(asked.mig[0])
+        admitted.mig = asked.mig
     return admitted
 
 
@@ -91,8 +94,19 @@ def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
     """Return what is to be injected, by its source; what is odd is added to the warnings."""
-    chosen = _chosen(bundle, asked, admitted, snapshot)
-    having = [source for source in chosen if "additionalGids" in source.edits]
+    injected = _by_mode(bundle, asked, admitted, snapshot)
+    if admitted.mig:
+        from nvidia_runtime.sources import generated  # what manages MIG devices asks so
+
+        managing = generated.mig(admitted, snapshot.settings)
+        injected += [managing] if managing.edits else []
+    _leave_out_groups(injected, bundle, admitted)
+    return injected
+
+
+def _leave_out_groups(injected: "list[Source]", bundle: "Bundle", admitted: "Admitted") -> None:
+    """Leave out groups that the container's user namespace lacks: runc would fail at them."""
+    having = [source for source in injected if "additionalGids" in source.edits]
     gids = list(dict.fromkeys(gid for source in having for gid in source.edits["additionalGids"]))
     if gids and (lost := unmapped(bundle.spec, gids)):
         for source in having:
@@ -100,10 +114,9 @@ def sources(
             source.edits["additionalGids"] = [gid for gid in own if gid not in lost]
         which = errors.some(list(map(str, lost)))
         admitted.warnings.append(f"leaving out the groups {which}: {UNMAPPED}")
-    return chosen
 
 
-def _chosen(
+def _by_mode(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
     mode = admitted.mode
@@ -141,15 +154,15 @@ def _registered(
     and over those that we wrote the machine.
     """
     try:
-        if snapshot.has_fresh_devices():
-            devices = specs.sources(names, snapshot)
-            if not specs.misfit(devices)[0]:
-                return devices
+        devices = specs.sources(names, snapshot) if snapshot.has_fresh_devices() else []
+        is_fit = bool(devices) and not specs.misfit(devices)[0]
     except (ValueError, LookupError, TypeError, NvidiaRuntimeError):
-        pass
-    from nvidia_runtime.sources import renew  # heavy: YAML
+        is_fit = False
+    if not is_fit:
+        from nvidia_runtime.sources import renew  # heavy: YAML
 
-    return renew.sources(names, snapshot, warnings)
+        devices = renew.sources(names, snapshot, warnings)
+    return specs.judge(devices, warnings)
 
 
 def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Document]":

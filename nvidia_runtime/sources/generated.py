@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is generated at a create itself: gated features and IMEX channels.
+"""What is generated at a create itself: gated features, IMEX channels, nodes that manage MIG.
 
 Few containers ask for them, and their nodes come and go.
 """
 
 from nvidia_runtime import document
+from nvidia_runtime.admission import request
 from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.store.lines import Source
 
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.store.snapshot import Settings
 
 ROOT = "nvidia-container-cli.root"
@@ -35,6 +37,28 @@ def imex(channels: tuple[str, ...], settings: "Settings") -> Source:
     devices = machine.generate(options).spec["devices"]
     edits = assemble.merge(device["containerEdits"] for device in devices)
     return source({"generator": "imex"}, edits)
+
+
+def mig(admitted: "Admitted", settings: "Settings") -> Source:
+    """Return the nodes by which MIG devices are configured or watched, as far as there are any."""
+    from nvidia_runtime.generate import entries, gated  # only where they are asked for
+    from nvidia_runtime.host import mig as mig_devices
+    from nvidia_runtime.host import nodes
+
+    names = dict(zip(request.MIG, mig_devices.MANAGEMENT, strict=True))
+    root = str(settings[ROOT]) or "/"
+    capabilities = mig_devices.management(mig_devices.read_minors(""))
+    present = []
+    for name in admitted.mig:
+        path = capabilities.get(names[name], "")
+        node = nodes.read(root, path) if path else None
+        if node:
+            present.append(node)
+        else:
+            what = f"{path} is missing" if path else "the driver offers no MIG"
+            admitted.warnings.append(f"the container sets {name} in vain: {what}")
+    with_gids = not settings[gated.NO_GIDS]
+    return source({"generator": "mig"}, entries.of_nodes(present, with_gids))
 
 
 def source(origin: "dict[str, str]", edits: "dict[str, Any]") -> Source:

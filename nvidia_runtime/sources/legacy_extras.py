@@ -93,9 +93,12 @@ def _graphics(
     installed: "Driver", version: str, devices: tuple[str, ...], program: str, with_gids: bool
 ) -> "list[tuple[str, Edits]]":
     from nvidia_runtime.generate import graphics
-    from nvidia_runtime.host import proc
+    from nvidia_runtime.host import nodes, proc
 
-    bus_ids = [gpu.bus_id for gpu in select(proc.gpus(installed.root), devices)]
+    gpus = proc.gpus(installed.root)
+    # In a container with some of the GPUs, /proc lists all.
+    present = [gpu for gpu in gpus if nodes.read(installed.root, f"/dev/nvidia{gpu.minor}")]
+    bus_ids = [gpu.bus_id for gpu in select(present or gpus, devices)]
     return [
         ("drm", graphics.drm_edits(bus_ids, SYSFS, installed.root, program, with_gids)),
         ("graphics", graphics.edits(installed, version, program)),

@@ -5,6 +5,7 @@ The machine file answers; what it does not know, or no longer, is generated.
 """
 
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.sources import specs
 from nvidia_runtime.store import machine_file as store
 from nvidia_runtime.store.lines import Source
 
@@ -28,9 +29,10 @@ def sources(
     settings = snapshot.settings
     if admitted.mode == "csv":
         is_all = environment.get(ALL_CSV_FILES[0]) == ALL_CSV_FILES[1]
-        devices = _devices(ids, "csv-all" if is_all else "csv", snapshot)
+        variant = "csv-all" if is_all else "csv"
+        devices = _devices(ids, variant, snapshot, admitted.warnings)
         return [*_generated(admitted, settings), *(source for source in devices if source.edits)]
-    devices = _devices(ids, "auto", snapshot)
+    devices = _devices(ids, "auto", snapshot, admitted.warnings)
     if "all" in ids and not any(source.name and source.edits for source in devices):
         admitted.warnings.append(NO_GPU)  # MIG mode without a MIG device, or all cards are gone
     if settings[CAPABILITIES] == "requested":
@@ -62,7 +64,9 @@ def platform(snapshot: "Snapshot") -> str:
     return compiled.platform
 
 
-def _devices(ids: tuple[str, ...], variant: str, snapshot: "Snapshot") -> list[Source]:
+def _devices(
+    ids: tuple[str, ...], variant: str, snapshot: "Snapshot", warnings: list[str]
+) -> list[Source]:
     """Look ids up in the machine file, else in the machine.
 
     What the file cannot give may be there by now, so the machine has the last word.
@@ -72,9 +76,10 @@ def _devices(ids: tuple[str, ...], variant: str, snapshot: "Snapshot") -> list[S
         try:
             devices, missing = store.sources(ids, compiled)
             if not missing:
-                return devices
+                warnings += compiled.warnings()
+                return specs.judge(devices, warnings)
         except (NvidiaRuntimeError, ValueError, LookupError, TypeError):
             pass
     from nvidia_runtime.compile import machine_file  # heavy: the machine
 
-    return machine_file.sources(ids, snapshot, variant)
+    return specs.judge(machine_file.sources(ids, snapshot, variant, warnings), warnings)

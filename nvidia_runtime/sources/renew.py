@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import hashlib
 
+from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.compile import written
 from nvidia_runtime.document import loads
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.store.lines import Source
     from nvidia_runtime.store.snapshot import Snapshot
+
+    Spec = dict[str, object]
+
+GPU = "nvidia.com/gpu"
+# What other writers' specs are of, and what makes them write one anew.
+WRITERS = {
+    "k8s.gpu.nvidia.com/": "restart the DRA driver on this node, or delete the pod",
+    "k8s.device-plugin.nvidia.com/": "restart NVIDIA's device plugin on this node",
+}
 
 
 def sources(names: tuple[str, ...], snapshot: Snapshot, warnings: list[str]) -> list[Source]:
@@ -44,10 +55,16 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
     file, reason = specs.misfit(devices)
     if not file:
         return False
-    origins = [loads(source.origin.encode(), "snapshot") for source in devices]
-    digests = [origin["sha256"] for origin in origins if origin and origin["file"] == file]
-    if not write_anew(file, digests[0], reason, warnings):
-        raise _error(file, reason)
+    origins = [(source.name, loads(source.origin.encode(), "snapshot")) for source in devices]
+    of_file = [(name, origin["sha256"]) for name, origin in origins if origin.get("file") == file]
+    problem = _write_anew(file, of_file[0][1], reason, warnings)
+    if problem is not None:
+        kinds = [name.partition("=")[0] for name, _ in of_file if name]
+        what = f"the CDI spec {reason}"
+        if problem.what:
+            what += f"; it cannot be written anew: {problem}"
+        hint = problem.hint or _repair() or _advice(file, kinds[0])
+        raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
 
@@ -57,33 +74,67 @@ def _renew_kinds(names: tuple[str, ...], registry: Snapshot, warnings: list[str]
     renewed = False
     for path, digest in compiler.files_of(registry, kinds):
         reason = "lacked a device that is asked for"
-        renewed = write_anew(path, digest, reason, warnings) or renewed
+        problem = _write_anew(path, digest, reason, warnings)
+        if problem and problem.what:
+            warnings.append(f"cannot write {path} anew: {problem}")
+        renewed = renewed or problem is None
     return renewed
 
 
-def write_anew(path: str, sha256: str, reason: str, warnings: list[str]) -> bool:
-    """Generate a spec file of ours again by its options; return whether that was possible."""
+def _write_anew(
+    path: str, sha256: str, reason: str, warnings: list[str]
+) -> NvidiaRuntimeError | None:
+    """Generate a spec file of ours again by its options; return why not, if that is impossible.
+
+    A problem without a sentence says that the file is not ours, or would come out as it is.
+    """
     options = written.recall(path, sha256)
     if options is None:
-        return False
-    from nvidia_runtime.generate import machine, output  # heavy: the machine
+        return NvidiaRuntimeError("")
+    from nvidia_runtime.generate import changes, machine, output  # heavy: the machine
+    from nvidia_runtime.host import library_set
 
     try:
         generated = machine.generate(options)
-        if generated.problems:
-            return False  # what is there is at least complete
+        if generated.problems:  # what is there is at least complete
+            return NvidiaRuntimeError("; ".join(dict.fromkeys(generated.problems.values())))
         data = output.encode(generated.spec, path)
         if hashlib.sha256(data).hexdigest() == sha256:
-            return False  # what is wrong is not the file
+            return NvidiaRuntimeError("")  # what is wrong is not the file
+        if lost := changes.lost_libraries(_read(path), generated.spec):
+            return NvidiaRuntimeError(
+                f"without {', '.join(lost)}: {library_set.GONE}", hint=library_set.AGAIN
+            )
         output.write(path, data)
     except NvidiaRuntimeError as error:
-        warnings.append(f"cannot write {path} anew: {error}")
-        return False
+        return error
     written.remember(path, data, options)
     warnings.append(f"the CDI spec {path} {reason}; wrote it anew")
-    return True
+    return None
 
 
-def _error(file: str, reason: str) -> NvidiaRuntimeError:
-    hint = f"generate it anew: nvidia-ctk cdi generate --output={file}"
-    return NvidiaRuntimeError(f"the CDI spec {reason}", where=file, hint=hint)
+def _read(path: str) -> Spec:
+    with open(path, "rb") as file:
+        return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
+
+
+def _repair() -> str:
+    """Say what is to be done first where nobody could write a spec: no libraries fit the driver."""
+    from nvidia_runtime.host import driver, library_set
+
+    try:
+        library_set.check(driver.Driver("/"), files.loaded_driver())
+    except NvidiaRuntimeError as error:
+        return error.hint
+    return ""
+
+
+def _advice(file: str, kind: str) -> str:
+    """Say who can write a file anew; a command of ours is none for what others wrote."""
+    for start, advice in WRITERS.items():
+        if kind.startswith(start):
+            return advice
+    if kind == GPU:
+        command = f"nvidia-ctk cdi generate --output={file}"
+        return f"if 'nvidia-ctk cdi generate' wrote it, generate it anew: {command}"
+    return f"whoever wrote it for {kind} has to write it anew"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.snapshot import Snapshot
 
+NO_CUDA = "programs in containers that need CUDA will fail"
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
 
@@ -69,6 +70,8 @@ def misfit(sources: list[Source]) -> tuple[str, str]:
         if loaded != origin["driver"]:
             reason = f"is for driver {origin['driver']}, but {loaded} is loaded"
             return file, reason
+        if origin.get("ours") and _exists(origin["lacks"]):
+            return file, f"lacks {origin['lacks']}"  # written in the middle of an installation
         paths: list[str] = [mount["source"] for mount in source.edits.get("mounts", ())]
         for node in source.edits.get("devices", ()):
             path: str = node.get("hostPath", node["path"])
@@ -82,6 +85,29 @@ def misfit(sources: list[Source]) -> tuple[str, str]:
             except (OSError, ValueError):
                 continue  # the error comes where it is used
     return "", ""
+
+
+def judge(sources: list[Source], warnings: list[str]) -> list[Source]:
+    """Return the sources without the mounts that are not safe; say in ``warnings`` what is odd."""
+    files_told = set()
+    for source in sources:
+        if '"lacks":' in source.origin and source.origin not in files_told:
+            files_told.add(source.origin)
+            origin = document.loads(source.origin.encode(), "snapshot")
+            warnings.append(f"the CDI spec {origin['file']} lacks {origin['lacks']}: {NO_CUDA}")
+    if any('"shared":' in source.origin for source in sources):
+        from nvidia_runtime.sources import shared_mounts  # few specs have any
+
+        return shared_mounts.check(sources, warnings)
+    return sources
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def fill_nodes(edits: "Document", origin: str = "null") -> None:

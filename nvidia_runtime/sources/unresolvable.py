@@ -140,7 +140,9 @@ def _no_spec(kind: str, specs: Registry, spec_dirs: list[str]) -> Reason:
     folder = spec_dirs[0] if spec_dirs else "/etc/cdi"
     hint = f"put a CDI spec of kind {kind} into {folder}"
     if kind == "nvidia.com/gpu":
-        hint = f"write one: nvidia-ctk cdi generate --output={folder}/nvidia.yaml"
+        names = ("nvidia.yaml", "nvidia.com-gpu.yaml")  # the first may be another kind's
+        free = next((name for name in names if not os.path.lexists(f"{folder}/{name}")), names[1])
+        hint = f"write one: nvidia-ctk cdi generate --output={folder}/{free}"
     kinds = sorted({name.partition("=")[0] for name in specs.devices})
     if near := difflib.get_close_matches(kind, kinds, 1, 0.9):
         return Reason(f"no CDI spec of kind {kind}; did you mean {near[0]}?", LIST)

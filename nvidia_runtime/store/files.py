@@ -72,12 +72,12 @@ def loaded_driver(root: str = "") -> str:
 
 
 def is_driver_version(word: str) -> bool:
-    """Whether a word is a version of a driver: 535.104.05, not x86_64 nor 2023.
+    """Whether a word is a version of a driver: 535.104.05, not x86_64, 2023 nor 20220623.0.0.
 
     The first number is the branch, of three digits: Tegra's libcuda.so.1.1 says nothing of it.
     """
     parts = word.split(".")
-    is_long = len(parts) > 1 and len(parts[0]) > 2 and len(word) < 32
+    is_long = len(parts) > 1 and 2 < len(parts[0]) < 5 and len(word) < 32
     return is_long and all(part.isascii() and part.isdigit() for part in parts)
 
 
@@ -143,6 +143,18 @@ def _make_folder(folder: str) -> bool:
     except (OSError, ValueError):
         return _is_ours(folder)  # somebody may have been faster
     return True
+
+
+def is_own(path: str) -> bool:
+    """Whether something is there that is root's or ours, and no link.
+
+    So it has to be where anybody may make one, as in /tmp.
+    """
+    try:
+        status = posix.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return status.st_mode & 0o170000 != 0o120000 and status.st_uid in (0, posix.geteuid())
 
 
 def read_own(path: str) -> bytes:

@@ -2,11 +2,13 @@
 """What this machine has, compiled once and read at every create in jit-cdi and csv mode.
 
 A machine file has the lines of a snapshot: the header (JSON), the stamps (JSON), then the driver's
-edits, those of each device, and a sentence for each device that is not usable::
+edits, those of each device, a sentence for each device that is not usable, and warnings::
 
     @0<TAB>{"generator": "nvml", "driver": "580.95.05"}<TAB>{edits for every container}
     runtime.nvidia.com/gpu=0<TAB>0<TAB>{edits of the device, after its place among all}
     !runtime.nvidia.com/gpu=1<TAB>"GPU 1 is lost"
+    @shared<TAB>"/tmp/nvidia-mps"<TAB>{"generator": "nvml"}<TAB>{edits if it is root's or ours}
+    ?<TAB>["what is odd about the machine"]
 
 It holds while everything that it was made from is unchanged, which is asked of /proc, /sys and the
 file system alone: no GPU is woken.
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 KIND = "runtime.nvidia.com/gpu"
+WARNINGS = "?"
+SHARED = "@shared"
 
 
 class MachineFile:
@@ -52,6 +56,11 @@ class MachineFile:
     def line(self, key: str) -> list[bytes] | None:
         """Find the line that begins with ``key``; return its other fields, undecoded."""
         return lines.find_line(self.data, key)
+
+    def warnings(self) -> "list[str]":
+        """Return the sentences on what is odd about the machine."""
+        fields = self.line(WARNINGS)
+        return document.loads(fields[0], "machine") if fields else []
 
 
 def are_fresh(stamps: "dict[str, list[Any]]") -> bool:
@@ -151,7 +160,15 @@ def sources(ids: tuple[str, ...], machine: MachineFile) -> "tuple[list[Source], 
         # A GPU that is asked for by two names is injected once.
         devices[int(fields[0])] = Source(f"{KIND}={name}", origin, fields[1].decode())
     ordered = [devices[place] for place in sorted(devices)]
-    return [*ordered, Source("", origin, common[1].decode())], missing
+    return [*ordered, Source("", origin, common[1].decode()), *shared(machine)], missing
+
+
+def shared(machine: MachineFile) -> list[Source]:
+    """Return what lies where anybody may put it, if it is there and root's or ours now."""
+    fields = machine.line(SHARED)
+    if fields is None or not files.is_own(document.loads(fields[0], "machine")):
+        return []
+    return [Source("", fields[1].decode(), fields[2].decode())]
 
 
 def _check_gpu_of(name: str, machine: MachineFile) -> None:

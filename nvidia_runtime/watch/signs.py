@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import driver, ldcache
 from nvidia_runtime.host import root as driver_root
 
@@ -34,7 +35,6 @@ NODES = {
 SOCKETS = (
     "/run/nvidia-persistenced/socket",
     "/run/nvidia-fabricmanager/socket",
-    "/tmp/nvidia-mps",
 )
 LIBRARIES = ("libcuda", "libnv")
 LIKE_THE_DRIVER = (*LIBRARIES, "nv", "tegra", "channel")
@@ -87,7 +87,7 @@ class Lookout:
         """Return the signs of everything."""
         signs: Signs = {}
         self._read_texts(signs)
-        for name in driver_root.names(self.machine + GPUS):
+        for name in _listed(self.machine + GPUS):
             signs[f"{GPUS}/{name}"] = ()
         _walk(self.machine, CAPABILITIES, DEEPEST, signs)
         for folder, beginnings in NODES.items():
@@ -131,7 +131,10 @@ class Lookout:
         # It may change again within the same tick of the clock.
         if listing and listing[0] == changed and time.time_ns() - changed > SETTLED:
             return listing[1]
-        names = read() if read else driver_root.names(folder)
+        try:
+            names = read() if read else driver_root.names(folder)
+        except NvidiaRuntimeError:
+            return listing[1] if listing else []  # and try again at the next look
         self._listings[folder] = (changed, names)
         return names
 
@@ -153,6 +156,13 @@ def _enumerate(paths: list[str]) -> str:
     named = ", ".join(paths[:MOST_NAMED])
     more = len(paths) - MOST_NAMED
     return f"{named} and {more} more" if more > 0 else named
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return driver_root.names(folder)
+    except NvidiaRuntimeError:
+        return []
 
 
 def _is_like_the_driver(name: str) -> bool:

@@ -388,6 +388,6 @@ def test_help_names_the_exit_codes() -> None:
         env={"PYTHONPATH": str(simulated.TREE), "COLUMNS": "100"},
     ).stdout
 
-    assert "2, it was kept because a GPU fails; 69, no driver is loaded; 75" in " ".join(
+    assert "2, it was kept because a GPU fails or the driver is being updated; 69," in " ".join(
         text.split()
     )

@@ -185,6 +185,10 @@ def test_hooks_that_others_may_use(tmp_path: Path) -> None:
         ({"mounts": [{"hostPath": "tmpfs", "containerPath": "/a", "type": "tmpfs"}]}, ""),
         ({"hooks": [{**HOOK, "path": "/etc"}]}, "hooks[0].path: '/etc' is not a program on this host"),
         ({"hooks": [{**HOOK, "path": "/etc", "hookName": "startContainer"}]}, ""),
+        (
+            {"hooks": [{**HOOK, "path": "/etc"}] * 9},
+            "hooks[0].path: '/etc' is not a program on this host, for 9 hooks",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_spec_says_of_this_host(edits: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from host import trees
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import driver_files
+from nvidia_runtime.generate import driver_files, graphics
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
@@ -60,6 +60,7 @@ def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
             f"{LIB}/libnvidia-nvvm70.so.4": "",
             f"{LIB}/libEGL.so.1": "",
             f"{LIB}/libEGL.so": "-> libEGL.so.1",
+            f"{LIB}/libnvidia-api.so.1": "",
             f"lib64/libx.so.{VERSION}": "",
         },
     )
@@ -74,7 +75,11 @@ def test_libraries_are_those_of_the_driver_s_version(tmp_path: Path) -> None:
         f"lib64/libx.so.{VERSION}",
         f"{LIB}/libnvidia-nvvm70.so.4",
     ]
-    assert explicit == [*plain, f"{root}/{LIB}/libEGL.so.1"]
+    assert explicit == [
+        *plain,
+        f"{root}/{LIB}/libEGL.so.1",
+        f"{root}/{LIB}/libnvidia-api.so.1",
+    ]
 
 
 def test_links_cache_and_variable(tmp_path: Path) -> None:
@@ -147,7 +152,7 @@ def test_what_the_loader_s_cache_knows(path: str, counts: bool) -> None:
             id="below both",
         ),
         pytest.param({"run/nvidia-persistenced/socket/": ""}, {}, id="a folder is no socket"),
-        pytest.param({"tmp/nvidia-mps/": ""}, {"/tmp/nvidia-mps": SOCKET}, id="the pipes of MPS"),
+        pytest.param({"tmp/nvidia-mps/": ""}, {}, id="the pipes of MPS are asked for"),
     ],
 )
 def test_ipc(tree: dict[str, str], expected: dict[str, list[str]], tmp_path: Path) -> None:
@@ -162,6 +167,15 @@ def test_no_ipc_by_flag(tmp_path: Path) -> None:
     assert "/run/nvidia-persistenced/socket" in mounts(root, edits(root)["mounts"])
     without = edits(root, "disable-ipc-discoverer")["mounts"]
     assert "/run/nvidia-persistenced/socket" not in mounts(root, without)
+
+
+def test_pipes_of_mps_by_flag(tmp_path: Path) -> None:
+    """Whoever reads the spec after a boot may find anybody's link there."""
+    root = make(tmp_path, {"tmp/nvidia-mps/": ""})
+
+    assert "/tmp/nvidia-mps" not in mounts(root, edits(root)["mounts"])
+    asked = mounts(root, edits(root, "enable-mps-pipes")["mounts"])
+    assert asked["/tmp/nvidia-mps"] == SOCKET
 
 
 def test_firmware_wherever_the_kernel_looks(tmp_path: Path) -> None:
@@ -196,6 +210,41 @@ def test_programs_are_the_first_that_may_be_executed(tmp_path: Path) -> None:
     entries = driver_files.binary_mounts(machine(root, path="/opt"))
 
     assert mounts(root, entries) == {"/usr/bin/nvidia-smi": READ_ONLY}
+
+
+def test_alternatives_of_a_driver_root_stay_in_it(tmp_path: Path) -> None:
+    """Absolute links: the mounts have their names, and what they mean there."""
+    own = {
+        "usr/bin/nvidia-smi": "-> /etc/alternatives/smi",
+        "etc/alternatives/smi": "-> /usr/lib/nvidia/current/nvidia-smi",
+        "usr/lib/nvidia/current/nvidia-smi": "",
+        "usr/bin/nvidia-debugdump": "-> /bin/sh",  # the host's, and not there below the root
+        "usr/share/nvidia/nvoptix.bin": "-> /usr/lib/nvidia/current/nvoptix.bin",
+        "usr/lib/nvidia/current/nvoptix.bin": "",
+        "usr/lib/xorg/modules/drivers/nvidia_drv.so": "-> /usr/lib/nvidia/current/nvidia_drv.so",
+        "usr/lib/nvidia/current/nvidia_drv.so": "",
+        "usr/lib64": f"-> /{LIB}",
+        "lib/firmware/nvidia": "-> /usr/lib/nvidia/firmware",
+        f"usr/lib/nvidia/firmware/{VERSION}/gsp_ga10x.bin": "",
+    }
+    root = make(tmp_path, own)
+    current = f"{root}/usr/lib/nvidia/current"
+    (tmp_path / "usr/lib/nvidia/current/nvidia-smi").chmod(0o755)
+
+    entries = [
+        *driver_files.binary_mounts(machine(root)),
+        *driver_files.firmware_mounts(machine(root), VERSION),
+        *graphics.edits(Driver(root), VERSION, "/hook")["mounts"],
+    ]
+
+    assert {entry["containerPath"]: entry["hostPath"] for entry in entries} == {
+        "/usr/bin/nvidia-smi": f"{current}/nvidia-smi",
+        "/usr/share/nvidia/nvoptix.bin": f"{current}/nvoptix.bin",
+        "/usr/lib/xorg/modules/drivers/nvidia_drv.so": f"{current}/nvidia_drv.so",
+        f"/lib/firmware/nvidia/{VERSION}/gsp_ga10x.bin": (
+            f"{root}/usr/lib/nvidia/firmware/{VERSION}/gsp_ga10x.bin"
+        ),
+    }
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,36 @@ def test_link(file: str, link: str, is_mounted: bool, tmp_path: Path) -> None:
     assert ("mounts" in edits) is is_mounted
 
 
+def test_link_of_gbm_is_where_libgbm_looks(tmp_path: Path) -> None:
+    """Also where the driver's libraries lie in a folder of their own."""
+    edits = edits_of(tmp_path, f"{LIB}/nvidia/current/libnvidia-allocator.so.{VERSION}")
+
+    (hook,) = edits["hooks"]
+    link = f"../nvidia/current/libnvidia-allocator.so.1::/{LIB}/gbm/nvidia-drm_gbm.so"
+    assert hook["args"][-2:] == ["--link", link]
+
+
+@pytest.mark.parametrize(
+    ("modules", "count"),
+    [
+        ((), 0),
+        (("drivers/nvidia_drv.so",), 1),
+        (("drivers/nvidia_drv.so", f"extensions/libglxserver_nvidia.so.{VERSION}"), 0),
+        ((f"extensions/libglxserver_nvidia.so.{VERSION}",), 0),
+    ],
+)
+def test_driver_of_x_without_its_glx_module_is_told(
+    modules: tuple[str, ...], count: int, tmp_path: Path
+) -> None:
+    names = [f"usr/lib/xorg/modules/{module}" for module in modules]
+    root = trees.make(tmp_path, {**trees.DRIVER, **dict.fromkeys(names, "")})
+
+    warnings = graphics.missing_module(Driver(root), VERSION)
+
+    says = f"has nvidia_drv.so and no libglxserver_nvidia.so.{VERSION}: no OpenGL by X.org"
+    assert warnings == [f"{root}: {says}"] * count
+
+
 def test_libraries_of_another_version_are_left_out(tmp_path: Path) -> None:
     names = ("libnvidia-allocator", "libnvidia-vulkan-producer", "nvidia/xorg/libglxserver_nvidia")
 

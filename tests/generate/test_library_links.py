@@ -65,5 +65,5 @@ def test_no_library(tmp_path: Path) -> None:
         library_links.beside(f"{tmp_path}/libx.so.{V}", f"/libx.so.{V}")
 
 
-def test_a_file_that_may_not_be_read_has_no_soname(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_has_no_soname(tmp_path: Path) -> None:
     assert library_links.beside(f"{tmp_path}/libx.so.{V}", f"/libx.so.{V}") == []

@@ -361,7 +361,6 @@ def test_whose_appearance_changes_the_spec_is_watched(tmp_path: Path) -> None:
         "/usr/lib/x86_64-linux-gnu",
         "/etc/ld.so.cache",
         "/run/nvidia-persistenced/socket",
-        "/tmp/nvidia-mps",
         "/usr/bin",
         "/usr/share/egl/egl_external_platform.d",
     } <= set(generated.watched)

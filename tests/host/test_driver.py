@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import driver
 from nvidia_runtime.host.driver import Driver
 
@@ -142,6 +143,29 @@ def test_a_folder_that_is_a_link_to_another_is_listed_once(tmp_path: Path) -> No
     assert f"{root}/lib64" in installed.library_places()
 
 
-@pytest.mark.parametrize(("version", "expected"), [(trees.VERSION, True), ("1.2", False)])
-def test_has_version(version: str, expected: bool, tmp_path: Path) -> None:
-    assert driver.has_version(Driver(trees.make(tmp_path, trees.DRIVER)), version) is expected
+def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    """What is in it would be missing in every container, and kept so."""
+    root = trees.make(tmp_path, {**trees.DRIVER, "usr/lib64": f"-> {'x' * 300}"})
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        Driver(root).libraries("libcuda.so.*")
+
+    assert str(error.value) == f"{root}/usr/lib64: cannot be read: file name too long"
+
+
+def test_cache_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    root = trees.make(tmp_path, {"etc/ld.so.cache/": ""})
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        Driver(root).libraries("libcuda.so.*")
+
+    assert str(error.value) == f"{root}/etc/ld.so.cache: cannot be read: is a directory"
+
+
+def test_library_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    root = trees.make(tmp_path, {"lib64/libcuda.so.1": f"-> {'x' * 300}"})
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        Driver(root).libraries("libcuda.so.*")
+
+    assert str(error.value) == f"{root}/lib64/libcuda.so.1: cannot be read: file name too long"

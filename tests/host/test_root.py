@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import root
 
 from . import trees
@@ -78,8 +80,68 @@ def test_resolve_fails(target: str, code: int, tmp_path: Path) -> None:
     assert error.value.errno == code
 
 
-def test_names_of_an_unreadable_folder() -> None:
-    assert root.names("/nowhere") == []
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("file", "file"),
+        ("relative", "relative"),
+        ("absolute", "a/target"),
+        ("alternatives", "a/target"),
+        ("folder/target", "a/target"),
+        ("missing", ""),
+        ("nowhere", ""),
+        ("host", ""),
+    ],
+)
+def test_source_is_where_the_host_finds_what_the_root_means(
+    name: str, expected: str, tmp_path: Path
+) -> None:
+    """Links of Debian's alternatives are absolute: to the host they are its own programs."""
+    below = trees.make(
+        tmp_path,
+        {
+            "file": "",
+            "a/target": "",
+            "relative": "-> a/target",
+            "absolute": "-> /a/target",
+            "etc/alternatives/x": "-> /a/target",
+            "alternatives": "-> etc/alternatives/x",
+            "folder": "-> /a",
+            "missing": "-> /a/none",
+            "host": "-> /bin/sh",
+        },
+    )
+
+    assert root.source(f"{below}/{name}", below) == (expected and f"{below}/{expected}")
+
+
+@pytest.mark.parametrize("folder", ["/nowhere", "/dev/null", "/\0"])
+def test_names_of_what_is_no_folder(folder: str) -> None:
+    assert root.names(folder) == []
+
+
+def test_names_of_a_folder_that_cannot_be_listed() -> None:
+    with pytest.raises(NvidiaRuntimeError) as error:
+        root.names(f"/{'x' * 300}")
+
+    assert error.value.what == "cannot be listed: file name too long"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EIO, "see what the kernel says of this disk: dmesg"),
+        (errno.EMFILE, "let the engine open more files: LimitNOFILE= of its unit, ulimit -n"),
+        (errno.ESTALE, "mount this network file system anew"),
+        (errno.EACCES, f"let user {os.geteuid()} read it, and the folders above it"),
+        (errno.EINVAL, ""),
+    ],
+)
+def test_hint_fits_what_went_wrong(number: int, hint: str) -> None:
+    error = root.unreadable("/x", OSError(number, os.strerror(number)))
+
+    assert str(error) == f"/x: cannot be read: {os.strerror(number).lower()}"
+    assert error.hint == hint
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 
 The suite shows each attack against it first.  It is one file without imports of ours, and refuses
 to touch anything outside of the scratch folder: it says what it would have done, and exits with 99.
-Its words: the scratch folder, the container's root, and a JSON list of mount targets and calls.
+Its words: the scratch folder, the container's root, and a JSON list of mount targets, sources of
+mounts that the container may write to, and calls.
 """
 
 import glob
@@ -141,8 +142,10 @@ def carry_out(verb: str, *words: str) -> None:
 
 if __name__ == "__main__":
     SCRATCH, ROOT, work = sys.argv[1:4]
-    mounts, calls = json.loads(work)
+    mounts, shared, calls = json.loads(work)
     for mount in mounts:
         make_target(mount)
+    for source in shared:  # as the container will, below its mount
+        write(os.path.relpath(source, ROOT) + "/by-the-container", "")
     for call in calls:
         carry_out(*call)

@@ -78,7 +78,7 @@ def run_naively(scene: stage.Stage) -> list[str]:
     """Run the naive hook as a careless runtime would; say what harm it did."""
     given = dict(entry.split("=", 1) for entry in scene.attack.env if entry[:3] != "LD_")
     calls = [scene.words(call) for call in scene.attack.calls]
-    work = json.dumps([scene.attack.mounts, calls])
+    work = json.dumps([scene.attack.mounts, [os.fspath(link) for link in scene.links], calls])
     code = f"exec(open({naive.__file__!r}).read())"
     python = sys.executable if not given else "python3"
     words = [

@@ -24,8 +24,6 @@ from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import driver_files, hooks
-from nvidia_runtime.host.driver import Driver
-from nvidia_runtime.host.machine import Machine
 from nvidia_runtime.net import devices
 from nvidia_runtime.prepare import takeover
 from nvidia_runtime.prepare.verbs import VERBS
@@ -342,20 +340,38 @@ def test_t31_sockets_that_containers_get() -> None:
 
 
 @shim.needs_root
-@pytest.mark.parametrize("kind", ["link", "another user's"])
-def test_t31_pipes_of_mps_in_tmp_are_roots(kind: str, tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    (root / "tmp").mkdir(parents=True)
-    (root / "secret").mkdir()
-    if kind == "link":
-        (root / "tmp/nvidia-mps").symlink_to(root / "secret")
-    else:
-        (root / "tmp/nvidia-mps").mkdir()
-        os.chown(root / "tmp/nvidia-mps", shim.NOBODY, shim.NOBODY)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("", ""),
+        ("rm -r shared/a && ln -s ../secret shared/a && chown -h 65534 shared/a", "is a link"),
+        ("chown 65534 shared/a", "belongs to user 65534"),
+        ("rm -r shared/a && ln -s ../secret shared/a", "is a link"),
+        ("mv shared/a/b shared/a/c && ln -s c shared/a/b", ""),
+    ],
+    ids=["root's folder", "link", "another user's", "root's link", "link in root's folder"],
+)
+def test_t31_mount_from_a_shared_folder_is_of_roots(change: str, said: str, site: Site) -> None:
+    """What a spec lists in a folder like /tmp is looked at when a container is created."""
+    for name in ("shared/a/b", "secret/b"):
+        (site.folder / name).mkdir(parents=True)
+    (site.folder / "shared").chmod(0o1777)
+    source = f"{site.folder}/shared/a/b"
+    mount = {"hostPath": source, "containerPath": "/pipes", "options": ["rbind"]}
+    site.write_specs(nvidia=builders.cdi_spec(builders.device("0", mounts=[mount])))
+    site.settle()
+    assert site.create().code == 0
+    subprocess.run(["sh", "-c", change], cwd=site.folder, check=True)
+    site.write_bundle(builders.spec("NVIDIA_VISIBLE_DEVICES=0"))
 
-    machine = Machine(Driver(os.fspath(root)), kernel_root=os.fspath(root))
+    got = site.run("--log", site.folder / "log", "create", "--bundle", site.bundle, "c1")
 
-    assert driver_files.ipc_mounts(machine) == []
+    assert (got.code, got.err) == (0, "")
+    sources = [mount["source"] for mount in site.read_bundle().get("mounts", ())]
+    log = (site.folder / "log").read_text() if (site.folder / "log").exists() else ""
+    assert (source in sources, f"left out the mount of {source}" in log) == (not said, bool(said))
+    assert said in log
+    assert source in (site.state / "containers/c1.json").read_text()
 
 
 def test_t33_libraries_of_the_driver_are_not_looked_up(poison: Path) -> None:

@@ -200,6 +200,20 @@ def test_change_is_noticed_at_the_next_container(change: str, tmp_path: Path) ->
     assert inodes[4] == inodes[3]
 
 
+def test_pipes_of_mps_are_looked_at_each_time(tmp_path: Path) -> None:
+    """Who makes and removes that folder in /tmp, as anybody may, makes nobody look again at all."""
+    mps = "/tmp/nvidia-mps"
+    changes = ("true", f"mkdir {mps}", f"rmdir {mps}; ln -s /etc {mps}", f"rm {mps}; mkdir {mps}")
+    last = f"chown 65534 {mps}"
+    jobs = [{**FIRST, "shell": f"{change}; {SETTLE}"} for change in ("true", *changes, last)]
+
+    ends = create("t4x1", tmp_path, *jobs)
+
+    sources = [[mount["source"] for mount in end["spec"]["mounts"]] for end in ends]
+    assert [mps in paths for paths in sources] == [False, False, True, False, True, False]
+    assert len({end["machine"] for end in ends[1:]}) == 1
+
+
 def test_node_has_its_number_of_now(tmp_path: Path) -> None:
     fresh = {**FIRST, "shell": CHANGES["node-with-another-number"]}
 
@@ -260,6 +274,51 @@ def test_several_names_give_what_each_of_them_means(tmp_path: Path) -> None:
 
     counts = [sum(path[11:].isdigit() for path in paths(end)) for end in ends]
     assert dict(zip(SEVERAL, counts, strict=True)) == {k: n for k, (_, n) in SEVERAL.items()}
+
+
+# A container that was given the GPU with /dev/nvidia1 has all GPUs in /proc, and one in NVML.
+INSIDE = f"""{sys.executable} - <<'END'
+import os, re
+path = os.environ["NVIDIA_SIMULATED_MACHINE"] + "/mock-nvml.conf"
+parts = re.split(r"(?m)^(?=\\[)", open(path).read())
+kept = [p for p in parts if p[:4] != "[gpu" or "\\nminor = 1\\n" in p]
+open(path, "w").write("".join(kept))
+for minor in (0, *range(2, 8)):
+    os.unlink(f"/dev/nvidia{{minor}}")
+END
+{SETTLE}"""
+CONF = "$NVIDIA_SIMULATED_MACHINE/mock-nvml.conf"
+
+
+@pytest.mark.parametrize("name", ["a100x8", "h100x8"])
+def test_container_with_some_of_the_gpus_has_no_others(name: str, tmp_path: Path) -> None:
+    """An engine in it gives what NVML counts there, and no advice to make other people's nodes."""
+    shell = {"shell": INSIDE}
+    asked = ["all", "0", "nvidia.com/gpu=all", "nvidia.com/gpu=0", "3"]
+    jobs = [job(f"NVIDIA_VISIBLE_DEVICES={ids}") for ids in asked]
+    from .test_renew import GENERATE
+
+    ends = create(name, tmp_path, {**jobs[0], **shell}, {**jobs[1], "shell": GENERATE}, *jobs[2:])
+
+    nodes = [[path for path in paths(end) if path[11:].isdigit()] for end in ends]
+    assert nodes == [["/dev/nvidia1"]] * 4 + [[]]
+    assert [end["code"] for end in ends] == [0, 0, 0, 0, 1]
+    assert "this machine has no device '3'" in ends[4]["err"]
+    assert "hint: it has 0; " in ends[4]["err"]
+
+
+def test_gpu_that_such_a_container_is_given_later_is_found(tmp_path: Path) -> None:
+    more = f"mknod -m 666 /dev/nvidia2 c 195 2; cp $NVIDIA_SIMULATED_MACHINE/all {CONF}; {SETTLE}"
+    jobs = [
+        {**FIRST, "shell": f"cp {CONF} $NVIDIA_SIMULATED_MACHINE/all; {INSIDE}"},
+        FIRST,
+        {**FIRST, "shell": more},
+    ]
+
+    ends = create("a100x8", tmp_path, *jobs)
+
+    assert [end["code"] for end in ends] == [0, 0, 1]  # NVML now knows those without a node
+    assert "GPU 1: /dev/nvidia3 is missing" in ends[2]["err"]
 
 
 def test_all_of_no_gpus_is_said(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_spec_of_ours_is_written_anew(change: str, tmp_path: Path) -> None:
     assert ends[2]["spec"] == ends[1]["spec"]
 
 
-@pytest.mark.parametrize("change", MISFITS, ids=str)
+@pytest.mark.parametrize("change", ["library-gone", "node-gone"])
 def test_spec_of_somebody_else_is_named(change: str, tmp_path: Path) -> None:
     """One that was edited by hand is the editor's."""
     command, reason = MISFITS[change]
@@ -69,9 +69,40 @@ def test_spec_of_somebody_else_is_named(change: str, tmp_path: Path) -> None:
     assert (before["code"], after["code"]) == (0, 1)
     assert after["err"] == (
         f"nvidia-container-runtime: {FILE}: the CDI spec {reason}\n"
-        f"hint: generate it anew: nvidia-ctk cdi generate --output={FILE}\n"
+        "hint: if 'nvidia-ctk cdi generate' wrote it, generate it anew:"
+        f" nvidia-ctk cdi generate --output={FILE}\n"
     )
     assert after["spec"] == jobs[1]["spec"]
+
+
+# Kinds of other writers' specs, and whom the hint sends to.
+WRITERS = {
+    "k8s.gpu.nvidia.com/claim": "restart the DRA driver on this node, or delete the pod",
+    "k8s.device-plugin.nvidia.com/gpu": "restart NVIDIA's device plugin on this node",
+    "example.com/card": "whoever wrote it for example.com/card has to write it anew",
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_hint_writes_over_no_spec_of_other_writers(kind: str, tmp_path: Path) -> None:
+    """A claim of a DRA driver that names another driver's libraries."""
+    file = "/var/run/cdi/claim.yaml"
+    text = f"""cdiVersion: 0.5.0
+kind: {kind}
+devices: [{{name: a, containerEdits: {{deviceNodes: [{{path: /dev/nvidia0}}]}}}}]
+containerEdits: {{mounts: [{{hostPath: /lib/libcuda.so.570.10.01, containerPath: /x}}]}}
+"""
+    write = f"mkdir -p /var/run/cdi; cat > {file} <<'END'\n{text}END\n"
+
+    (end,) = machines.create(
+        "t4x1", tmp_path, machines.job(f"NVIDIA_VISIBLE_DEVICES={kind}=a", shell=write)
+    )
+
+    assert (end["code"], end["err"]) == (
+        1,
+        f"nvidia-container-runtime: {file}: the CDI spec is for driver 570.10.01, but 580.95.05 is"
+        f" loaded\nhint: {WRITERS[kind]}\n",
+    )
 
 
 def test_device_that_a_spec_of_ours_lacks_is_found(tmp_path: Path) -> None:

@@ -164,6 +164,15 @@ def test_other_devices_of_the_kind(
     )
 
 
+def test_hint_writes_over_no_spec_of_another_kind(machine: Machine) -> None:
+    machine.dirs[0].mkdir(parents=True)
+    (machine.dirs[0] / "nvidia.yaml").write_text(json.dumps(VENDOR))
+
+    hint = machine.say("nvidia.com/gpu=0")[1]
+
+    assert hint == GENERATE.replace("nvidia.yaml", "nvidia.com-gpu.yaml")
+
+
 def test_conflict(machine: Machine) -> None:
     machine.write(a=gpus("0", "1"), b=gpus("0"))
 

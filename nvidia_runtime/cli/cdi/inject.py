@@ -63,7 +63,10 @@ class Inject(WithSpecDirs):
         """Print the difference, or print or write the result."""
         names = tuple(name for given in self.devices for name in given.split(",") if name)
         before = _read_spec(self.spec)
-        after = _inject(names, before, self._compiled(), _path(self.spec))
+        warnings: list[str] = []
+        after = _inject(names, before, self._compiled(), _path(self.spec), warnings)
+        for warning in warnings:
+            self.warn(warning)
         if self.output:
             files.write(self.output, _text(after).encode(), _mode(self.output))
             self.tell(f"wrote {self.output}")
@@ -82,11 +85,13 @@ class Inject(WithSpecDirs):
         return snapshot.registry(compiled)
 
 
-def _inject(devices: tuple[str, ...], spec: Document, compiled: Snapshot, path: str) -> Document:
+def _inject(
+    devices: tuple[str, ...], spec: Document, compiled: Snapshot, path: str, warnings: list[str]
+) -> Document:
     """Return the config.json that the low-level runtime would get."""
     edited = copy.deepcopy(spec)
     names = request.qualify(devices, compiled.settings[request.DEFAULT_KIND])
-    sources = specs.sources(names, compiled)
+    sources = specs.judge(specs.sources(names, compiled), warnings)
     edit.remove_hooks(edited, start.HOOKS, path)
     for source in sources:
         specs.fill_nodes(source.edits, source.origin)

@@ -21,7 +21,7 @@ from nvidia_runtime.compile import written
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.generate import changes, coherence, machine, output
 from nvidia_runtime.generate.options import Generated, Options
-from nvidia_runtime.host import platform
+from nvidia_runtime.host import library_set, platform
 from nvidia_runtime.store.files import loaded_driver, state_folder
 
 DEFAULT = "/var/run/cdi/nvidia.yaml"
@@ -34,10 +34,11 @@ LONGEST_WAIT = 60.0  # seconds
 class Refresh(WithEnvironmentFile, Generate):
     """Update the CDI spec of this machine if the machine has changed, and list the changes.
 
-    A spec without a GPU that fails never replaces one with it.
+    A spec without a GPU that fails never replaces one with it, nor one in the middle of an update
+    of the driver.
 
-    Exit codes: 0, the file is up to date; 2, it was kept because a GPU fails; 69, no driver is
-    loaded; 75, another refresh took too long.
+    Exit codes: 0, the file is up to date; 2, it was kept because a GPU fails or the driver is being
+    updated; 69, no driver is loaded; 75, another refresh took too long.
     """
 
     dry_run = cli.Flag(["--dry-run"], help="print the changes, and write nothing")
@@ -65,9 +66,8 @@ class Refresh(WithEnvironmentFile, Generate):
     def _update(self, generated: Generated, options: Options, path: str) -> int:
         specs = coherence.split(generated.spec, options)
         old, old_data = self._read(path)
-        if lost := changes.lost_devices(old, specs[""], generated.problems):
-            reason = "; ".join(dict.fromkeys(generated.problems[name] for name in lost))
-            self._say("kept", path, [f"it has {', '.join(lost)}, and now: {reason}"], generated)
+        if reason := _why_kept(old, specs[""], generated.problems):
+            self._say("kept", path, [reason], generated)
             return KEPT
         is_written = False
         for name, spec in by_file(specs, path).items():
@@ -131,6 +131,16 @@ class Refresh(WithEnvironmentFile, Generate):
             "watched": _watched(generated) if generated else [],
         }
         print(json.dumps(document))
+
+
+def _why_kept(old: changes.Spec | None, new: changes.Spec, problems: dict[str, str]) -> str:
+    """Say what the old spec has that the new one must not lack, "" for nothing."""
+    if lost := changes.lost_devices(old, new, problems):
+        reason = "; ".join(dict.fromkeys(problems[name] for name in lost))
+        return f"it has {', '.join(lost)}, and now: {reason}"
+    if lost := changes.lost_libraries(old, new):
+        return f"it has {', '.join(lost)}, and now: {library_set.GONE}"
+    return ""
 
 
 def _remove(path: str) -> None:

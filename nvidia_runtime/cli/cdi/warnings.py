@@ -43,12 +43,16 @@ def of_host(spec: Spec, file: str) -> Iterator[Finding]:
         # A file system that is not a bind mount, such as tmpfs, has a name instead of a path.
         if path.startswith("/") and not os.path.exists(path):
             yield _warning(file, f"{place}.hostPath", f"{path!r} does not exist on this host")
+    programs: dict[str, list[str]] = {}
     for place, hook in _items(spec, "hooks"):
-        path = hook["path"]
         # A startContainer hook is a program in the container.
-        is_on_host = path.startswith("/") and hook["hookName"] != "startContainer"
-        if is_on_host and not (os.path.isfile(path) and os.access(path, os.X_OK)):
-            yield _warning(file, f"{place}.path", f"{path!r} is not a program on this host")
+        if hook["path"].startswith("/") and hook["hookName"] != "startContainer":
+            programs.setdefault(hook["path"], []).append(place)
+    for path, places in programs.items():
+        if not (os.path.isfile(path) and os.access(path, os.X_OK)):
+            others = f", for {len(places)} hooks" if len(places) > 1 else ""
+            text = f"{path!r} is not a program on this host{others}"
+            yield _warning(file, f"{places[0]}.path", text)
 
 
 def of_owner(path: str) -> Iterator[Finding]:
