@@ -427,7 +427,7 @@ def mutant(original: Document, changes: list[tuple[tuple[str | int, ...], object
             if value is ...:
                 del here[path[-1]]
             else:
-                here[path[-1]] = value
+                here[path[-1]] = copy.deepcopy(value)  # else a later change makes a circle
         except (KeyError, IndexError, TypeError):
             continue
     return changed

@@ -20,19 +20,25 @@ class TimeLimit:
     ``where`` is for the message.
     """
 
-    __slots__ = ("_before", "_where")
+    __slots__ = ("_before", "_is_set", "_where")
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._before: object = None
+        self._is_set = False
 
     def __enter__(self) -> None:
-        self._before = _signal.signal(_signal.SIGALRM, self._end)
-        _signal.setitimer(_signal.ITIMER_REAL, SECONDS, AGAIN)
+        try:
+            self._before = _signal.signal(_signal.SIGALRM, self._end)
+            _signal.setitimer(_signal.ITIMER_REAL, SECONDS, AGAIN)
+        except Exception:  # noqa: BLE001 (what a future CPython raises: there is no limit then)
+            return
+        self._is_set = True
 
     def __exit__(self, *_: object) -> None:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
-        _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
+        if self._is_set:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
+            _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
 
     def _end(self, *_: object) -> None:
         what = f"could not be prepared within {SECONDS:.0f} seconds"
