@@ -245,6 +245,7 @@ ENGINE = Engine(
     layers=containerd_files.layers,
     combined=containerd_files.combined,
     question=lambda path, _drop_in: ["--config", path, "config", "dump"],
+    completed=containerd_files.completed,
     is_left_over=containerd_files.is_left_over,
     undone=containerd_files.undone,
 )

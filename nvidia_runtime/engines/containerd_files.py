@@ -180,6 +180,25 @@ def stock(document: Document, at: Places, intent: Intent) -> Document:
     return {key: value for key, value in table.items() if (key, value) != ("options", {})}
 
 
+def completed(left: Document, before: Document, intent: Intent) -> Document:
+    """Name runc in what is left without ours, if that was the default and others stay.
+
+    As where ours is added: containerd 1 has no runc of its own beside a table of runtimes.
+    """
+    version = version_of(before, intent.config)
+    at = places(version)
+    was_default = difference.at(before, at.default) == intent.name
+    others = difference.at(left, at.runtimes)
+    if (
+        version > DEFAULT_VERSION
+        or not was_default
+        or not isinstance(others, dict)
+        or STOCK in others
+    ):
+        return left
+    return difference.carried_out([Edit((*at.runtimes, STOCK), stock(before, at, intent))], left)
+
+
 def is_left_over(left: Document, intent: Intent) -> bool:
     """Whether a drop-in only repeats what the file says that imports it."""
     if not left:

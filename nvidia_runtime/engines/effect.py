@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.engines import difference, runtimes
 from nvidia_runtime.engines.view import View
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,11 @@ def summary(engine: Engine, path: str) -> Summary:
 def planned(engine: Engine, intent: Intent) -> ChangeSet:
     """Return what adding the runtime changes; warn of a file that would be read over it."""
     plan = engine.configure(intent)
-    return replace(plan, warnings=(*plan.warnings, *_overruled(engine, intent, plan)))
+    try:
+        warnings = _overruled(engine, intent, plan)
+    except NvidiaRuntimeError as error:  # of another file, which is not ours to mend
+        warnings = [str(error)]
+    return replace(plan, warnings=(*plan.warnings, *warnings))
 
 
 def _overruled(engine: Engine, intent: Intent, plan: ChangeSet) -> list[str]:

@@ -167,6 +167,8 @@ class Engine:
     combined: Callable[[list[Layer]], Document] = _merged
     # The words that have it judge a file and a drop-in.
     question: Callable[[str, str], list[str]]
+    # What a document needs in place of our runtime, given what is left of it and what it was.
+    completed: Callable[[Document, Document, Intent], Document] = lambda left, _was, _intent: left
     # Whether what is left of a drop-in without our runtime says nothing of its own.
     is_left_over: Callable[[Document, Intent], bool] = lambda document, _intent: not document
     # What else goes or stays when the runtime is taken out, given the files that we made; these are

@@ -15,6 +15,7 @@ import stat
 import time
 from dataclasses import asdict, dataclass
 
+from nvidia_runtime.engines.write import MARK
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.store import files
 
@@ -166,7 +167,7 @@ def backups(path: str) -> list[str]:
 def _write(path: str, text: str) -> None:
     """Write a file of ours; it is on the disk before an engine's file changes."""
     try:
-        files.replace(os.path.realpath(path), text.encode(), sync=True)
+        files.replace(os.path.realpath(path), text.encode(), sync=True, mark=MARK)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
 

@@ -116,5 +116,5 @@ def _as_the_toolkit(engine: Engine, intent: Intent, path: str, text: str) -> str
         return text
     if path == intent.drop_in and engine.is_left_over(left, intent):
         return None
-    new = engine.format.edited(text, left, path)
+    new = engine.format.edited(text, engine.completed(left, document, intent), path)
     return None if new.strip() in ("", "{}") else new

@@ -235,7 +235,7 @@ def test_files_that_change_nothing_of_ours(
     ],
 )
 def test_byte_order_mark_is_read_over_and_stays(engine: str, text: str, tmp_path: Path) -> None:
-    """As engines have it: dockerd since 24, containerd, and the TOML library of the others."""
+    """containerd has it so, and dockerd since 24; one that does not has objected before."""
     name = NAMES.get(engine, "config.toml")
     intent = intent_of(tmp_path, engine, {name: f"\ufeff{text}"})
 
@@ -247,6 +247,17 @@ def test_byte_order_mark_is_read_over_and_stays(engine: str, text: str, tmp_path
     assert effect.summary(ENGINES[engine], intent.config).default == "nvidia"
     apply.unconfigure(ENGINES[engine], intent, undo.plan(ENGINES[engine], intent), lambda _: None)
     assert (tmp_path / name).read_text() == f"\ufeff{text}"
+
+
+def test_broken_file_of_others_is_a_warning(tmp_path: Path) -> None:
+    """podman would say the same; that is no reason to leave ours out."""
+    files = {"containers.conf": "", "containers.conf.d/1.conf": "[engine"}
+    intent = intent_of(tmp_path, "podman", files, "containers.conf.d/99-nvidia.conf")
+
+    plan = effect.planned(ENGINES["podman"], intent)
+
+    assert plan.changes[0].after
+    assert plan.warnings[0].startswith(f"{tmp_path}/containers.conf.d/1.conf:1:8: expected")
 
 
 # containerd 1 has a table that is the default runtime, whatever default_runtime_name says.

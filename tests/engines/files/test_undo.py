@@ -340,6 +340,31 @@ def test_runc_that_came_with_ours_goes_without_a_journal(tmp_path: Path) -> None
     assert not (tmp_path / "conf.d" / "99-nvidia.toml").exists()
 
 
+@pytest.mark.parametrize(
+    ("version", "cri"),
+    [("", "plugins.cri"), ("version = 2\n", CRI)],
+    ids=["version 1", "version 2"],
+)
+@pytest.mark.parametrize("others", [[], ["kata"], ["kata", "runc"]], ids=str)
+def test_runc_takes_our_place_beside_others(
+    others: list[str], version: str, cri: str, tmp_path: Path
+) -> None:
+    """containerd 1 starts without CRI where the default is missing in a table of runtimes."""
+    file = tmp_path / "config.toml"
+    text = f"{version}[{cri}.containerd]\ndefault_runtime_name = 'nvidia'\n"
+    for name in ("nvidia", *others):
+        text += f"[{cri}.containerd.runtimes.{name}.options]\nSystemdCgroup = true\n"
+    file.write_text(text)
+    intent = Intent(name="nvidia", program="/x", config=str(file))
+
+    unconfigure("containerd", intent)
+
+    left = file.read_text() if file.exists() else ""
+    assert "nvidia" not in left
+    assert left.count("SystemdCgroup = true") == len({*others, "runc"}) * bool(others)
+    assert ("runtimes.runc" in left) == bool(others)
+
+
 def test_drop_in_that_stays_is_still_imported(tmp_path: Path) -> None:
     file, drop_in = tmp_path / "config.toml", tmp_path / "conf.d" / "99-nvidia.toml"
     file.write_text(RUNC)
