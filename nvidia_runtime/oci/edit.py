@@ -34,7 +34,7 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
                 sort = sort or name == "mounts"
     if sort:
         mounts: "list[Document]" = spec["mounts"]
-        mounts.sort(key=_depth)
+        mounts.sort(key=depth)
 
 
 def remove_hooks(spec: "Document", names: tuple[str, ...], path: str) -> bool:
@@ -193,8 +193,8 @@ _APPLY: "dict[str, Callable[..., None]]" = {
 }
 
 
-def _depth(mount: "Document") -> int:
-    """Order mounts so that none covers an earlier one: by the components of the destination."""
+def depth(mount: "Document") -> int:
+    """Return the key of the mounts' order, so that none covers an earlier one: by components."""
     target = _clean(mount.get("destination"))
     return target.count("/") if type(target) is str and target != "/" else 0
 
