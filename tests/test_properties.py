@@ -206,7 +206,7 @@ def test_nodes_are_there_and_allowed(spec: Document, added: list[Document]) -> N
 def test_mounts_are_there_and_cover_none(spec: Document, added: list[Document]) -> None:
     after = applied(spec, {"mounts": added})["mounts"]
 
-    depths = [edit._depth(mount) for mount in after]
+    depths = [edit.depth(mount) for mount in after]
     assert depths == sorted(depths)
     cleaned = [target_of(mount) for mount in after]
     for target, mount in {target_of(mount): mount for mount in added}.items():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bundle's config.json on the disk: read once, replaced as a whole or not at all."""
 
+import errno
 import posix
 
 from nvidia_runtime import document
@@ -181,7 +182,11 @@ def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
         rest = rest[posix.write(descriptor, rest) :]
     new = posix.fstat(descriptor)
     if new.st_uid != bundle.uid or new.st_gid != bundle.gid:
-        posix.fchown(descriptor, bundle.uid, bundle.gid)
+        try:
+            posix.fchown(descriptor, bundle.uid, bundle.gid)
+        except OSError as error:  # a group in which a rootless engine has no part
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
     posix.fchmod(descriptor, bundle.mode)  # after the owner: a change of owner clears set-id bits
 
 

@@ -33,7 +33,7 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
         _APPLY[name](spec, value, path)
     if "mounts" in merged:
         mounts: "list[Document]" = spec["mounts"]
-        mounts.sort(key=_depth)
+        mounts.sort(key=depth)
 
 
 def _merge(edits: "list[Document]") -> "Document":
@@ -229,8 +229,8 @@ _APPLY: "dict[str, Callable[..., None]]" = {
 }
 
 
-def _depth(mount: "Document") -> int:
-    """Order mounts so that none covers an earlier one: by the components of the destination."""
+def depth(mount: "Document") -> int:
+    """Return the key of the mounts' order, so that none covers an earlier one: by components."""
     target = _clean(mount.get("destination"))
     return target.count("/") if type(target) is str and target != "/" else 0
 

@@ -5,10 +5,13 @@ When all is decided, before config.json is replaced: a create that is refused le
 Whatever is right already is not written, so that a container that starts again does not grow.
 """
 
+import posix
+import time
+
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.prepare import update_ldcache
 from nvidia_runtime.prepare.time_limit import TimeLimit
-from nvidia_runtime.rootfs import files, links, resolver
+from nvidia_runtime.rootfs import container_root, files, links, resolver
 from nvidia_runtime.rootfs.loader import Loader
 from nvidia_runtime.store import files as store
 
@@ -16,6 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.prepare.work import Work
 
+# Of all containers; more than run on most machines.
+MOST_FILES = 256
+# Seconds: by then a container has mounted its own.
+OLD = 3600
 HINT = "mend that place in the image, or take the hook that wants it out of the CDI spec"
 STATE_HINT = "make it writable, or remove the folder above it: it is made anew"
 
@@ -37,7 +44,7 @@ def carry_out(work: "Work") -> list[str]:
 
 def _prepare_root(work: "Work", done: list[str]) -> None:
     try:
-        with resolver.open_container(work.root) as root:
+        with container_root.open_on_host(work.root) as root:
             count = links.make_all(root, work.links, work.warnings)
             if count:
                 done.append(f"made {count} links")
@@ -52,7 +59,7 @@ def _prepare_root(work: "Work", done: list[str]) -> None:
 
 
 def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
-    """Write a file, or a folder of links, into our state folder, for containers to mount."""
+    """Write a file, or a folder of links, into our state folder, for a container to mount."""
     try:
         try:
             _fill(path, content)
@@ -66,13 +73,36 @@ def _write_file(path: str, content: "bytes | dict[str, str]") -> None:
 
 def _fill(path: str, content: "bytes | dict[str, str]") -> None:
     folder, _, name = path.rpartition("/")
-    with resolver.open_root(folder) as place:
+    state, _, below = folder.rpartition("/")
+    with resolver.open_root(state) as top, resolver.walk(top, below, make=True) as place:
         if isinstance(content, bytes):
-            files.replace(place, name, content, 0o444)
-            return
-        with resolver.walk(place, name, make=True) as below:
-            for link, target in content.items():
-                files.link(below, link, target)
+            is_new = files.replace(place, name, content, 0o444)
+        else:
+            with resolver.walk(place, name, make=True) as links_folder:
+                is_linked = [files.link(links_folder, link, to) for link, to in content.items()]
+            is_new = any(is_linked)
+        posix.utime(name, dir_fd=place.descriptor)
+        if is_new:
+            _forget_old(place)
+
+
+def _forget_old(place: resolver.Place) -> None:
+    """Remove files that were mounted long ago: containers that run keep theirs."""
+    names = place.names()
+    for name in names if len(names) > MOST_FILES else ():
+        try:
+            status = posix.stat(name, dir_fd=place.descriptor, follow_symlinks=False)
+            if status.st_mtime > time.time() - OLD:
+                continue
+            if status.st_mode & 0o170000 != 0o040000:
+                posix.unlink(name, dir_fd=place.descriptor)
+                continue
+            with resolver.walk(place, name) as folder:
+                for link in folder.names():
+                    posix.unlink(link, dir_fd=folder.descriptor)
+            posix.rmdir(name, dir_fd=place.descriptor)
+        except OSError:  # another create is as far
+            continue
 
 
 def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:
@@ -85,4 +115,8 @@ def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:
 
         rows += enable_cuda_compat.rows(loader, work.compat, gone)
     rows += update_ldcache.rows(loader, work)
-    loader.update(work.folders, rows, gone)
+    others = None
+    if work.folders and (work.suspects or loader.is_new()):
+        view = resolver.Place(root.descriptor, "/", work.coming)
+        others = loader.others(view, work.suspects, rows)
+    loader.update(work.folders, rows, gone, others=others)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb chmod: set the mode of files.  It is deprecated: few specs have it."""
 
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.rootfs import modes
 
 TYPE_CHECKING = False
@@ -27,5 +27,9 @@ def run(container: "Container", step: "Step") -> None:
     if "" in paths:
         raise NvidiaRuntimeError("must not be empty", where="--path")
     for path in paths:
-        if modes.change(container.root(step), path, int(text, 8) & 0o777):
-            container.done.append(f"changed the mode of {path} to {text}")
+        root = container.root(step)
+        try:
+            if modes.change(root, path, int(text, 8) & 0o777):
+                container.done.append(f"changed the mode of {path} to {text}")
+        except (OSError, ValueError) as error:
+            container.warnings.append(f"the mode of {path} stays: {os_reason(error)}")

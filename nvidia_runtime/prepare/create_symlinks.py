@@ -22,7 +22,8 @@ def plan(planning: "Planning", step: "Step") -> None:
     for specification in step.all("link"):
         target, path = links.parse(specification)
         folder, _, name = path.rpartition("/")
-        if folder == BY_PATH and name not in ("", ".", "..") and planning.conditions.state:
+        is_by_path = folder == BY_PATH and name not in ("", ".", "..")
+        if is_by_path and planning.conditions.state and not planning.survey.is_given(BY_PATH):
             by_path[name] = target
         elif cover := planning.survey.cover(path):
             left.append(specification)

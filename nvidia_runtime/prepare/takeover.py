@@ -12,9 +12,10 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import verbs
+from nvidia_runtime.prepare.survey import Survey
 from nvidia_runtime.prepare.time_limit import TimeLimit
 from nvidia_runtime.prepare.work import Conditions, Planning, Work
-from nvidia_runtime.rootfs import resolver
+from nvidia_runtime.rootfs import container_root
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -71,10 +72,11 @@ def plan(
     if conditions.value == "toolkit" or not any(calls):
         return Work(edits)
     work = Work(edits, root_path(spec, folder), conditions.state)
+    work.bundle = folder
     steps = [step for call in calls for step in call]
     left = steps
     if conditions.value != "always":
-        left = _take(work, steps, spec, conditions)
+        left = _take(work, steps, spec, conditions, folder)
     if left and conditions.value == "never":
         hint = f'set {SETTING} to "auto" to allow a hook for it'
         raise NvidiaRuntimeError("; ".join(work.reasons), where=f"{path}: hooks", hint=hint)
@@ -87,19 +89,21 @@ def plan(
 
 
 def _take(
-    work: Work, steps: "list[Step]", spec: "Document", conditions: Conditions
+    work: Work, steps: "list[Step]", spec: "Document", conditions: Conditions, folder: str
 ) -> "list[Step]":
     """Plan all steps that can be done on the host; return those that are left, in their order."""
     try:
-        root = resolver.open_container(work.root)
-    except resolver.NotContainersError as error:
+        root = container_root.open_on_host(work.root)
+    except container_root.NotContainersError as error:
         work.reasons.append(f"nothing is prepared: the container's root {error}")
         return []
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
         return steps
     with root:
-        planning = Planning(work, spec, conditions, root)
+        survey = Survey(root, spec, work.edits, folder)
+        work.coming = survey.coming
+        planning = Planning(work, spec, conditions, survey)
         for step in steps:
             verbs.module(step).plan(planning, step)
     return planning.left

@@ -32,8 +32,10 @@ def plan(planning: "Planning", step: "Step") -> None:
     if planning.leave_covered(step, (*places, *[f"{folder}/" for folder in folders])):
         return
     work = planning.work
+    own = [planning.survey.follow(folder) for folder in folders]
+    work.suspects = planning.survey.coming.suspects(own)
     work.folders += [folder for folder in folders if folder not in work.folders]
-    for mount in planning.mounts():
+    for mount in planning.survey.mounts:
         destination, source = mount.get("destination"), mount.get("source")
         if type(destination) is not str or type(source) is not str:
             continue

@@ -7,6 +7,7 @@ is replaced, and what it stood for keeps its content.
 
 import errno
 import posix
+import time
 
 from nvidia_runtime.rootfs import resolver
 
@@ -15,6 +16,8 @@ _PATH = posix.O_PATH | posix.O_NOFOLLOW
 _TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
 # "." and a random part in front of what fits into a name of 255 bytes.
 _LONGEST_NAME = 200
+# Seconds; what is written takes milliseconds.
+OLD = 600
 
 
 def open_regular(folder: resolver.Place, name: str) -> int:
@@ -22,8 +25,7 @@ def open_regular(folder: resolver.Place, name: str) -> int:
 
     Raises `FileNotFoundError`, or an `OSError` as `open_place` does.
     """
-    opened = posix.open(resolver.encode(name), _PATH, dir_fd=folder.descriptor)
-    with resolver.Place(opened, name) as place:
+    with resolver.Place(folder.entry(name), name) as place:
         return open_place(place)
 
 
@@ -78,9 +80,10 @@ def _read_all(descriptor: int, name: str, limit: int) -> bytes:
 def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -> bool:
     """Put a file in the place of whatever has the name; say whether there was anything to do.
 
-    Its owner is the folder's, its mode is exact, and nobody sees half of it.
+    Its owner is the folder's, its mode is exact, and nobody sees half of it.  A folder of the
+    host's that is mounted at its own place stays as it is.
     """
-    if _has(folder, name, data, mode):
+    if _has(folder, name, data, mode) or resolver.is_hosts(folder):
         return False
     into = folder.descriptor
     temporary = _temporary(name)
@@ -97,6 +100,7 @@ def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -
         finally:
             posix.close(descriptor)
         _rename(folder, temporary, name)
+        _sweep(folder, name)
     except BaseException:
         _remove(folder, temporary)
         raise
@@ -106,8 +110,11 @@ def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -
 def link(folder: resolver.Place, name: str, target: str) -> bool:
     """Put a symbolic link in the place of whatever has the name, but for a folder.
 
-    Says whether there was anything to do; the target's text is written as it is.
+    Says whether there was anything to do; the target's text is written as it is.  A folder of the
+    host's that is mounted at its own place stays as it is.
     """
+    if resolver.is_hosts(folder):
+        return False
     wanted, final = resolver.encode(target), resolver.encode(name)
     try:
         _symlink(folder, wanted, final)
@@ -118,6 +125,7 @@ def link(folder: resolver.Place, name: str, target: str) -> bool:
         _symlink(folder, wanted, temporary)
         try:
             _rename(folder, temporary, name)
+            _sweep(folder, name)
         except BaseException:
             _remove(folder, temporary)
             raise
@@ -143,6 +151,8 @@ def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
 
 def read_link(folder: resolver.Place, name: str) -> bytes | None:
     """Return a link's target, ``None`` for what is missing or not a link."""
+    if folder.mounts and (folder.descriptor < 0 or folder.mounts.has(folder.path, name)):
+        return None
     try:
         return posix.readlink(resolver.encode(name), dir_fd=folder.descriptor)
     except OSError as error:
@@ -194,6 +204,19 @@ def _rename(folder: resolver.Place, temporary: bytes, name: str) -> None:
     resolver.as_owner(
         into, lambda: posix.rename(temporary, final, src_dir_fd=into, dst_dir_fd=into)
     )
+
+
+def _sweep(folder: resolver.Place, name: str) -> None:
+    """Take away what earlier processes that were killed have left of a file or link."""
+    start = f".{name[:_LONGEST_NAME]}."
+    for other in folder.names():
+        if other.startswith(start) and len(other) == len(start) + 12:
+            try:
+                status = posix.stat(other, dir_fd=folder.descriptor, follow_symlinks=False)
+            except OSError:
+                continue
+            if status.st_mtime < time.time() - OLD:
+                _remove(folder, resolver.encode(other))
 
 
 def _remove(folder: resolver.Place, temporary: bytes) -> None:

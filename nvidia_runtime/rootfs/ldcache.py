@@ -32,7 +32,7 @@ MOST_EXTENSIONS = 16
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     # name, flags (architecture and libc), path
     Row = tuple[bytes, int, bytes]
@@ -158,19 +158,25 @@ def dump(cache: Cache) -> bytes:
     return b"".join((cache.prefix, head, body, bytes(at - end), table, content))
 
 
-def merge(cache: Cache, rows: "Iterable[Row]", gone: "Iterable[bytes]" = ()) -> Cache:
+def merge(
+    cache: Cache,
+    rows: "Iterable[Row]",
+    gone: "Iterable[bytes]" = (),
+    ranks: "Mapping[bytes, int] | None" = None,
+) -> Cache:
     """Add rows, each where ldconfig puts those of a folder that comes first in ld.so.conf.
 
     The loader takes the first of a name, so the order is everything: entries with a hwcap, then
-    ours in their order, then the rest.  An entry with one of our paths is replaced; those with a
-    path in ``gone`` go.
+    ours in their order, then the rest; a row of a folder in ``ranks`` comes behind entries of
+    folders with a lower rank.  An entry with one of our paths is replaced; those with a path in
+    ``gone`` go.
     """
     added = list(rows)
     offsets = _find(cache.strings, {*gone, *[path for _, _, path in added]})
     words = _without(cache, {at + cache.base for places in offsets.values() for at in places})
     names, paths = words[NAME::WORDS], words[PATH::WORDS]
     _check(cache, names, paths, cache.hwcaps)
-    places = _places(cache, words, added)
+    places = _places(cache, words, added, ranks or {})
     total = len(words) // WORDS + len(added)
     merged = Cache()
     merged.base = HEADER.size + total * ENTRY
@@ -203,18 +209,21 @@ def _check(cache: Cache, *kinds: "Sequence[int]") -> None:
 def _find(strings: bytes, paths: set[bytes]) -> dict[bytes, list[int]]:
     """Find paths in the table, where strings may share their ends: all places of each.
 
-    By their folders, of which there are few: to search for each path costs ten times as much.
+    Each string is looked at once, however often an image repeats a folder in it.
     """
+    folders: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        at = path.rfind(b"/") + 1
+        folders.setdefault(path[at:], []).append(path[:at])
     offsets: dict[bytes, list[int]] = {}
-    longest = max(map(len, paths), default=0)  # an image may repeat a folder without an end
-    for folder in {path[: path.rfind(b"/") + 1] for path in paths}:
-        at = strings.find(folder)
-        while at >= 0:
-            end = strings.find(b"\0", at, at + longest + 1)
-            path = strings[at : max(end, at)]
-            if path in paths:
-                offsets.setdefault(path, []).append(at)
-            at = strings.find(folder, at + 1)
+    start = 0
+    for text in strings.split(b"\0"):
+        at = text.rfind(b"/") + 1
+        name = text[at:]
+        for folder in folders.get(name, ()):
+            if text.endswith(folder, 0, at):
+                offsets.setdefault(folder + name, []).append(start + at - len(folder))
+        start += len(text) + 1
     return offsets
 
 
@@ -228,7 +237,7 @@ def _without(cache: Cache, offsets: set[int]) -> list[int]:
 
 
 def _places(
-    cache: Cache, words: list[int], rows: "list[Row]"
+    cache: Cache, words: list[int], rows: "list[Row]", ranks: "Mapping[bytes, int]"
 ) -> "list[tuple[int, int, bytes, bytes]]":
     """Find where each row belongs among the words, which are in descending order; by bisection."""
     keys: dict[int, tuple[bytes, int, int]] = {}
@@ -261,6 +270,12 @@ def _places(
                 low = middle + 1
             else:
                 high = middle
+        rank = ranks.get(path.rpartition(b"/")[0], -1)
+        while rank > 0 and low < count and key_of(low) == wanted:
+            other = cache.text(words[low * WORDS + PATH]).rpartition(b"/")[0]
+            if ranks.get(other, rank) >= rank:
+                break
+            low += 1
         places.append((low * WORDS, flags, name, path))
     return places
 

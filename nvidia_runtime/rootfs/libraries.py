@@ -150,9 +150,10 @@ def _is_better(place: resolver.Place, one: Candidate, other: Candidate) -> bool:
 
 def _is_mounted(place: resolver.Place, name: str) -> bool:
     """Whether a file in a folder is a mount of its own."""
+    if place.mounts:
+        return place.mounts.has(place.path, name)
     try:
-        flags = posix.O_PATH | posix.O_NOFOLLOW
-        descriptor = posix.open(resolver.encode(name), flags, dir_fd=place.descriptor)
+        descriptor = place.entry(name)
     except OSError:
         return False
     from nvidia_runtime.rootfs import mounts  # seldom: two files of one soname

@@ -16,7 +16,18 @@ def parse(specification: str) -> tuple[str, str]:
     if len(parts) != 2:
         what = f"invalid symlink specification {specification!r}"
         raise NvidiaRuntimeError(what, where="--link", hint=f"write TARGET{SEPARATOR}LINK")
-    return parts[0], parts[1]
+    return parts[0], _clean(parts[1])
+
+
+def _clean(path: str) -> str:
+    """Clean a path by its words alone, as the toolkit's hook does: /d/ is a link /d."""
+    names: list[str] = []
+    for name in path.split("/"):
+        if name == "..":
+            del names[-1:]
+        elif name not in ("", "."):
+            names.append(name)
+    return "/" + "/".join(names)
 
 
 def make(root: resolver.Place, path: str, target: str) -> bool:

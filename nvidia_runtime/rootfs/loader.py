@@ -5,6 +5,8 @@ What ldconfig would do, without running it; what the image's own cache says is k
 that is run in the container later comes to the same result, for it finds the folders named.
 """
 
+import errno
+
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.rootfs import files, loader_cache, loader_config, resolver
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.rootfs.ldcache import Row
     from nvidia_runtime.rootfs.libraries import Budget
+    from nvidia_runtime.rootfs.loader_cache import Others
 
 CACHE = "/etc/ld.so.cache"
 
@@ -43,12 +46,19 @@ class Loader:
         """Return the paths of the libraries in the cache."""
         return self._cached.paths() if self._cached else frozenset()
 
+    def is_new(self) -> bool:
+        """Whether the image has no cache that says what its ld.so.conf names."""
+        if self._cached is None:
+            return False
+        return not self._cached.data or not loader_config.has_main(self.root)
+
     def update(
         self,
         folders: list[str],
         rows: "list[Row]",
         gone: "Sequence[bytes]" = (),
         *,
+        others: "Others | None" = None,
         system: bool = False,
     ) -> None:
         """Add rows to the cache, take the paths ``gone`` out, and name the folders.
@@ -56,24 +66,24 @@ class Loader:
         One of both is enough for the loader, and none for folders that it searches by itself;
         raises `NvidiaRuntimeError` where neither can be had.
         """
-        reason = self._add(rows, gone)
+        reason = self._add(rows, gone, others)
         try:
             self._name(folders, system=system)
         except (OSError, ValueError) as error:
             own = loader_config.system_folders(self.root)
             new = [folder for folder in folders if folder not in own]
             if reason and new:
-                what = f"the loader's cache cannot be updated: {reason}"
-                hint = f"let it be written in the container, or name {new[0]} in LD_LIBRARY_PATH"
-                raise NvidiaRuntimeError(what, where=CACHE, hint=hint) from None
+                raise _untold(reason, new) from None
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
-    def _add(self, rows: "list[Row]", gone: "Sequence[bytes]") -> str:
+    def _add(self, rows: "list[Row]", gone: "Sequence[bytes]", others: "Others | None") -> str:
         """Write the cache; return the reason where that is impossible."""
         if self._cached is None:
             return "its format is unknown"
         try:
-            if loader_cache.add(self.root, self._cached, rows, gone, self._state):
+            if loader_cache.add(
+                self.root, self._cached, rows, gone, others=others, state=self._state
+            ):
                 self.done.append(f"added {len(rows)} libraries to {CACHE}")
         except OSError as error:
             self.warnings.append(f"{CACHE} cannot be written: {os_reason(error)}")
@@ -142,31 +152,64 @@ class Loader:
             rows, links = libraries.scan(self.root, folder, cached, budget)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        linked = []
+        linked: list[tuple[str, str]] = []
         if links:
             with resolver.walk(self.root, folder) as place:
-                linked = [
-                    f"linked {folder}/{soname} to {target}"
-                    for soname, target in links
-                    if files.is_free(place, soname) and files.link(place, soname, target)
-                ]
+                linked = [link for link in links if self.link(place, folder, *link)]
         # libcuda.so led nowhere before libcuda.so.1 was there.
         again = min(left - budget.files + len(linked), libraries.MOST_FILES)
         if linked and again <= budget.files:
             rows = libraries.scan(self.root, folder, cached, budget)[0]
-        self.done += linked
         return rows
+
+    def others(self, view: resolver.Place, suspects: list[str], rows: "list[Row]") -> "Others":
+        """Return what mounts change besides; ``view`` is the root with all of them."""
+        from nvidia_runtime.rootfs import mounted_libraries  # few containers have volumes
+
+        image = mounted_libraries.Image(view, self.paths(), self._link_in, is_new=self.is_new())
+        return mounted_libraries.find(image, suspects, {path for _, _, path in rows})
+
+    def _link_in(self, folder: str, name: str, target: str) -> None:
+        with resolver.walk(self.root, folder, make=True) as place:
+            self.link(place, folder, name, target)
+
+    def link(self, place: resolver.Place, folder: str, name: str, target: str) -> bool:
+        """Make a link of the loader's; say whether it is new.  A read-only volume stays so."""
+        try:
+            if not (files.is_free(place, name) and files.link(place, name, target)):
+                return False
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            self.warnings.append(
+                f"{folder}/{name} cannot be linked to {target}: {os_reason(error)}"
+            )
+            return False
+        self.done.append(f"linked {folder}/{name} to {target}")
+        return True
 
 
 def update(root: resolver.Place, folders: list[str], warnings: list[str]) -> list[str]:
     """Do for folders of a container what ldconfig would; say what was done."""
+    from nvidia_runtime.rootfs import mounted_libraries  # for a hook
+
     done: list[str] = []
     folders = loader_config.clean_all(folders)
     try:
         loader = Loader(root, done, warnings)
-        loader.update(folders, loader.scan(folders), system=True)
+        rows = loader.scan(folders)
+        suspects = mounted_libraries.suspects_of_hook(root, folders)
+        others = loader.others(root, suspects, rows)
+        if loader.is_new():  # the image's own rows are among those of our folders
+            rows, others.rows = others.in_order(rows), []
+        loader.update(folders, rows, others=others, system=True)
     except (OSError, ValueError) as error:
-        raise NvidiaRuntimeError(
-            f"the loader's cache cannot be updated: {os_reason(error)}"
-        ) from None
+        raise _untold(os_reason(error), folders) from None
     return done
+
+
+def _untold(reason: str, folders: list[str]) -> NvidiaRuntimeError:
+    what = f"the loader's cache cannot be updated: {reason}"
+    named = folders[0] if folders else "the folder"
+    hint = f"let it be written in the container, or name {named} in LD_LIBRARY_PATH"
+    return NvidiaRuntimeError(what, where=CACHE, hint=hint)

@@ -23,6 +23,23 @@ class UnknownFormatError(ValueError):
     """A cache of a later glibc than we know; it is better left as it is."""
 
 
+class Others:
+    """What mounts change: rows to add, paths that are gone, and the ranks of the folders."""
+
+    __slots__ = ("gone", "ranks", "rows")
+
+    def __init__(self) -> None:
+        self.rows: "list[Row]" = []
+        self.gone: list[bytes] = []
+        self.ranks: dict[bytes, int] = {}
+
+    def in_order(self, rows: "list[Row]") -> "list[Row]":
+        """Return rows with ours in the order of their folders; one without a rank comes first."""
+        return sorted(
+            rows + self.rows, key=lambda row: self.ranks.get(row[2].rpartition(b"/")[0], -1)
+        )
+
+
 class ImageCache:
     """An image's cache, its bytes, and why it counts as empty, "" where it does not."""
 
@@ -64,25 +81,33 @@ def add(
     cached: ImageCache,
     rows: "list[Row]",
     gone: "Iterable[bytes]" = (),
+    *,
+    others: "Others | None" = None,
     state: str = "",
 ) -> bool:
     """Write the cache with these rows too, and without the paths ``gone``.
 
+    The rows of ``others`` come where their folders do.
+
     Says whether anything changed; ``cached.trouble`` says why the image's rows were left out.  In
     the folder ``state`` results are remembered: an image is started more than once.
     """
-    rest = (rows, list(gone))
+    rest = (rows, list(gone), *((others.rows, others.gone, others.ranks) if others else ()))
     memory = merged_caches.Memory(state, cached.data, rest)
     data = memory.read()
     if data == UNCHANGED:
         return False
     if data is None:
         try:
-            data = ldcache.dump(ldcache.merge(cached.cache, rows, gone))
+            data = ldcache.dump(ldcache.merge(_with(cached.cache, others), rows, gone))
             memory.write(UNCHANGED if data == cached.data else data)
             merged_caches.Memory(state, data, rest).write(UNCHANGED)  # for its second start
         except (ldcache.MalformedError, ValueError) as error:
             cached.trouble = str(error)
-            data = ldcache.dump(ldcache.merge(ldcache.Cache(), rows))
+            data = ldcache.dump(ldcache.merge(_with(ldcache.Cache(), others), rows))
     with resolver.walk(root, "/etc", make=True) as etc:
         return files.replace(etc, NAME, data)
+
+
+def _with(cache: ldcache.Cache, others: "Others | None") -> ldcache.Cache:
+    return ldcache.merge(cache, others.rows, others.gone, others.ranks) if others else cache

@@ -51,8 +51,16 @@ def read(root: resolver.Place, skipped: tuple[str, ...] = ()) -> list[str]:
     Files of the names in ``skipped`` are left out.
     """
     reading = _Reading(root, skipped)
-    reading.read(MAIN, DEEPEST)
+    if has_main(root):
+        reading.read(MAIN, DEEPEST)
+    else:  # one will be made that includes them
+        reading.include(f"{FOLDER}/*.conf", DEEPEST)
     return list(reading.folders)
+
+
+def has_main(root: resolver.Place) -> bool:
+    """Whether there is an ld.so.conf."""
+    return _type(root, MAIN) != 0
 
 
 def read_compat(root: resolver.Place) -> list[str]:

@@ -29,6 +29,24 @@ def file_system(place: resolver.Place) -> str:
     return ""
 
 
+def below(root: resolver.Place) -> list[str]:
+    """List the paths in a container's root at which something is mounted."""
+    top = posix.readlink(root.by_descriptor()).rstrip("/") + "/"
+    paths = []
+    for line in _lines("/proc/self/mountinfo"):
+        words = line.split(" ", 5)
+        path = _plain(words[4]) if len(words) > 4 else ""
+        if path.startswith(top):
+            paths.append(path[len(top) - 1 :])
+    return paths
+
+
+def _plain(text: str) -> str:
+    """Take the kernel's escapes out of a path: blanks, line ends and backslashes as octal."""
+    first, *others = text.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in others)
+
+
 def _lines(path: str) -> list[str]:
     descriptor = posix.open(path, posix.O_RDONLY)
     try:

@@ -14,11 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nvidia_runtime.rootfs.coming_mounts import ComingMounts
+
 # As many links as the kernel follows, path_resolution(7), and as long a path.
 MOST_LINKS = 40
 LONGEST = 4096
 # Of all links' targets together; the kernel has no such limit, but follows ten times as fast.
 MOST_STEPS = 256
+# In one folder; a distribution's largest has some thousands.
+MOST_NAMES = 64 << 10
 FOLDER_MODE = 0o755
 _PATH = posix.O_PATH | posix.O_NOFOLLOW
 _FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NONBLOCK
@@ -28,20 +32,23 @@ _TYPE, _LINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
 class Place:
     """What a path leads to: an ``O_PATH`` descriptor, and the path without links, dots and slashes.
 
-    The path is the container's, and only a name: what is done is done to the descriptor.
+    The path is the container's, and only a name: what is done is done to the descriptor.  With
+    ``mounts`` it is seen as it is going to be; of a folder that will be made the descriptor is -1.
     """
 
-    __slots__ = ("descriptor", "path")
+    __slots__ = ("descriptor", "mounts", "path")
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(self, descriptor: int, path: str, mounts: "ComingMounts | None" = None) -> None:
         self.descriptor = descriptor
         self.path = path
+        self.mounts = mounts
 
     def __enter__(self) -> "Place":
         return self
 
     def __exit__(self, *_: object) -> None:
-        posix.close(self.descriptor)
+        if self.descriptor >= 0:
+            posix.close(self.descriptor)
 
     def status(self) -> posix.stat_result:
         """Return what the kernel says of it now."""
@@ -52,42 +59,32 @@ class Place:
         return f"/proc/self/fd/{self.descriptor}"
 
     def names(self) -> list[str]:
-        """List a folder, in the order of names."""
+        """List a folder, in the order of names; of one with more than `MOST_NAMES`, any of them."""
+        names = set(self.mounts.names(self.path)) if self.mounts else set()
+        if self.descriptor < 0:
+            return sorted(names)
         folder = posix.open(".", _FOLDER, dir_fd=self.descriptor)
         try:
-            return sorted(posix.listdir(folder))
+            with posix.scandir(folder) as entries:
+                for entry in entries:
+                    names.add(entry.name)
+                    if len(names) >= MOST_NAMES:
+                        break
         finally:
             posix.close(folder)
+        return sorted(names)
+
+    def entry(self, name: str) -> int:
+        """Open what has a name in the folder by ``O_PATH``, without following it."""
+        opened = self.mounts.open(f"{self.path.rstrip('/')}/{name}") if self.mounts else None
+        if opened is not None:
+            return opened
+        return posix.open(encode(name), _PATH, dir_fd=self.descriptor)
 
 
 def open_root(path: str) -> Place:
     """Open a container's root; its own path is the host's and may hold links."""
     return Place(posix.open(encode(path), posix.O_PATH | posix.O_DIRECTORY), "/")
-
-
-def open_container(path: str) -> Place:
-    """Open a container's root to prepare it on the host; it may still become something else.
-
-    Raises `NotContainersError` for what is not to be touched: the host's own root, by whatever
-    name, and a link, which low-level runtimes refuse, or follow at another time.
-    """
-    root = Place(posix.open(encode(path), _PATH), "/")
-    status = root.status()
-    reason = ""
-    if status.st_mode & _TYPE == _LINK:
-        reason = "is a link"
-    elif status.st_mode & _TYPE != _DIRECTORY:
-        reason = "is not a folder"
-    elif is_hosts(root):
-        reason = "is the host's own"
-    if reason:
-        posix.close(root.descriptor)
-        raise NotContainersError(reason)
-    return root
-
-
-class NotContainersError(ValueError):
-    """A root that is not a container's own."""
 
 
 def is_hosts(place: Place) -> bool:
@@ -122,25 +119,25 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
             if name == b"..":
                 if names:
                     names.pop()
-                    posix.close(descriptors.pop())
+                    _close(descriptors.pop())
                 continue
             try:
-                opened = posix.open(name, _PATH, dir_fd=descriptors[-1])
+                if root.mounts:
+                    opened = _open_below(root.mounts, descriptors[-1], names, name)
+                else:
+                    opened = posix.open(name, _PATH, dir_fd=descriptors[-1])
             except FileNotFoundError:
                 if not (make and is_own):
                     raise
-                opened = _make_folder(descriptors[-1], name, mode)
-            kind = posix.fstat(opened).st_mode & _TYPE
+                opened = _make_folder(descriptors[-1], names, name, mode)
+            kind = posix.fstat(opened).st_mode & _TYPE if opened >= 0 else _DIRECTORY
             if kind != _LINK:
                 descriptors.append(opened)
                 names.append(name)
                 if kind != _DIRECTORY and pending:
                     raise NotADirectoryError(errno.ENOTDIR, posix.strerror(errno.ENOTDIR), path)
                 continue
-            try:
-                target = posix.readlink(b"", dir_fd=opened)
-            finally:
-                posix.close(opened)
+            target = _read_link(opened)
             expanded = _components(target)
             links += 1
             steps += len(expanded)
@@ -149,13 +146,41 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
             if target[:1] == b"/":
                 names.clear()
                 while len(descriptors) > 1:
-                    posix.close(descriptors.pop())
+                    _close(descriptors.pop())
             pending += expanded
         shown = "/" + b"/".join(names).decode("utf-8", "surrogateescape")
-        return Place(descriptors.pop(), shown)
+        return Place(descriptors.pop(), shown, root.mounts)
     finally:
         for descriptor in descriptors:
-            posix.close(descriptor)
+            _close(descriptor)
+
+
+def _read_link(opened: int) -> bytes:
+    try:
+        return posix.readlink(b"", dir_fd=opened)
+    finally:
+        posix.close(opened)
+
+
+def _open_below(mounts: "ComingMounts", folder: int, names: list[bytes], name: bytes) -> int:
+    """Open what will be in a folder, -1 for a folder that will be made for a mount below it."""
+    path = (b"/" + b"/".join([*names, name])).decode("utf-8", "surrogateescape")
+    try:
+        opened = mounts.open(path)
+        if opened is not None:
+            return opened
+        if folder < 0:
+            raise FileNotFoundError(errno.ENOENT, posix.strerror(errno.ENOENT), path)
+        return posix.open(name, _PATH, dir_fd=folder)
+    except FileNotFoundError:
+        if not mounts.is_above(path):
+            raise
+        return -1
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        posix.close(descriptor)
 
 
 def walk_to(root: Place, path: str, *, make: bool = False) -> tuple[Place, str]:
@@ -179,12 +204,14 @@ def _components(path: bytes) -> list[bytes]:
     return names
 
 
-def _make_folder(parent: int, name: bytes, mode: int) -> int:
+def _make_folder(parent: int, above: list[bytes], name: bytes, mode: int) -> int:
     """Make a folder with exactly this mode, and its parent's owner; return its descriptor.
 
     Who may write to the parent can put anything in its place before it is opened: a folder of
     root's keeps its owner and mode, and anything else is met as if it had been there before.
     """
+    if is_hosts(Place(parent, "/" + b"/".join(above).decode("utf-8", "surrogateescape"))):
+        raise OSError(errno.EROFS, "the folder is the host's own", name)
     umask = posix.umask(0)
     try:
         as_owner(parent, lambda: posix.mkdir(name, mode, dir_fd=parent))
@@ -194,11 +221,11 @@ def _make_folder(parent: int, name: bytes, mode: int) -> int:
         posix.umask(umask)
     folder = posix.open(name, _PATH, dir_fd=parent)
     try:
-        status, above = posix.fstat(folder), posix.fstat(parent)
-        if (status.st_uid, status.st_gid) != (above.st_uid, above.st_gid):
+        status, owner = posix.fstat(folder), posix.fstat(parent)
+        if (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
             is_ours = status.st_mode & (_TYPE | 0o777) == _DIRECTORY | mode
-            if is_ours and status.st_dev == above.st_dev and _is_empty(folder):
-                give(folder, status, above)
+            if is_ours and status.st_dev == owner.st_dev and _is_empty(folder):
+                give(folder, status, owner)
     except BaseException:
         posix.close(folder)
         raise

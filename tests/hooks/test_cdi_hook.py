@@ -318,11 +318,11 @@ start.begin().main()
 @pytest.mark.parametrize(
     ("words", "most"),
     [
-        (["noop"], 18),
-        (["create-symlinks", "--link", "a::/b"], 18),
-        (["update-ldcache", "--folder", "/nv"], 26),
-        (["enable-cuda-compat", "--host-driver-version=1.1"], 24),
-        (["update-application-profile"], 20),
+        (["noop"], 19),
+        (["create-symlinks", "--link", "a::/b"], 19),
+        (["update-ldcache", "--folder", "/nv"], 29),
+        (["enable-cuda-compat", "--host-driver-version=1.1"], 25),
+        (["update-application-profile"], 21),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
@@ -414,3 +414,103 @@ def test_nothing_of_the_image_is_executed(env: dict[str, str], container: Contai
 
     assert not (container.root / "pwned").exists()
     assert os.readlink(container.root / "l") == "a"
+
+
+def test_mode_of_a_file_with_other_names_stays(container: Container) -> None:
+    """One of them may lie outside of the container's root."""
+    (container.folder / "outside/canary").chmod(0o600)
+    (container.root / "f").hardlink_to(container.folder / "outside/canary")
+
+    said = container.does("chmod", "--mode", "666", "--path", "/f")
+
+    assert said == "nvidia-cdi-hook: the mode of /f stays: the file has other names\n"
+    assert stat.S_IMODE((container.root / "f").stat().st_mode) == 0o600
+
+
+def test_mode_of_a_looping_link_stops_no_container(container: Container) -> None:
+    (container.root / "l").symlink_to("l")
+
+    said = container.does("chmod", "--mode", "666", "--path", "/l", "--path", "/none")
+
+    assert said == "nvidia-cdi-hook: the mode of /l stays: too many levels of symbolic links\n"
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [("/d/", "d"), ("/d/sub/../l", "d/l"), ("d//l", "d/l"), ("/../../l", "l")],
+)
+def test_paths_of_links_are_cleaned(link: str, expected: str, container: Container) -> None:
+    """As the toolkit's hook does, by their words alone: no folder is made on the way."""
+    container.does("create-symlinks", "--link", f"a::{link}")
+
+    paths = [path for path in container.root.rglob("*") if path.is_symlink()]
+    assert [str(path.relative_to(container.root)) for path in paths] == [expected]
+    assert not (container.root / "d/sub").exists()
+
+
+def test_folders_named_without_a_main_file_are_looked_through(container: Container) -> None:
+    """The ld.so.conf that is made then includes them."""
+    images.make(
+        container.root,
+        {
+            "etc/ld.so.conf.d/x.conf": "/opt/x\n",
+            "opt/x/libx.so.1": images.library("libx.so.1"),
+            "nv/libcuda.so.1": images.library("libcuda.so.1"),
+        },
+    )
+
+    container.does("update-ldcache", "--folder", "/nv")
+
+    paths = [row[1] for row in images.rows(container.root)]
+    assert paths == ["/opt/x/libx.so.1", "/nv/libcuda.so.1"]
+
+
+DEFAULT = "/usr/lib"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("volumes", "folder", "says"),
+    [
+        pytest.param(["etc/ld.so.cache"], "/opt/nv", "ld.so.cache cannot be", id="cache"),
+        pytest.param(["etc/ld.so.conf.d"], "/opt/nv", "ld.so.conf.d cannot be", id="settings"),
+        pytest.param(["etc"], DEFAULT, "ld.so.cache cannot be", id="etc, default folder"),
+        pytest.param(["etc", "usr/lib"], DEFAULT, "ld.so.cache cannot be", id="libraries, too"),
+    ],
+)
+def test_read_only_volumes_of_the_loader_stop_no_container(
+    volumes: list[str], folder: str, says: str, container: Container
+) -> None:
+    ended = in_volumes(container, volumes, folder)
+
+    assert ended.returncode == 0, ended.stderr
+    assert says in ended.stderr
+
+
+@needs_root
+def test_loader_that_cannot_be_told_is_an_error(container: Container) -> None:
+    ended = in_volumes(container, ["etc"], "/opt/nv")
+
+    assert ended.returncode == 1
+    assert "/etc/ld.so.cache: the loader's cache cannot be updated: read-only" in ended.stderr
+    assert "hint: let it be written in the container, or name /opt/nv in LD_LIB" in ended.stderr
+
+
+def in_volumes(
+    container: Container, volumes: list[str], folder: str
+) -> subprocess.CompletedProcess[str]:
+    """Call update-ldcache where parts of the container's root are read-only volumes."""
+    tree = {"etc/ld.so.conf.d/": "", "etc/ld.so.cache": "", "usr/lib/": "", "opt/nv/": ""}
+    images.make(container.root, tree)
+    images.make(container.root, {f"{folder}/libcuda.so.1.1": images.library("libcuda.so.1")})
+    script = 'for volume in $1; do mount --bind "$volume" "$volume" || exit 99;'
+    script += ' mount -o remount,bind,ro "$volume" || exit 99; done; shift; exec "$@"'
+    call = [f"{HOOK}", "update-ldcache", "--folder", folder]
+    return subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        + [" ".join(f"{container.root}/{volume}" for volume in volumes), *call],
+        input=container.state(),
+        text=True,
+        capture_output=True,
+        check=False,
+    )

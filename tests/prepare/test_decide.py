@@ -68,3 +68,15 @@ def test_toolkit_keeps_the_hook_as_it_is_written(site: Site) -> None:
 
     (hook,) = hooks(site)
     assert (hook["path"], hook["args"]) == ("/usr/bin/nvidia-cdi-hook", PROFILE)
+
+
+def test_what_could_not_be_done_is_logged(site: Site) -> None:
+    """Not in the record alone: a root that is full, say; here the cache's name is a folder's."""
+    (site.bundle / "rootfs/etc/ld.so.cache/x").mkdir(parents=True)
+
+    ended = site.run("--log", site.folder / "log", "create", "--bundle", site.bundle, "c1")
+
+    assert ended.code == 0, ended.err
+    said = "/etc/ld.so.cache cannot be written: is a directory"
+    assert said in (site.folder / "log").read_text()
+    assert said in (site.state / "containers/c1.json").read_text()

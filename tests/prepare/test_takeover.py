@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rootfs import images
 from rootfs.images import FOLDER
-from shim import needs_root
+from shim import BIN, needs_root
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import edit
@@ -74,6 +74,7 @@ class Machine:
         }
         self.runtime = "/usr/sbin/runc"
         self.by_filter = False
+        self.program = PROGRAM
         self.made: Document = {}
         self.use_driver(FOLDER)
 
@@ -88,15 +89,20 @@ class Machine:
     def cover(self, *paths: str) -> None:
         self.spec["mounts"] += [{"destination": path, "source": "/tmp"} for path in paths]
 
-    def plan(self, *hooks: Document | tuple[str, ...], setting: str = "auto") -> Work:
+    def plan(
+        self,
+        *hooks: Document | tuple[str, ...],
+        setting: str = "auto",
+        bundle: str = "bundle",
+    ) -> Work:
         """Plan for an injection of the driver and GPUs 0 and 3 with these hooks."""
         entries = [hook(*one) if isinstance(one, tuple) else one for one in hooks]
         nodes = [{"path": f"/dev/nvidia{n}", "type": "c", "minor": n} for n in (0, 3)]
         edits = [{"devices": nodes, "mounts": self.mounts, "hooks": {"createContainer": entries}}]
         before = copy.deepcopy(edits)
-        how = work.Conditions(setting, self.runtime, PROGRAM, f"{self.state}", f"{self.host}")
+        how = work.Conditions(setting, self.runtime, self.program, f"{self.state}", f"{self.host}")
         how.by_filter = self.by_filter
-        planned = takeover.plan(edits, self.spec, f"{self.folder}/bundle", "config.json", how)
+        planned = takeover.plan(edits, self.spec, f"{self.folder}/{bundle}", "config.json", how)
         assert edits == before
         return planned
 
@@ -557,6 +563,129 @@ def test_root_that_is_missing_is_the_runtimes_to_complain_of(machine: Machine) -
     assert left(machine.plan(LINK)) == [list(LINK)]
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        pytest.param("/", "is the host's own", id="the host's"),
+        pytest.param("link-to-host", "is a link", id="a link to it"),
+        pytest.param("link-to-host/.", "is the host's own", id="by a folder that is a link"),
+        pytest.param("link-to-folder", "is a link", id="a link to another folder"),
+        pytest.param("link-to-folder/", "is a link", id="a link with a slash behind it"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["auto", "never"])
+def test_root_that_is_not_the_containers_is_not_touched(
+    path: str, says: str, setting: str, machine: Machine
+) -> None:
+    """Nor is a hook left: it would do the same."""
+    links = {"link-to-host": "-> /", "folder/": "", "link-to-folder": "-> folder"}
+    images.make(machine.folder / "bundle", links)
+    machine.spec["root"] = {"path": path}
+
+    planned = machine.plan(LINK, LDCACHE, setting=setting)
+
+    assert left(planned) == []
+    assert planned.is_empty()
+    assert planned.reasons == [f"nothing is prepared: the container's root {says}"]
+
+
+def test_root_that_became_a_link_is_not_touched(machine: Machine) -> None:
+    planned = machine.plan(LINK, LDCACHE)
+    outside = machine.folder / "outside"
+    outside.mkdir()
+    machine.root.rename(machine.folder / "away")
+    machine.root.symlink_to(outside)
+
+    with pytest.raises(NvidiaRuntimeError, match="cannot be prepared: is a link"):
+        carry_out.carry_out(planned)
+
+    assert os.listdir(outside) == []
+
+
+def mounted(planned: Work) -> list[str]:
+    return [mount["destination"] for mount in planned.mounts]
+
+
+def test_each_container_has_files_of_its_own(machine: Machine) -> None:
+    """One with CAP_SYS_ADMIN can make its mount writable, and would change what others see."""
+    sources = []
+    shutil.copytree(machine.folder / "bundle", machine.folder / "other", symlinks=True)
+    for bundle in ("bundle", "other"):
+        planned = machine.plan(PROFILE, BY_PATH, bundle=bundle)
+        carry_out.carry_out(planned)
+        sources += [mount["source"] for mount in planned.mounts]
+
+    assert len({os.stat(source).st_ino for source in sources}) == 4
+
+
+def test_files_that_were_mounted_long_ago_are_removed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carry_out, "MOST_FILES", 4)
+    images.make(machine.state / "mounted", {"a/l": "-> t", "b": "x", "c/l": "-> t", "d": "x"})
+    for name in ("a", "b"):
+        os.utime(machine.state / "mounted" / name, (0, 0))
+
+    machine.start(PROFILE)
+
+    names = sorted(os.listdir(machine.state / "mounted"))
+    assert [name[:11] for name in names] == ["application", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "covered", ["/etc/nvidia", "/etc/nvidia/nvidia-application-profiles-rc.d", "/etc"]
+)
+def test_profile_is_left_out_where_a_volume_is_read_only(covered: str, machine: Machine) -> None:
+    """Few programs read it; a ConfigMap at /etc/nvidia stopped the GPUs of whole nodes."""
+    options = ["rbind", "ro", "rprivate"]
+    machine.spec["mounts"].append({"destination": covered, "source": "/tmp", "options": options})
+
+    planned = machine.plan(PROFILE, setting="never")
+
+    assert (left(planned), mounted(planned)) == ([], [])
+    said = f"the container gets no application profile: {covered} is a read-only volume"
+    assert planned.warnings == [said]
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ({"etc/nvidia": "x"}, "not a directory"),
+        ({"etc/nvidia": "-> nvidia"}, "too many levels of symbolic links"),
+    ],
+)
+def test_profile_is_left_out_where_the_image_has_no_folder(
+    tree: dict[str, str], says: str, machine: Machine
+) -> None:
+    images.make(machine.root, tree)
+
+    planned = machine.plan(PROFILE)
+
+    assert (left(planned), mounted(planned)) == ([], [])
+    assert says in planned.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        pytest.param({"destination": "/dev", "source": "/dev"}, id="dev"),
+        pytest.param({"destination": "/dev/dri", "source": "/dev/dri"}, id="dri"),
+        pytest.param({"destination": "/dev/dri/by-path", "source": "/tmp"}, id="by-path"),
+        pytest.param({"destination": f"/dev/dri/by-path/{CARD}2", "source": "/tmp"}, id="a link"),
+    ],
+)
+def test_links_of_other_gpus_stay(mount: Document, machine: Machine) -> None:
+    """A mount of ours would hide what the user or another plugin mounts there."""
+    options = {"type": "bind", "options": ["rbind"]}
+    mounts = [one for one in machine.spec["mounts"] if one["destination"] != mount["destination"]]
+    machine.spec["mounts"] = [*mounts, {**mount, **options}]
+
+    planned = machine.plan(BY_PATH)
+
+    assert mounted(planned) == []
+    assert left(planned) == [list(BY_PATH)]
+
+
 @needs_root
 def test_everything_belongs_to_the_containers_root(machine: Machine) -> None:
     """With remapped users the hooks, as the container's root, could not even read config.json."""
@@ -590,8 +719,10 @@ def test_idmapped_root_is_written_as_its_owner(tmp_path: Path) -> None:
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
-def runs(machine: Machine, command: str) -> str:
-    """Run a command in the container by runc, as it was prepared."""
+def runs(
+    machine: Machine, command: str, *volumes: Document, setting: str = "never", name: str = "runc"
+) -> str:
+    """Run a command in the container by a low-level runtime, as it was prepared."""
     process: Document = {
         "user": {"uid": 0, "gid": 0},
         "args": ["/bin/sh", "-c", command],
@@ -604,23 +735,65 @@ def runs(machine: Machine, command: str) -> str:
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            *volumes,
         ],
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]},
     }
     for mount in machine.mounts:
         mount |= {"type": "bind", "options": ["ro", "nosuid", "nodev", "bind", "rprivate"]}
-    planned = machine.plan(LINK, BY_PATH, COMPAT, LDCACHE, PROFILE, setting="never")
+    machine.spec["mounts"] = spec["mounts"]
+    machine.program = f"{BIN.resolve()}/nvidia-cdi-hook"
+    planned = machine.plan(LINK, BY_PATH, COMPAT, LDCACHE, PROFILE, setting=setting)
     edits = [
         {name: value for name, value in one.items() if name != "devices"} for one in planned.edits
     ]
     edit.apply(spec, edits, "config.json")
     (machine.folder / "bundle/config.json").write_text(json.dumps(spec))
     carry_out.carry_out(planned)
-    name = f"nvcr-prepare-{os.getpid()}"
-    words = ["runc", "run", "--bundle", f"{machine.folder}/bundle", name]
+    container = f"nvcr-prepare-{os.getpid()}"
+    # crun refuses a machine with both versions of control groups.
+    script = 'cd /sys/fs/cgroup && if [ -d unified ]; then umount unified; fi; exec "$@"'
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", name]
+    words += ["run", "--bundle", f"{machine.folder}/bundle", container]
     ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+VOLUMES: dict[str, dict[str, str | bytes]] = {
+    "/etc/nvidia": {"config.yaml": "version: v1"},
+    "/etc/nvidia/nvidia-application-profiles-rc.d": {"x": ""},
+    "/etc/ld.so.conf.d": {"x.conf": "/opt/x"},
+    "/etc": {"debian_version": "12"},
+    "/dev/dri/by-path": {"pci-0000:00:02.0-card": "-> ../card0"},
+}
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["runc", "crun"])
+@pytest.mark.parametrize("access", ["ro", "rw"])
+@pytest.mark.parametrize("path", VOLUMES)
+def test_volume_stops_no_container(path: str, access: str, name: str, machine: Machine) -> None:
+    """And what is in it stays; what of ours it has no room for is optional."""
+    if not (shutil.which(name) and shutil.which("busybox")):
+        pytest.skip(f"needs {name} and busybox")
+    images.make(machine.root, {"bin/": "", "etc/ld.so.conf.d/": "", "etc/nvidia/": ""})
+    shutil.copy(shutil.which("busybox") or "", machine.root / "bin/busybox")
+    (machine.root / "bin/sh").symlink_to("busybox")
+    source = images.make(machine.folder / "volume", VOLUMES[path])
+    volume = {"destination": path, "type": "bind", "source": f"{source}"}
+
+    said = runs(
+        machine,
+        f"busybox ls -a {path}",
+        {**volume, "options": ["rbind", access]},
+        setting="auto",
+        name=name,
+    )
+
+    assert set(VOLUMES[path]) <= set(said.split())
+    if path == "/dev/dri/by-path":
+        assert (CARD in said.split()) == (access == "rw")
 
 
 @needs_root

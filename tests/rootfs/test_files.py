@@ -6,9 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+import shim
 
 from nvidia_runtime.rootfs import files, resolver
 
@@ -140,3 +144,71 @@ def test_owner_is_the_folders(folder: resolver.Place, tmp_path: Path) -> None:
     for name in ("f", "l"):
         status = (tmp_path / "image" / name).lstat()
         assert (status.st_uid, status.st_gid) == (100000, 100001)
+
+
+def test_folder_of_the_hosts_stays_as_it_is(folder: resolver.Place, tmp_path: Path) -> None:
+    """Mounted at its own place, as by `-v /etc:/etc`: here the path is a part of the host's."""
+    place = resolver.Place(folder.descriptor, f"{tmp_path}/image")
+
+    assert not files.replace(place, "f", b"x")
+    assert not files.link(place, "l", "x")
+    with resolver.open_root("/") as root, pytest.raises(OSError, match="the host's own"):
+        resolver.walk(root, f"{tmp_path}/image/new", make=True)
+
+    assert os.listdir(tmp_path / "image") == []
+
+
+@pytest.mark.parametrize(("age", "is_left"), [(2 * files.OLD, False), (0, True)])
+def test_what_killed_processes_left_is_taken_away(
+    age: int, is_left: bool, folder: resolver.Place, tmp_path: Path
+) -> None:
+    """But not what another process may be writing now, nor anything of other names."""
+    now = time.time()
+    for name in (".f.0123456789ab", ".f.conf.0123456789ab", ".f.short", ".g.0123456789ab"):
+        (tmp_path / "image" / name).write_text("half")
+        os.utime(tmp_path / "image" / name, (now - age, now - age))
+
+    files.replace(folder, "f", b"x")
+
+    left = {".f.conf.0123456789ab", ".f.short", ".g.0123456789ab", "f"}
+    assert set(os.listdir(tmp_path / "image")) == left | ({".f.0123456789ab"} if is_left else set())
+
+
+def test_names_of_a_folder_are_limited(
+    folder: resolver.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million names were 285 MB."""
+    images.make(tmp_path / "image", {f"f{number}": "" for number in range(20)})
+    monkeypatch.setattr(resolver, "MOST_NAMES", 5)
+
+    assert len(folder.names()) == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+@pytest.mark.parametrize("mode", [0o2775, 0o775])
+def test_ownership_that_cannot_be_given_is_no_condition(mode: int, tmp_path: Path) -> None:
+    """A rootless engine's storage on a disk of a group in which it has no part."""
+    image = images.make(tmp_path / "image", {"etc/": ""})
+    for path in (image, image / "etc"):
+        os.chown(path, 1000, 2000)
+        path.chmod(mode)
+    config = images.make(tmp_path / "bundle", {"config.json": "{}"}) / "config.json"
+    for path in (config, config.parent):
+        os.chown(path, 1000, 2000)
+    code = (
+        "import os, sys; os.setgroups([]); os.setgid(1000); os.setuid(1000)\n"
+        "from nvidia_runtime.oci import bundle\n"
+        "from nvidia_runtime.rootfs import files, links, resolver\n"
+        "root = resolver.open_root(sys.argv[1])\n"
+        "links.make(root, '/etc/new/l', 't')\n"
+        "files.replace(resolver.walk(root, '/etc'), 'f', b'x')\n"
+        "bundle.write(bundle.read(sys.argv[2]))\n"
+    )
+    for above in (tmp_path, *list(tmp_path.parents)[:3]):
+        above.chmod(above.stat().st_mode | 0o055)
+
+    words = [sys.executable, "-c", code, f"{image}", f"{config.parent}"]
+    subprocess.run(words, check=True, cwd=shim.TREE, env={"PYTHONPATH": f"{shim.TREE}"})
+
+    assert os.readlink(image / "etc/new/l") == "t"
+    assert (image / "etc/f").read_text() == "x"

@@ -25,7 +25,7 @@ def image(folder: Path) -> resolver.Place:
 
 def start(root: resolver.Place, state: Path) -> bool:
     """Start a container: say whether the cache had to be written."""
-    return loader_cache.add(root, loader_cache.read(root), ROWS, (), str(state))
+    return loader_cache.add(root, loader_cache.read(root), ROWS, (), state=str(state))
 
 
 def test_second_container_gets_what_the_first_got(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_other_rows_are_another_result(tmp_path: Path) -> None:
     start(root, state)
     more = [*ROWS, (b"libnvidia-ml.so.1", 0x0303, b"/usr/lib64/libnvidia-ml.so.1")]
 
-    assert loader_cache.add(root, loader_cache.read(root), more, (), str(state))
+    assert loader_cache.add(root, loader_cache.read(root), more, (), state=str(state))
 
     names = [name for name, _, _, _ in loader_cache.read(root).cache.rows()]
     assert b"libnvidia-ml.so.1" in names
@@ -107,8 +107,8 @@ def test_fifo_is_not_waited_for(tmp_path: Path) -> None:
 def test_no_state_folder_is_no_error(state: str, tmp_path: Path) -> None:
     root = image(tmp_path / "one")
 
-    assert loader_cache.add(root, loader_cache.read(root), ROWS, (), state)
-    assert not loader_cache.add(root, loader_cache.read(root), ROWS, (), state)
+    assert loader_cache.add(root, loader_cache.read(root), ROWS, (), state=state)
+    assert not loader_cache.add(root, loader_cache.read(root), ROWS, (), state=state)
 
 
 def test_result_is_nobody_elses(tmp_path: Path) -> None:

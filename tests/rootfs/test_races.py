@@ -205,7 +205,7 @@ def test_owner_of_a_folder_gets_nothing_of_roots(
     writer: str, prize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind each call in turn; what we make is given to the folder's owner, nothing else is."""
-    for calls in range(1, 60):
+    for calls in range(1, 200):
         image = images.make(tmp_path / str(calls), LIBRARIES | {"etc/old": "-> x"})
         etc = images.make(image / "etc", PRIZES)
         (etc / "folder").chmod(0o700)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 L = images.FOLDER
 ROWS = [
     (b"libcuda.so.%d" % number, 0x0303, b"/usr/lib/libcuda.so.%d" % number) for number in range(64)
-]
+] + [(b"libcuda.so", 0x0303, b"/libcuda.so")]
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[*HealthCheck])
 LONG_FUZZ = settings(max_examples=20_000, deadline=None, suppress_health_check=[*HealthCheck])
 
@@ -169,6 +169,7 @@ WORST_CACHES = {
     "bytes above ASCII": lambda: cache(50_000, [b"\xff1" * 2000] * 600),
     "leading zeros": lambda: cache(50_000, [b"00a1" * 1000] * 600),
     "slashes": lambda: cache(50_000, [b"/" * 4000] * 600),
+    "only slashes": lambda: cache(1, [b"/" * 4000] * 1040),
     "many short names": lambda: cache(50_000, [b"/a%d" % number for number in range(300_000)]),
     "one string without end": lambda: cache(50_000, [b"a" * 2_000_000]),
     "too many rows": lambda: cache(200, [b"a"], count=(1 << 32) - 1),
