@@ -26,8 +26,7 @@ SKIPPED = "skipped"
 # More digits than int takes; no version has as many.
 MOST_DIGITS = 18
 
-INVALID = "invalid semantic version"
-INVALID_STRING = f"invalid version string: {INVALID}"
+INVALID_STRING = "invalid version string: invalid semantic version"
 MET, UNMET, UNKNOWN, MALFORMED = "met", "unmet", "unknown", "malformed"
 
 Version = tuple[int, int, int, bool, str]
@@ -288,7 +287,8 @@ def _strict_failure(factors: list[tuple[str, str, str]], host: dict[str, str]) -
         if name in VERSIONS:
             version, wanted = version_of(has), version_of(value)
             if version is None or wanted is None:
-                return f"invalid value for {name}: {INVALID}"
+                has = f"this machine does not tell its {NAMES[name]}"
+                return f"{name}{operator}{value} cannot be judged: {has} version"
             holds = _compare(version, operator, wanted)
         elif not operator:
             return "invalid operator "

@@ -44,8 +44,8 @@ def select(gpus: list[Gpu], ids: tuple[str, ...]) -> tuple[list[GpuDevice], list
     """Return the devices of some ids, each once, and the devices that ``all`` does not contain.
 
     ``all`` are the GPUs that are not in MIG mode nor for a display, and all MIG devices.  Others
-    can be named, a GPU in MIG mode as a whole.  Raises `NvidiaRuntimeError` for ids that this machine
-    does not have.
+    can be named, a GPU in MIG mode as a whole.  Raises `NvidiaRuntimeError` for ids that this
+    machine does not have.
     """
     whole = [GpuDevice(gpu) for gpu in gpus]
     migs = {gpu.index: [GpuDevice(gpu, mig) for mig in gpu.migs] for gpu in gpus}

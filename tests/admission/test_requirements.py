@@ -239,10 +239,26 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
             {},
             "cuda>=11&&arch>=5||brand=tesla not met",
         ),
-        ({CUDA: "cuda>=9.0"}, {}, "invalid value for cuda: invalid semantic version"),
-        ({CUDA: "arch>=5.0"}, {}, "invalid value for arch: invalid semantic version"),
-        ({CUDA: "driver>=1"}, {}, "invalid value for driver: invalid semantic version"),
-        ({CUDA: "brand!=x,cuda<1"}, {}, "invalid value for cuda: invalid semantic version"),
+        (
+            {CUDA: "cuda>=9.0"},
+            {},
+            "cuda>=9.0 cannot be judged: this machine does not tell its CUDA version",
+        ),
+        (
+            {CUDA: "arch>=5.0"},
+            {},
+            "arch>=5.0 cannot be judged: this machine does not tell its compute capability version",
+        ),
+        (
+            {CUDA: "driver>=1"},
+            {},
+            "driver>=1 cannot be judged: this machine does not tell its driver version",
+        ),
+        (
+            {CUDA: "brand!=x,cuda<1"},
+            {},
+            "cuda<1 cannot be judged: this machine does not tell its CUDA version",
+        ),
         ({CUDA: "cuda>=x"}, {}, "invalid version string: invalid semantic version"),
         ({CUDA: "brand!=x cuda>=x"}, {}, "invalid version string: invalid semantic version"),
         ({CUDA: "cuda"}, {}, "invalid constraint: cuda"),
@@ -250,7 +266,7 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
         (
             {"CUDA_VERSION": "9.0"},
             {},
-            "invalid value for cuda: invalid semantic version",
+            "cuda>=9.0 cannot be judged: this machine does not tell its CUDA version",
         ),
         (
             {"CUDA_VERSION": "abc"},
@@ -261,7 +277,7 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
     ],
 )
 def test_strict(environment: dict[str, str], host: dict[str, str], sentence: str) -> None:
-    """The toolkit's own results in csv mode, where what is not determined is empty."""
+    """The toolkit's own results in csv mode, but for a sentence: what is not determined is empty."""
     assert requirements.strict(environment, host) == sentence
 
 
