@@ -26,8 +26,7 @@ SKIPPED = "skipped"
 # More digits than int takes; no version has as many.
 MOST_DIGITS = 18
 
-INVALID = "invalid semantic version"
-INVALID_STRING = f"invalid version string: {INVALID}"
+INVALID_STRING = "invalid version string: invalid semantic version"
 MET, UNMET, UNKNOWN, MALFORMED = "met", "unmet", "unknown", "malformed"
 
 Version = tuple[int, int, int, bool, str]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.store import files
+from nvidia_runtime.generate import output
 
 LARGEST = 32 << 20
 STDIN = "-"
@@ -33,21 +33,17 @@ def name(path: str) -> str:
 
 
 def write(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Replace a file, or the file behind a link, in one step, and make its folders.
-
-    A path such as /dev/stdout is written to in place.
-    """
+    """Replace a file as `output.write` does; a path such as /dev/stdout is written to in place."""
     try:
-        if _is_special(path):
+        is_special = _is_special(path)
+        if is_special:
             Path(path).write_bytes(data)
-            return
-        target = Path(path).resolve()
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        files.replace(os.fspath(target), data, mode, sync=True)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
-    except (ValueError, RuntimeError) as error:  # a NUL in the path, a loop of links
+    except ValueError as error:  # a NUL in the path
         raise NvidiaRuntimeError(os_reason(error), path) from None
+    if not is_special:
+        output.write(path, data, mode)
 
 
 def _is_special(path: str) -> bool:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 import time
 
-from nvidia_runtime.compile import keep, shared_places
+from nvidia_runtime.compile import keep
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import assemble, changes, devices
 from nvidia_runtime.generate import machine as generator
 from nvidia_runtime.generate.options import Options
-from nvidia_runtime.host import drm, platform
+from nvidia_runtime.host import drm, platform, shared_places
 from nvidia_runtime.host import machine as host_machine
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci import lowlevel

@@ -112,8 +112,8 @@ def _is_ours(path: str, sha256: str) -> bool:
 def _text(source: ConfigFile, registry: Registry | None) -> bytes:
     lines: list[str] = []
     if registry:
-        from nvidia_runtime.compile import shared_places  # only where specs are compiled
-        from nvidia_runtime.generate import changes
+        from nvidia_runtime.generate import changes  # only where specs are compiled
+        from nvidia_runtime.host import shared_places
 
         lines.append(keep.text(registry.stamps))
         numbers: dict[str, int] = {}

@@ -7,6 +7,7 @@ import time
 from importlib import import_module
 
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.generate import naming
 from nvidia_runtime.host import machine
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
@@ -58,6 +59,7 @@ def generate(options: Options, host: Machine | None = None) -> Generated:
 
 
 def _generate(options: Options, host: Machine) -> Generated:
+    naming.names(options.strategies, "0", "")  # modes whose device is "all" need no names
     warning = ""
     if options.mode == "auto":
         kind = machine.kind(host)

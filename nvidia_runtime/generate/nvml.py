@@ -128,7 +128,7 @@ def _nothing(problems: dict[str, str], others: list[GpuDevice]) -> NvidiaRuntime
     if problems:
         what = "; ".join(dict.fromkeys(problems.values()))
         return NvidiaRuntimeError(f"no device is usable: {what}")
-    if others:
+    if any(device.gpu.is_mig for device in others):
         hint = "'nvidia-smi mig -cgi PROFILE -C' makes some, 'nvidia-smi -mig 0' ends MIG mode"
         return NvidiaRuntimeError("all GPUs are in MIG mode and have no MIG device", hint=hint)
     hint = "'lspci -d 10de:' shows GPUs, dmesg why the driver does not take them"

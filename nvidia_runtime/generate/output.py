@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 
 from nvidia_runtime.cdi import yaml_text
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.host import shared_places
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -39,14 +41,22 @@ def encode(spec: Spec, path: str) -> bytes:
     return yaml_text.dumps(spec).encode()
 
 
-def write(path: str, data: bytes) -> None:
-    """Replace a file, making its folders; a link is followed.  Raises `NvidiaRuntimeError`."""
+def write(path: str, data: bytes, mode: int = MODE) -> None:
+    """Replace a file, making its folders; a link is followed, unless anybody may have made it.
+
+    A file that only its owner may read stays one.  Raises `NvidiaRuntimeError`.
+    """
     try:
         target = os.path.realpath(path)
+        if link := shared_places.stranger(os.path.abspath(path)):
+            what = f"is not written: {link} is a link that another user made"
+            raise NvidiaRuntimeError(what, path, hint="name a file in a folder of your own")
+        if os.path.exists(target):
+            mode &= os.stat(target).st_mode | stat.S_IRUSR | stat.S_IWUSR
         folder = os.path.dirname(target)
         if not os.path.exists(folder):
             os.makedirs(folder, mode=0o755, exist_ok=True)
-        files.replace(target, data, MODE, sync=True)
+        files.replace(target, data, mode, sync=True)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     except ValueError as error:  # a NUL in the path

@@ -43,16 +43,20 @@ class GpuDevice:
 def select(gpus: list[Gpu], ids: tuple[str, ...]) -> tuple[list[GpuDevice], list[GpuDevice]]:
     """Return the devices of some ids, each once, and the devices that ``all`` does not contain.
 
-    ``all`` are the GPUs that are not in MIG mode, and all MIG devices.  A GPU in MIG mode can be
-    named as a whole.  Raises `NvidiaRuntimeError` for ids that this machine does not have.
+    ``all`` are the GPUs that are not in MIG mode nor for a display, and all MIG devices.  Others
+    can be named, a GPU in MIG mode as a whole.  Raises `NvidiaRuntimeError` for ids that this
+    machine does not have.
     """
-    whole = [GpuDevice(gpu) for gpu in gpus if not gpu.is_display()]
+    whole = [GpuDevice(gpu) for gpu in gpus]
     migs = {gpu.index: [GpuDevice(gpu, mig) for mig in gpu.migs] for gpu in gpus}
     if ALL in ids:
+        hidden = [one for one in whole if one.gpu.is_mig or one.gpu.is_display()]
         chosen = [
-            device for one in whole for device in (migs[one.gpu.index] if one.gpu.is_mig else [one])
+            device
+            for one in whole
+            for device in ([one] if one not in hidden else migs[one.gpu.index])
         ]
-        return chosen, [one for one in whole if one.gpu.is_mig]
+        return chosen, hidden
     devices = [*whole, *(device for some in migs.values() for device in some)]
     by_id = {name: device for device in devices for name in device.ids() if name}
     if unknown := [name for name in ids if name not in by_id]:

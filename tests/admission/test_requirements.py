@@ -266,7 +266,7 @@ def test_any_text_gets_a_verdict(text: str, host: dict[str, str]) -> None:
     ],
 )
 def test_strict(environment: dict[str, str], host: dict[str, str], sentence: str) -> None:
-    """The toolkit's own results in csv mode, where what is not determined is empty."""
+    """The toolkit's own results in csv mode, but for a sentence: what is not determined is empty."""
     assert requirements.strict(environment, host) == sentence
 
 

@@ -58,6 +58,13 @@ def test_unknown_mode() -> None:
     assert error.value.hint.startswith("modes are auto, nvml, csv, ")
 
 
+@pytest.mark.parametrize("mode", ["management", "imex", "gds", "wsl", "csv", "nvml", "auto"])
+def test_unknown_name_strategy(mode: str) -> None:
+    """In every mode, also where it would have no effect."""
+    with pytest.raises(NvidiaRuntimeError, match="unknown device name strategy 'bogus'"):
+        machine.generate(Options(mode).but(strategies=("bogus",)))
+
+
 def test_options_with_changes_leave_the_others() -> None:
     options = Options("nvml", ("0",))
 

@@ -90,3 +90,40 @@ def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
 
     assert file.read_bytes() == b"whole"
     assert os.listdir(tmp_path) == [file.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's link needs root")
+@pytest.mark.parametrize("is_sticky", [True, False], ids=["in a shared folder", "in one of root's"])
+def test_link_that_anybody_may_have_made_is_not_followed(is_sticky: bool, tmp_path: Path) -> None:
+    """The file that it leads to would be anybody's choice."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777 if is_sticky else 0o755)
+    (tmp_path / "victim").write_text("old")
+    (folder / "spec.yaml").symlink_to("../victim")
+    os.lchown(folder / "spec.yaml", 65534, 65534)
+
+    if not is_sticky:
+        output.write(f"{folder}/spec.yaml", b"new")
+        assert (tmp_path / "victim").read_text() == "new"
+        return
+    with pytest.raises(NvidiaRuntimeError) as error:
+        output.write(f"{folder}/spec.yaml", b"new")
+
+    link = f"{folder}/spec.yaml"
+    assert str(error.value) == f"{link}: is not written: {link} is a link that another user made"
+    assert (tmp_path / "victim").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o644), (0o400, 0o600)]
+)
+def test_mode_of_a_file_that_not_everybody_may_read_stays(
+    before: int, after: int, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text("old")
+    (tmp_path / "spec.yaml").chmod(before)
+
+    output.write(f"{tmp_path}/spec.yaml", b"new")
+
+    assert (tmp_path / "spec.yaml").stat().st_mode & 0o777 == after

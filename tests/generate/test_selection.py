@@ -34,13 +34,16 @@ MACHINE = [gpu(0), gpu(1, migs=2), gpu(2, "NVIDIA DGX Display"), gpu(3, migs=0)]
 @pytest.mark.parametrize(
     ("ids", "chosen", "hidden"),
     [
-        pytest.param(("all",), ["0", "1:0", "1:1"], ["1", "3"], id="all but empty and displays"),
+        pytest.param(
+            ("all",), ["0", "1:0", "1:1"], ["1", "2", "3"], id="all but empty and displays"
+        ),
+        pytest.param(("2", "GPU-2"), ["2"], [], id="a display by its names"),
         pytest.param(("1:1", "0"), ["1:1", "0"], [], id="in the order of the request"),
         pytest.param(("GPU-0", "0"), ["0"], [], id="twice by two names"),
         pytest.param(("1",), ["1"], [], id="a GPU in MIG mode"),
         pytest.param(("MIG-1-0",), ["1:0"], [], id="UUID of a MIG device"),
         pytest.param(("MIG-GPU-1/8/0",), ["1:1"], [], id="instances of a MIG device"),
-        pytest.param(("0", "all"), ["0", "1:0", "1:1"], ["1", "3"], id="all and one"),
+        pytest.param(("0", "all"), ["0", "1:0", "1:1"], ["1", "2", "3"], id="all and one"),
     ],
 )
 def test_select(ids: tuple[str, ...], chosen: list[str], hidden: list[str]) -> None:
@@ -54,7 +57,6 @@ def test_select(ids: tuple[str, ...], chosen: list[str], hidden: list[str]) -> N
     ("ids", "says"),
     [
         pytest.param(("7",), "this machine has no device '7'", id="index"),
-        pytest.param(("2",), "this machine has no device '2'", id="display"),
         pytest.param(("0", "9:9", ""), "this machine has no device '9:9', ''", id="several"),
     ],
 )
@@ -63,7 +65,7 @@ def test_unknown(ids: tuple[str, ...], says: str) -> None:
         select(MACHINE, ids)
 
     assert str(error.value) == says
-    assert error.value.hint == "it has 0, 1, 3, 1:0, 1:1; 'nvidia-smi -L' shows their UUIDs"
+    assert error.value.hint == "it has 0, 1, 2, 3, 1:0, 1:1; 'nvidia-smi -L' shows their UUIDs"
 
 
 def test_unknown_without_end() -> None:

@@ -276,6 +276,20 @@ def test_several_names_give_what_each_of_them_means(tmp_path: Path) -> None:
     assert dict(zip(SEVERAL, counts, strict=True)) == {k: n for k, (_, n) in SEVERAL.items()}
 
 
+def test_gpu_for_a_display_is_given_by_name(tmp_path: Path) -> None:
+    """And not to who asks for all, as the toolkit has it; its node is /dev/nvidia3."""
+    display = "cd /proc/driver/nvidia/gpus; set -- *; sed -i 's/Model:.*/Model: DGX Display/'"
+    shell = {"shell": f"{display} $2/information; {SETTLE}"}
+    jobs = [job(f"NVIDIA_VISIBLE_DEVICES={ids}") for ids in ("all", "1", "0,1")]
+
+    ends = create("a100x8", tmp_path, {**jobs[0], **shell}, *jobs[1:])
+
+    assert [end["code"] for end in ends] == [0, 0, 0]
+    nodes = [[path for path in paths(end) if path[11:].isdigit()] for end in ends]
+    assert ["/dev/nvidia3" in devices for devices in nodes] == [False, True, True]
+    assert [len(devices) for devices in nodes] == [7, 1, 2]
+
+
 # A container that was given the GPU with /dev/nvidia1 has all GPUs in /proc, and one in NVML.
 INSIDE = f"""{sys.executable} - <<'END'
 import os, re

@@ -52,6 +52,21 @@ def on_the_way(path: str) -> list[str]:
     return list(places)
 
 
+def stranger(path: str) -> str:
+    """Return the link on the way of a path that somebody else made in such a folder, "" if none.
+
+    The kernel follows none either where fs.protected_symlinks is set.
+    """
+    for place in on_the_way(path):
+        try:
+            status = os.lstat(place)
+        except OSError:
+            continue
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+            return place
+    return ""
+
+
 def _is_open(folder: str) -> bool:
     try:
         return bool(os.stat(folder).st_mode & OPEN)
