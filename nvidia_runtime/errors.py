@@ -59,6 +59,9 @@ REMEDIES = {
 }
 
 
+DAMAGED = "install the package anew; dmesg says whether the disk is failing"
+
+
 def remedy(error: Exception) -> str:
     """Return what to do where it is the machine that fails a system call, "" if it is not."""
     return REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
@@ -72,5 +75,7 @@ def internal(error: Exception, flag: str) -> NvidiaRuntimeError:
     if hint := remedy(error):
         path = getattr(error, "filename", None)
         return NvidiaRuntimeError(os_reason(error), where=str(path or ""), hint=hint)
+    if isinstance(error, ImportError):
+        return NvidiaRuntimeError(f"a part of the program cannot be read: {error}", hint=DAMAGED)
     what = f"internal error: {type(error).__name__}: {error}"
     return NvidiaRuntimeError(what, hint=f"run it with {flag} and report it")

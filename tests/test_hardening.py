@@ -201,3 +201,52 @@ def test_hook_of_the_toolkit_has_an_environment(program: str, site: Site) -> Non
     assert site.create().code == 0
     (injected,) = site.read_bundle()["hooks"]["createContainer"]
     assert [entry.partition("=")[0] for entry in injected["env"]] == ["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "warned"),
+    [(0o777, True), (0o1777, False), (0o755, False)],
+    ids=["all", "sticky", "ours"],
+)
+def test_spec_dir_that_others_may_change_is_told(mode: int, warned: bool, site: Site) -> None:
+    """They say what containers get."""
+    site.specs.chmod(mode)
+    site.settle()
+
+    for _ in ("compiled", "from the snapshot"):
+        site.write_bundle(builders.asking("0"))
+        assert site.create().code == 0
+
+        record = json.loads((site.state / "containers/c1.json").read_text())
+        says = f"the CDI spec {site.specs} can be written by others (mode 0777): chmod go-w"
+        assert record["warnings"] == ([says] if warned else [])
+
+
+@shim.needs_root
+def test_spec_of_somebody_else_is_told(site: Site) -> None:
+    os.chown(site.specs / "nvidia.json", shim.NOBODY, shim.NOBODY)
+
+    assert site.create().code == 0
+
+    record = json.loads((site.state / "containers/c1.json").read_text())
+    assert record["warnings"] == [
+        f"the CDI spec {site.specs}/nvidia.json belongs to user {shim.NOBODY}, who can change what "
+        "containers get"
+    ]
+
+
+def test_groups_that_a_user_namespace_lacks_are_left_out(site: Site) -> None:
+    """The kernel would refuse all groups, and the container would not start."""
+    device = builders.device("0", env=["GPU=0"], additionalGids=[44, 109, 5])
+    site.write_specs(nvidia=builders.cdi_spec(device, cdiVersion="0.7.0"))
+    mappings = [{"containerID": 0, "hostID": 1000, "size": 50}]
+    linux = {"namespaces": [{"type": "user"}], "gidMappings": mappings}
+    site.write_bundle(builders.asking("0", linux=linux))
+
+    assert site.create().code == 0
+
+    assert site.read_bundle()["process"]["user"] == {"additionalGids": [44, 5]}
+    record = json.loads((site.state / "containers/c1.json").read_text())
+    assert record["warnings"] == [
+        "leaving out the groups 109: the container's user namespace does not have them"
+    ]

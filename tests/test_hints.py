@@ -630,6 +630,7 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "raise the machine's limit of open files (sysctl fs.file-max)",
         "make it writable, or remove the folder above it: it is made anew",
         "the bundle's folder must be writable and have room for a copy of config.json",
+        "install the package anew; dmesg says whether the disk is failing",
         "try again",
         "try again if a spec was just written; otherwise make the folder writable",
     ),

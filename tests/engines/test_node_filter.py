@@ -21,6 +21,7 @@ for node in "n1 c 195 7" "n2 c 195 255" "n3 c 194 0" "n4 c 196 0" "n5 c 1 3" "n6
 done
 """
 OTHERS = ["made n3 c 194 0", "made n4 c 196 0", "made n5 c 1 3", "made n6 p", "made n7 c 451 0"]
+ALLOW = "SCMP_ACT_ALLOW"
 OURS = ["n1 c 195 7", "n2 c 195 255"]
 # As docker has it: what is not named is refused.
 USUAL = [
@@ -81,3 +82,21 @@ def test_filter(profile: dict[str, Any] | None, bundles: Bundles) -> None:
 
     assert tries(bundles, before) == [*[f"made {node}" for node in OURS], *OTHERS]
     assert tries(bundles, {"seccomp": made}) == [*[f"refused {node}" for node in OURS], *OTHERS]
+
+
+@pytest.mark.parametrize("action", ["SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
+def test_profile_that_does_not_refuse_leaves_the_hook(action: str, bundles: Bundles) -> None:
+    """Whoever takes these for refusals adds no rule, and drops the hook."""
+    logging = [
+        {"names": [name for name in USUAL if name not in node_filter.CALLS], "action": ALLOW},
+        {"names": [*node_filter.CALLS], "action": action},
+    ]
+    profile = {**DOCKERS, "syscalls": logging}
+    made, reason = node_filter.forbid({"linux": {"seccomp": profile}})
+    assert (made, reason) == (
+        None,
+        f"the container's seccomp profile has '{action}' for mknod",
+    )
+
+    if action == "SCMP_ACT_LOG":  # TRACE needs somebody who traces
+        assert tries(bundles, {"seccomp": profile}) == [*[f"made {node}" for node in OURS], *OTHERS]

@@ -160,7 +160,7 @@ def test_damaged_input(kind: str, request: pytest.FixtureRequest) -> None:
             if complaint := check(site, said):
                 wrong.append(complaint)
 
-    assert wrong == []
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 def damage(folder: Path, chance: random.Random) -> None:

@@ -20,6 +20,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import edit
 from nvidia_runtime.prepare import carry_out, node_filter, takeover, work
 from nvidia_runtime.rootfs import loader, resolver
+from nvidia_runtime.store import files as store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -295,6 +296,20 @@ def test_profile_is_a_mounted_file(machine: Machine) -> None:
     assert mount["destination"].endswith("/10-container.conf")
     with open(mount["source"]) as file:
         assert '"EGLVisibleDGPUDevices",0x9]' in file.read()
+
+
+def test_state_folder_that_is_removed_meanwhile_is_made_anew(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = machine.plan(PROFILE, BY_PATH)
+    monkeypatch.setattr(store, "SYSTEM_FOLDER", f"{machine.state}")
+    machine.state.rmdir()
+
+    carry_out.carry_out(planned)
+
+    sources = [mount["source"] for mount in planned.edits[-1]["mounts"]]
+    assert len(sources) == 2
+    assert all(map(os.path.exists, sources))
 
 
 @pytest.mark.parametrize(
