@@ -176,10 +176,18 @@ def test_variables(spec: Document, added: list[str]) -> None:
     after = applied(spec, {"env": added})["process"]["env"]
 
     wanted = {entry.partition("=")[0]: entry for entry in added}
-    found = [entry for entry in after if "=" in entry and entry.partition("=")[0] in wanted]
-    assert sorted(found) == sorted(wanted.values())
-    rest = [entry for entry in before if "=" not in entry or entry.partition("=")[0] not in wanted]
-    assert after[: len(rest)] == rest
+
+    def is_ours(entry: str) -> bool:
+        name, equals, _ = entry.partition("=")
+        return bool(equals) and name in wanted
+
+    assert sorted(filter(is_ours, after)) == sorted(wanted.values())
+    assert [entry for entry in after if not is_ours(entry)] == [
+        entry for entry in before if not is_ours(entry)
+    ]
+    names = [entry.partition("=")[0] for entry in after if is_ours(entry)]
+    replaced = dict.fromkeys(entry.partition("=")[0] for entry in before if is_ours(entry))
+    assert names == list(replaced | wanted)
 
 
 @few
