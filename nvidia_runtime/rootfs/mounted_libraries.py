@@ -80,9 +80,10 @@ def find(image: Image, suspects: list[str], present: set[bytes]) -> Others:
         try:
             with resolver.walk(view, folder) as place:
                 real = place.path
-        except (OSError, ValueError):
-            real = folder
-        if real in seen or not (image.is_new or _is_changed(real, suspects)):
+                is_changed = image.is_new or _is_changed(real, suspects)
+        except (OSError, ValueError):  # what was there before is hidden
+            real, is_changed = folder, True
+        if real in seen or not is_changed:
             continue
         seen.add(real)
         rows = _scan(image, folder, budget, is_covered=_is_covered(real, suspects))

@@ -56,14 +56,15 @@ class Container:
         ]
         self.added: list[Document] = []
         self.make_image()
-        for number in range(self.choose.randint(1, 3)):
-            self.mount(number)
+        count = self.choose.randint(1, 3)
+        for number in range(count):
+            # In one that is read-only no place for another could be made.
+            self.mount(number, self.choose.choice(["ro", "rw"]) if count == 1 else "rw")
         for name, soname in DRIVER:
             images.make(folder / "driver", {name: images.library(soname)})
             path = f"{images.FOLDER}/{name}"
-            self.added.append({"destination": path, "source": f"{folder}/driver/{name}"})
-        for mount in self.added:
-            mount |= {"type": "bind", "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"]}
+            mount = {"destination": path, "source": f"{folder}/driver/{name}", "type": "bind"}
+            self.added.append({**mount, "options": ["ro", "nosuid", "nodev", "bind", "rprivate"]})
 
     def libraries(self) -> dict[str, str | bytes]:
         """Return some libraries, as packages have them: a file, and a link by its soname."""
@@ -104,12 +105,12 @@ class Container:
         shutil.copy(images.LDCONFIG, self.root / "sbin/ldconfig")
         (self.root / "bin/sh").symlink_to("busybox")
 
-    def mount(self, number: int) -> None:
+    def mount(self, number: int, access: str) -> None:
         """Mount a folder, a file or a file system in memory, as a user's or a spec's."""
         path = self.choose.choice(PLACES)
         kind = self.choose.choice(["folder", "folder", "file", "memory"])
         mount: Document = {"destination": path, "type": "bind"}
-        mount["options"] = ["rbind", self.choose.choice(["ro", "rw"])]
+        mount["options"] = ["rbind", access]
         source = images.make(self.folder / f"volume{number}", self.libraries())
         if kind == "folder":
             images.make(
