@@ -11,6 +11,8 @@ import select
 import signal
 import time
 
+from nvidia_runtime.host import root as driver_root
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ TICK = 0.001
 MOST = 1 << 16
 END = b"\0"
 NOWHERE = "/dev/null"
+DRIVER = "the driver"
 PR_SET_PDEATHSIG = 1
 
 
@@ -57,12 +60,24 @@ class Child:
     __slots__ = ("_before", "_pid", "_readable")
 
     def __init__(self, work: Callable[[Say], object]) -> None:
-        """Start it; ``work`` is called with the function that writes to us."""
-        self._readable, writable = os.pipe()
+        """Start it; ``work`` is called with the function that writes to us.
+
+        Raises `NvidiaRuntimeError` where there is no descriptor or process left for it.
+        """
+        try:
+            self._readable, writable = os.pipe()
+        except OSError as error:
+            raise driver_root.unreadable(DRIVER, error, "asked") from None
         # Where it is ignored, the kernel does not keep how a child ended.
         self._before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         parent = os.getpid()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError as error:
+            os.close(self._readable)
+            os.close(writable)
+            signal.signal(signal.SIGCHLD, self._before)
+            raise driver_root.unreadable(DRIVER, error, "asked") from None
         if not self._pid:
             _become(work, writable, parent)
         os.close(writable)

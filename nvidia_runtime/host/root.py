@@ -16,6 +16,7 @@ HINTS = {
     errno.EIO: _DISK,
     errno.ESTALE: "mount this network file system anew",
     errno.EMFILE: _LIMIT,
+    errno.EAGAIN: "let the engine start more processes: TasksMax= of its unit, ulimit -u",
     errno.ENFILE: "let this system open more files: sysctl fs.file-max",
 }
 

@@ -87,7 +87,12 @@ def follow(root: str, path: str) -> LinkedFile | None:
     at = driver_root.join(root, path)
     steps: list[tuple[str, str]] = []
     while os.path.islink(at):
-        target = os.readlink(at)
+        try:
+            target = os.readlink(at)
+        except OSError as error:
+            if driver_root.is_missing(error):
+                return None
+            raise driver_root.unreadable(at, error) from None
         steps.append((driver_root.strip(at, root), target))
         at = os.path.normpath(os.path.join(os.path.dirname(at), target))
         if len(steps) > driver_root.MOST_LINKS or not at.startswith(f"{root.rstrip('/')}/"):
@@ -100,6 +105,8 @@ def _resolve(root: str, path: str) -> str:
     """Resolve all links of a path, "" unless they lead to a file."""
     try:
         file = driver_root.resolve(driver_root.join(root, path), root)
-    except OSError:
-        return ""
+    except OSError as error:
+        if driver_root.is_missing(error) or isinstance(error, PermissionError):
+            return ""
+        raise driver_root.unreadable(path, error) from None
     return file if os.path.exists(file) and not os.path.isdir(file) else ""

@@ -159,12 +159,13 @@ def _no_node(path: str, error: OSError | ValueError, origin: str) -> NvidiaRunti
 
     podman takes an error with "no such file or directory" in it for its own, and shows no more.
     """
-    what = f"cannot be looked up: {os_reason(error)}"
+    what = f"cannot be looked up on this host: {os_reason(error)}"
+    hint = "" if isinstance(error, OSError) else NODE_HINT
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        what = "does not exist on this host"
-    elif isinstance(error, OSError):
-        what = f"cannot be looked up on this host (error {error.errno})"
+        what, hint = "does not exist on this host", NODE_HINT
+    elif isinstance(error, PermissionError):
+        hint = f"let user {posix.geteuid()} see it, and the folders above it"
     said = document.loads(origin.encode(), "snapshot")
     if said and "file" in said:
         what += f", but {said['file']} asks for it"
-    return NvidiaRuntimeError(what, path, NODE_HINT)
+    return NvidiaRuntimeError(what, path, hint)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import pytest
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import child
 
 
@@ -108,3 +109,19 @@ def test_where_an_engine_ignores_how_children_end() -> None:
         assert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_no_descriptor_is_left_for_a_child() -> None:
+    """An engine that has reached its limit: a sentence with what to do."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(2)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(NvidiaRuntimeError) as error:
+            child.ask(lambda: b"", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert str(error.value) == "the driver: cannot be asked: too many open files"
+    assert "LimitNOFILE=" in error.value.hint

@@ -168,7 +168,7 @@ def test_pipe_need_not_exist() -> None:
             "does not exist on this host",
         ),
         ({"path": "/etc/passwd/x"}, "does not exist on this host"),
-        ({"path": "/dev/a\0b"}, "cannot be looked up: embedded null byte"),
+        ({"path": "/dev/a\0b"}, "cannot be looked up on this host: embedded null byte"),
         ({"path": "/etc/passwd"}, "is not a device node"),
         ({"path": "/dev"}, "is not a device node"),
         (

@@ -180,6 +180,9 @@ def _lock(*, is_needed: bool) -> Iterator[None]:
     until = time.monotonic() + LONGEST_WAIT
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:  # somebody has just removed the state folder
+        yield
+        return
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be locked: {os_reason(error)}", path) from None
     try:
