@@ -102,8 +102,12 @@ def _print_version() -> None:
 
 
 def _end(error: NvidiaRuntimeError, launch: Launch, log: "Log | None") -> None:
-    from nvidia_runtime.log import Log, report
+    try:
+        from nvidia_runtime.log import Log, report
 
-    start.tell(log)
-    report(error, launch.program(), log or Log())
+        start.tell(log)
+        report(error, launch.program(), log or Log())
+    except Exception:  # noqa: BLE001 (no descriptor is left to read the module with)
+        text = f"{launch.program()}: {error}\nhint: {error.hint}\n"
+        posix.write(2, text.encode("utf-8", "backslashreplace"))
     posix._exit(error.exit_code)  # noqa: SLF001 (no finalization: nothing is left to flush)
