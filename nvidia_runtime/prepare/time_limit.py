@@ -27,12 +27,26 @@ class TimeLimit:
         self._before: object = None
 
     def __enter__(self) -> None:
-        self._before = _signal.signal(_signal.SIGALRM, self._end)
-        _signal.setitimer(_signal.ITIMER_REAL, SECONDS, AGAIN)
+        try:
+            self._before = _signal.signal(_signal.SIGALRM, self._end)
+            _signal.setitimer(_signal.ITIMER_REAL, SECONDS, AGAIN)
+        except Exception:  # noqa: BLE001, S110 (CPython's own affair: then without a limit)
+            pass
 
     def __exit__(self, *_: object) -> None:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
-        _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
+        try:
+            self._stop()
+        except NvidiaRuntimeError:  # the alarm came at this very moment
+            self._stop()
+
+    def _stop(self) -> None:
+        try:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
+            _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
+        except NvidiaRuntimeError:
+            raise
+        except Exception:  # noqa: BLE001, S110 (as above)
+            pass
 
     def _end(self, *_: object) -> None:
         what = f"could not be prepared within {SECONDS:.0f} seconds"
