@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container's root as it will be: what the mounts of its spec and of its edits will change."""
 
+import posix
+
 from nvidia_runtime.errors import os_reason
 from nvidia_runtime.oci import bundle as oci_bundle
 from nvidia_runtime.oci import edit
@@ -10,6 +12,34 @@ from nvidia_runtime.rootfs.coming_mounts import EMPTY, ComingMounts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.document import Document
+
+_TYPE, _LINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
+
+
+class NotContainersError(ValueError):
+    """A root that is not a container's own."""
+
+
+def open_root(path: str) -> resolver.Place:
+    """Open the root of a container that does not exist yet.
+
+    Raises `NotContainersError` for what is not to be touched: the host's own root, by whatever
+    name, and a link, which low-level runtimes refuse, or follow at another time.
+    """
+    flags = posix.O_PATH | posix.O_NOFOLLOW
+    root = resolver.Place(posix.open(resolver.encode(path.rstrip("/") or "/"), flags), "/")
+    kind = root.status().st_mode & _TYPE
+    reason = ""
+    if kind == _LINK:
+        reason = "is a link"
+    elif kind != _DIRECTORY:
+        reason = "is not a folder"
+    elif resolver.is_hosts(root):
+        reason = "is the host's own"
+    if reason:
+        posix.close(root.descriptor)
+        raise NotContainersError(reason)
+    return root
 
 
 class Survey:
@@ -29,6 +59,8 @@ class Survey:
         self.mounts = _in_order(oci_bundle.mounts(spec), added)
         files = {id(mount) for mount in added}  # most of them: many in few folders
         for mount in self.mounts:
+            if "tmpcopyup" in _options(mount):
+                continue  # what is there is copied into it
             path: str = mount["destination"]
             place = self._resolve(path) if id(mount) in files else self.follow(path) or "/"
             self.coming.add(place, _source(mount, bundle))
@@ -98,8 +130,7 @@ def _in_order(present: "list[Document]", added: "list[Document]") -> "list[Docum
 
 def _source(mount: "Document", bundle: str) -> str:
     """Return what a mount will show, `EMPTY` for all but files and folders of the host's."""
-    source, options = mount.get("source"), mount.get("options")
-    words = options if type(options) is list else []
+    source, words = mount.get("source"), _options(mount)
     is_bind = mount.get("type") in ("bind", "rbind") or "bind" in words or "rbind" in words
     # Documents of ours do not say the type.
     is_bind = is_bind or (mount.get("type") is None and type(source) is str and source[:1] == "/")
@@ -109,5 +140,10 @@ def _source(mount: "Document", bundle: str) -> str:
 
 
 def _is_read_only(mount: "Document") -> bool:
+    words = _options(mount)
+    return "ro" in words or "rro" in words
+
+
+def _options(mount: "Document") -> list[object]:
     options = mount.get("options")
-    return type(options) is list and ("ro" in options or "rro" in options)
+    return options if type(options) is list else []

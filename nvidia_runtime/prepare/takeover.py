@@ -11,11 +11,9 @@ from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
-from nvidia_runtime.prepare import verbs
-from nvidia_runtime.prepare.survey import Survey
+from nvidia_runtime.prepare import survey, verbs
 from nvidia_runtime.prepare.time_limit import TimeLimit
 from nvidia_runtime.prepare.work import Conditions, Planning, Work
-from nvidia_runtime.rootfs import container_root
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -93,17 +91,17 @@ def _take(
 ) -> "list[Step]":
     """Plan all steps that can be done on the host; return those that are left, in their order."""
     try:
-        root = container_root.open_on_host(work.root)
-    except container_root.NotContainersError as error:
+        root = survey.open_root(work.root)
+    except survey.NotContainersError as error:
         work.reasons.append(f"nothing is prepared: the container's root {error}")
         return []
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
         return steps
     with root:
-        survey = Survey(root, spec, work.edits, folder)
-        work.coming = survey.coming
-        planning = Planning(work, spec, conditions, survey)
+        view = survey.Survey(root, spec, work.edits, folder)
+        work.coming = view.coming
+        planning = Planning(work, spec, conditions, view)
         for step in steps:
             verbs.module(step).plan(planning, step)
     return planning.left

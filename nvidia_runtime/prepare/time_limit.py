@@ -36,9 +36,16 @@ class TimeLimit:
         self._is_set = True
 
     def __exit__(self, *_: object) -> None:
-        if self._is_set:
-            _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
-            _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
+        if not self._is_set:
+            return
+        try:
+            self._stop()
+        except NvidiaRuntimeError:  # the alarm came at this very moment
+            self._stop()
+
+    def _stop(self) -> None:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)  # which an exec would not end
+        _signal.signal(_signal.SIGALRM, self._before or _signal.SIG_DFL)
 
     def _end(self, *_: object) -> None:
         what = f"could not be prepared within {SECONDS:.0f} seconds"

@@ -47,10 +47,10 @@ class Loader:
         return self._cached.paths() if self._cached else frozenset()
 
     def is_new(self) -> bool:
-        """Whether the image has no cache that says what its ld.so.conf names."""
-        if self._cached is None:
+        """Whether the image has no cache that says what its ld.so.conf names; musl has none."""
+        if self._cached is None or (self._cached.data and loader_config.has_main(self.root)):
             return False
-        return not self._cached.data or not loader_config.has_main(self.root)
+        return not loader_config.has_musl(self.root)
 
     def update(
         self,

@@ -357,6 +357,15 @@ def test_other_volumes_do_not_matter(covered: str, machine: Machine) -> None:
     machine.start(LINK, LDCACHE, COMPAT, PROFILE, setting="never")
 
 
+def test_memory_that_begins_with_a_copy_hides_nothing(machine: Machine) -> None:
+    memory = {"destination": "/etc", "type": "tmpfs", "source": "tmpfs"}
+    machine.spec["mounts"].append({**memory, "options": ["rw", "tmpcopyup"]})
+
+    machine.start(LDCACHE, setting="never")
+
+    assert ("libcuda.so.1", f"{FOLDER}/libcuda.so.1") in machine.names()
+
+
 def test_cache_waits_for_the_compatibility_libraries(machine: Machine) -> None:
     machine.cover("/usr/local/cuda")
 
