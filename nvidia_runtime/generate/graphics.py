@@ -149,11 +149,20 @@ def _links(path: str, version: str) -> list[tuple[str, str]]:
     """Return the links that a library or module needs beside it, each with its target."""
     folder, _, name = path.rpartition("/")
     if name == f"{ALLOCATOR}.{version}":
-        # libgbm looks beside the folder of libraries that it was built for: of Debian's
-        # .../nvidia/current it knows nothing.
-        usual, apart, rest = folder.partition("/nvidia/")
-        return [(f"{usual}/gbm/nvidia-drm_gbm.so", f"..{apart}{rest}/{ALLOCATOR}.1")]
+        system, below = _system_folder(folder)
+        return [(f"{system}/gbm/nvidia-drm_gbm.so", f"../{below}{ALLOCATOR}.1")]
     for base in (VULKAN_PRODUCER, GLX_SERVER):
         if name == f"{base}.{version}":
             return [(f"{folder}/{base}", name)]
     return []
+
+
+def _system_folder(folder: str) -> tuple[str, str]:
+    """Return the folder of libraries in which others look, and the rest of the path below it.
+
+    A driver may lie in a folder of its own, as nvidia/current of Debian's alternatives.
+    """
+    system, separator, below = f"{folder}/".partition("/nvidia/")
+    if separator and {"lib", "lib64"} & set(system.split("/")):
+        return system, f"nvidia/{below}"
+    return folder, ""

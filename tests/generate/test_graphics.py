@@ -70,6 +70,12 @@ def test_vulkan_config_of_the_machine(tmp_path: Path) -> None:
             id="GBM backend",
         ),
         pytest.param(
+            f"{LIB}/nvidia/current/libnvidia-allocator.so.{VERSION}",
+            f"../nvidia/current/libnvidia-allocator.so.1::/{LIB}/gbm/nvidia-drm_gbm.so",
+            False,
+            id="GBM backend of Debian's alternatives",
+        ),
+        pytest.param(
             f"{LIB}/libnvidia-vulkan-producer.so.{VERSION}",
             f"libnvidia-vulkan-producer.so.{VERSION}::/{LIB}/libnvidia-vulkan-producer.so",
             True,

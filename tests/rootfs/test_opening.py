@@ -55,6 +55,8 @@ class Opens:
         name = os.fsdecode(path)
         is_first = bool(flags & posix.O_PATH)
         is_new = flags & (posix.O_EXCL | posix.O_NOFOLLOW) == posix.O_EXCL | posix.O_NOFOLLOW
+        if is_first and dir_fd is not None and not flags & posix.O_NOFOLLOW:
+            self.breaches.append(f"{name} is followed")
         if is_first or is_new or name.startswith(OWN):
             return descriptor
         status = os.fstat(descriptor)
