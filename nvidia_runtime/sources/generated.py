@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings
 
 ROOT = "nvidia-container-cli.root"
-MIG_CAPABILITIES = dict(zip(request.MIG, mig_devices.MANAGEMENT, strict=True))
+MIG_CAPABILITIES = dict(zip(request.MIG, mig_devices.MANAGING, strict=True))
 
 
 def feature(gate: str, settings: "Settings", **origin: str) -> Source:
@@ -42,7 +42,7 @@ def imex(channels: tuple[str, ...], settings: "Settings") -> Source:
 def mig(admitted: "Admitted", settings: "Settings") -> Source:
     """Return the nodes by which MIG devices are configured or watched, as far as there are any."""
     root = str(settings[ROOT]) or "/"
-    capabilities = mig_devices.management(mig_devices.read_minors(""))
+    capabilities = mig_devices.managing_nodes(mig_devices.read_minors(""))
     present = []
     for name in admitted.mig:
         path = capabilities.get(MIG_CAPABILITIES[name], "")
