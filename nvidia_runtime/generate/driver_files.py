@@ -81,6 +81,7 @@ def edits(options: Options, machine: Machine, version: str, warnings: list[str])
             mounts += [mount for mount in mps_mounts(machine) if files.is_own(mount["hostPath"])]
     mounts += firmware_mounts(machine, version)
     mounts += binary_mounts(machine)
+    warnings += other_programs(machine, version)
     folders = driver.library_folders(installed, version)
     paths = [installed.strip(path) for path in listed]
     result: Edits = {
@@ -186,6 +187,21 @@ def binary_mounts(machine: Machine) -> list[Edits]:
     """Return the mounts of the driver's programs."""
     paths = [machine.driver.executable(name) for name in BINARIES]
     return [entries.driver_mount(machine.driver, path) for path in paths if path]
+
+
+def other_programs(machine: Machine, version: str) -> list[str]:
+    """Return a warning for each program of another branch, as Debian's alternatives may choose.
+
+    Their folder is like /usr/lib/nvidia/tesla-470.
+    """
+    warnings = []
+    for path in filter(None, map(machine.driver.executable, BINARIES)):
+        there = os.path.realpath(machine.driver.source(path))
+        branch = os.path.basename(os.path.dirname(there)).rpartition("-")[2]
+        is_branch = len(branch) == 3 and branch.isdigit()
+        if is_branch and branch != version.partition(".")[0]:
+            warnings.append(f"{path} is {there}, of another driver than {version}")
+    return warnings
 
 
 def watched(machine: Machine, version: str) -> list[str]:

@@ -16,7 +16,7 @@ MINORS = "/proc/driver/nvidia-caps/mig-minors"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 NODE = "/dev/nvidia-caps/nvidia-cap"
 # The capabilities to configure and to watch all MIG devices.
-OF_ALL = ("config", "monitor")
+MANAGING = ("config", "monitor")
 
 
 def read_minors(kernel_root: str) -> str:
@@ -36,9 +36,9 @@ def node_paths(minors: str, gpu_minor: int, mig: Mig) -> list[str]:
     return [NODE + number for number in numbers] if all(numbers) else []
 
 
-def nodes_of_all(minors: str) -> dict[str, str]:
+def managing_nodes(minors: str) -> dict[str, str]:
     """Return the nodes of the capabilities for all MIG devices, as far as the driver offers any."""
-    numbers = {name: _number(minors, name) for name in OF_ALL}
+    numbers = {name: _number(minors, name) for name in MANAGING}
     return {name: NODE + number for name, number in numbers.items() if number}
 
 

@@ -45,9 +45,9 @@ def mig(admitted: "Admitted", settings: "Settings") -> Source:
     from nvidia_runtime.host import mig as mig_devices
     from nvidia_runtime.host import nodes
 
-    names = dict(zip(request.MIG, mig_devices.OF_ALL, strict=True))
+    names = dict(zip(request.MIG, mig_devices.MANAGING, strict=True))
     root = str(settings[ROOT]) or "/"
-    capabilities = mig_devices.nodes_of_all(mig_devices.read_minors(""))
+    capabilities = mig_devices.managing_nodes(mig_devices.read_minors(""))
     present = []
     for name in admitted.mig:
         path = capabilities.get(names[name], "")

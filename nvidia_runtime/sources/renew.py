@@ -63,7 +63,7 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
         what = f"the CDI spec {reason}"
         if problem.what:
             what += f"; it cannot be written anew: {problem}"
-        hint = problem.hint or _repair() or _advice(file, kinds[0])
+        hint = problem.hint or _repair(kinds[0]) or _advice(file, kinds[0])
         raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
@@ -118,12 +118,15 @@ def _read(path: str) -> Spec:
         return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
 
 
-def _repair() -> str:
-    """Say what is to be done first where nobody could write a spec: no libraries fit the driver."""
+def _repair(kind: str) -> str:
+    """Say what is to be done first where none could be written: no libraries fit the driver."""
+    version = files.loaded_driver()
+    if kind != GPU or not version:
+        return ""
     from nvidia_runtime.host import driver, library_set
 
     try:
-        library_set.check(driver.Driver("/"), files.loaded_driver())
+        library_set.check(driver.Driver("/"), version)
     except NvidiaRuntimeError as error:
         return error.hint
     return ""

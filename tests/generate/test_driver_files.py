@@ -212,6 +212,16 @@ def test_programs_are_the_first_that_may_be_executed(tmp_path: Path) -> None:
     assert mounts(root, entries) == {"/usr/bin/nvidia-smi": READ_ONLY}
 
 
+@pytest.mark.parametrize(("branch", "count"), [("tesla-470", 1), ("tesla-550", 0), ("current", 0)])
+def test_program_of_another_driver_is_told(branch: str, count: int, tmp_path: Path) -> None:
+    file = f"usr/lib/nvidia/{branch}/nvidia-smi"
+    root = make(tmp_path, {file: "", "usr/bin/nvidia-smi": f"-> /{file}"})
+    (tmp_path / file).chmod(0o755)
+
+    warning = f"{root}/usr/bin/nvidia-smi is {root}/{file}, of another driver than {VERSION}"
+    edits(root, warnings=[warning] * count)
+
+
 def test_alternatives_of_a_driver_root_stay_in_it(tmp_path: Path) -> None:
     """Absolute links: the mounts have their names, and what they mean there."""
     own = {
