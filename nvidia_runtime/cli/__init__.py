@@ -14,6 +14,11 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller; plumbum 1.8 looks at it when loaded
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-    from nvidia_runtime.cli import ctk
+    from nvidia_runtime.errors import internal
 
+    try:
+        from nvidia_runtime.cli import ctk
+    except (OSError, ImportError) as error:  # a disk, a limit, a package that is not there
+        said = internal(error, "--debug")
+        sys.exit(f"nvidia-ctk: {said}\nhint: {said.hint}")
     ctk.main()
