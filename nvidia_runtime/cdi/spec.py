@@ -179,7 +179,7 @@ def _check_repeated(devices: Sequence[Spec], place: str) -> None:
         seen: dict[str, int] = {}
         for index, device in enumerate(devices):
             first = seen.setdefault(device[key], index)
-            if first != index:
+            if first != index and "%" not in device[key]:  # eth%d is a name for any number
                 what = f"{device[key]!r} is that of netDevices[{first}] already"
                 raise InvalidError(f"{place}[{index}].{key}", what)
 
