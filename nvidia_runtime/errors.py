@@ -72,10 +72,11 @@ def internal(error: Exception, flag: str) -> NvidiaRuntimeError:
 
     What the machine refuses is no bug.
     """
-    if hint := remedy(error):
-        path = getattr(error, "filename", None)
-        return NvidiaRuntimeError(os_reason(error), where=str(path or ""), hint=hint)
+    report_hint = f"run it with {flag} and report it"
+    hint = remedy(error) or report_hint
+    if isinstance(error, OSError) and (error.filename or hint != report_hint):
+        return NvidiaRuntimeError(os_reason(error), where=str(error.filename or ""), hint=hint)
     if isinstance(error, ImportError):
         return NvidiaRuntimeError(f"a part of the program cannot be read: {error}", hint=DAMAGED)
     what = f"internal error: {type(error).__name__}: {error}"
-    return NvidiaRuntimeError(what, hint=f"run it with {flag} and report it")
+    return NvidiaRuntimeError(what, hint=report_hint)

@@ -174,12 +174,12 @@ def _check_net_device(device: Spec, place: str) -> None:
 
 
 def _check_repeated(devices: Sequence[Spec], place: str) -> None:
-    """Refuse two names for one interface, and one for two."""
+    """Refuse two names for one interface, and one for two; the kernel counts for ``eth%d``."""
     for key in ("hostInterfaceName", "name"):
         seen: dict[str, int] = {}
         for index, device in enumerate(devices):
             first = seen.setdefault(device[key], index)
-            if first != index:
+            if first != index and "%" not in device[key]:  # eth%d is a name for any number
                 what = f"{device[key]!r} is that of netDevices[{first}] already"
                 raise InvalidError(f"{place}[{index}].{key}", what)
 

@@ -11,9 +11,14 @@ def main() -> None:
         from nvidia_runtime.hooks import cdi_hook  # a container waits: spare plumbum's 65 ms
 
         sys.exit(cdi_hook.run(sys.argv[2:], "nvidia-ctk hook"))
-    _open_what_is_closed()
-    from nvidia_runtime.cli import ctk
+    from nvidia_runtime.errors import internal
 
+    try:
+        _open_what_is_closed()
+        from nvidia_runtime.cli import ctk
+    except (OSError, ImportError) as error:  # a disk, a limit, a package that is not there
+        said = internal(error, "--debug")
+        sys.exit(f"nvidia-ctk: {said}\nhint: {said.hint}")
     ctk.main()
 
 

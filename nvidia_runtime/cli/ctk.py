@@ -103,8 +103,9 @@ def main() -> None:
         code = _report(error)
     except BrokenPipeError:  # `nvidia-ctk … | head`
         code = 1
-    except OSError as error:  # of stdout: all others are reported with a path
-        code = _report(NvidiaRuntimeError(f"cannot write to stdout: {os_reason(error)}"))
+    except OSError as error:  # of stdout: others have a path
+        what = f"cannot write to stdout: {os_reason(error)}"
+        code = _report(internal(error, "--debug") if error.filename else NvidiaRuntimeError(what))
     except KeyboardInterrupt:
         code = 130
     except Exception as error:  # a bug

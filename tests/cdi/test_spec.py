@@ -236,6 +236,12 @@ def test_refused_edits(edits: Document, says: str) -> None:
     assert refusal(whole) == f"containerEdits.{says}"
 
 
+def test_template_of_a_name_may_be_repeated() -> None:
+    devices = [{"hostInterfaceName": name, "name": "eth%d"} for name in ("a", "b")]
+
+    assert parsed(editing(netDevices=devices))
+
+
 def test_node_that_is_only_seen() -> None:
     document = editing(deviceNodes=[{"path": "/dev/x", "permissions": "none"}])
 
