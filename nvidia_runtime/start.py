@@ -46,14 +46,14 @@ HOOK = (
 )
 CDI_HOOK = (
     *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
-    *("prepare.verbs", "prepare.container", "prepare.time_limit", "hooks.cdi_hook"),
+    *("prepare.verbs", "prepare.container", "prepare.work", "hooks.cdi_hook"),
 )
 # What a create needs besides where CDI specs have hooks.
 PREPARE = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
     *("rootfs.coming_mounts", "prepare.survey", "rootfs.links"),
     *("rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("rootfs.loader", "store.libraries", "prepare.work", "prepare.time_limit"),
+    *("rootfs.loader", "store.libraries", "prepare.work"),
     "prepare.takeover",
     # For the verbs that are in all specs that are generated.
     *("rootfs.application_profile", "rootfs.cuda_compat", "prepare.update_ldcache"),

@@ -174,7 +174,7 @@ def _check_net_device(device: Spec, place: str) -> None:
 
 
 def _check_repeated(devices: Sequence[Spec], place: str) -> None:
-    """Refuse two names for one interface, and one for two; the kernel counts for ``eth%d``."""
+    """Refuse two names for one interface, and one for two."""
     for key in ("hostInterfaceName", "name"):
         seen: dict[str, int] = {}
         for index, device in enumerate(devices):

@@ -11,7 +11,7 @@ import sys
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 from nvidia_runtime.prepare import verbs
 from nvidia_runtime.prepare.container import Container
-from nvidia_runtime.prepare.time_limit import TimeLimit
+from nvidia_runtime.prepare.work import TimeLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import survey, verbs
-from nvidia_runtime.prepare.time_limit import TimeLimit
-from nvidia_runtime.prepare.work import Conditions, Planning, Work
+from nvidia_runtime.prepare.work import Conditions, Planning, TimeLimit, Work
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False

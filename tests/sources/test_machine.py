@@ -402,7 +402,7 @@ def test_machine_is_asked_once_for_a_name_that_its_file_lacks(
     assert trace.read_text().count("nvmlInit") == 1
 
 
-@pytest.mark.parametrize(("hooks", "most"), [("toolkit", 21), ("auto", 41)])
+@pytest.mark.parametrize(("hooks", "most"), [("toolkit", 21), ("auto", 40)])
 def test_warm_create_is_light(hooks: str, most: int, tmp_path: Path) -> None:
     """What the machine file knows is not looked up, and nothing is imported to do so."""
     python, folder = Path(sys.executable).resolve(), tmp_path / "bin"
