@@ -46,7 +46,7 @@ HOOK = (
 )
 CDI_HOOK = (
     *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
-    *("prepare.verbs", "prepare.container", "prepare.work", "hooks.cdi_hook"),
+    *("prepare.verbs", "prepare.container", "hooks.cdi_hook"),
 )
 # What a create needs besides where CDI specs have hooks.
 PREPARE = (

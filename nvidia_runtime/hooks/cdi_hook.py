@@ -11,7 +11,6 @@ import sys
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 from nvidia_runtime.prepare import verbs
 from nvidia_runtime.prepare.container import Container
-from nvidia_runtime.prepare.work import TimeLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _carry_out(call: "Words", program: str, *, debug: bool) -> int:
     """Do the verbs in their order; the first that fails is the last."""
     container = Container(list(call.warnings))
     try:
-        with TimeLimit("the container"):
+        with verbs.TimeLimit("the container"):
             for step in call.steps:
                 verbs.module(step).run(container, step)
     finally:

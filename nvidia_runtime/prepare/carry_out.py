@@ -10,7 +10,7 @@ import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.prepare import survey, update_ldcache
-from nvidia_runtime.prepare.work import TimeLimit
+from nvidia_runtime.prepare.verbs import TimeLimit
 from nvidia_runtime.rootfs import files, links, resolver
 from nvidia_runtime.rootfs.loader import Loader
 from nvidia_runtime.store import files as store

@@ -12,7 +12,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import survey, verbs
-from nvidia_runtime.prepare.work import Conditions, Planning, TimeLimit, Work
+from nvidia_runtime.prepare.work import Conditions, Planning, Work
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def prepare(
     conditions = Conditions(value, runtime, program, state)
     conditions.by_filter = settings[FILTER] == "seccomp"
     folder = bundle.path.rpartition("/")[0]
-    with TimeLimit(bundle.path):
+    with verbs.TimeLimit(bundle.path):
         work = plan(edits, bundle.spec, folder, bundle.path, conditions)
     if work.is_empty():
         return work.edits, work.reasons + work.warnings, None, work.warnings

@@ -318,11 +318,11 @@ start.begin().main()
 @pytest.mark.parametrize(
     ("words", "most"),
     [
-        (["noop"], 19),
-        (["create-symlinks", "--link", "a::/b"], 19),
-        (["update-ldcache", "--folder", "/nv"], 29),
-        (["enable-cuda-compat", "--host-driver-version=1.1"], 25),
-        (["update-application-profile"], 21),
+        (["noop"], 18),
+        (["create-symlinks", "--link", "a::/b"], 18),
+        (["update-ldcache", "--folder", "/nv"], 28),
+        (["enable-cuda-compat", "--host-driver-version=1.1"], 24),
+        (["update-application-profile"], 20),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

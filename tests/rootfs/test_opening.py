@@ -202,7 +202,7 @@ def test_leased_file_is_unreadable(file: str, tmp_path: Path) -> None:
 def test_preparation_has_a_limit_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever takes the time; here the alarm comes soon."""
     before = signal.getsignal(signal.SIGALRM)
-    monkeypatch.setattr("nvidia_runtime.prepare.work.SECONDS", 0.05)
+    monkeypatch.setattr("nvidia_runtime.prepare.verbs.SECONDS", 0.05)
     work = Work([], f"{tmp_path}")
     work.links = [(f"/etc/l{number}", "t") for number in range(100_000)]
 
