@@ -29,7 +29,7 @@ def test_failing_call(name: str, library: str, request: pytest.FixtureRequest) -
             if complaint := judged(scene, ended.code, ended.err, old, new):
                 wrong.append((place, errno.errorcode[number], complaint))
 
-        assert not wrong, "\n".join(str(each)[:600] for each in wrong)
+        assert not wrong, "\n".join(str(fault)[:600] for fault in wrong)
 
 
 def judged(scene: faulty.Scene, code: int, err: str, old: faulty.State, new: faulty.State) -> str:

@@ -35,7 +35,7 @@ def test_kill(name: str, library: str, request: pytest.FixtureRequest) -> None:
             if complaint := recovery(scene, old, new):
                 wrong.append((place, complaint))
 
-        assert not wrong, "\n".join(str(each)[:600] for each in wrong)
+        assert not wrong, "\n".join(str(fault)[:600] for fault in wrong)
 
 
 def recovery(scene: faulty.Scene, old: faulty.State, new: faulty.State) -> str:

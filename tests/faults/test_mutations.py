@@ -160,7 +160,7 @@ def test_damaged_input(kind: str, request: pytest.FixtureRequest) -> None:
             if complaint := check(site, said):
                 wrong.append(complaint)
 
-    assert not wrong, "\n".join(str(each)[:600] for each in wrong)
+    assert not wrong, "\n".join(str(fault)[:600] for fault in wrong)
 
 
 def damage(folder: Path, chance: random.Random) -> None:
