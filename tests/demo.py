@@ -25,11 +25,6 @@ from nvidia_runtime.simulate import catalogue, faults, namespace, nvml
 
 HAS_GPU = os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
 MACHINE = "a100x8"
-# A container's own /proc shows the drivers that the kernel has, and this one it has not.
-SETTINGS = """\
-[nvidia-container-runtime.modes.jit-cdi]
-nvcdi-disable-hooks = ["disable-device-node-modification"]
-"""
 LOOK = r"""
 echo "$ ls -l /dev"; ls -l /dev | grep -v ^total
 echo "$ awk '{ print \$5, \$6 }' /proc/self/mountinfo"; awk '{ print $5, $6 }' /proc/self/mountinfo
@@ -82,7 +77,6 @@ def simulated_host() -> Host:
             f"'nvidia-ctk simulate {MACHINE}', {machine.description}.",
         ),
         gpus="0,1",
-        settings=SETTINGS,
     )
 
 

@@ -41,9 +41,9 @@ def make_read_only(target: str) -> None:
     _check(LIBC.mount(None, os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
 
 
-def bind(source: str, target: str) -> None:
-    """Mount a file or folder, with all mounts in it, at a second place."""
-    flags = ctypes.c_ulong(MS_BIND | MS_REC)
+def bind(source: str, target: str, *, alone: bool = False) -> None:
+    """Mount a file or folder, with all mounts in it unless ``alone``, at a second place."""
+    flags = ctypes.c_ulong(MS_BIND if alone else MS_BIND | MS_REC)
     _check(LIBC.mount(os.fsencode(source), os.fsencode(target), None, flags, None), target)
 
 

@@ -17,9 +17,11 @@ FAMILY = "/sys/devices/soc0/family"
 FOLDERS = ("/proc/driver", PCI, MODULE)
 FILES = (DEVICES, BOOT_ID)
 BLOCK = "\nBlock devices:"
+# The driver makes no device nodes, as nothing does here.  A hook that keeps one from it looks for
+# this file in the container's own /proc, which shows the kernel as it is.
 PARAMETERS = (
     "ResmanDebugLevel: 4294967295\n"
-    "ModifyDeviceFiles: 1\n"
+    "ModifyDeviceFiles: 0\n"
     "DeviceFileUID: 0\n"
     "DeviceFileGID: 0\n"
     "DeviceFileMode: 438\n"

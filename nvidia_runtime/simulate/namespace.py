@@ -161,5 +161,19 @@ def _bind_kernel_files(kernel: Tree, root: str) -> None:
     folder = f"{STAGE}/kernel"
     os.mkdir(folder)
     trees.write(kernel, folder)
+    _keep_whole(root + kernel_files.MODULE)
     for path in (*kernel_files.FOLDERS, *kernel_files.FILES):
         mount.bind(folder + path, root + path)
+
+
+def _keep_whole(place: str) -> None:
+    """Mount /proc and /sys once more, with nothing over them, in a place that is covered next.
+
+    A user namespace may mount its own only where a whole one is in its mount namespace, wherever
+    that is (mount_too_revealing in fs/namespace.c): rootless containers need it.
+    """
+    mount.mount("tmpfs", place, "mode=700")
+    for path in ("/proc", "/sys"):
+        os.mkdir(place + path)
+        with suppress(OSError):  # there is no whole one here either
+            mount.bind(path, place + path, alone=True)

@@ -26,11 +26,11 @@ HOOK = "nvidia-cdi-hook"
 
 
 @pytest.fixture
-def quiet_driver(site: Site) -> Iterator[None]:
-    """Let the driver make no nodes: a container's /proc lacks what is simulated, and its hook fails."""
-    file = site.path(PARAMETERS)
+def busy_driver(cluster: Site) -> Iterator[None]:
+    """Let the driver make nodes, as most do: simulated ones do not."""
+    file = cluster.path(PARAMETERS)
     before = file.read_text()
-    file.write_text(before.replace("ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0"))
+    file.write_text(before.replace("ModifyDeviceFiles: 0", "ModifyDeviceFiles: 1"))
     yield
     file.write_text(before)
 
@@ -47,7 +47,6 @@ def volume(folder: Path, path: str) -> Change:
     return change
 
 
-@pytest.mark.usefixtures("quiet_driver")
 def test_by_every_setting_programs_find_the_same(site: Site, runc: Bundles) -> None:
     """What the hooks do in the container is what is done without them on the host."""
     seen, hooks = {}, {}
@@ -69,7 +68,6 @@ def test_by_every_setting_programs_find_the_same(site: Site, runc: Bundles) -> N
 
 
 @pytest.mark.parametrize("path", ["/etc", FOLDER, "/etc/ld.so.conf.d"])
-@pytest.mark.usefixtures("quiet_driver")
 def test_below_a_volume_a_hook_does_it(
     site: Site, runc: Bundles, tmp_path: Path, path: str
 ) -> None:
@@ -208,6 +206,7 @@ def unchanged(spec: dict[str, Any]) -> None:
     del spec
 
 
+@pytest.mark.usefixtures("busy_driver")
 @pytest.mark.parametrize(
     ("gpus", "change", "why"),
     [
@@ -234,6 +233,7 @@ def test_runc_gets_no_hook_where_nodes_cannot_be_made(
         )
 
 
+@pytest.mark.usefixtures("busy_driver")
 def test_runc_gets_a_hook_for_the_drivers_parameters_alone(
     cluster: Site, cluster_runc: Bundles
 ) -> None:
@@ -246,6 +246,7 @@ def test_runc_gets_a_hook_for_the_drivers_parameters_alone(
         assert f"{HOOK}: {PARAMETERS}: cannot be covered" in container.failure
 
 
+@pytest.mark.usefixtures("busy_driver")
 def test_crun_mounts_the_drivers_parameters(cluster: Site, cluster_crun: Bundles) -> None:
     """Simulated entries of /proc are not in a container's: crun is shown another file of it."""
     image = images.get("busybox")

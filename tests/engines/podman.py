@@ -55,13 +55,14 @@ class PodmanContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Podman:
-    """Podman's folder, and our runtimes."""
+    """Podman's folder, and our runtimes; ``enter`` are words that go before podman."""
 
     folder: Path
     busybox: str
     group: str
     runtime: Runtime
     debug_runtime: Runtime
+    enter: tuple[str, ...] = ()
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, *command: str, gpus: str | None, debug: bool = False) -> CompletedProcess[str]:
@@ -80,7 +81,7 @@ class Podman:
     def podman(self, runtime: Runtime) -> tuple[str, ...]:
         """Return the words with which each call of podman begins."""
         return (
-            "podman", "--root", os.fspath(self.folder / "root"), "--runroot",
+            *self.enter, "podman", "--root", os.fspath(self.folder / "root"), "--runroot",
             os.fspath(self.folder / "run"), "--tmpdir", os.fspath(self.folder / "tmp"),
             "--storage-driver", "vfs", "--runtime", os.fspath(runtime.path),
         )  # fmt: skip

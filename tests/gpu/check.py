@@ -28,8 +28,6 @@ HERE = Path(__file__).parent
 DEFAULT_PACK = outfit.TREE / "build/gpu"
 PATIENCE = 300
 SIMULATED = "simulated: no driver behind the nodes"
-# It needs what only a loaded driver puts into a container's own /proc.
-NEEDS_DRIVER = "disable-device-node-modification"
 LOOK = "ls -l /dev; test -c /dev/nvidiactl && test -c /dev/nvidia0 && cat /proc/self/mountinfo"
 
 
@@ -43,8 +41,7 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="nvcr-gpu-"))
     work.chmod(0o755)
     try:
-        without = [NEEDS_DRIVER] if words.simulated else []
-        fitted = outfit.prepare(words.pack, work, without)
+        fitted = outfit.prepare(words.pack, work)
         containers.adopt()
         text, has_failed = _examine(fitted, words.rounds, is_simulated=words.simulated)
     except MissingError as error:
@@ -157,7 +154,6 @@ def _refresh(fitted: Outfit, file: Path) -> str:
 
 def _generating(fitted: Outfit, verb: str, file: Path) -> tuple[str, ...]:
     words = [f"--nvidia-cdi-hook-path={fitted.bin}/nvidia-cdi-hook", f"--output={file}"]
-    words += [f"--disable-hook={name}" for name in fitted.without]
     return (str(fitted.bin / "nvidia-ctk"), "cdi", verb, *words)
 
 

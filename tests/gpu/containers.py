@@ -32,8 +32,6 @@ mode = "{mode}"
 runtimes = ["{runc}"]
 [nvidia-container-runtime.modes.cdi]
 spec-dirs = ["{specs}"]
-[nvidia-container-runtime.modes.jit-cdi]
-nvcdi-disable-hooks = {disabled}
 """
 MODES = ("jit-cdi", "cdi")
 APPLETS = ("cat", "env", "grep", "ls", "mount", "sh", "stat", "test", "true")
@@ -78,7 +76,7 @@ def settings(fitted: Outfit, mode: str) -> Path:
         file.parent.mkdir(parents=True)
         hook, specs = fitted.bin / "nvidia-cdi-hook", fitted.work / "specs"
         values = {"mode": mode, "runc": fitted.runc, "specs": specs, "hook": hook}
-        file.write_text(SETTINGS.format(**values, disabled=json.dumps(fitted.without)))
+        file.write_text(SETTINGS.format(**values))
     return folder
 
 

@@ -14,7 +14,6 @@ import shutil
 import sys
 import tarfile
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +45,6 @@ class Outfit:
     pack: Path
     runc: Path
     busybox: Path
-    without: tuple[str, ...]  # hooks that cannot run here
 
     @property
     def bin(self) -> Path:
@@ -61,7 +59,7 @@ class Outfit:
         return keep | {"PATH": path, "XDG_CONFIG_HOME": str(settings or self.work / "nowhere")}
 
 
-def prepare(pack: Path, work: Path, without: Sequence[str] = ()) -> Outfit:
+def prepare(pack: Path, work: Path) -> Outfit:
     """Unpack; raises `MissingError` for what neither the pack nor the machine has."""
     if not pack.exists():
         pack = work / "pack"
@@ -78,9 +76,7 @@ def prepare(pack: Path, work: Path, without: Sequence[str] = ()) -> Outfit:
     _write_program(programs / "nvidia-ctk", text)
     for deb in sorted((pack / "debs").glob("*.deb")):
         _unpack_deb(deb, work / "debian")
-    return Outfit(
-        work=work, pack=pack, runc=_runc(work), busybox=_busybox(work), without=tuple(without)
-    )
+    return Outfit(work=work, pack=pack, runc=_runc(work), busybox=_busybox(work))
 
 
 def _unpack_wheels(wheels: Path, site: Path) -> None:

@@ -184,6 +184,26 @@ def test_only_the_kernel_files_with_the_root_in_a_folder(tmp_path: Path) -> None
     assert shell("t4x1", script, root_only=root) == ["0000:00:1e.0", "libcuda.so.580.95.05"]
 
 
+@pytest.mark.parametrize(
+    "in_folder", [False, True], ids=["a whole machine", "the root in a folder"]
+)
+def test_user_namespace_may_mount_its_own_proc_and_sys(tmp_path: Path, *, in_folder: bool) -> None:
+    """Rootless containers do; the kernel allows it where a whole one is in the mount namespace."""
+    unshare = "unshare --user --map-root-user --pid --fork --net --mount"
+    script = f"""
+        {unshare} sh -c 'mount -t proc p {tmp_path} && ls {tmp_path}/1 >/dev/null && echo a /proc'
+        {unshare} sh -c 'mount -t sysfs s {tmp_path} && ls {tmp_path}/class/net && echo a /sys'
+        ls /sys/module
+    """
+    if subprocess.run(["unshare", "--user", "true"], check=False).returncode:
+        pytest.skip("no user namespaces")
+
+    said = shell("t4x1", script, root_only=tmp_path / "root" if in_folder else "")
+
+    assert [line for line in said if line.startswith("a ")] == ["a /proc", "a /sys"]
+    assert said[-3:] == ["firmware_class", "nvidia", "nvidia_uvm"]
+
+
 def test_folder_in_use_is_no_root(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
 
