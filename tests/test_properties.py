@@ -176,10 +176,15 @@ def test_variables(spec: Document, added: list[str]) -> None:
     after = applied(spec, {"env": added})["process"]["env"]
 
     wanted = {entry.partition("=")[0]: entry for entry in added}
-    found = [entry for entry in after if "=" in entry and entry.partition("=")[0] in wanted]
-    assert sorted(found) == sorted(wanted.values())
-    rest = [entry for entry in before if "=" not in entry or entry.partition("=")[0] not in wanted]
-    assert after[: len(rest)] == rest
+
+    def is_set(entry: str) -> bool:
+        return "=" in entry and entry.partition("=")[0] in wanted
+
+    # In the places of those that were there, new ones at the end; the others stay.
+    old = [entry.partition("=")[0] for entry in before if is_set(entry)]
+    assert list(filter(is_set, after)) == [wanted[name] for name in dict.fromkeys([*old, *wanted])]
+    others = [entry for entry in before if not is_set(entry)]
+    assert [entry for entry in after if not is_set(entry)] == others
 
 
 @few
