@@ -65,7 +65,7 @@ def new(name: str) -> Iterator[str]:
 
 
 def _prune() -> None:
-    """Remove the files longest unused where there are too many, of earlier versions for instance."""
+    """Remove the files longest unused where there are too many, of earlier versions say."""
     with os.scandir(folder()) as entries:
         files = sorted((entry.stat().st_mtime, entry.path) for entry in entries if entry.is_file())
     for _, path in files[:-MOST_FILES]:
