@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ import simulated
 from cli import ctk
 from hook_host import Hook, container
 from shim import NAME, Site, needs_root
+from sources import test_machine as machines
+from sources import test_renew as renew
+from sources import test_updates as updates
 
 from nvidia_runtime.simulate import catalogue
 
@@ -149,6 +153,16 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ),
     ),
     (
+        "name a file in a folder of your own",
+        (*GDR, "--output={sticky}/link.json"),
+        (*GDR, "--output={tmp}/gdr.json"),
+    ),
+    (
+        "change it by hand: …",
+        ("config", "--set=nvidia-container-cli.root=/x", "--in-place", "--config={tmp}/odd.toml"),
+        ("config", "--set=nvidia-container-cli.root=/x", "--in-place", "--config={tmp}/even.toml"),
+    ),
+    (
         "a container that requested nothing has none; 'nvidia-ctk explain' lists all records",
         ("explain", "c1"),
         ("explain",),
@@ -166,7 +180,14 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     cdi = tmp_path / "cdi"
     ctk.write(cdi / "nvidia.json", builders.cdi_spec())
     (tmp_path / "config.toml").write_text("")
-    return {"tmp": tmp_path, "root": root, "cdi": cdi}
+    (tmp_path / "odd.toml").write_text('[[nvidia-container-cli]]\nroot = "/y"\n')
+    (tmp_path / "even.toml").write_text('[nvidia-container-cli]\nroot = "/x"\n')
+    sticky = tmp_path / "sticky"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    (sticky / "link.json").symlink_to(tmp_path / "linked.json")
+    os.lchown(sticky / "link.json", shim.NOBODY, shim.NOBODY)
+    return {"tmp": tmp_path, "root": root, "cdi": cdi, "sticky": sticky}
 
 
 @needs_root
@@ -280,12 +301,12 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         ),
         generate,
     ),
-    "generate it anew: nvidia-ctk cdi generate --output=…": (
+    "let it be written in the container, or …": (
         lambda site: (
-            site.write_specs(nvidia=builders.cdi_spec(builders.device("0", mounts=[GONE]))),
-            ask(site),
+            hook(site, "update-ldcache", "--folder", "/opt/nv"),
+            covered_etc(site.bundle / "rootfs"),
         ),
-        generate,
+        lambda site: shutil.rmtree(site.bundle / "rootfs/etc"),
     ),
     "run 'nvidia-ctk cdi validate …' for all that is wrong with it": (
         lambda site: (site.write_specs(nvidia=builders.cdi_spec(bogus=1)), ask(site)),
@@ -295,7 +316,7 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: ask(site, "a.b/c=0"),
         lambda site: site.write_specs(c=builders.cdi_spec(kind="a.b/c")),
     ),
-    "write one: nvidia-ctk cdi generate --output=…/nvidia.yaml": (ask, generate),
+    "write one: nvidia-ctk cdi generate --output=…/…": (ask, generate),
     "update this program, or write the file for CDI … or older": (
         lambda site: (site.write_specs(nvidia=builders.cdi_spec(cdiVersion="1.9.0")), ask(site)),
         lambda site: specs(site, "0"),
@@ -321,10 +342,12 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: site.write_config(),
     ),
 }
-GONE: dict[str, str] = {
-    "hostPath": "/nvcr-none/libcuda.so.535.1.1",
-    "containerPath": "/usr/lib/libcuda.so.535.1.1",
-}
+
+
+def covered_etc(root: Path) -> None:
+    """Make what can be written neither as a file nor as a folder."""
+    (root / "etc/ld.so.cache").mkdir(parents=True)
+    (root / "etc/ld.so.conf.d").write_text("a file where a folder should be")
 
 
 def broken(site: Site) -> str:
@@ -387,6 +410,74 @@ def test_machine(hint: str) -> None:
     assert wrong.returncode == 1
     assert pattern(hint).search(wrong.stderr), wrong.stderr
     assert right.returncode == 0, right.stderr
+
+
+# Containers on a machine with a GPU: what is wrong, and what is done about it.
+CARD = """cdiVersion: 0.5.0
+kind: {kind}
+devices: [{{name: all, containerEdits: {{deviceNodes: [{{path: /dev/nvidia0}}]}}}}]
+containerEdits: {{mounts: [{{hostPath: {library}, containerPath: /x}}]}}
+"""
+
+
+def others(kind: str, library: str) -> str:
+    """Return the command that writes another writer's spec with a library of the driver."""
+    text = CARD.format(kind=kind, library=library)
+    return f"mkdir -p /etc/cdi; cat > /etc/cdi/others.yaml <<'END'\n{text}END\n"
+
+
+def misfit(kind: str) -> tuple[str, str, str]:
+    """Return what is asked for, and the commands that write a spec wrongly, and anew."""
+    old = "/usr/lib/libcuda.so.570.10.01"
+    return f"{kind}=all", others(kind, old), others(kind, updates.CUDA)
+
+
+# A file whose name is always another, as while a driver is installed.
+INSTALL = f"""(
+at={updates.LIB}/libnvidia-new.so.570
+n=0; touch $at.0
+while mv $at.$n $at.$((n + 1)); do n=$((n + 1)); done
+) > /dev/null 2>&1 & echo $! > /tmp/installer"""
+CREATES = {
+    "try again when that has ended": (
+        "all",
+        INSTALL,
+        "kill $(cat /tmp/installer)",
+    ),
+    "if 'nvidia-ctk cdi generate' wrote it, generate it anew: …": (
+        "nvidia.com/gpu=all",
+        f"{renew.GENERATE} && echo '# mine' >> {renew.FILE} && rm {renew.LIBRARY}",
+        renew.GENERATE,
+    ),
+    "restart the DRA driver on this node, or delete the pod": misfit("k8s.gpu.nvidia.com/claim"),
+    "restart NVIDIA's device plugin on this node": misfit("k8s.device-plugin.nvidia.com/gpu"),
+    "whoever wrote it for … has to write it anew": misfit("example.com/card"),
+    "try again when the update has ended; then reboot, or load the kernel modules anew": (
+        "all",
+        f"cp {renew.LIBRARY} {updates.LIB}/libnvidia-new.so.{updates.NEW}",
+        f"{updates.UPDATE} wait",
+    ),
+    "the driver was updated: reboot, or unload and load its kernel modules": (
+        "all",
+        f"{updates.UPDATE} wait; echo {updates.OLD} > /sys/module/nvidia/version",
+        f"echo {updates.NEW} > /sys/module/nvidia/version",
+    ),
+}
+
+
+@pytest.mark.parametrize("hint", CREATES)
+def test_create_on_a_machine(hint: str, tmp_path: Path) -> None:
+    asked, break_it, follow = CREATES[hint]
+    jobs = [
+        machines.job(f"NVIDIA_VISIBLE_DEVICES={asked}", shell=f"{command}\n{machines.SETTLE}")
+        for command in (break_it, follow)
+    ]
+
+    failed, done = machines.create("t4x1", tmp_path, *jobs)
+
+    assert failed["code"] == 1
+    assert pattern(hint).search(failed["err"]), failed["err"]
+    assert (done["code"], done["err"]) == (0, "")
 
 
 # The prestart hook: what is wrong, and what is done about it.
@@ -531,9 +622,12 @@ ELSEWHERE_HERE = {
 }
 
 
+TABLES = (CONTAINERS, MACHINES, CREATES, PRESTART)
+
+
 def test_no_hint_is_untried() -> None:
     """Each is in a table above, or in BEYOND; and none of these is gone."""
-    tried = {*[row[0] for row in CALLS], *CONTAINERS, *MACHINES, *PRESTART, *ELSEWHERE_HERE}
+    tried = {row[0] for row in CALLS}.union(*TABLES, ELSEWHERE_HERE)
     known = tried | {hint for listed in BEYOND.values() for hint in listed}
 
     assert sorted(hints.collect().keys() - known) == []
@@ -543,7 +637,6 @@ def test_no_hint_is_untried() -> None:
 # What cannot be followed here, and why.
 BEYOND: dict[str, tuple[str, ...]] = {
     "needs NVIDIA's driver, its modules, or a GPU that is sick": (
-        "the driver was updated: reboot, or unload and load its kernel modules",
         "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)",
         "install the driver there, or set the driver root (nvidia-container-cli.root)",
         "install the driver there, or set … to where it is",
@@ -597,8 +690,9 @@ BEYOND: dict[str, tuple[str, ...]] = {
     ),
     "needs an engine that runs so: see tests/cli and tests/engines": (
         "or name the file by --config",
-        "take the flag out of its service first: 'systemctl edit --full",
-        "… …'",
+        "take the flag out of its service first: 'systemctl edit --full …'",
+        "this is a template, such as that of k3s and rke2, which find nvidia-container-runtime "
+        "themselves: restart them, and give pods runtimeClassName: nvidia",
         "'journalctl …-u …' says why",
         "'snap logs …' says why",
         "restart {0} after the runtime was installed, and give pods runtimeClassName: nvidia; "
@@ -607,10 +701,9 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "such as /etc/containers/containers.conf.d/99-nvidia.conf",
         "--restart=… restarts it",
         "--config-source=file reads its files instead; --executable-path names the program",
-        "give it the change by hand; --diff shows what is meant",
         "the file is a mount point: mount its folder instead",
         "the file system is read-only: configure the engine in the system's image",
-        "run it as root, or name files of your own by --config and --drop-in-config",
+        "run it as root, or name a file of your own",
         "run it as root; lsattr shows whether the file is immutable",
         "name a file by --config",
         "repeat it",
@@ -632,6 +725,7 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "the bundle's folder must be writable and have room for a copy of config.json",
         "install the package anew; dmesg says whether the disk is failing",
         "try again",
+        "look at what its image and volumes hold, and whether their disks answer",
         "try again if a spec was just written; otherwise make the folder writable",
     ),
     "is a bug's, or cannot happen": (
@@ -649,6 +743,7 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "give it to user … with mode 0700, or set XDG_CACHE_HOME",
         "XDG_CACHE_HOME names another place",
         "let user … read it: chmod … …",
+        "let user … read it, and the folders above it",
         "let an engine of root start the container, or ask for no device with netDevices",
         "… must be root's alone",
     ),

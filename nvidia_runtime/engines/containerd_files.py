@@ -94,6 +94,7 @@ def _imports(document: Document, path: str, view: View) -> list[str]:
     """List the files that a file imports."""
     folder = os.path.dirname(path)
     names = [name for name in _patterns(document) if isinstance(name, str) and "\0" not in name]
+    names = [name for name in names if name]  # "" would be the folder
     return [file for name in names for file in view.matching(os.path.join(folder, name))]
 
 

@@ -6,19 +6,10 @@ from __future__ import annotations
 import errno
 import os
 
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 
 # As many as the kernel follows, path_resolution(7).
 MOST_LINKS = 40
-_DISK = "see what the kernel says of this disk: dmesg"
-_LIMIT = "let the engine open more files: LimitNOFILE= of its unit, ulimit -n"
-HINTS = {
-    errno.EIO: _DISK,
-    errno.ESTALE: "mount this network file system anew",
-    errno.EMFILE: _LIMIT,
-    errno.EAGAIN: "let the engine start more processes: TasksMax= of its unit, ulimit -u",
-    errno.ENFILE: "let this system open more files: sysctl fs.file-max",
-}
 
 
 def join(root: str, path: str) -> str:
@@ -118,7 +109,7 @@ def is_missing(error: OSError) -> bool:
 
 def unreadable(path: str, error: OSError, verb: str = "read") -> NvidiaRuntimeError:
     """Return the error for what is there and cannot be looked at."""
-    hint = HINTS.get(error.errno or 0, "")
+    hint = remedy(error)
     if isinstance(error, PermissionError):
         hint = f"let user {os.geteuid()} read it, and the folders above it"
     return NvidiaRuntimeError(f"cannot be {verb}: {os_reason(error)}", where=path, hint=hint)

@@ -73,7 +73,7 @@ class Loader:
             own = loader_config.system_folders(self.root)
             new = [folder for folder in folders if folder not in own]
             if reason and new:
-                raise _untold(reason, new) from None
+                raise _untold(reason) from None
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
     def _add(self, rows: "list[Row]", gone: "Sequence[bytes]", others: "Others | None") -> str:
@@ -204,12 +204,11 @@ def update(root: resolver.Place, folders: list[str], warnings: list[str]) -> lis
             rows, others.rows = others.in_order(rows), []
         loader.update(folders, rows, others=others, system=True)
     except (OSError, ValueError) as error:
-        raise _untold(os_reason(error), folders) from None
+        raise _untold(os_reason(error)) from None
     return done
 
 
-def _untold(reason: str, folders: list[str]) -> NvidiaRuntimeError:
+def _untold(reason: str) -> NvidiaRuntimeError:
     what = f"the loader's cache cannot be updated: {reason}"
-    named = folders[0] if folders else "the folder"
-    hint = f"let it be written in the container, or name {named} in LD_LIBRARY_PATH"
+    hint = f"let it be written in the container, or {loader_config.FOLDER}"
     return NvidiaRuntimeError(what, where=CACHE, hint=hint)

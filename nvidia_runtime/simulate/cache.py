@@ -33,7 +33,10 @@ def read(name: str) -> bytes:
         if _is_own(os.lstat(folder())):
             descriptor = os.open(os.path.join(folder(), name), os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
-                return file.read() if _is_own(os.fstat(descriptor)) else b""
+                if _is_own(os.fstat(descriptor)):
+                    with suppress(OSError):
+                        os.utime(descriptor)  # what is used stays, however old
+                    return file.read()
     return b""
 
 
@@ -62,7 +65,7 @@ def new(name: str) -> Iterator[str]:
 
 
 def _prune() -> None:
-    """Remove the oldest files where there are too many: of earlier versions, for instance."""
+    """Remove the files longest unused where there are too many, of earlier versions say."""
     with os.scandir(folder()) as entries:
         files = sorted((entry.stat().st_mtime, entry.path) for entry in entries if entry.is_file())
     for _, path in files[:-MOST_FILES]:

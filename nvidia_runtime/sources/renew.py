@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GPU = "nvidia.com/gpu"
 # What other writers' specs are of, and what makes them write one anew.
-WRITERS = {
+HINTS = {
     "k8s.gpu.nvidia.com/": "restart the DRA driver on this node, or delete the pod",
     "k8s.device-plugin.nvidia.com/": "restart NVIDIA's device plugin on this node",
 }
@@ -63,7 +63,7 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
         what = f"the CDI spec {reason}"
         if problem.what:
             what += f"; it cannot be written anew: {problem}"
-        hint = problem.hint or _repair(kinds[0]) or _advice(file, kinds[0])
+        hint = problem.hint or _repair(kinds[0]) or _hint(file, kinds[0])
         raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
@@ -132,11 +132,11 @@ def _repair(kind: str) -> str:
     return ""
 
 
-def _advice(file: str, kind: str) -> str:
+def _hint(file: str, kind: str) -> str:
     """Say who can write a file anew; a command of ours is none for what others wrote."""
-    for start, advice in WRITERS.items():
+    for start, hint in HINTS.items():
         if kind.startswith(start):
-            return advice
+            return hint
     if kind == GPU:
         command = f"nvidia-ctk cdi generate --output={file}"
         return f"if 'nvidia-ctk cdi generate' wrote it, generate it anew: {command}"

@@ -493,7 +493,7 @@ def test_loader_that_cannot_be_told_is_an_error(container: Container) -> None:
 
     assert ended.returncode == 1
     assert "/etc/ld.so.cache: the loader's cache cannot be updated: read-only" in ended.stderr
-    assert "hint: let it be written in the container, or name /opt/nv in LD_LIB" in ended.stderr
+    assert "hint: let it be written in the container, or /etc/ld.so.conf.d" in ended.stderr
 
 
 def in_volumes(

@@ -130,9 +130,8 @@ def test_names_of_a_folder_that_cannot_be_listed() -> None:
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        (errno.EIO, "see what the kernel says of this disk: dmesg"),
-        (errno.EMFILE, "let the engine open more files: LimitNOFILE= of its unit, ulimit -n"),
-        (errno.ESTALE, "mount this network file system anew"),
+        (errno.EIO, "look at the kernel's log (dmesg): the disk may be failing"),
+        (errno.ESTALE, "mount the file system anew"),
         (errno.EACCES, f"let user {os.geteuid()} read it, and the folders above it"),
         (errno.EINVAL, ""),
     ],
