@@ -744,6 +744,7 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "XDG_CACHE_HOME names another place",
         "let user … read it: chmod … …",
         "let user … read it, and the folders above it",
+        "let user … see it, and the folders above it",
         "let an engine of root start the container, or ask for no device with netDevices",
         "… must be root's alone",
     ),

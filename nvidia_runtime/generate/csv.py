@@ -17,6 +17,7 @@ from nvidia_runtime.generate import (
 )
 from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.host import platform, tegra
+from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _mounts(machine: Machine, listed: ListedFiles, libraries: list[str]) -> list
     files = [*libraries, *(link.file for links in listed.syms.values() for link in links)]
     mounts = [entries.mount(file, machine.driver.strip(file)) for file in dict.fromkeys(files)]
     for folder in (folder for folders in listed.dirs.values() for folder in folders):
-        host_path = root.rstrip("/") + folder
+        host_path = driver_root.source(driver_root.join(root, folder), root)
         mounts.append(entries.mount(host_path, folder))
     release = machine.kernel_root + platform.RELEASE  # of the running system, not the driver's
     if os.path.isfile(release):

@@ -52,7 +52,7 @@ def find_files(root: str, folders: tuple[str, ...], entries: list[str]) -> dict[
 def find_folders(root: str, entries: list[str]) -> dict[str, list[str]]:
     """Find the folders of entries, as the driver's paths."""
     return {
-        entry: [p for p in find(root, entry) if os.path.isdir(driver_root.join(root, p))]
+        entry: [path for path in find(root, entry) if os.path.isdir(_source(root, path))]
         for entry in entries
     }
 
@@ -80,25 +80,28 @@ def find(root: str, pattern: str) -> list[str]:
 
 
 def follow(root: str, path: str) -> LinkedFile | None:
-    """Follow a link step by step; ``None`` if it leads to no file, or out of the root.
+    """Follow a link step by step; ``None`` if it leads to no file below the root.
 
-    An absolute link is the host's: it leads out of any root but ``/``.
+    An absolute one means a file of that root: in the container it leads there, too.
     """
-    at = driver_root.join(root, path)
     steps: list[tuple[str, str]] = []
-    while os.path.islink(at):
+    while os.path.islink(at := driver_root.join(root, path)):
         try:
             target = os.readlink(at)
         except OSError as error:
             if driver_root.is_missing(error):
                 return None
             raise driver_root.unreadable(at, error) from None
-        steps.append((driver_root.strip(at, root), target))
-        at = os.path.normpath(os.path.join(os.path.dirname(at), target))
-        if len(steps) > driver_root.MOST_LINKS or not at.startswith(f"{root.rstrip('/')}/"):
+        steps.append((path, target))
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if len(steps) > driver_root.MOST_LINKS:
             return None
-    file = _resolve(root, driver_root.strip(at, root))
+    file = _resolve(root, path)
     return LinkedFile(file, steps) if file else None
+
+
+def _source(root: str, path: str) -> str:
+    return driver_root.source(driver_root.join(root, path), root)
 
 
 def _resolve(root: str, path: str) -> str:

@@ -106,6 +106,20 @@ def test_one_gpu(root: Path) -> None:
     assert generated.warnings[-1] == "left out what the lists name and is not here: /dev/absent"
 
 
+def test_absolute_links_of_a_driver_root(root: Path) -> None:
+    """They mean that root's files, and the container's have no driver root in them."""
+    (root / "csv/absolute.csv").write_text(f"sym, /{LIB}/libabsolute.so\ndir, /opt/firmware\n")
+    links = {f"{LIB}/libabsolute.so": f"/{LIB}/tegra/libcuda.so.1.1", "opt/firmware": "/etc/fw"}
+    trees.make(root / "driver", {"etc/fw/": "", **{at: f"-> {to}" for at, to in links.items()}})
+
+    common = generate(root, "devices", "absolute").spec["containerEdits"]
+
+    (link,) = [hook for hook in words(common) if hook[0] == "create-symlinks"]
+    assert link[1:] == ["--link", f"/{LIB}/tegra/libcuda.so.1.1::/{LIB}/libabsolute.so"]
+    mounts = {mount["containerPath"]: mount["hostPath"] for mount in common["mounts"]}
+    assert mounts["/opt/firmware"] == f"{root}/driver/etc/fw"
+
+
 def test_odd_rows_are_taken_once(root: Path) -> None:
     generated = generate(root, "odd")
     (device, _) = generated.spec["devices"]

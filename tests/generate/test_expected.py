@@ -43,6 +43,16 @@ def test_driver_in_a_folder(machine: str, tmp_path: Path) -> None:
     assert spec == wanted
 
 
+def test_slash_at_the_end_of_the_driver_root(tmp_path: Path) -> None:
+    """The toolkit then has the root in paths of the container, too."""
+    root = os.fspath(tmp_path / "driver")
+
+    spec = written("t4x1", f"--driver-root={root}/", root_only=root)
+
+    wanted = expected("t4x1_driverroot", root).replace(f"::{root}/dev/dri/", "::/dev/dri/")
+    assert spec == wanted
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -86,7 +86,7 @@ def test_folders(root: str) -> None:
             ],
         ),
         (f"/{LIB}/tegra/libcuda.so.1.1", []),
-        ("/etc/absolute", None),
+        ("/etc/absolute", [("/etc/absolute", f"/{LIB}/tegra/libcuda.so.1.1")]),
         ("/etc/dangling", None),
         ("/etc/loop", None),
         ("/etc/out", None),

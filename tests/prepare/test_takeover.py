@@ -788,6 +788,7 @@ VOLUMES: dict[str, dict[str, str | bytes]] = {
     "/etc/nvidia": {"config.yaml": "version: v1"},
     "/etc/nvidia/nvidia-application-profiles-rc.d": {"x": ""},
     "/etc/ld.so.conf.d": {"x.conf": "/opt/x"},
+    "/etc/ld.so.cache": {"/etc/ld.so.cache": "of a volume"},
     "/etc": {"debian_version": "12"},
     "/dev/dri/by-path": {"pci-0000:00:02.0-card": "-> ../card0"},
 }
@@ -805,6 +806,8 @@ def test_volume_stops_no_container(path: str, access: str, name: str, machine: M
     shutil.copy(shutil.which("busybox") or "", machine.root / "bin/busybox")
     (machine.root / "bin/sh").symlink_to("busybox")
     source = images.make(machine.folder / "volume", VOLUMES[path])
+    if path in VOLUMES[path]:  # a single file
+        source = source / path[1:]
     volume = {"destination": path, "type": "bind", "source": f"{source}"}
 
     said = runs(

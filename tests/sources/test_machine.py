@@ -16,6 +16,8 @@ import shim
 import simulated
 import test_startup as startup
 
+from nvidia_runtime.simulate import elf
+
 Document = dict[str, Any]
 
 MACHINES = ("t4x1", "a100x8", "a100x8mig", "h100x8", "orin")
@@ -333,6 +335,26 @@ def test_gpu_that_such_a_container_is_given_later_is_found(tmp_path: Path) -> No
 
     assert [end["code"] for end in ends] == [0, 0, 1]  # NVML now knows those without a node
     assert "GPU 1: /dev/nvidia3 is missing" in ends[2]["err"]
+
+
+def test_libraries_in_a_folder_of_a_csv_list_are_in_the_loaders_cache(tmp_path: Path) -> None:
+    """As images of Jetson have CUDA: their ld.so.conf.d names a folder that the host fills."""
+    folder = "/usr/local/cuda-10.2/targets/aarch64-linux/lib"
+    lists = "/etc/nvidia-container-runtime/host-files-for-container.d"
+    library = tmp_path / "libcublas.so.10"
+    library.write_bytes(elf.shared_object(library.name, "aarch64"))
+    root = tmp_path / "rootfs"
+    (root / "etc/ld.so.conf.d").mkdir(parents=True)
+    (root / "etc/ld.so.conf").write_text("include /etc/ld.so.conf.d/*.conf\n")
+    (root / "etc/ld.so.conf.d/cuda.conf").write_text(f"{folder}\n")
+    shell = f"mkdir -p {folder}; cp {library} {folder}; echo 'dir, /usr/local/cuda-10.2'"
+    asked = job("NVIDIA_VISIBLE_DEVICES=all", shell=f"{shell} >> {lists}/drivers.csv")
+    asked["spec"]["root"] = {"path": str(root)}
+
+    (end,) = create("orin", tmp_path, asked, hooks="auto")
+
+    assert (end["code"], end["err"]) == (0, "")
+    assert f"{folder}/{library.name}".encode() in (root / "etc/ld.so.cache").read_bytes()
 
 
 def test_all_of_no_gpus_is_said(tmp_path: Path) -> None:
