@@ -68,8 +68,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if is_worker(config):
         return
-    before, made = config.stash[BEFORE], config.stash[MADE]
-    own_host.remove_folders(made)
+    before, folders = config.stash[BEFORE], config.stash[MADE]
+    own_host.remove_folders(folders)
     config.stash[LEFT] = traces.differences(before, traces.listing())
     if config.stash[LEFT] and session.exitstatus in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -20,12 +20,12 @@ GAP = "…"
 
 def collect() -> dict[str, list[str]]:
     """Return the hints, with a mark for each part that differs, and the modules that have them."""
-    found: dict[str, list[str]] = {}
+    modules: dict[str, list[str]] = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         for text in sorted(_Module(file.read_text()).hints()):
             if text.strip(GAP):
-                found.setdefault(text, []).append(str(file.relative_to(PACKAGE)))
-    return found
+                modules.setdefault(text, []).append(str(file.relative_to(PACKAGE)))
+    return modules
 
 
 class _Module:
@@ -42,11 +42,11 @@ class _Module:
         }
 
     def hints(self) -> set[str]:
-        found: set[str] = set()
+        texts: set[str] = set()
         for node in ast.walk(self.tree):
             for expression in self._expressions(node):
-                found |= self._texts(expression)
-        return found
+                texts |= self._texts(expression)
+        return texts
 
     def _expressions(self, node: ast.AST) -> Iterator[ast.expr]:
         """Return what a node gives for a hint: an argument, a variable, a result, a default."""
@@ -63,7 +63,7 @@ class _Module:
         elif isinstance(node, ast.FunctionDef):
             if node.name.endswith("hint"):
                 returns = [inner for inner in ast.walk(node) if isinstance(inner, ast.Return)]
-                yield from [each.value for each in returns if each.value]
+                yield from [result.value for result in returns if result.value]
             pairs = zip(reversed(node.args.args), reversed(node.args.defaults), strict=False)
             yield from [default for argument, default in pairs if argument.arg == "hint"]
 

@@ -32,18 +32,18 @@ COVER = 'mount --make-rslave / && for folder; do mount -t tmpfs -o mode=755 none
 
 def make_folders() -> list[str]:
     """Make those of the folders that the host lacks, and return them with what is above them."""
-    made = []
+    folders = []
     for folder in FOLDERS if os.geteuid() == 0 else ():
         for path in (*reversed(Path(folder).parents), Path(folder)):
             if not path.exists():
                 path.mkdir()
-                made.append(os.fspath(path))
-    return made
+                folders.append(os.fspath(path))
+    return folders
 
 
-def remove_folders(made: Sequence[str]) -> None:
+def remove_folders(folders: Sequence[str]) -> None:
     """Remove folders again, unless somebody else uses them by now."""
-    for path in reversed(made):
+    for path in reversed(folders):
         with suppress(OSError):
             os.rmdir(path)
 

@@ -23,9 +23,9 @@ DEEP = 100_000
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec())
-        yield made
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec())
+        yield machine
 
 
 def call(site: Site, command: str = "create", **options: object) -> shim.Ended:
@@ -58,12 +58,12 @@ def check_refused(site: Site, got: shim.Ended, error: str, code: int = 1) -> Non
 
 def state_of(folder: Path) -> list[tuple[object, ...]]:
     """Describe all files of a folder: any change of one shows."""
-    found: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for path in sorted(folder.iterdir()):
         stat = path.lstat()
         data = path.read_bytes() if path.is_file() else b""
-        found.append((path.name, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, data))
-    return found
+        rows.append((path.name, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, data))
+    return rows
 
 
 def asking(**fields: Any) -> bytes:
@@ -221,8 +221,8 @@ def test_config_json_is_a_fifo(site: Site) -> None:
 
 
 def test_config_json_is_a_socket(site: Site) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(site.bundle / "config.json"))
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(str(site.bundle / "config.json"))
 
         check_refused(site, call(site), f"{CANNOT_READ}no such device or address")
 

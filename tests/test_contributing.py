@@ -67,11 +67,11 @@ def test_the_table_is_found() -> None:
 def test_one_thing_touches_two_files(row: Row) -> None:
     own = row.file.replace("NAME", row.example.replace(" ", "/"))
     files = {own, row.listed_in} - {""}
-    found = mentions(row.example)
+    places = mentions(row.example)
 
     assert [file for file in sorted(files) if not (TREE / file).is_file()] == []
-    assert row.listed_in in found
-    assert found - files == set()
+    assert row.listed_in in places
+    assert places - files == set()
 
 
 def test_code_is_what_is_neither_comment_nor_docstring(tmp_path: Path) -> None:

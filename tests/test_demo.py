@@ -57,20 +57,20 @@ def run(scratch: Path) -> Run:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    found = re.search(r"\$ID is (\S+),", done.stdout)
-    assert found
+    match = re.search(r"\$ID is (\S+),", done.stdout)
+    assert match
     screen = re.sub(r"nvcr-demo-\w{8}", "nvcr-demo-ID", done.stdout)
-    return Run(screen=re.sub(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d ", "", screen), id=found[1])
+    return Run(screen=re.sub(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d ", "", screen), id=match[1])
 
 
 def traces(scratch: Path, name: str) -> list[str]:
     """List what the demo with this container has left anywhere."""
     kept = [file for file in STATE.rglob("*") if file.is_file()]
-    known = [file for file in kept if name in file.name or name.encode() in content(file)]
+    records = [file for file in kept if name in file.name or name.encode() in content(file)]
     groups = Path("/sys/fs/cgroup").glob(f"**/{name}")
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     here = [row for row in mounts if os.fspath(scratch) in row]
-    return [*map(os.fspath, [*known, *groups, *scratch.iterdir()]), *here]
+    return [*map(os.fspath, [*records, *groups, *scratch.iterdir()]), *here]
 
 
 def content(file: Path) -> bytes:
@@ -116,12 +116,12 @@ def test_interrupted_leaves_nothing(scratch: Path, delay: float) -> None:
     environment = {**os.environ, "TMPDIR": os.fspath(scratch)}
     words = [sys.executable, os.fspath(DEMO)]
     pipe = subprocess.PIPE
-    made: list[Path] = []
+    configs: list[Path] = []
     with subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe) as demo:
 
         def has_begun() -> bool:
-            made.extend(scratch.glob("nvcr-demo-*/config.toml"))
-            return bool(made)
+            configs.extend(scratch.glob("nvcr-demo-*/config.toml"))
+            return bool(configs)
 
         waiting.eventually(has_begun, "the container is prepared", demo)
         time.sleep(delay)
@@ -129,7 +129,7 @@ def test_interrupted_leaves_nothing(scratch: Path, delay: float) -> None:
         demo.communicate()
 
     assert demo.returncode in {143, 0, -signal.SIGTERM}  # the others: it was at its end
-    assert traces(scratch, made[0].parent.name) == []
+    assert traces(scratch, configs[0].parent.name) == []
 
 
 def test_without_root_one_sentence_says_so() -> None:

@@ -29,8 +29,8 @@ KINDS = {"c": 0o020000, "b": 0o060000, "p": 0o010000}
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        yield made
+    with Site() as machine:
+        yield machine
 
 
 def text_of(file: Path, site: Site) -> str:

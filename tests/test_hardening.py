@@ -23,10 +23,10 @@ MINOR = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec(builders.device("0", env=["GPU=0"])))
-        made.write_bundle(builders.asking("0"))
-        yield made
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec(builders.device("0", env=["GPU=0"])))
+        machine.write_bundle(builders.asking("0"))
+        yield machine
 
 
 def install(folder: Path, version: str) -> None:

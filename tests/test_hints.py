@@ -384,8 +384,8 @@ def listed(site: Site) -> str:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        yield made
+    with Site() as machine:
+        yield machine
 
 
 # On a machine with a GPU: words of `cdi generate` that fail, and others.
@@ -628,10 +628,10 @@ TABLES = (CONTAINERS, MACHINES, CREATES, PRESTART)
 def test_no_hint_is_untried() -> None:
     """Each is in a table above, or in BEYOND; and none of these is gone."""
     tried = {row[0] for row in CALLS}.union(*TABLES, ELSEWHERE_HERE)
-    known = tried | {hint for listed in BEYOND.values() for hint in listed}
+    texts = tried | {hint for listed in BEYOND.values() for hint in listed}
 
-    assert sorted(hints.collect().keys() - known) == []
-    assert sorted(known - hints.collect().keys()) == []
+    assert sorted(hints.collect().keys() - texts) == []
+    assert sorted(texts - hints.collect().keys()) == []
 
 
 # What cannot be followed here, and why.

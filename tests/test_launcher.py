@@ -41,12 +41,12 @@ ODD = [
 def cases() -> list[Words]:
     """List command lines: every odd word alone, within a call, and mixtures of them."""
     chance = random.Random(1)
-    found: list[Words] = [[]]
-    found += [[word] for word in ODD]
-    found += [[b"--root", b"/run/x", b"state", word, b"c1"] for word in ODD]
-    found += [chance.choices(ODD, k=chance.randint(2, 8)) for _ in range(120)]
-    found += [[b"x"] * 4000]
-    return found
+    lines: list[Words] = [[]]
+    lines += [[word] for word in ODD]
+    lines += [[b"--root", b"/run/x", b"state", word, b"c1"] for word in ODD]
+    lines += [chance.choices(ODD, k=chance.randint(2, 8)) for _ in range(120)]
+    lines += [[b"x"] * 4000]
+    return lines
 
 
 CASES = cases()
@@ -66,15 +66,15 @@ DOUBTS = [
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_bundle(builders.spec())
-        yield made
+    with Site() as machine:
+        machine.write_bundle(builders.spec())
+        yield machine
 
 
 @pytest.fixture(params=shim.shells())
 def shell(request: pytest.FixtureRequest) -> Shell:
-    found: Shell = request.param
-    return found
+    choice: Shell = request.param
+    return choice
 
 
 def learn(site: Site) -> Path:

@@ -73,10 +73,10 @@ def test_level(level: str, expected: list[str], file: Path) -> None:
     log = Log(level=level)
     log.open(str(file))
 
-    for each in ("error", "warning", "info", "debug"):
-        log.write(each, "x")
+    for severity in ("error", "warning", "info", "debug"):
+        log.write(severity, "x")
 
-    assert messages(file) == [f'level={each} msg="x"' for each in expected]
+    assert messages(file) == [f'level={severity} msg="x"' for severity in expected]
 
 
 def test_open_makes_folders_and_appends(file: Path) -> None:

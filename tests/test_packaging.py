@@ -39,8 +39,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     words = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(TREE)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
-    (found,) = folder.iterdir()
-    return found
+    (file,) = folder.iterdir()
+    return file
 
 
 def names(wheel: Path) -> list[str]:
@@ -100,9 +100,9 @@ def test_launchers(name: str, wheel: Path) -> None:
 
 def test_programs_of_python(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        found = archive.read(f"{INFO}/entry_points.txt").decode()
+        text = archive.read(f"{INFO}/entry_points.txt").decode()
 
-    assert found == "[console_scripts]\nnvidia-ctk = nvidia_runtime.cli:main\n"
+    assert text == "[console_scripts]\nnvidia-ctk = nvidia_runtime.cli:main\n"
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +174,8 @@ def test_source_archive(tmp_path: Path) -> None:
     words = ["-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(TREE)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     (archive,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as found:
-        members = {member.name: member for member in found}
+    with tarfile.open(archive) as tar:
+        members = {member.name: member for member in tar}
 
     top = archive.name.removesuffix(".tar.gz")
     for name in (

@@ -63,8 +63,8 @@ exec {python} "$flags" -c '{before}'"$program" "$@"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        yield made
+    with Site() as machine:
+        yield machine
 
 
 def put_before(site: Site, text: str) -> None:

@@ -127,7 +127,7 @@ def specs(extra: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
 
     def part(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
         return st.builds(
-            lambda odd, known: {**odd, **known}, extra, st.fixed_dictionaries({}, optional=fields)
+            lambda odd, base: {**odd, **base}, extra, st.fixed_dictionaries({}, optional=fields)
         )
 
     user = part(uid=st.integers(0, 2), additionalGids=st.lists(st.integers(0, 3), max_size=2))
@@ -316,18 +316,18 @@ def test_command_lines_of_runc(
     line = [word for flag in before for word in flag[2]] + [command]
     line += [word for flag in after for word in flag[2]] + ["--"] * dashes + [container]
 
-    found = argv.parse(line)
+    invocation = argv.parse(line)
 
     said = {name: value for name, value, _ in before}
     bundles = [value for name, value, _ in after if name in ("bundle", "b")]
     is_create = command == "create"
-    assert found.command == command
-    assert found.complaint == ""
-    assert found.log == said.get("log", "")
-    assert found.log_json == (said.get("log-format") == "json")
-    assert found.debug == ("debug" in said)
-    assert found.bundle == (bundles[-1] if bundles and is_create else "")
-    assert found.container == (container if is_create else "")
+    assert invocation.command == command
+    assert invocation.complaint == ""
+    assert invocation.log == said.get("log", "")
+    assert invocation.log_json == (said.get("log-format") == "json")
+    assert invocation.debug == ("debug" in said)
+    assert invocation.bundle == (bundles[-1] if bundles and is_create else "")
+    assert invocation.container == (container if is_create else "")
 
 
 # CDI
@@ -420,7 +420,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | 
         else ()
     )
     return [path] * bool(path) + [
-        found for key, item in items for found in places(item, (*path, key))
+        place for key, item in items for place in places(item, (*path, key))
     ]
 
 
@@ -584,9 +584,9 @@ def test_last_spec_dir_with_a_device_supplies_it(layout: list[dict[str, set[str]
                 file = f"{folder}/{number}/{holders[0]}" if len(holders) == 1 else ""
                 expected[f"nvidia.com/gpu={device}"] = file  # "": two of one dir, so none
 
-        found = registry.read([f"{folder}/{number}" for number in range(len(layout))])
+        index = registry.read([f"{folder}/{number}" for number in range(len(layout))])
 
-    supplied = {name: file.path for name, (file, _) in found.devices.items()}
+    supplied = {name: file.path for name, (file, _) in index.devices.items()}
     assert supplied == {name: file for name, file in expected.items() if file}
 
 

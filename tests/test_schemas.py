@@ -85,10 +85,10 @@ def test_bad_document_fails_with_the_text_beside_it(file: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_good_documents_use_every_key(name: str) -> None:
-    known = {key for part in subschemas(schemas.schema(name)) for key in part.get("properties", {})}
+    names = {key for part in subschemas(schemas.schema(name)) for key in part.get("properties", {})}
     used = keys([read(file) for file in EXAMPLES.glob(f"{name}/good/*")])
 
-    assert known - used == set()
+    assert names - used == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,11 +129,11 @@ def test_defaults_are_what_the_schema_allows() -> None:
 def test_more_than_a_hundred_violations_end_with_their_number() -> None:
     env = list(range(150))
 
-    found = schemas.violations("oci-config", {"ociVersion": "1.3.0", "process": {"env": env}})
+    violations = schemas.violations("oci-config", {"ociVersion": "1.3.0", "process": {"env": env}})
 
-    assert len(found) == 101
-    assert str(found[0]) == "process.cwd: is missing"
-    assert str(found[-1]) == "and 51 more"
+    assert len(violations) == 101
+    assert str(violations[0]) == "process.cwd: is missing"
+    assert str(violations[-1]) == "and 51 more"
 
 
 def test_document_nested_too_deeply() -> None:

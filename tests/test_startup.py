@@ -62,10 +62,10 @@ SECTION = "nvidia-container-runtime"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec())
-        made.write_bundle(builders.asking())
-        yield made
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec())
+        machine.write_bundle(builders.asking())
+        yield machine
 
 
 def imports(site: Site, *words: str | Path, **options: Any) -> set[str]:
@@ -333,7 +333,7 @@ def name_of(file: Path) -> str:
 def used(file: Path, *, for_types: bool = False) -> set[str]:
     """List the modules of ours that a file imports, wherever in it; also those for types only?"""
     names = {name_of(other) for other in MODULES}
-    found = set()
+    modules = set()
     tree = ast.parse(file.read_text())
     typing = [node for node in ast.walk(tree) if is_for_types(node)]
     skipped = {id(inner) for node in typing for inner in ast.walk(node)}
@@ -344,14 +344,14 @@ def used(file: Path, *, for_types: bool = False) -> set[str]:
             base = (node.module or "").partition(".")[2]
             for alias in node.names:
                 inner = f"{base}.{alias.name}".strip(".")
-                found.add(inner if inner in names else base)
+                modules.add(inner if inner in names else base)
         elif isinstance(node, ast.Import):
-            found |= {
+            modules |= {
                 alias.name.partition(".")[2]
                 for alias in node.names
                 if alias.name.split(".")[0] == PACKAGE
             }
-    return found - {""}
+    return modules - {""}
 
 
 def is_for_types(node: ast.AST) -> bool:
@@ -377,8 +377,8 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
     try:
         graphlib.TopologicalSorter(arrows).prepare()
     except graphlib.CycleError as error:
-        found: list[str] = error.args[1]
-        return found
+        names: list[str] = error.args[1]
+        return names
     return []
 
 

@@ -44,15 +44,15 @@ FORBIDDING = (
 
 def sections(path: Path) -> dict[str, dict[str, list[str]]]:
     """Read a unit: each setting with its values, in their order."""
-    found: dict[str, dict[str, list[str]]] = {}
+    unit: dict[str, dict[str, list[str]]] = {}
     section: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         if line.startswith("["):
-            section = found.setdefault(line.strip("[]"), {})
+            section = unit.setdefault(line.strip("[]"), {})
         elif line and line[0] not in "#;":
             name, _, value = line.partition("=")
             section.setdefault(name, []).append(value)
-    return found
+    return unit
 
 
 def seconds(path: Path, name: str) -> float:

@@ -101,10 +101,10 @@ WAYS = {
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.runtime.write_bytes(shim.program(shim.PAUSE))
-        made.write_specs(nvidia=builders.cdi_spec())
-        yield made
+    with Site() as machine:
+        machine.runtime.write_bytes(shim.program(shim.PAUSE))
+        machine.write_specs(nvidia=builders.cdi_spec())
+        yield machine
 
 
 @pytest.fixture(params=WAYS)
@@ -330,9 +330,9 @@ def test_environment_lacks_only_what_no_shell_keeps(
 
     shimmed = observe(site, [str(site.launcher), *way], entries, {}, shell)
 
-    found = set(without_shell(shimmed["environment"]))
-    assert set(without_shell(kept)) - found == set()
-    assert {entry for entry in found - set(kept) if identifier.match(entry.decode())} == set()
+    variables = set(without_shell(shimmed["environment"]))
+    assert set(without_shell(kept)) - variables == set()
+    assert {entry for entry in variables - set(kept) if identifier.match(entry.decode())} == set()
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 42, 126, 127, 255])

@@ -37,12 +37,12 @@ IS_OTHERS = re.compile("|".join(f"(?:{pattern})" for pattern in OTHERS))
 
 def listing() -> dict[str, str]:
     """List what the host is, by paths: files, folders, nodes, control groups and mounts."""
-    found = {path: kind for folder in FOLDERS for path, kind in entries(Path(folder))}
+    kinds = {path: kind for folder in FOLDERS for path, kind in entries(Path(folder))}
     for folder in SHALLOW:
         for name in os.listdir(folder):
-            found[os.path.join(folder, name)] = "an entry"
-    found |= mounts(Path("/proc/self/mountinfo").read_text())
-    return {path: kind for path, kind in found.items() if not IS_OTHERS.fullmatch(path)}
+            kinds[os.path.join(folder, name)] = "an entry"
+    kinds |= mounts(Path("/proc/self/mountinfo").read_text())
+    return {path: kind for path, kind in kinds.items() if not IS_OTHERS.fullmatch(path)}
 
 
 def entries(folder: Path) -> Iterator[tuple[str, str]]:
@@ -59,37 +59,37 @@ def entries(folder: Path) -> Iterator[tuple[str, str]]:
 
 def describe(path: Path) -> str:
     """Describe one entry: type, mode and owner; of a file when it was written, of a node which."""
-    found = path.lstat()
-    text = f"{stat.filemode(found.st_mode)} {found.st_uid}:{found.st_gid}"
-    if stat.S_ISLNK(found.st_mode):
+    status = path.lstat()
+    text = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
+    if stat.S_ISLNK(status.st_mode):
         return f"{text} -> {os.readlink(path)}"
-    if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
-        return f"{text} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    if stat.S_ISREG(found.st_mode):
-        return f"{text} {found.st_size} bytes of {found.st_mtime_ns}"
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        return f"{text} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    if stat.S_ISREG(status.st_mode):
+        return f"{text} {status.st_size} bytes of {status.st_mtime_ns}"
     return text
 
 
 def mounts(table: str) -> dict[str, str]:
     """Read a mount table in the form of /proc/self/mountinfo; what is stacked counts, too."""
-    found: dict[str, str] = {}
+    rows: dict[str, str] = {}
     for line in table.splitlines():
         _, _, device, root, point, options, *rest = line.split()
         key = f"mount at {point}"
-        while key in found:
+        while key in rows:
             key += ", again"
-        found[key] = f"{device} {root} {options} {' '.join(rest[rest.index('-') + 1 :])}"
-    return found
+        rows[key] = f"{device} {root} {options} {' '.join(rest[rest.index('-') + 1 :])}"
+    return rows
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Say what differs between two listings, by path; of a new or lost folder only its own."""
     gone, new = before.keys() - after.keys(), after.keys() - before.keys()
-    found = [f"{path}: is gone" for path in gone if os.path.dirname(path) not in gone]
-    found += [f"{path}: is new, {after[path]}" for path in new if os.path.dirname(path) not in new]
-    found += [
+    lines = [f"{path}: is gone" for path in gone if os.path.dirname(path) not in gone]
+    lines += [f"{path}: is new, {after[path]}" for path in new if os.path.dirname(path) not in new]
+    lines += [
         f"{path}: was {before[path]}, is {after[path]}"
         for path in before.keys() & after.keys()
         if before[path] != after[path]
     ]
-    return sorted(found)
+    return sorted(lines)

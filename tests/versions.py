@@ -138,21 +138,21 @@ def root(suite: str) -> Path:
     if not folder.exists():
         print(f"debootstrap {suite} {folder}", flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f"versions-{suite}.", dir=folder.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f"versions-{suite}.", dir=folder.parent))
         try:
-            words = ["debootstrap", "--variant=minbase", suite, str(made), images.MIRROR]
+            words = ["debootstrap", "--variant=minbase", suite, str(draft), images.MIRROR]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
             pythons = [f"python{version}-venv" for version, it in SUITES.items() if it == suite]
             ours = [f"python3-{name}" for name in OURS] if suite == "bookworm" else []
             fill = ["sh", "-ec", FILL, "sh", *PROGRAMS, *pythons, *ours]
-            done = inside(made, fill, stdout=subprocess.PIPE, keep=True)
+            done = inside(draft, fill, stdout=subprocess.PIPE, keep=True)
             if done.returncode:
                 sys.exit(f"{suite} cannot be made: {done.stdout[-1000:]}")
-            made.chmod(0o755)
-            os.utime(made)
-            made.rename(folder)
+            draft.chmod(0o755)
+            os.utime(draft)
+            draft.rename(folder)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

@@ -61,9 +61,9 @@ def test_default_of_the_setting_is_what_we_know() -> None:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec())
-        yield made
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec())
+        yield machine
 
 
 def warnings(site: Site, wanted: str) -> list[str]:

@@ -304,13 +304,13 @@ def limit(
     document: builders.Document, image: Image | None, *listed: str, **settings: Any
 ) -> Request:
     """Limit the request of a container; without a list, images are denied."""
-    known = {
+    values = {
         **config.defaults(),
         image_policy.REQUESTS: "listed" if listed else "deny",
         image_policy.DEVICES: list(listed),
         **settings,
     }
-    return image_policy.limit(request.read(document, known, "/b/config.json"), known, image)
+    return image_policy.limit(request.read(document, values, "/b/config.json"), values, image)
 
 
 @pytest.mark.parametrize(
@@ -424,14 +424,14 @@ REFUSED = f"ignoring NVIDIA_VISIBLE_DEVICES of the image (0); {DENY}"
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a machine with docker's files, of an image that asks for device 0."""
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec())
-        docker(made.folder / "docker")
-        image = made.folder / "docker/image/overlay2/imagedb/content/sha256" / IMAGE
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec())
+        docker(machine.folder / "docker")
+        image = machine.folder / "docker/image/overlay2/imagedb/content/sha256" / IMAGE
         write(image, {"config": {"Env": ["NVIDIA_VISIBLE_DEVICES=0"]}})
-        root = {"path": f"{made.folder}/docker/overlay2/7848a1/merged"}
-        made.write_bundle(builders.asking("0", root=root))
-        yield made
+        root = {"path": f"{machine.folder}/docker/overlay2/7848a1/merged"}
+        machine.write_bundle(builders.asking("0", root=root))
+        yield machine
 
 
 def create(site: Site) -> list[str]:
@@ -444,8 +444,8 @@ def create(site: Site) -> list[str]:
 
 
 def record(site: Site) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((site.state / f"containers/{CONTAINER}.json").read_text())
-    return found
+    document: dict[str, Any] = json.loads((site.state / f"containers/{CONTAINER}.json").read_text())
+    return document
 
 
 def test_images_are_trusted_by_default(site: Site) -> None:

@@ -19,8 +19,8 @@ MOUNTS = "accept-nvidia-visible-devices-as-volume-mounts"
 
 
 def read(document: Document, **settings: Any) -> Request:
-    known = {**config.defaults(), **{key.replace("_", "-"): settings[key] for key in settings}}
-    return request.read(document, known, PATH)
+    values = {**config.defaults(), **{key.replace("_", "-"): settings[key] for key in settings}}
+    return request.read(document, values, PATH)
 
 
 def by_mounts(*targets: str, source: str = "/dev/null") -> Request:
@@ -250,10 +250,10 @@ def test_mounts_ask_only_where_the_settings_allow_it() -> None:
     ],
 )
 def test_mounts(names: list[str], expected: tuple[str, ...] | None) -> None:
-    found = by_mounts(*[f"/var/run/nvidia-container-devices/{name}" for name in names])
+    devices = by_mounts(*[f"/var/run/nvidia-container-devices/{name}" for name in names])
 
-    assert found.by_mount == expected
-    assert found.invalid_mounts == ()
+    assert devices.by_mount == expected
+    assert devices.invalid_mounts == ()
 
 
 def test_prefix_of_mounts_is_that_of_the_text() -> None:
@@ -261,9 +261,9 @@ def test_prefix_of_mounts_is_that_of_the_text() -> None:
 
 
 def test_mount_that_names_no_device() -> None:
-    found = by_mounts("/var/run/nvidia-container-devices/cdi/x")
+    devices = by_mounts("/var/run/nvidia-container-devices/cdi/x")
 
-    assert (found.by_mount, found.invalid_mounts) == (None, ("cdi/x",))
+    assert (devices.by_mount, devices.invalid_mounts) == (None, ("cdi/x",))
 
 
 def test_imex_channels_by_mounts() -> None:

@@ -204,9 +204,9 @@ def test_sentence(text: str, host: dict[str, str], what: str, hint: str) -> None
 )
 def test_worst_of_several_variables_counts(others: tuple[str, ...], kind: str) -> None:
     for order in (others, others[::-1]):
-        found = {f"NVIDIA_REQUIRE_{number}": text for number, text in enumerate(order)}
+        variables = {f"NVIDIA_REQUIRE_{number}": text for number, text in enumerate(order)}
 
-        assert requirements.check(found, R550).kind == kind
+        assert requirements.check(variables, R550).kind == kind
 
 
 @given(
@@ -295,12 +295,12 @@ ASKING = ("NVIDIA_VISIBLE_DEVICES=0", f"{CUDA}=cuda>=12.4")
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a machine with driver 535."""
-    with Site() as made:
-        made.write_specs(nvidia=builders.cdi_spec())
-        made.inside(shim.mount, "none", "/sys/module", 0, "tmpfs")
-        made.inside(Path("/sys/module/nvidia").mkdir)
-        made.inside(Path("/sys/module/nvidia/version").write_text, "535.104.05\n")
-        yield made
+    with Site() as machine:
+        machine.write_specs(nvidia=builders.cdi_spec())
+        machine.inside(shim.mount, "none", "/sys/module", 0, "tmpfs")
+        machine.inside(Path("/sys/module/nvidia").mkdir)
+        machine.inside(Path("/sys/module/nvidia/version").write_text, "535.104.05\n")
+        yield machine
 
 
 def create(site: Site, *env: str) -> tuple[shim.Ended, list[str]]:

@@ -20,8 +20,8 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        yield made
+    with Site() as machine:
+        yield machine
 
 
 def ctk(site: Site, *words: str, **environment: str) -> Ended:

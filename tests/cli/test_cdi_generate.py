@@ -38,12 +38,12 @@ def spec(ended: ctk.Ended) -> dict[str, Any]:
     return cdi_spec.parse(ended.out.encode(), "stdout")
 
 
-def names(made: dict[str, Any]) -> list[str]:
-    return [device["name"] for device in made["devices"]]
+def names(document: dict[str, Any]) -> list[str]:
+    return [device["name"] for device in document["devices"]]
 
 
-def verbs(made: dict[str, Any]) -> list[str]:
-    return [hook["args"][1] for hook in made["containerEdits"].get("hooks", [])]
+def verbs(document: dict[str, Any]) -> list[str]:
+    return [hook["args"][1] for hook in document["containerEdits"].get("hooks", [])]
 
 
 INDICES = [*"01234567", "all"]
@@ -52,10 +52,10 @@ INDICES = [*"01234567", "all"]
 def test_defaults() -> None:
     ended = run()
 
-    made = spec(ended)
-    assert made["kind"] == "nvidia.com/gpu"
-    assert names(made)[:8] == INDICES[:8]
-    assert len(names(made)) == 17
+    document = spec(ended)
+    assert document["kind"] == "nvidia.com/gpu"
+    assert names(document)[:8] == INDICES[:8]
+    assert len(names(document)) == 17
     assert ended.err == "Generated CDI spec with version 0.5.0\n"
 
 
@@ -146,11 +146,11 @@ def test_hooks_in_one_call() -> None:
 )
 def test_program_of_hooks(given: str, path: str, first: str) -> None:
     got = run(env={"PATH": "/nowhere", "NVIDIA_CTK_CDI_HOOK_PATH": given})
-    made = spec(got)
+    document = spec(got)
 
     missing = f"warning: {path} is not on this machine; --nvidia-cdi-hook-path names another\n"
     assert (missing in got.err) == ("/" not in given)
-    hook = made["containerEdits"]["hooks"][-1]
+    hook = document["containerEdits"]["hooks"][-1]
     assert hook["path"] == path
     assert hook["args"][0] == first
     assert hook["args"][1:] == [
@@ -168,15 +168,15 @@ def test_program_of_hooks_beside_nvidia_ctk_comes_first(tmp_path: Path) -> None:
         MACHINE, [sys.executable, str(ctk_program), "cdi", "generate"], env={"PATH": "/nowhere"}
     )
 
-    made = spec(ctk.Ended(got.returncode, got.stdout, got.stderr))
-    assert {each["path"] for each in made["containerEdits"]["hooks"]} == {str(hook)}
+    document = spec(ctk.Ended(got.returncode, got.stdout, got.stderr))
+    assert {entry["path"] for entry in document["containerEdits"]["hooks"]} == {str(hook)}
     assert "is not on this machine" not in got.stderr
 
 
 def test_ldconfig() -> None:
-    made = spec(run("--ldconfig-path=/sbin/ldconfig.real"))
+    document = spec(run("--ldconfig-path=/sbin/ldconfig.real"))
 
-    (hook,) = [h for h in made["containerEdits"]["hooks"] if h["args"][1] == "update-ldcache"]
+    (hook,) = [h for h in document["containerEdits"]["hooks"] if h["args"][1] == "update-ldcache"]
     assert hook["args"][2:4] == ["--ldconfig-path", "/sbin/ldconfig.real"]
 
 
@@ -195,12 +195,12 @@ def test_output(name: str, more: list[str], files: dict[str, str], tmp_path: Pat
     ended = run(f"--output={tmp_path}/{name}", *more)
 
     assert (ended.code, ended.out) == (0, "")
-    found = {str(f.relative_to(tmp_path)): f for f in tmp_path.rglob("*") if f.is_file()}
-    assert found.keys() == files.keys()
+    outputs = {str(f.relative_to(tmp_path)): f for f in tmp_path.rglob("*") if f.is_file()}
+    assert outputs.keys() == files.keys()
     for path, form in files.items():
-        text = found[path].read_text()
+        text = outputs[path].read_text()
         assert text.startswith("{" if form == "json" else "---\n")
-        assert found[path].stat().st_mode & 0o777 == 0o644
+        assert outputs[path].stat().st_mode & 0o777 == 0o644
         cdi_spec.parse(text.encode(), path)
     warned = "warning: the format is yaml, by the name of the file, not json" in ended.err
     assert warned is (name == "spec.yaml" and bool(more))
@@ -324,9 +324,9 @@ def test_version_of_the_engines(
 
     ended = run("--spec-version=engines", machine="t4x1", env={"PATH": path})
 
-    made = spec(ended)
-    assert made["cdiVersion"] == version
-    has_gids = any("additionalGids" in device["containerEdits"] for device in made["devices"])
+    document = spec(ended)
+    assert document["cdiVersion"] == version
+    has_gids = any("additionalGids" in device["containerEdits"] for device in document["devices"])
     assert has_gids is (version >= "0.7.0")
     assert says in ended.err
 

@@ -31,8 +31,8 @@ def moved(
 ) -> dict[str, Any]:
     """Return the edits of a device in another root."""
     spec = transform.root(cdi_spec(device("0", **edits)), old, new, relative_to)
-    found: dict[str, Any] = spec["devices"][0]["containerEdits"]
-    return found
+    result: dict[str, Any] = spec["devices"][0]["containerEdits"]
+    return result
 
 
 @pytest.mark.parametrize(

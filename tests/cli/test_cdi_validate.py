@@ -25,8 +25,8 @@ HOOK = {"hookName": "createContainer", "path": "/bin/true", "env": ["A=b"]}
 def errors(document: Document | str) -> list[str]:
     """Return the errors of a spec, without the file."""
     data = document if isinstance(document, str) else json.dumps(document)
-    found = findings.of_cdi_spec(data.encode(), "FILE")
-    return [str(finding).removeprefix("error: FILE: ") for finding in found]
+    problems = findings.of_cdi_spec(data.encode(), "FILE")
+    return [str(finding).removeprefix("error: FILE: ") for finding in problems]
 
 
 def warnings(*dirs: Path) -> list[str]:
@@ -194,9 +194,9 @@ def test_hooks_that_others_may_use(tmp_path: Path) -> None:
 def test_what_a_spec_says_of_this_host(edits: dict[str, Any], said: str, tmp_path: Path) -> None:
     ctk.write(tmp_path / "cdi" / "a.json", cdi_spec(device("a", **edits)))
 
-    found = warnings(tmp_path / "cdi")
+    lines = warnings(tmp_path / "cdi")
 
-    assert found == ([f"warning: cdi/a.json: devices[0].containerEdits.{said}"] if said else [])
+    assert lines == ([f"warning: cdi/a.json: devices[0].containerEdits.{said}"] if said else [])
 
 
 def test_what_keeps_good_specs_from_being_used(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def put(path: Path, text: str) -> Path:
 
 
 def set_in_place(file: Path, *options: str) -> ctk.Ended:
-    return ctk.run("config", f"--config-file={file}", "-i", *(f"--set={each}" for each in options))
+    return ctk.run("config", f"--config-file={file}", "-i", *(f"--set={word}" for word in options))
 
 
 def test_default_is_what_the_toolkit_writes() -> None:

@@ -43,7 +43,7 @@ def test_value_and_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("asked", "keys"),
     [
         pytest.param("nvidia-ctk", ["nvidia-ctk.path"], id="table"),
         pytest.param("spec-dirs", ["nvidia-container-runtime.modes.cdi.spec-dirs"], id="last word"),
@@ -54,10 +54,10 @@ def test_value_and_its_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_part_of_a_name(tmp_path: Path, asked: str, found: list[str]) -> None:
+def test_part_of_a_name(tmp_path: Path, asked: str, keys: list[str]) -> None:
     got = ctk.run("config", "explain", asked, "--format=json", "-c", tmp_path / "none")
 
-    assert [each["key"] for each in json.loads(got.out)] == found
+    assert [setting["key"] for setting in json.loads(got.out)] == keys
 
 
 def test_unknown_setting() -> None:

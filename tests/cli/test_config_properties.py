@@ -22,14 +22,14 @@ SETTINGS = KEYS.flatmap(lambda key: st.tuples(st.just(key), VALUES[type(config.D
 
 
 def document(settings: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    root: dict[str, Any] = {}
     for key, value in settings:
         *tables, name = key.split(".")
-        table = found
+        table = root
         for step in tables:
             table = table.setdefault(step, {})
         table[name] = value
-    return found
+    return root
 
 
 def values(text: str) -> dict[str, Any]:

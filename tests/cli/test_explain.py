@@ -24,11 +24,11 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a machine with two GPUs on which container c1 has been created."""
-    with Site() as made:
-        made.write_specs(gpus=cdi_spec(device("0"), device("1")))
-        made.write_bundle(asking("0"))
-        assert made.create("c1").code == 0
-        yield made
+    with Site() as machine:
+        machine.write_specs(gpus=cdi_spec(device("0"), device("1")))
+        machine.write_bundle(asking("0"))
+        assert machine.create("c1").code == 0
+        yield machine
 
 
 def explain(site: Site, *words: str) -> Ended:

@@ -20,10 +20,10 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a machine with two GPUs, whose files were written a while ago."""
-    with Site() as made:
-        made.write_specs(gpus=cdi_spec(device("0"), device("1")))
-        made.settle()
-        yield made
+    with Site() as machine:
+        machine.write_specs(gpus=cdi_spec(device("0"), device("1")))
+        machine.settle()
+        yield machine
 
 
 def ctk(site: Site, *words: str) -> Ended:
@@ -53,23 +53,23 @@ def test_show_after_a_create_without_devices(site: Site) -> None:
     site.write_bundle(asking("void"))
     site.create()
 
-    found = shown(site)
+    report = shown(site)
 
-    assert found["snapshot"] == (
+    assert report["snapshot"] == (
         "fresh, settings only; the first create with devices compiles the CDI specs"
     )
-    assert found["shortcut"].partition(" ")[0] == str(site.runtime)
+    assert report["shortcut"].partition(" ")[0] == str(site.runtime)
 
 
 def test_show_after_a_create_with_devices(site: Site) -> None:
     site.write_bundle(asking())
     site.create()
 
-    found = shown(site)
+    report = shown(site)
 
-    assert (found["snapshot"], found["records"]) == ("fresh", "1")
-    assert found["state folder"].endswith("/nvidia-container-runtime")
-    assert found["spec"] == f"{site.specs}/gpus.json: nvidia.com/gpu=0, nvidia.com/gpu=1"
+    assert (report["snapshot"], report["records"]) == ("fresh", "1")
+    assert report["state folder"].endswith("/nvidia-container-runtime")
+    assert report["spec"] == f"{site.specs}/gpus.json: nvidia.com/gpu=0, nvidia.com/gpu=1"
 
 
 def test_show_where_a_spec_has_a_separator_of_unicode(site: Site) -> None:
@@ -147,10 +147,10 @@ def test_drop(site: Site) -> None:
     lines = got.out.decode().splitlines()
     assert len(lines) == 2
     assert [line.startswith("removed ") for line in lines] == [True, True]
-    found = shown(site)
-    assert found["snapshot"] == "none that is fresh; the next create compiles"
-    assert found["records"] == "1"
-    assert "shortcut" not in found
+    report = shown(site)
+    assert report["snapshot"] == "none that is fresh; the next create compiles"
+    assert report["records"] == "1"
+    assert "shortcut" not in report
 
 
 def test_drop_of_nothing(site: Site) -> None:

@@ -28,9 +28,9 @@ def test_good_file(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("bad/*.json")), ids=lambda file: file.name)
 def test_all_errors_are_listed(file: Path) -> None:
-    found = [str(finding) for finding in spec_validate.of_file(str(file))]
+    lines = [str(finding) for finding in spec_validate.of_file(str(file))]
 
-    errors = [line for line in found if line.startswith("error: ")]
+    errors = [line for line in lines if line.startswith("error: ")]
     expected = file.with_suffix(".errors.txt").read_text().splitlines()
     assert errors == [f"error: {file}: {line}" for line in expected]
 
@@ -80,9 +80,9 @@ def test_missing_file() -> None:
 def test_findings_for_machines() -> None:
     got = ctk.run("spec", "validate", "--format=json", "-", stdin='{"process": {"cwd": "/"}}')
 
-    found = json.loads(got.out)
-    assert (found["valid"], found["files"]) == (False, ["stdin"])
-    assert found["findings"][0] == {
+    report = json.loads(got.out)
+    assert (report["valid"], report["files"]) == (False, ["stdin"])
+    assert report["findings"][0] == {
         "severity": "error",
         "file": "stdin",
         "path": "ociVersion",

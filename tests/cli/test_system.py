@@ -97,15 +97,15 @@ def test_no_nodes_no_links(tmp_path: Path) -> None:
 def test_links_to_all_that_there_can_be(tmp_path: Path) -> None:
     char = tmp_path / "char"
     got = on_a_gpu_machine("system", LINKS, "--create-all", f"--dev-char-path={char}")
-    found = links(char)
+    targets = links(char)
 
     assert (got.code, got.err) == (0, "")
-    assert found["195:0"] == "/dev/nvidia0"
-    assert found["195:254"] == "/dev/nvidia-modeset"
-    assert found["237:1"] == "/dev/nvidia-caps/nvidia-cap1"
-    assert found["237:137"] == "/dev/nvidia-caps/nvidia-cap137"
-    assert "237:138" not in found  # of a second GPU
-    assert len(found) == 4 + 1 + 2 + 15 * 9
+    assert targets["195:0"] == "/dev/nvidia0"
+    assert targets["195:254"] == "/dev/nvidia-modeset"
+    assert targets["237:1"] == "/dev/nvidia-caps/nvidia-cap1"
+    assert targets["237:137"] == "/dev/nvidia-caps/nvidia-cap137"
+    assert "237:138" not in targets  # of a second GPU
+    assert len(targets) == 4 + 1 + 2 + 15 * 9
 
 
 @pytest.mark.parametrize("flag", ["--load-kernel-modules", "--create-device-nodes"])
@@ -129,16 +129,16 @@ def test_no_driver(command: list[str], tmp_path: Path) -> None:
 def test_control_nodes(tmp_path: Path) -> None:
     trees.mknod(tmp_path / "dev/nvidia-uvm", 400, 0)
     got = on_a_gpu_machine("--debug", "system", NODES, "--control-devices", f"--root={tmp_path}")
-    found = {name: os.lstat(tmp_path / "dev" / name) for name in os.listdir(tmp_path / "dev")}
+    nodes = {name: os.lstat(tmp_path / "dev" / name) for name in os.listdir(tmp_path / "dev")}
 
     assert got.code == 0
-    assert {name: os.minor(each.st_rdev) for name, each in found.items()} == {
+    assert {name: os.minor(status.st_rdev) for name, status in nodes.items()} == {
         "nvidia-modeset": 254,
         "nvidiactl": 255,
         "nvidia-uvm": 0,
         "nvidia-uvm-tools": 1,
     }
-    assert all(each.st_mode & 0o777 == 0o666 for each in found.values())
+    assert all(status.st_mode & 0o777 == 0o666 for status in nodes.values())
     assert f"warning: {tmp_path}/dev/nvidia-uvm is device 400:0, the driver's is 511:0" in got.err
     assert f"made {tmp_path}/dev/nvidiactl" in got.err
 

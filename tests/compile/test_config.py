@@ -119,9 +119,9 @@ def test_unknown_log_level_is_a_warning() -> None:
             (
                 f"nvidia-container-runtime-hook.timeout = {value}",
                 "nvidia-container-runtime-hook.timeout must be a whole number of seconds "
-                f"from 0 to 86400, not {found}",
+                f"from 0 to 86400, not {kind}",
             )
-            for value, found in (
+            for value, kind in (
                 ("-1", "-1"),
                 ("86401", "86401"),
                 ("1.5", "1.5"),
@@ -265,16 +265,16 @@ def test_ldconfig_of_the_container_is_refused(value: str) -> None:
 
 def of_schema(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return every setting of the schema with its own schema."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, schema in table["properties"].items():
         inner = of_schema(schema, f"{prefix}{name}.") if "properties" in schema else {}
-        found |= inner or {f"{prefix}{name}": schema}
-    return found
+        settings |= inner or {f"{prefix}{name}": schema}
+    return settings
 
 
 def test_schema_has_the_same_settings_defaults_and_choices() -> None:
-    known = of_schema(schemas.schema("config"))
+    settings = of_schema(schemas.schema("config"))
 
-    assert {key: schema["default"] for key, schema in known.items()} == config.DEFAULTS
-    choices = {key: tuple(schema["enum"]) for key, schema in known.items() if "enum" in schema}
+    assert {key: schema["default"] for key, schema in settings.items()} == config.DEFAULTS
+    choices = {key: tuple(schema["enum"]) for key, schema in settings.items() if "enum" in schema}
     assert choices == config.CHOICES

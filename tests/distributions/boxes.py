@@ -90,19 +90,19 @@ class Box:
     def written(self) -> dict[str, str]:
         """List what was written into the container's root: path to what it is."""
         upper = self.bundle / "upper"
-        found = {}
+        files = {}
         for path in sorted(upper.rglob("*")):
             name = f"/{path.relative_to(upper)}"
             if path.is_symlink():
-                found[name] = f"-> {path.readlink()}"
+                files[name] = f"-> {path.readlink()}"
             elif path.is_file():
-                found[name] = f"{path.stat().st_size} bytes, inode {path.stat().st_ino}"
-        return found
+                files[name] = f"{path.stat().st_size} bytes, inode {path.stat().st_ino}"
+        return files
 
     def reasons(self) -> list[str]:
         """Read what the runtime noted of its preparation."""
-        found: list[str] = self.site.record(self.id).get("prepared", [])
-        return found
+        notes: list[str] = self.site.record(self.id).get("prepared", [])
+        return notes
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def box(
         prepare(site.path(os.fspath(root)))
     if options:
         site.succeed("mount", "-o", f"remount,{options}", root)
-    made = Box(
+    container = Box(
         site=site,
         live=live,
         words=live.words(runtime),
@@ -140,25 +140,25 @@ def box(
         image=image,
         asked=document(bundle, gpus),
     )
-    made.asked["linux"]["cgroupsPath"] = f"/{live.group}/{bundle.name}"
+    container.asked["linux"]["cgroupsPath"] = f"/{live.group}/{bundle.name}"
     if change:
-        change(made.asked)
+        change(container.asked)
     try:
-        made.start()
-        yield made
+        container.start()
+        yield container
     finally:
-        made.stop()
+        container.stop()
         site.run("umount", "--lazy", root)
         shutil.rmtree(bundle, ignore_errors=True)
 
 
 def document(bundle: Path, gpus: str) -> dict[str, Any]:
     """Write the config.json of a container that stays and asks for GPUs."""
-    found = bundles.spec(COMMAND, gpus=gpus, group="")
-    found["process"]["env"] = [PATH, *found["process"]["env"][1:], "LC_ALL=C"]
-    found["process"]["capabilities"] = {
+    config = bundles.spec(COMMAND, gpus=gpus, group="")
+    config["process"]["env"] = [PATH, *config["process"]["env"][1:], "LC_ALL=C"]
+    config["process"]["capabilities"] = {
         name: [*CAPABILITIES] for name in ("bounding", "effective", "permitted")
     }
-    found["mounts"] = [*found["mounts"], DEV]
-    found["root"] = {"path": os.fspath(bundle / "rootfs")}
-    return found
+    config["mounts"] = [*config["mounts"], DEV]
+    config["root"] = {"path": os.fspath(bundle / "rootfs")}
+    return config

@@ -20,15 +20,15 @@ MACHINE, CLUSTER = "t4x1", "a100x8"
 @pytest.fixture(scope="session")
 def site(machine: Machine) -> Iterator[Site]:  # noqa: F811
     """Keep a machine with one GPU."""
-    with hold(MACHINE, machine.scratch / "site", machine.shim) as found:
-        yield found
+    with hold(MACHINE, machine.scratch / "site", machine.shim) as place:
+        yield place
 
 
 @pytest.fixture(scope="session")
 def cluster(machine: Machine) -> Iterator[Site]:  # noqa: F811
     """Keep a machine with eight GPUs."""
-    with hold(CLUSTER, machine.scratch / "cluster", machine.shim) as found:
-        yield found
+    with hold(CLUSTER, machine.scratch / "cluster", machine.shim) as place:
+        yield place
 
 
 def low_level(site: Site, group: str, program: str, view: str) -> Bundles:  # noqa: F811

@@ -66,20 +66,20 @@ def get(name: str) -> Path:
     with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this run may be making it
         if not folder.exists():
-            made = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
+            draft = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
             try:
-                made.chmod(0o755)
-                RECIPES[name](made)
-                made.rename(folder)
+                draft.chmod(0o755)
+                RECIPES[name](draft)
+                draft.rename(folder)
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 
 def need(program: str, package: str) -> str:
     """Find a program, or skip and name its package."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    return found or pytest.skip(f"{program} is not installed: apt-get install {package}")
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    return path or pytest.skip(f"{program} is not installed: apt-get install {package}")
 
 
 def run(*words: str | Path, text: str | None = None) -> None:

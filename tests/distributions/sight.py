@@ -30,7 +30,7 @@ def libraries(config: dict[str, Any], root: Path) -> dict[str, str]:
 
     ``root`` leads to the machine's files.
     """
-    found = {}
+    files = {}
     for mount in config["mounts"]:
         path = mount["destination"]
         if ".so." in path and path.startswith("/usr/lib/") and path.count("/") <= 4:
@@ -40,16 +40,16 @@ def libraries(config: dict[str, Any], root: Path) -> dict[str, str]:
             finally:
                 os.close(descriptor)
             assert identified, f"{path} is no library"
-            found[identified.soname.decode() or os.path.basename(path)] = path
-    return found
+            files[identified.soname.decode() or os.path.basename(path)] = path
+    return files
 
 
 def cache(tell: Tell) -> dict[str, list[str]]:
     """Ask the container's ldconfig for its cache: name to paths, the first wins."""
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for name, _, path in ROW.findall(tell("ldconfig", "-p")):
-        found.setdefault(name, []).append(path)
-    return found
+        paths.setdefault(name, []).append(path)
+    return paths
 
 
 def loads(tell: Tell, names: Iterable[str], *, musl: bool = False) -> dict[str, str]:
@@ -66,9 +66,9 @@ def loads(tell: Tell, names: Iterable[str], *, musl: bool = False) -> dict[str, 
 def loaded(tell: Tell, name: str) -> str:
     """Return the file that the container's loader takes for a name."""
     mapped = tell("perl", "-MDynaLoader", "-e", MAPS, name).splitlines()
-    known = tell("perl", "-MDynaLoader", "-e", MAPS, "libc.so.6").splitlines()
-    found = {line.split()[-1] for line in mapped} - {line.split()[-1] for line in known}
-    return " ".join(sorted(path for path in found if path.startswith("/")))
+    baseline = tell("perl", "-MDynaLoader", "-e", MAPS, "libc.so.6").splitlines()
+    files = {line.split()[-1] for line in mapped} - {line.split()[-1] for line in baseline}
+    return " ".join(sorted(path for path in files if path.startswith("/")))
 
 
 def targets(tell: Tell, paths: Iterable[str]) -> dict[str, str]:

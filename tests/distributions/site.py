@@ -87,10 +87,10 @@ class Site:
 
     def record(self, container: str) -> dict[str, Any]:
         """Read the record that the runtime left of a container's injection."""
-        found: dict[str, Any] = json.loads(
+        document: dict[str, Any] = json.loads(
             self.path(f"run/{NAME}/containers/{container}.json").read_text()
         )
-        return found
+        return document
 
 
 @contextmanager

@@ -70,11 +70,11 @@ def socket(site: Site, runtime: Runtime, archives: tuple[Path, Path]) -> Iterato
     folder.mkdir()
     file = folder / "config.toml"
     file.write_text(CONFIG.format(pause=PAUSE, folder=folder, runtime=runtime.path))
-    with containerd.daemon_on(file, env=os.environ, enter=site.enter) as found:
-        ctr = ("ctr", "--address", os.fspath(found), "--namespace=k8s.io", "images", "import")
+    with containerd.daemon_on(file, env=os.environ, enter=site.enter) as address:
+        ctr = ("ctr", "--address", os.fspath(address), "--namespace=k8s.io", "images", "import")
         for archive in archives:
             processes.succeed([*ctr, "--snapshotter=overlayfs", os.fspath(archive)])
-        yield found
+        yield address
 
 
 def configs(site: Site, name: str) -> list[dict[str, Any]]:
@@ -88,8 +88,8 @@ def configs(site: Site, name: str) -> list[dict[str, Any]]:
 
 def hooks(config: dict[str, Any]) -> list[str]:
     """List the hooks of NVIDIA's; docker has one of its own for networks."""
-    found = [hook for stage in config.get("hooks", {}).values() for hook in stage]
-    return [hook["path"] for hook in found if "nvidia" in hook["path"]]
+    entries = [hook for stage in config.get("hooks", {}).values() for hook in stage]
+    return [hook["path"] for hook in entries if "nvidia" in hook["path"]]
 
 
 def judge(tell: sight.Tell, site: Site, config: dict[str, Any]) -> None:
@@ -129,8 +129,8 @@ def client(
     site: Site, socket: Path, group: str, runtime: Runtime, archives: tuple[Path, Path]
 ) -> Iterator[tuple[str, ...]]:
     """Run dockerd as it is installed."""
-    with dockerd(site, "d", socket, group, runtime, archives[0]) as found:
-        yield found
+    with dockerd(site, "d", socket, group, runtime, archives[0]) as words:
+        yield words
 
 
 def start(client: Sequence[str], *options: str) -> tuple[str, sight.Tell]:

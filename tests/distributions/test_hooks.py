@@ -163,10 +163,10 @@ def test_drm_nodes_are_found_by_path(site: Site, runc: Bundles) -> None:
     with box(site, runc, runc.runtime, images.get("bookworm")) as container:
         links = {name: os.readlink(host / name) for name in sorted(os.listdir(host))}
         names = container.tell("ls", "/dev/dri/by-path").split()
-        found = {
+        targets = {
             name: container.tell("readlink", f"/dev/dri/by-path/{name}").strip() for name in names
         }
-        assert found == links
+        assert targets == links
         for name in names:
             container.tell("test", "-c", f"/dev/dri/by-path/{name}")
         assert container.run("touch", "/dev/dri/by-path/x").returncode != 0

@@ -73,12 +73,12 @@ def test_without_gpus_there_is_nothing_to_find(site: Site, runc: Bundles) -> Non
 
 @pytest.mark.parametrize("container", GLIBC, indirect=True)
 def test_the_images_own_libraries_are_listed_as_before(container: Box) -> None:
-    known = sight.cache(lambda *words: container.site.succeed("chroot", container.image, *words))
+    original = sight.cache(lambda *words: container.site.succeed("chroot", container.image, *words))
 
     listed = sight.cache(container.tell)
 
-    assert len(known) > 50
-    assert {name: listed[name] for name in known} == known
+    assert len(original) > 50
+    assert {name: listed[name] for name in original} == original
 
 
 @pytest.mark.parametrize("container", GLIBC, indirect=True)
@@ -91,8 +91,8 @@ def test_a_later_ldconfig_keeps_the_driver(container: Box) -> None:
 
     after = sight.cache(container.tell)
     assert after.keys() == before.keys()
-    found = {paths[0] for paths in [*before.values(), *after.values()]}
-    leads = sight.targets(container.tell, found)
+    files = {paths[0] for paths in [*before.values(), *after.values()]}
+    leads = sight.targets(container.tell, files)
     assert {name: leads[paths[0]] for name, paths in after.items()} == {
         name: leads[paths[0]] for name, paths in before.items()
     }

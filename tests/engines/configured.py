@@ -29,9 +29,9 @@ def tell(folder: Path, verb: str, engine: str, *flags: str | Path, **environment
 def status(engine: str, **environment: str) -> dict[str, Any]:
     """Ask `nvidia-ctk runtime status` for one engine."""
     got = ctk.run("runtime", "status", f"--runtime={engine}", "--format=json", **environment)
-    found: list[dict[str, Any]] = json.loads(got.out)
-    assert len(found) == 1
-    return found[0]
+    states: list[dict[str, Any]] = json.loads(got.out)
+    assert len(states) == 1
+    return states[0]
 
 
 def tree(folder: Path) -> dict[str, bytes]:

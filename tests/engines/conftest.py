@@ -32,8 +32,8 @@ ENGINES = ("docker", "containerd", "podman", "runc_v1", "runc_v2", "crun_v1", "c
 
 def require(program: str) -> str:
     """Find a program, or skip."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    return found or pytest.skip(f"{program} is not installed")
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    return path or pytest.skip(f"{program} is not installed")
 
 
 @pytest.fixture(scope="session")

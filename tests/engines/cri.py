@@ -97,8 +97,8 @@ class Cri:
             },
         }
         asked = {"config": config, "runtime_handler": handler}
-        found = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
-        return Pod(cri=self, config=config, id=found["pod_sandbox_id"])
+        reply = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
+        return Pod(cri=self, config=config, id=reply["pod_sandbox_id"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class Pod:
                 }
             },
         }
-        found = self.cri.call(
+        reply = self.cri.call(
             "CreateContainer",
             "CreateContainerRequest",
             "Container",
@@ -133,7 +133,7 @@ class Pod:
             config=config,
             sandbox_config=self.config,
         )
-        container = PodContainer(cri=self.cri, id=found["container_id"])
+        container = PodContainer(cri=self.cri, id=reply["container_id"])
         self.cri.call("StartContainer", "Container", "Empty", container_id=container.id)
         return container
 

@@ -55,8 +55,8 @@ def test_docker(
         assert "was told to read runtimes and the default runtime" in said
         waiting.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
         assert configured.lines((*run, rootfs.IMAGE)) == configured.SEEN
-        found = configured.status("docker", **here)
-        assert (found["running"], found["file"], found["runtimes"], found["is_default"]) == (
+        status = configured.status("docker", **here)
+        assert (status["running"], status["file"], status["runtimes"], status["is_default"]) == (
             True,
             os.fspath(file),
             ["nvidia"],

@@ -118,9 +118,9 @@ def test_containerd(
     configured.tell(folder, "configure", "containerd", *flags)
 
     with pods.daemon(file) as service:
-        nodes, made = seen_in_pod(service, "nvidia")
+        nodes, info = seen_in_pod(service, "nvidia")
         assert nodes == configured.SEEN
-        assert made["runtimeOptions"]["binary_name"] == os.fspath(runtime.path)
+        assert info["runtimeOptions"]["binary_name"] == os.fspath(runtime.path)
         assert seen_in_pod(service, "")[0] == ""
         assert seen_by_ctr(file, service, folder) == configured.SEEN
     assert {"create", "start", "exec", "kill", "delete"} <= runtime.called()
@@ -129,8 +129,8 @@ def test_containerd(
 
     with pods.daemon(file) as service:
         assert seen_in_pod(service, "")[0] == configured.SEEN
-        found = configured.status("containerd", CONTAINERD_ADDRESS=os.fspath(service.socket))
-        assert (found["running"], found["file"], found["runtimes"], found["is_default"]) == (
+        status = configured.status("containerd", CONTAINERD_ADDRESS=os.fspath(service.socket))
+        assert (status["running"], status["file"], status["runtimes"], status["is_default"]) == (
             True,
             os.fspath(file),
             ["nvidia"],

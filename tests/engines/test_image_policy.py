@@ -63,10 +63,10 @@ CASES = [
 def docker(live_docker: Docker) -> Docker:
     """Return docker an image that asks for the first GPU."""
     words = live_docker.docker
-    made = processes.succeed([*words, "create", IMAGE, "true"]).strip()
+    container = processes.succeed([*words, "create", IMAGE, "true"]).strip()
     change = "ENV NVIDIA_VISIBLE_DEVICES=0"
-    processes.succeed([*words, "commit", "--change", change, made, ASKING_IMAGE])
-    processes.succeed([*words, "rm", made])
+    processes.succeed([*words, "commit", "--change", change, container, ASKING_IMAGE])
+    processes.succeed([*words, "rm", container])
     return live_docker
 
 
@@ -84,12 +84,12 @@ def test_docker(
 
 def test_gpus_of_docker_are_the_users(docker: Docker, machine: Machine) -> None:
     """With --gpus the daemon itself sets the variable, whatever the image says."""
-    made = [
+    containers = [
         processes.succeed([*docker.docker, "create", *options, ASKING_IMAGE, "true"]).strip()
         for options in ((), ("--gpus", "all"))
     ]
     spec = {"root": {"path": os.fspath(machine.scratch / "d/data/vfs/dir/any")}}
-    images = [image_env.read(spec, container) for container in made]
+    images = [image_env.read(spec, container) for container in containers]
     docker.clean()
 
     says = [image and "NVIDIA_VISIBLE_DEVICES=0" in image.environment for image in images]

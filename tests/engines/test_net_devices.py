@@ -66,8 +66,8 @@ class Network:
 
 def global_addresses(link: dict[str, Any]) -> list[str]:
     """List what a runtime has to preserve."""
-    found = [entry for entry in link["addr_info"] if entry.get("scope") == "global"]
-    return [f"{entry['local']}/{entry['prefixlen']}" for entry in found]
+    entries = [entry for entry in link["addr_info"] if entry.get("scope") == "global"]
+    return [f"{entry['local']}/{entry['prefixlen']}" for entry in entries]
 
 
 @contextmanager
@@ -174,9 +174,9 @@ def site(request: pytest.FixtureRequest, nics: Machine) -> Iterator[Site]:
 def add_link(host: Network, kind: str, name: str) -> None:
     """Add a link that is up and has addresses; of a veth, the peer is up as well."""
     peer = f"peer name p-{name}" if kind == "veth" else ""
-    made = processes.run([*host.enter("net"), *f"ip link add {name} type {kind} {peer}".split()])
-    if made.returncode != 0:
-        pytest.skip(f"this kernel makes no {kind} links: {made.stderr.strip()}")
+    process = processes.run([*host.enter("net"), *f"ip link add {name} type {kind} {peer}".split()])
+    if process.returncode != 0:
+        pytest.skip(f"this kernel makes no {kind} links: {process.stderr.strip()}")
     for address in ADDRESSES:
         host.ip(f"address add {address} dev {name} nodad")
     host.ip(f"link set {name} up")

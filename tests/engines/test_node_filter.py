@@ -77,11 +77,11 @@ def tries(bundles: Bundles, change: dict[str, Any]) -> list[str]:
 def test_filter(profile: dict[str, Any] | None, bundles: Bundles) -> None:
     """Without it, all nodes can be made: so the test shows what the filter does."""
     before = {"seccomp": profile} if profile else {}
-    made, reason = node_filter.forbid({"linux": before})
-    assert (made is None, reason) == (False, "")
+    rules, reason = node_filter.forbid({"linux": before})
+    assert (rules is None, reason) == (False, "")
 
     assert tries(bundles, before) == [*[f"made {node}" for node in OURS], *OTHERS]
-    assert tries(bundles, {"seccomp": made}) == [*[f"refused {node}" for node in OURS], *OTHERS]
+    assert tries(bundles, {"seccomp": rules}) == [*[f"refused {node}" for node in OURS], *OTHERS]
 
 
 @pytest.mark.parametrize("action", ["SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
@@ -92,8 +92,8 @@ def test_profile_that_does_not_refuse_leaves_the_hook(action: str, bundles: Bund
         {"names": [*node_filter.CALLS], "action": action},
     ]
     profile = {**DOCKERS, "syscalls": logging}
-    made, reason = node_filter.forbid({"linux": {"seccomp": profile}})
-    assert (made, reason) == (
+    rewritten, reason = node_filter.forbid({"linux": {"seccomp": profile}})
+    assert (rewritten, reason) == (
         None,
         f"the container's seccomp profile has '{action}' for mknod",
     )

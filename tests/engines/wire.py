@@ -16,27 +16,27 @@ VARINT = 0
 DELIMITED = 2
 
 
-def encode(known: Messages, name: str, message: Message) -> bytes:
+def encode(tables: Messages, name: str, message: Message) -> bytes:
     """Write a message; a field that its table lacks is a KeyError."""
     parts = []
     for field, value in message.items():
-        number, kind = known[name][field]
+        number, kind = tables[name][field]
         values = value if isinstance(kind, list) else [value]
         kind = kind[0] if isinstance(kind, list) else kind
-        for each in values:
+        for item in values:
             if kind is int:
-                parts.append(varint(number << 3 | VARINT) + varint(each))
+                parts.append(varint(number << 3 | VARINT) + varint(item))
                 continue
-            data = encode(known, kind, each) if isinstance(kind, str) else each
+            data = encode(tables, kind, item) if isinstance(kind, str) else item
             data = data.encode() if isinstance(data, str) else data
             parts.append(varint(number << 3 | DELIMITED) + varint(len(data)) + data)
     return b"".join(parts)
 
 
-def decode(known: Messages, name: str, data: bytes) -> Message:
+def decode(tables: Messages, name: str, data: bytes) -> Message:
     """Read a message; fields that its table lacks are left out."""
-    fields = {number: (field, kind) for field, (number, kind) in known[name].items()}
-    found: Message = {}
+    fields = {number: (field, kind) for field, (number, kind) in tables[name].items()}
+    message: Message = {}
     at = 0
     while at < len(data):
         tag, at = read_varint(data, at)
@@ -46,14 +46,14 @@ def decode(known: Messages, name: str, data: bytes) -> Message:
         field, kind = fields[tag >> 3]
         one = kind[0] if isinstance(kind, list) else kind
         if isinstance(one, str):
-            value = decode(known, one, value)
+            value = decode(tables, one, value)
         elif one is str:
             value = value.decode()
         if isinstance(kind, list):
-            found.setdefault(field, []).append(value)
+            message.setdefault(field, []).append(value)
         else:
-            found[field] = value
-    return found
+            message[field] = value
+    return message
 
 
 def read_value(data: bytes, at: int, wire: int) -> tuple[Any, int]:

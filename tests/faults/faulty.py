@@ -166,5 +166,5 @@ def generate(site: Site) -> Scene:
 
 
 SCENES: dict[str, Callable[[Site], Scene]] = {
-    each.__name__: each for each in (create, configure, unconfigure, settings, generate)
+    maker.__name__: maker for maker in (create, configure, unconfigure, settings, generate)
 }

@@ -52,8 +52,8 @@ class Made:
 
     def edits(self, name: str) -> dict[str, Any]:
         """Return the edits of a device."""
-        (found,) = [each for each in self.spec["devices"] if each["name"] == name]
-        return dict(found["containerEdits"])
+        (device,) = [entry for entry in self.spec["devices"] if entry["name"] == name]
+        return dict(device["containerEdits"])
 
     def nodes(self, name: str) -> list[str]:
         """Return the paths of a device's nodes."""

@@ -28,8 +28,8 @@ def spec_of(*devices: dict[str, Any], common: dict[str, Any] | None = None, **ch
 
 
 def nodes(spec: dict[str, Any], name: str) -> list[str]:
-    (found,) = [each for each in spec["devices"] if each["name"] == name]
-    return [each["path"] for each in found["containerEdits"]["deviceNodes"]]
+    (gpu,) = [entry for entry in spec["devices"] if entry["name"] == name]
+    return [entry["path"] for entry in gpu["containerEdits"]["deviceNodes"]]
 
 
 def test_nodes_and_mounts_are_in_order_of_depth() -> None:
@@ -38,14 +38,14 @@ def test_nodes_and_mounts_are_in_order_of_depth() -> None:
     spec = spec_of(device("0", "/dev/dri/card0", "/dev/nvidia1", "/dev/nvidia0"), common=common)
 
     assert nodes(spec, "0") == ["/dev/nvidia0", "/dev/nvidia1", "/dev/dri/card0"]
-    mounts = [each["containerPath"] for each in spec["containerEdits"]["mounts"]]
+    mounts = [mount["containerPath"] for mount in spec["containerEdits"]["mounts"]]
     assert mounts == ["/etc/a", "/etc/z", "/usr/lib/b"]
 
 
 def test_devices_are_in_order_of_names() -> None:
     spec = spec_of(device("1", "/dev/b"), device("0", "/dev/a"), device("10", "/dev/c"))
 
-    assert [each["name"] for each in spec["devices"]] == ["0", "1", "10", "all"]
+    assert [entry["name"] for entry in spec["devices"]] == ["0", "1", "10", "all"]
 
 
 def test_all_is_everything_once() -> None:
@@ -65,7 +65,7 @@ def test_all_is_everything_once() -> None:
 def test_no_all(names: list[str], merged: bool, expected: list[str]) -> None:
     spec = spec_of(*[device(name, "/dev/a") for name in names], merged_device=merged)
 
-    assert [each["name"] for each in spec["devices"]] == expected
+    assert [entry["name"] for entry in spec["devices"]] == expected
 
 
 def test_what_every_container_gets_is_not_in_a_device() -> None:
@@ -119,8 +119,8 @@ def test_hooks_that_are_wanted(
         enabled_hooks=frozenset(enabled),
     )
 
-    found = spec["containerEdits"].get("hooks", [])
-    assert [hooks.verb(each) for each in found] == expected
+    listing = spec["containerEdits"].get("hooks", [])
+    assert [hooks.verb(hook) for hook in listing] == expected
 
 
 def test_hooks_that_a_mode_never_has() -> None:
@@ -128,7 +128,7 @@ def test_hooks_that_a_mode_never_has() -> None:
 
     spec = assemble.spec(Options(), [device("0", "/dev/a")], HOOKS, never)
 
-    assert [hooks.verb(each) for each in spec["containerEdits"]["hooks"]] == ["enable-cuda-compat"]
+    assert [hooks.verb(hook) for hook in spec["containerEdits"]["hooks"]] == ["enable-cuda-compat"]
 
 
 @pytest.mark.parametrize("program", ["/usr/bin/nvidia-cdi-hook", "/usr/bin/nvidia-ctk"])

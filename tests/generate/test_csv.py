@@ -241,22 +241,22 @@ UUIDS = {gpu.uuid: gpu for gpu in catalogue.find("thor_dgpu").gpus}
 )
 def test_thor_with_a_card(ids: list[str], devices: dict[str, list[str]]) -> None:
     spec, problems, hidden = simulate("thor_dgpu", ids)
-    found = {device["name"]: device["containerEdits"] for device in spec["devices"]}
-    by_index = {name: sorted(paths(edits)) for name, edits in found.items() if len(name) < 4}
+    parts = {device["name"]: device["containerEdits"] for device in spec["devices"]}
+    by_index = {name: sorted(paths(edits)) for name, edits in parts.items() if len(name) < 4}
 
     assert by_index == devices
-    assert all(found[uuid] == found[str(at)] for at, uuid in enumerate(UUIDS) if uuid in found)
+    assert all(parts[uuid] == parts[str(at)] for at, uuid in enumerate(UUIDS) if uuid in parts)
     assert (problems, hidden) == ({}, [])
     assert ["enable-cuda-compat", "--host-cuda-version=13.0"] in words(spec["containerEdits"])
 
 
 def test_only_the_card_brings_its_links() -> None:
     spec, _, _ = simulate("thor_dgpu", ["all"])
-    found = {device["name"]: words(device["containerEdits"]) for device in spec["devices"]}
+    hooks = {device["name"]: words(device["containerEdits"]) for device in spec["devices"]}
 
-    assert found["0"] == []
-    assert found["1"][0][:2] == ["create-symlinks", "--link"]
-    assert "pci-0005:01:00.0-card" in found["1"][0][2]
+    assert hooks["0"] == []
+    assert hooks["1"][0][:2] == ["create-symlinks", "--link"]
+    assert "pci-0005:01:00.0-card" in hooks["1"][0][2]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_silent_nvml_leaves_the_lists() -> None:
 
     assert [device["name"] for device in spec["devices"]] == ["0", "all"]
     assert problems == {}
-    assert not any("enable-cuda-compat" in each for each in words(spec["containerEdits"]))
+    assert not any("enable-cuda-compat" in hook for hook in words(spec["containerEdits"]))
 
 
 def test_an_id_that_neither_gpu_has() -> None:

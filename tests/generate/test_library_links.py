@@ -53,9 +53,9 @@ def test_links(
     (tmp_path / "lib").mkdir(exist_ok=True)
     (tmp_path / "lib" / name).write_bytes(elf.shared_object(soname, "x86_64"))
 
-    found = library_links.beside(f"{tmp_path}/lib/{name}", f"/usr/lib/{name}")
+    links = library_links.beside(f"{tmp_path}/lib/{name}", f"/usr/lib/{name}")
 
-    assert dict(found) == {f"/usr/lib/{link}": target for link, target in expected.items()}
+    assert dict(links) == {f"/usr/lib/{link}": target for link, target in expected.items()}
 
 
 def test_no_library(tmp_path: Path) -> None:

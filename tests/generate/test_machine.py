@@ -36,7 +36,7 @@ def test_auto(name: str, node: str, tmp_path: Path) -> None:
     generated = on_machine.generate(name, tmp_path)
 
     assert node in generated.nodes("all")
-    assert [each for each in generated.warnings if "assuming" in each] == []
+    assert [warning for warning in generated.warnings if "assuming" in warning] == []
 
 
 def test_a_machine_that_shows_nothing_of_itself(tmp_path: Path) -> None:

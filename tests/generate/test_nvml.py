@@ -93,7 +93,7 @@ def test_mig_everywhere(tmp_path: Path) -> None:
         "/dev/nvidia-caps/nvidia-cap796",
     ]
     assert len(generated.nodes("all")) == 8 + 2 * 56
-    assert [each["name"] for each in generated.hidden] == [str(index) for index in range(8)]
+    assert [device["name"] for device in generated.hidden] == [str(index) for index in range(8)]
     assert generated.hidden[0]["containerEdits"]["deviceNodes"][0]["path"] == "/dev/nvidia2"
     assert generated.calls["nvmlInit_v2"] == 1
 

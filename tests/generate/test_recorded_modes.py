@@ -23,7 +23,7 @@ print(json.dumps(machine.generate(Options(sys.argv[1])).spec))
 def normal(part: Any) -> Any:
     """Return a spec with the default that readers assume: a minor number is 0."""
     if isinstance(part, list):
-        return [normal(each) for each in part]
+        return [normal(item) for item in part]
     if not isinstance(part, dict):
         return part
     added = {"minor": 0} if "major" in part else {}

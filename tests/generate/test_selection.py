@@ -47,10 +47,10 @@ MACHINE = [gpu(0), gpu(1, migs=2), gpu(2, "NVIDIA DGX Display"), gpu(3, migs=0)]
     ],
 )
 def test_select(ids: tuple[str, ...], chosen: list[str], hidden: list[str]) -> None:
-    found, others = select(MACHINE, ids)
+    devices, others = select(MACHINE, ids)
 
-    assert [each.index() for each in found] == chosen
-    assert [each.index() for each in others] == hidden
+    assert [device.index() for device in devices] == chosen
+    assert [device.index() for device in others] == hidden
 
 
 @pytest.mark.parametrize(

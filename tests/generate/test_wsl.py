@@ -66,8 +66,8 @@ def test_one_device_by_all_names(root: Path) -> None:
 
     assert device["name"] == "all"
     assert [node["path"] for node in device["containerEdits"]["deviceNodes"]] == ["/dev/dxg"]
-    assert {each["name"] for each in generated.hidden} == {"0", "1", "GPU-1"}
-    assert all(each["containerEdits"] == device["containerEdits"] for each in generated.hidden)
+    assert {entry["name"] for entry in generated.hidden} == {"0", "1", "GPU-1"}
+    assert all(entry["containerEdits"] == device["containerEdits"] for entry in generated.hidden)
 
 
 def test_none_is_the_driver_without_a_device(root: Path) -> None:

@@ -39,8 +39,8 @@ class Container:
         (self.folder / "bundle/config.json").write_text(json.dumps(document))
 
     def state(self, **fields: object) -> str:
-        known = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": 1}
-        return json.dumps({**known, "bundle": f"{self.folder}/bundle", **fields})
+        defaults = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": 1}
+        return json.dumps({**defaults, "bundle": f"{self.folder}/bundle", **fields})
 
     def run(
         self, *words: str, stdin: str | None = None, **env: str

@@ -120,10 +120,10 @@ def test_make_whatever_the_umask(tmp_path: Path) -> None:
         assert device_nodes.make(f"{tmp_path}", "/dev/nvidiactl", (195, 255))
     finally:
         os.umask(before)
-    found = os.lstat(tmp_path / "dev/nvidiactl")
+    status = os.lstat(tmp_path / "dev/nvidiactl")
 
-    assert stat.filemode(found.st_mode) == "crw-rw-rw-"
-    assert found.st_rdev == os.makedev(195, 255)
+    assert stat.filemode(status.st_mode) == "crw-rw-rw-"
+    assert status.st_rdev == os.makedev(195, 255)
     assert not device_nodes.make(f"{tmp_path}", "/dev/nvidiactl", (195, 255))
 
 

@@ -18,17 +18,17 @@ from .test_ldcache import X86_64, cache
 def test_libraries_are_resolved_and_given_once(tmp_path: Path) -> None:
     root = trees.make(tmp_path, {**trees.DRIVER, "lib": "-> usr/lib"})
 
-    found = Driver(root).libraries("libcuda.so*")
+    paths = Driver(root).libraries("libcuda.so*")
 
-    assert found == [f"{root}/{trees.LIBRARIES}/libcuda.so.{trees.VERSION}"]
+    assert paths == [f"{root}/{trees.LIBRARIES}/libcuda.so.{trees.VERSION}"]
 
 
 def test_libraries_in_the_order_of_folders(tmp_path: Path) -> None:
     root = trees.make(tmp_path, {"libx.so.1": "", "lib64/libx.so.1": "", "usr/lib64/libx.so.1": ""})
 
-    found = [path[len(root) :] for path in Driver(root).libraries("libx.so.*")]
+    paths = [path[len(root) :] for path in Driver(root).libraries("libx.so.*")]
 
-    assert found == ["/libx.so.1", "/usr/lib64/libx.so.1", "/lib64/libx.so.1"]
+    assert paths == ["/libx.so.1", "/usr/lib64/libx.so.1", "/lib64/libx.so.1"]
 
 
 def test_folders_and_dangling_links_are_no_libraries(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def machine(root: Path) -> str:
 def test_find_nodes_of_one_gpu(tmp_path: Path) -> None:
     root = machine(tmp_path)
 
-    found = [node.path for node in drm.find(BUS_ID, f"{root}/sys", root)]
+    paths = [node.path for node in drm.find(BUS_ID, f"{root}/sys", root)]
 
-    assert found == ["/dev/dri/card1", "/dev/dri/renderD128"]
+    assert paths == ["/dev/dri/card1", "/dev/dri/renderD128"]
     assert drm.find("0000:99:00.0", f"{root}/sys", root) == []
 
 

@@ -31,9 +31,9 @@ def test_in_the_order_of_bus_ids(tmp_path: Path) -> None:
     far = {"proc/driver/nvidia/gpus/10000:01:00.0/information": information(1, "GPU-z")}
     root = trees.make(tmp_path, tree(**texts) | far)
 
-    found = gpus.from_proc(root)
+    devices = gpus.from_proc(root)
 
-    told = [(gpu.index, gpu.bus_id, gpu.minor, gpu.uuid, gpu.name) for gpu in found]
+    told = [(gpu.index, gpu.bus_id, gpu.minor, gpu.uuid, gpu.name) for gpu in devices]
     assert told == [
         (0, "0000:07:00.0", 2, "GPU-a", "NVIDIA A100"),
         (1, "0000:47:00.0", 0, "GPU-c", "NVIDIA A100"),
@@ -42,7 +42,7 @@ def test_in_the_order_of_bus_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "count"),
+    ("files", "count"),
     [
         pytest.param(tree(b07=information()), 1, id="enough"),
         pytest.param(tree(b07=information(more="GPU Excluded: \t Yes\n")), 0, id="excluded"),
@@ -66,5 +66,5 @@ def test_in_the_order_of_bus_ids(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_whether_proc_says_enough(found: dict[str, str], count: int, tmp_path: Path) -> None:
-    assert len(gpus.from_proc(trees.make(tmp_path, found))) == count
+def test_whether_proc_says_enough(files: dict[str, str], count: int, tmp_path: Path) -> None:
+    assert len(gpus.from_proc(trees.make(tmp_path, files))) == count

@@ -38,9 +38,9 @@ def test_nodes(gpu: int, instance: int, expected: list[str], tmp_path: Path) -> 
     device = Mig(0)
     device.gpu_instance, device.compute_instance = instance, 0
 
-    found = mig.node_paths(mig.read_minors(root), gpu, device)
+    paths = mig.node_paths(mig.read_minors(root), gpu, device)
 
-    assert found == [f"/dev/nvidia-caps/nvidia-cap{number}" for number in expected]
+    assert paths == [f"/dev/nvidia-caps/nvidia-cap{number}" for number in expected]
 
 
 def test_no_table(tmp_path: Path) -> None:

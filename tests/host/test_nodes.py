@@ -15,9 +15,9 @@ def test_find_in_the_order_of_names(tmp_path: Path) -> None:
         trees.mknod(tmp_path / f"dev/nvidia-fs{minor}", 500, minor)
     trees.mknod(tmp_path / "dev/nvidiactl", 195, 255)
 
-    found = [(node.path, node.minor) for node in nodes.find(f"{tmp_path}", "/dev/nvidia-fs*")]
+    pairs = [(node.path, node.minor) for node in nodes.find(f"{tmp_path}", "/dev/nvidia-fs*")]
 
-    assert found == [("/dev/nvidia-fs0", 0), ("/dev/nvidia-fs10", 10), ("/dev/nvidia-fs2", 2)]
+    assert pairs == [("/dev/nvidia-fs0", 0), ("/dev/nvidia-fs10", 10), ("/dev/nvidia-fs2", 2)]
 
 
 def test_read_tells_all_about_a_node(tmp_path: Path) -> None:

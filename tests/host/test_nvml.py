@@ -149,17 +149,17 @@ def test_a_child_ends_with_us() -> None:
 def _child_of(process: subprocess.Popen[bytes]) -> int:
     """Wait for the child that has loaded NVML."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    found: list[int] = []
+    pids: list[int] = []
 
     def is_there() -> bool:
         for child in children.read_text().split():
             with contextlib.suppress(OSError):  # it was a short one
                 if "libnvidia-ml" in Path(f"/proc/{child}/maps").read_text():
-                    found.append(int(child))
-        return bool(found)
+                    pids.append(int(child))
+        return bool(pids)
 
     waiting.eventually(is_there, "the child has loaded NVML", process)
-    return found[0]
+    return pids[0]
 
 
 def test_a_user_at_a_terminal_is_told_what_takes_so_long() -> None:

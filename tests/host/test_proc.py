@@ -37,9 +37,9 @@ def test_gpus_in_the_order_of_bus_ids(tmp_path: Path) -> None:
         },
     )
 
-    found = [(gpu.bus_id, gpu.uuid[-1], gpu.minor) for gpu in proc.gpus(root)]
+    rows = [(gpu.bus_id, gpu.uuid[-1], gpu.minor) for gpu in proc.gpus(root)]
 
-    assert found == [("0000:07:00.0", "0", 2), ("0000:0f:00.0", "1", 3), ("10000:01:00.0", "3", 1)]
+    assert rows == [("0000:07:00.0", "0", 2), ("0000:0f:00.0", "1", 3), ("10000:01:00.0", "3", 1)]
 
 
 @pytest.mark.parametrize("silent", ["0000:07:00.0/", "0000:07:00.0/information"])

@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("entry", "found"),
+    ("entry", "paths"),
     [
         (f"/{LIB}/tegra/libcuda.so.1.1", [f"/{LIB}/tegra/libcuda.so.1.1"]),
         (f"/{LIB}/libcuda.so", [f"/{LIB}/tegra/libcuda.so.1.1"]),
@@ -52,14 +52,14 @@ def root(tmp_path: Path) -> str:
         ("/etc/*.conf", ["/etc/.hidden.conf"]),
     ],
 )
-def test_files(entry: str, found: list[str], root: str) -> None:
-    assert tegra.find_files(root, ("/opt/lib",), [entry]) == {entry: [root + p for p in found]}
+def test_files(entry: str, paths: list[str], root: str) -> None:
+    assert tegra.find_files(root, ("/opt/lib",), [entry]) == {entry: [root + p for p in paths]}
 
 
 def test_a_folder_of_the_host_is_searched_too(root: str) -> None:
-    found = tegra.find_files(root, (f"{root}/opt/lib",), ["libfoo.so"])
+    matches = tegra.find_files(root, (f"{root}/opt/lib",), ["libfoo.so"])
 
-    assert found == {"libfoo.so": [f"{root}/opt/lib/libfoo.so.1"]}
+    assert matches == {"libfoo.so": [f"{root}/opt/lib/libfoo.so.1"]}
 
 
 def test_folders(root: str) -> None:
@@ -96,10 +96,10 @@ def test_folders(root: str) -> None:
     ids=["chain", "file", "absolute", "dangling", "loop", "out of the root", "folder", "missing"],
 )
 def test_links(entry: str, steps: list[tuple[str, str]] | None, root: str) -> None:
-    (found,) = tegra.find_links(root, [entry]).values()
+    (links,) = tegra.find_links(root, [entry]).values()
 
-    assert [link.steps for link in found] == ([] if steps is None else [steps])
-    assert [link.file for link in found] == (
+    assert [link.steps for link in links] == ([] if steps is None else [steps])
+    assert [link.file for link in links] == (
         [] if steps is None else [f"{root}/{LIB}/tegra/libcuda.so.1.1"]
     )
 
@@ -117,9 +117,9 @@ def test_nodes(tmp_path: Path) -> None:
         trees.mknod(tmp_path / "dev" / name, 505, 0)
     trees.make(tmp_path, {"dev/file": "", "dev/link": "-> nvmap"})
     entries = ["/dev/nvmap", "nvmap", "/dev/nvgpu/igpu*/ctrl", "/dev/dri/card*", "/dev/file"]
-    found = tegra.find_nodes(f"{tmp_path}", [*entries, "/dev/link", "/dev/missing"])
+    matches = tegra.find_nodes(f"{tmp_path}", [*entries, "/dev/link", "/dev/missing"])
 
-    assert {entry: [node.path for node in nodes] for entry, nodes in found.items()} == {
+    assert {entry: [node.path for node in nodes] for entry, nodes in matches.items()} == {
         "/dev/nvmap": ["/dev/nvmap"],
         "nvmap": ["/dev/nvmap"],
         "/dev/nvgpu/igpu*/ctrl": ["/dev/nvgpu/igpu0/ctrl"],

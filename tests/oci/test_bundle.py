@@ -136,8 +136,8 @@ def test_owner_and_mode_are_kept(config: Path) -> None:
 
     bundle.write(bundle.read(str(config.parent)))
 
-    found = config.stat()
-    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (1000, 100, 0o2640)
+    status = config.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1000, 100, 0o2640)
 
 
 def test_reader_of_the_old_file_is_not_disturbed(config: Path) -> None:

@@ -19,16 +19,16 @@ PROFILE = ["nvidia-cdi-hook", "update-ldcache", "--folder", "/usr/lib64"]
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Return a machine whose CDI spec has a hook, and a container without a root to prepare."""
-    with Site() as made:
+    with Site() as machine:
         hook = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook", "args": PROFILE}
-        made.write_specs(nvidia={**builders.cdi_spec(), "containerEdits": {"hooks": [hook]}})
-        made.write_bundle(builders.asking())
-        yield made
+        machine.write_specs(nvidia={**builders.cdi_spec(), "containerEdits": {"hooks": [hook]}})
+        machine.write_bundle(builders.asking())
+        yield machine
 
 
 def hooks(site: Site) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = site.read_bundle()["hooks"]["createContainer"]
-    return found
+    entries: list[dict[str, Any]] = site.read_bundle()["hooks"]["createContainer"]
+    return entries
 
 
 def test_hook_beside_the_launcher(site: Site) -> None:

@@ -32,15 +32,15 @@ def test_profile_that_allows_the_rest_gets_a_refusal() -> None:
     given = profile(ALLOW, {"names": ["reboot"], "action": ERRNO})
     before = copy.deepcopy(given)
 
-    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+    replacement, _ = node_filter.forbid({"linux": {"seccomp": given}})
 
     assert given == before
-    assert made is not None
-    assert made["flags"] == given["flags"]
-    assert made["syscalls"][0] == given["syscalls"][0]
+    assert replacement is not None
+    assert replacement["flags"] == given["flags"]
+    assert replacement["syscalls"][0] == given["syscalls"][0]
     assert [
         refuses(call, name)
-        for call, name in zip(made["syscalls"][1:], node_filter.CALLS, strict=True)
+        for call, name in zip(replacement["syscalls"][1:], node_filter.CALLS, strict=True)
     ] == [True, True]
 
 
@@ -48,33 +48,33 @@ def test_profile_that_refuses_the_rest_stays_as_strict() -> None:
     """A call that is not named there, or refused, is not allowed now."""
     given = profile(ERRNO, {"names": ["mknod", "read"], "action": ALLOW})
 
-    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+    replacement, _ = node_filter.forbid({"linux": {"seccomp": given}})
 
-    assert made is not None
-    assert made["syscalls"][0] == {"names": ["read"], "action": ALLOW}
-    assert {call["names"][0] for call in made["syscalls"][1:]} == {"mknod"}
-    assert len(made["syscalls"]) == 1 + 12
+    assert replacement is not None
+    assert replacement["syscalls"][0] == {"names": ["read"], "action": ALLOW}
+    assert {call["names"][0] for call in replacement["syscalls"][1:]} == {"mknod"}
+    assert len(replacement["syscalls"]) == 1 + 12
 
 
 @pytest.mark.parametrize("action", [f"SCMP_ACT_{name}" for name in REFUSING])
 def test_profile_that_refuses_the_calls_stays(action: str) -> None:
     for given in (profile(action), profile(ALLOW, {"names": ["mknod"], "action": action})):
-        made, _ = node_filter.forbid({"linux": {"seccomp": given}})
+        replacement, _ = node_filter.forbid({"linux": {"seccomp": given}})
 
-        assert made is not None
-        assert made["syscalls"][: len(given["syscalls"])] == given["syscalls"]
+        assert replacement is not None
+        assert replacement["syscalls"][: len(given["syscalls"])] == given["syscalls"]
 
 
 @pytest.mark.parametrize("major", [0, 1, 194, 195, 196, 451, 4095])
 def test_rules_allow_every_other_major(major: int) -> None:
     given = profile(ERRNO, {"names": ["mknod"], "action": ALLOW})
-    made, _ = node_filter.forbid({"linux": {"seccomp": given}})
-    assert made is not None
+    replacement, _ = node_filter.forbid({"linux": {"seccomp": given}})
+    assert replacement is not None
 
     def allows(minor: int) -> bool:
         device = (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
-        conditions = [call["args"][0] for call in made["syscalls"]]
-        return any(device & each["value"] == each["valueTwo"] for each in conditions)
+        conditions = [call["args"][0] for call in replacement["syscalls"]]
+        return any(device & condition["value"] == condition["valueTwo"] for condition in conditions)
 
     assert {allows(minor) for minor in (0, 1, 255, 256, 1 << 19)} == {major != 195}
 

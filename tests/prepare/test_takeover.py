@@ -120,10 +120,10 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    made = Machine(tmp_path)
-    images.make(made.root, DEBIAN)
-    images.run_ldconfig(made.root)
-    return made
+    host = Machine(tmp_path)
+    images.make(host.root, DEBIAN)
+    images.run_ldconfig(host.root)
+    return host
 
 
 pytestmark = pytest.mark.skipif(
@@ -283,8 +283,8 @@ def test_links_of_devices_are_a_mounted_folder(machine: Machine) -> None:
     (mount,) = planned.edits[-1]["mounts"]
     assert mount["destination"] == "/dev/dri/by-path"
     assert "ro" in mount["options"]
-    found = {name: os.readlink(f"{mount['source']}/{name}") for name in os.listdir(mount["source"])}
-    assert found == {CARD: "../card1", "render": "../renderD128"}
+    links = {name: os.readlink(f"{mount['source']}/{name}") for name in os.listdir(mount["source"])}
+    assert links == {CARD: "../card1", "render": "../renderD128"}
     assert left(planned) == []
 
 

@@ -29,18 +29,18 @@ def nothing(_name: str) -> str:
 
 
 @given(st.lists(steps(), min_size=1, max_size=5))
-def test_words_of_many_steps_are_read_as_they_were_written(made: list[verbs.Step]) -> None:
+def test_words_of_many_steps_are_read_as_they_were_written(plan: list[verbs.Step]) -> None:
     words: list[str] = []
-    for step in made:
+    for step in plan:
         words += [*([verbs.THEN] if words else []), *verbs.words(step)]
 
     call = verbs.parse(words, nothing)
 
     assert [(step.verb, step.texts) for step in call.steps] == [
-        (step.verb, step.texts) for step in made
+        (step.verb, step.texts) for step in plan
     ]
-    for found, step in zip(call.steps, made, strict=True):
-        assert all(found.all(flag) == step.all(flag) for flag in verbs.VERBS[step.verb])
+    for copy, step in zip(call.steps, plan, strict=True):
+        assert all(copy.all(flag) == step.all(flag) for flag in verbs.VERBS[step.verb])
 
 
 @given(

@@ -77,7 +77,7 @@ def rows(root: Path) -> list[tuple[str, str, int, int]]:
 
 def tree(root: Path) -> dict[str, Any]:
     """Return what is in a folder: type, mode, owner, and content or target of each entry."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for folder, folders, files in os.walk(root):
         for name in folders + files:
             path = os.path.join(folder, name)
@@ -89,5 +89,5 @@ def tree(root: Path) -> dict[str, Any]:
                 with open(path, "rb") as file:
                     content = file.read()
             mode = oct(status.st_mode)
-            found[os.path.relpath(path, root)] = (mode, status.st_uid, status.st_ino, content)
-    return found
+            entries[os.path.relpath(path, root)] = (mode, status.st_uid, status.st_ino, content)
+    return entries

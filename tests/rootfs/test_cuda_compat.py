@@ -51,9 +51,9 @@ def decided(tmp_path: Path, tree: dict[str, str | bytes], *versions: str) -> str
     ],
 )
 def test_decision(library: bytes, driver: str, cuda: str, is_used: bool, tmp_path: Path) -> None:
-    found = decided(tmp_path, {LIBRARY: library}, driver, cuda)
+    folder = decided(tmp_path, {LIBRARY: library}, driver, cuda)
 
-    assert found == (f"/{FOLDER}" if is_used else "")
+    assert folder == (f"/{FOLDER}" if is_used else "")
 
 
 @pytest.mark.parametrize(

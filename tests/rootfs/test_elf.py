@@ -38,8 +38,8 @@ def reading(path: Path, data: bytes, read: Callable[[int], object]) -> object:
 
 
 def identified(path: Path, data: bytes) -> tuple[bytes, int] | None:
-    found = reading(path, data, elf.identify)
-    return (found.soname, found.flags) if isinstance(found, elf.Library) else None
+    library = reading(path, data, elf.identify)
+    return (library.soname, library.flags) if isinstance(library, elf.Library) else None
 
 
 def with_machine(machine: int) -> bytes:
@@ -109,9 +109,9 @@ def test_what_a_compiler_makes(flag: str, flags: int, tmp_path: Path) -> None:
     ],
 )
 def test_note(section: bytes, owner: bytes, expected: bytes, tmp_path: Path) -> None:
-    found = reading(tmp_path / "f", NOTE, lambda descriptor: elf.note(descriptor, section, owner))
+    content = reading(tmp_path / "f", NOTE, lambda descriptor: elf.note(descriptor, section, owner))
 
-    assert found == expected
+    assert content == expected
 
 
 @settings(

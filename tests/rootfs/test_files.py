@@ -59,10 +59,10 @@ def test_replace(kind: str, folder: resolver.Place, tmp_path: Path) -> None:
 
     assert files.replace(folder, "f", b"new", 0o640)
 
-    found = tmp_path / "image/f"
-    assert not found.is_symlink()
-    assert found.read_text() == "new"
-    assert stat.S_IMODE(found.stat().st_mode) == 0o640
+    file = tmp_path / "image/f"
+    assert not file.is_symlink()
+    assert file.read_text() == "new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert (tmp_path / "canary").read_text() == HOST
     assert not (tmp_path / "new").exists()
     assert os.listdir(tmp_path / "image") == ["f"]

@@ -54,8 +54,8 @@ def test_cache_of_this_host_is_written_as_it_was() -> None:
 
 
 def test_old_table_is_kept_until_something_is_added() -> None:
-    made = ldcache.merge(ldcache.Cache(), [row("liba.so.1")])
-    data = with_old_table(ldcache.dump(made))
+    cache = ldcache.merge(ldcache.Cache(), [row("liba.so.1")])
+    data = with_old_table(ldcache.dump(cache))
 
     assert ldcache.dump(ldcache.parse(data)) == data
     merged = ldcache.dump(ldcache.merge(ldcache.parse(data), [row("libb.so.1")]))
@@ -124,7 +124,7 @@ def grow(root: Path, folder: str, chance: random.Random) -> None:
     """
     place = root / folder.lstrip("/")
     place.mkdir(parents=True, exist_ok=True)
-    made: list[str] = []
+    libraries: list[str] = []
     for _ in range(chance.randint(1, 25)):
         stem = "".join(chance.choices("ab1_-+.9", k=chance.randint(1, 4)))
         version = "".join(f".{chance.choice(['0', '1', '2', '10', '9'])}" for _ in range(2))
@@ -134,13 +134,13 @@ def grow(root: Path, folder: str, chance: random.Random) -> None:
         if path.is_symlink() or path.exists():
             continue
         kind = chance.random()
-        if kind < 0.15 and made:
-            path.symlink_to(chance.choice(made))
+        if kind < 0.15 and libraries:
+            path.symlink_to(chance.choice(libraries))
         elif kind < 0.2:
             path.write_text("no library")
         else:
             path.write_bytes(images.library(soname if chance.random() < 0.9 else ""))
-            made.append(name)
+            libraries.append(name)
 
 
 def check_against_ldconfig(seed: int, folder: Path) -> None:

@@ -250,9 +250,9 @@ def test_limits_are_of_all_files_together(
 ) -> None:
     main = f"{tree['etc/ld.so.conf']}include /last/*.conf\n"  # type: ignore[str-bytes-safe]
 
-    found = settings(tmp_path, tree | {"etc/ld.so.conf": main, "last/a.conf": "/last"})
+    folders = settings(tmp_path, tree | {"etc/ld.so.conf": main, "last/a.conf": "/last"})
 
-    assert found == (["/last"] if is_read else [])
+    assert folders == (["/last"] if is_read else [])
 
 
 def test_folders_of_all_files_are_limited(tmp_path: Path) -> None:
@@ -261,10 +261,10 @@ def test_folders_of_all_files_are_limited(tmp_path: Path) -> None:
         for file in range(4)
     }
 
-    found = settings(tmp_path, tree | {"etc/ld.so.conf": "include /c/*.conf\n"})
+    folders = settings(tmp_path, tree | {"etc/ld.so.conf": "include /c/*.conf\n"})
 
-    assert len(found) == loader_config.MOST_FOLDERS
-    assert found[-1] == "/2/199"
+    assert len(folders) == loader_config.MOST_FOLDERS
+    assert folders[-1] == "/2/199"
 
 
 def many(root: Path, folder: str, count: int) -> None:
@@ -283,10 +283,10 @@ def test_compatibility_folders_of_the_image_are_few(tmp_path: Path) -> None:
 
     update(tmp_path, LIBRARIES | compat | dict.fromkeys(names, "-> /many"))
 
-    found = [path.rpartition("/")[0] for _, path, _, _ in images.rows(image)]
-    assert set(found) == {NV, *names[: loader_config.MOST_COMPAT]}
-    assert found.count(NV) == 3
-    assert len(found) <= libraries.MOST_IN_ALL
+    folders = [path.rpartition("/")[0] for _, path, _, _ in images.rows(image)]
+    assert set(folders) == {NV, *names[: loader_config.MOST_COMPAT]}
+    assert folders.count(NV) == 3
+    assert len(folders) <= libraries.MOST_IN_ALL
 
 
 def test_compatibility_folders_that_are_taken_back_are_few(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_second_container_gets_what_the_first_got(tmp_path: Path) -> None:
     one, other = image(tmp_path / "one"), image(tmp_path / "other")
 
     assert start(one, state)
-    (result,) = (each for each in (state / FOLDER).iterdir() if each.stat().st_size > SEAL)
+    (result,) = (file for file in (state / FOLDER).iterdir() if file.stat().st_size > SEAL)
     assert start(other, state)
 
     data = (tmp_path / "one/etc/ld.so.cache").read_bytes()

@@ -33,9 +33,9 @@ def openat2(root: int, path: str) -> int:
     """Open a path in a root as the kernel resolves it; raises `OSError`."""
     how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
     while True:
-        found: int = LIBC.syscall(OPENAT2, root, os.fsencode(path), ctypes.byref(how), 24)
-        if found >= 0:
-            return found
+        descriptor: int = LIBC.syscall(OPENAT2, root, os.fsencode(path), ctypes.byref(how), 24)
+        if descriptor >= 0:
+            return descriptor
         if ctypes.get_errno() != errno.EAGAIN:  # something was renamed anywhere, and ".." is there
             raise OSError(ctypes.get_errno(), "openat2")
 
@@ -231,6 +231,6 @@ def test_steps_of_all_links_are_limited(target: str, is_found: bool, tmp_path: P
     images.make(tmp_path, {"a/": "", "l30": "x", **links})
 
     with resolver.open_root(os.fspath(tmp_path)) as root:
-        found = resolved(root, "/l0")
+        outcome = resolved(root, "/l0")
 
-    assert (found == errno.ELOOP) is not is_found
+    assert (outcome == errno.ELOOP) is not is_found

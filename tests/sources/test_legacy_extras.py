@@ -33,13 +33,13 @@ def sources(
     asked.environment = {legacy_extras.CAPABILITIES: capabilities}
     admitted = Admitted(("0",), "environment")
     admitted.gates = gates
-    known = {**config.defaults(), legacy_extras.ROOT: f"{root}", **settings}
-    return legacy_extras.sources(asked, admitted, known)
+    values = {**config.defaults(), legacy_extras.ROOT: f"{root}", **settings}
+    return legacy_extras.sources(asked, admitted, values)
 
 
-def verbs(found: list[Source]) -> list[str]:
+def verbs(parts: list[Source]) -> list[str]:
     """Name the hooks by what they do, as the container runs them."""
-    hooks = [source.edits.get("hooks", {}) for source in found]
+    hooks = [source.edits.get("hooks", {}) for source in parts]
     return [hook["args"][2] for by_stage in hooks for hook in by_stage.get("createContainer", [])]
 
 
@@ -82,11 +82,11 @@ def test_compatibility_hook_is_switched_off_by_its_feature() -> None:
 def test_gates_go_first_and_set_no_variable(tmp_path: Path) -> None:
     trees.make(tmp_path, trees.DRIVER)
     trees.mknod(tmp_path / "dev/gdrdrv", 510, 0, mode=0o660, gid=44)
-    found = sources(tmp_path, COMPAT, gates=("gds", "gdrcopy"))
+    parts = sources(tmp_path, COMPAT, gates=("gds", "gdrcopy"))
 
-    names = [json.loads(source.origin)["generator"] for source in found]
+    names = [json.loads(source.origin)["generator"] for source in parts]
     assert names == ["gdrcopy", "cuda-compat", "cuda-compat"]
-    assert list(found[0].edits) == ["devices", "additionalGids"]
+    assert list(parts[0].edits) == ["devices", "additionalGids"]
 
 
 def test_groups_of_nodes_are_left_out_by_a_feature(tmp_path: Path) -> None:

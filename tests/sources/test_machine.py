@@ -50,9 +50,9 @@ SETTLE = "sleep 0.07"  # until what was just written may be remembered
 
 def spec(*env: str) -> Document:
     """Return a container's config.json with more variables."""
-    made: Document = json.loads(json.dumps(PLAIN))
-    made["process"]["env"] += env
-    return made
+    document: Document = json.loads(json.dumps(PLAIN))
+    document["process"]["env"] += env
+    return document
 
 
 def create(
@@ -94,7 +94,7 @@ def request_of(case: Path) -> list[str]:
         return [f"NVIDIA_VISIBLE_DEVICES={what}"]
     env = json.loads(case.read_text())["process"]["env"]
     asked = [entry for entry in env[len(PLAIN["process"]["env"]) :] if "NVIDIA_CTK" not in entry]
-    return [each for each in asked if each != "NVIDIA_VISIBLE_DEVICES=void"] or asked[:1]
+    return [entry for entry in asked if entry != "NVIDIA_VISIBLE_DEVICES=void"] or asked[:1]
 
 
 @functools.cache
@@ -142,7 +142,7 @@ def test_container_gets_what_the_toolkit_gave_it(case: Path) -> None:
 def numbers(end: Document) -> list[tuple[str, int, int]]:
     """Return the nodes that a container got."""
     devices = end["spec"].get("linux", {}).get("devices", [])
-    return [(each["path"], each["major"], each["minor"]) for each in devices]
+    return [(node["path"], node["major"], node["minor"]) for node in devices]
 
 
 def paths(end: Document) -> list[str]:

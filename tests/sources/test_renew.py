@@ -202,8 +202,8 @@ def test_what_is_known_can_be_shown_and_dropped(tmp_path: Path) -> None:
     machines.create("t4x1", tmp_path, *jobs)
 
     lines = [line for line in out.read_text().splitlines() if "machine" in line]
-    known = f"(mode auto, {tmp_path}/config.toml): fresh"
+    state = f"(mode auto, {tmp_path}/config.toml): fresh"
     uuid = "GPU-de566282-43e0-59b1-bccd-b3623a2d0f99"
-    assert lines[0] == f"machine       0, {uuid}, all, none {known}"
+    assert lines[0] == f"machine       0, {uuid}, all, none {state}"
     assert lines[1].startswith("removed /run/nvidia-container-runtime/machine-")
     assert len(lines) == 2

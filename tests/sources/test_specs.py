@@ -51,7 +51,7 @@ def specs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
+def snapshot(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
     """Return a snapshot of the spec dir, on a machine that keeps none."""
     monkeypatch.setattr(files, "SYSTEM_FOLDER", "/proc/none")
     monkeypatch.setattr("posix.environ", {})
@@ -60,15 +60,15 @@ def known(specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snaps
     return compile.registry(compile.settings(str(file)))
 
 
-def env(names: tuple[str, ...], known: Snapshot) -> list[tuple[str, str]]:
+def env(names: tuple[str, ...], snapshot: Snapshot) -> list[tuple[str, str]]:
     """Return the name and the variable of each source."""
-    return [(source.name, source.edits["env"][0]) for source in resolve.sources(names, known)]
+    return [(source.name, source.edits["env"][0]) for source in resolve.sources(names, snapshot)]
 
 
-def test_edits_of_a_spec_come_once_before_its_first_device(known: Snapshot) -> None:
+def test_edits_of_a_spec_come_once_before_its_first_device(snapshot: Snapshot) -> None:
     names = ("nvidia.com/gpu=1", "nvidia.com/nic=0", "nvidia.com/gpu=0")
 
-    assert env(names, known) == [
+    assert env(names, snapshot) == [
         ("", "SPEC=gpu"),
         ("nvidia.com/gpu=1", "GPU=1"),
         ("", "SPEC=nic"),
@@ -77,21 +77,21 @@ def test_edits_of_a_spec_come_once_before_its_first_device(known: Snapshot) -> N
     ]
 
 
-def test_source_says_where_it_is_from(known: Snapshot, specs: Path) -> None:
-    found = resolve.sources(("nvidia.com/gpu=0",), known)
+def test_source_says_where_it_is_from(snapshot: Snapshot, specs: Path) -> None:
+    sources = resolve.sources(("nvidia.com/gpu=0",), snapshot)
 
-    assert {json.loads(source.origin)["file"] for source in found} == {f"{specs}/gpu.json"}
-    assert [json.loads(source.text) for source in found] == [source.edits for source in found]
+    assert {json.loads(source.origin)["file"] for source in sources} == {f"{specs}/gpu.json"}
+    assert [json.loads(source.text) for source in sources] == [source.edits for source in sources]
 
 
-def test_no_devices(known: Snapshot) -> None:
-    assert resolve.sources((), known) == []
+def test_no_devices(snapshot: Snapshot) -> None:
+    assert resolve.sources((), snapshot) == []
 
 
 @pytest.mark.parametrize("name", ["nvidia.com/gpu=2", "nvidia.com/gpu=", "x", "a\tb", "a\nb"])
-def test_unknown_device(name: str, known: Snapshot) -> None:
+def test_unknown_device(name: str, snapshot: Snapshot) -> None:
     with pytest.raises(NvidiaRuntimeError) as error:
-        resolve.sources(("nvidia.com/gpu=0", name), known)
+        resolve.sources(("nvidia.com/gpu=0", name), snapshot)
 
     assert error.value.what.startswith(f"unresolvable CDI devices {name}; ")
 
@@ -100,8 +100,8 @@ def filled(**node: object) -> Document:
     """Complete a node from the host."""
     edits: Document = {"devices": [dict(node)]}
     resolve.fill_nodes(edits)
-    found: Document = edits["devices"][0]
-    return found
+    entry: Document = edits["devices"][0]
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_fifo_has_no_numbers(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "fifo").chmod(0o640)
 
-    found = filled(path=f"{tmp_path}/fifo")
+    node = filled(path=f"{tmp_path}/fifo")
 
-    assert found == {"path": f"{tmp_path}/fifo", "type": "p", "fileMode": 0o640}
+    assert node == {"path": f"{tmp_path}/fifo", "type": "p", "fileMode": 0o640}
 
 
 @pytest.mark.parametrize(

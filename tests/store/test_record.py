@@ -25,10 +25,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def create(container: str = "c1", bundle: str = "/b") -> Invocation:
-    made = Invocation([])
-    made.container = container
-    made.bundle = bundle
-    return made
+    invocation = Invocation([])
+    invocation.container = container
+    invocation.bundle = bundle
+    return invocation
 
 
 def write(

@@ -29,13 +29,13 @@ MS_RDONLY = 1
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write_config(
-            f'[{NAME}]\nmode = "cdi"\nruntimes = ["{made.runtime}"]\n'
-            f'[{NAME}.modes.cdi]\nspec-dirs = ["{made.specs}", "{made.folder}/later"]\n'
+    with Site() as machine:
+        machine.write_config(
+            f'[{NAME}]\nmode = "cdi"\nruntimes = ["{machine.runtime}"]\n'
+            f'[{NAME}.modes.cdi]\nspec-dirs = ["{machine.specs}", "{machine.folder}/later"]\n'
         )
-        made.write_specs(nvidia=spec("first"))
-        yield made
+        machine.write_specs(nvidia=spec("first"))
+        yield machine
 
 
 def spec(version: str, *names: str) -> builders.Document:
@@ -204,8 +204,8 @@ def test_change_right_after_a_change_is_seen(site: Site) -> None:
     wrong = []
     for count in range(40):
         site.write_specs(nvidia=spec(f"edit{count}"))
-        if (found := ask(site)) != [f"GPU0=edit{count}"]:
-            wrong.append((count, found))
+        if (variables := ask(site)) != [f"GPU0=edit{count}"]:
+            wrong.append((count, variables))
 
     assert wrong == []
 
@@ -345,10 +345,10 @@ def check_repair(site: Site, snapshot: Path, data: bytes) -> str:
     snapshot.write_bytes(data)
     site.write_bundle(builders.asking("0,1"))
     got = site.create()
-    found = builders.environment(site.read_bundle())[2:]
-    if (got.code, got.err, found) == (0, "", ["GPU0=first", "GPU1=first"]):
+    variables = builders.environment(site.read_bundle())[2:]
+    if (got.code, got.err, variables) == (0, "", ["GPU0=first", "GPU1=first"]):
         return ""
-    return f"{got.code} {got.err} {found}"
+    return f"{got.code} {got.err} {variables}"
 
 
 def test_truncated_snapshot_is_compiled_anew(site: Site) -> None:
@@ -500,7 +500,7 @@ def test_parallel_creates_get_one_version_or_the_other(count: int, site: Site) -
     disturber.start()
     try:
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(create, range(count)))
+            results = list(pool.map(create, range(count)))
     finally:
         done.set()
         disturber.join()
@@ -509,7 +509,7 @@ def test_parallel_creates_get_one_version_or_the_other(count: int, site: Site) -
         (0, "", [f"GPU0={version}", f"GPU1={version}"], ["config.json"])
         for version in ("first", "other")
     ]
-    assert [got for got in found if got not in valid] == []
+    assert [got for got in results if got not in valid] == []
     assert hidden(site.state) == []
     records = len(list((site.state / "containers").iterdir()))
     assert records == count if count == 100 else 1000 <= records < 1500

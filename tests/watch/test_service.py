@@ -110,24 +110,24 @@ class Watching:
 
 @pytest.fixture
 def watching(tmp_path: Path) -> Iterator[Watching]:
-    made = Watching(tmp_path)
-    yield made
-    if made.process:
-        made.process.kill()
-        made.process.communicate()
+    service = Watching(tmp_path)
+    yield service
+    if service.process:
+        service.process.kill()
+        service.process.communicate()
 
 
 def notices(watching: Watching, systemd: socket.socket, wanted: str) -> list[str]:
     """Receive the messages to systemd, up to this one."""
-    found = [""]
+    messages = [""]
 
     def is_told() -> bool:
         with suppress(BlockingIOError):
-            found.append(systemd.recv(4096).decode())
-        return wanted in found[-1]
+            messages.append(systemd.recv(4096).decode())
+        return wanted in messages[-1]
 
     waiting.eventually(is_told, f"systemd is told {wanted}", watching.process)
-    return found[1:]
+    return messages[1:]
 
 
 def test_first_refresh_waits_for_nothing(watching: Watching) -> None:

@@ -53,10 +53,10 @@ def test_kernel_s_own_event() -> None:
     events, refused = heard(f"open({str(file)!r}, 'w').write('change')")
 
     assert refused == []
-    found = next(event for event in events if event["DEVPATH"] == "/devices/virtual/mem/null")
-    assert found["ACTION"] == "change"
-    assert found["DEVNAME"] == "null"
-    assert found["SEQNUM"].isdigit()
+    notice = next(event for event in events if event["DEVPATH"] == "/devices/virtual/mem/null")
+    assert notice["ACTION"] == "change"
+    assert notice["DEVNAME"] == "null"
+    assert notice["SEQNUM"].isdigit()
 
 
 @needs_namespaces

@@ -43,8 +43,8 @@ def after_line(line: str) -> Callable[[str, str], str]:
     """Return a way to put a text behind a line that a file has once."""
 
     def edit(text: str, new: str) -> str:
-        start, found, rest = text.partition(line)
-        assert found
+        start, separator, rest = text.partition(line)
+        assert separator
         return f"{start}{line}{new}{rest}"
 
     return edit
