@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -281,31 +281,44 @@ folder 755 /etc
 
 
 class Treasure:
-    """A file and a folder of root's in a folder of another user's, who is a process."""
+    """A file and a folder of root's in a folder of another user's, who is a process.
+
+    Both are held open, so that their inodes stay theirs: what the thief puts in the place of a link
+    may be replaced, and its number would be that of the next link.
+    """
 
     def __init__(self, scene: stage.Stage, thief: int) -> None:
         self.place = scene.root / "theirs"
         self.thief = thief
-        self.names = {(self.place / name).lstat().st_ino: name for name in ("file", "folder")}
+        self.held = {name: self._hold(name) for name in ("file", "folder")}
+
+    def _hold(self, name: str) -> int:
+        return os.open(self.place / name, os.O_PATH | os.O_NOFOLLOW)
+
+    def close(self) -> None:
+        for descriptor in self.held.values():
+            os.close(descriptor)
 
     def is_taken(self) -> bool:
         """Look whose they are now, and put everything back in its place."""
         os.kill(self.thief, signal.SIGSTOP)
         os.waitpid(self.thief, os.WUNTRACED)
-        taken = False
-        for path in sorted(
-            self.place.iterdir(), key=lambda path: path.lstat().st_ino in self.names
-        ):
-            status = path.lstat()
-            if name := self.names.get(status.st_ino):
-                taken |= status.st_uid != 0 or status.st_mode & 0o077 != 0
+        states = {name: os.fstat(descriptor) for name, descriptor in self.held.items()}
+        names = {status.st_ino: name for name, status in states.items()}
+        for path in sorted(self.place.iterdir(), key=lambda path: path.lstat().st_ino in names):
+            if name := names.get(path.lstat().st_ino):
                 path.rename(self.place / name)
             elif path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        file = self.place / "file"
+        if not file.exists():
+            file.touch(0o600)
+            os.close(self.held["file"])
+            self.held["file"] = self._hold("file")
         os.kill(self.thief, signal.SIGCONT)
-        return taken
+        return any(status.st_uid != 0 or status.st_mode & 0o077 for status in states.values())
 
 
 @contextmanager
@@ -318,7 +331,8 @@ def thief(scene: stage.Stage) -> Iterator[Treasure]:
         try:
             assert process.stdout
             assert process.stdout.readline()
-            yield Treasure(scene, process.pid)
+            with closing(Treasure(scene, process.pid)) as treasure:
+                yield treasure
         finally:
             process.kill()
 
