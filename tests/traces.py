@@ -28,7 +28,7 @@ OTHERS = {
     r"/run/(docker|containerd|containers|crun|libpod|netns|podman|runc)/.+": "a user's own engine",
     r"/sys/fs/cgroup/.*\.(mount|scope|service|slice|socket|swap)(/.*)?": "systemd starts and ends units",
     r"/sys/fs/cgroup/.+/[0-9a-f]{32}(/.*)?": "who starts the tests has a group for each command",
-    r"/tmp/(?!nvcr).*": "everybody's; what is ours has a name of ours",
+    r"/tmp/(?!nvcr|nvidia).*": "everybody's; what is ours has a name of ours",
     r"/var/lib/(apt|dpkg|PackageKit|systemd|private|logrotate|dhcp|NetworkManager|chrony)/.+": "services",
     r"/var/lib/(docker|containerd|containers)/.+": "a user's own engine",
 }

@@ -202,12 +202,22 @@ def test_change_is_noticed_at_the_next_container(change: str, tmp_path: Path) ->
     assert inodes[4] == inodes[3]
 
 
+# /tmp is the host's on a simulated machine: one of its own, with the folders of the host's but one.
+OWN_TMP = """
+mkdir /run/kept; mount --rbind /tmp /run/kept; mount -t tmpfs -o mode=1777 none /tmp
+for folder in /run/kept/*/; do
+  name=$(basename "$folder")
+  [ "$name" = nvidia-mps ] || { mkdir "/tmp/$name"; mount --rbind "$folder" "/tmp/$name"; }
+done
+"""
+
+
 def test_pipes_of_mps_are_looked_at_each_time(tmp_path: Path) -> None:
     """Who makes and removes that folder in /tmp, as anybody may, makes nobody look again at all."""
     mps = "/tmp/nvidia-mps"
     changes = ("true", f"mkdir {mps}", f"rmdir {mps}; ln -s /etc {mps}", f"rm {mps}; mkdir {mps}")
     last = f"chown 65534 {mps}"
-    jobs = [{**FIRST, "shell": f"{change}; {SETTLE}"} for change in ("true", *changes, last)]
+    jobs = [{**FIRST, "shell": f"{change}\n{SETTLE}"} for change in (OWN_TMP, *changes, last)]
 
     ends = create("t4x1", tmp_path, *jobs)
 
