@@ -119,4 +119,6 @@ def _update_loader(root: resolver.Place, work: "Work", done: list[str]) -> None:
     if work.folders and (work.suspects or loader.is_new()):
         view = resolver.Place(root.descriptor, "/", work.coming)
         others = loader.others(view, work.suspects, rows)
+        if not (others.rows or others.gone or loader.is_new()):
+            others = None  # the usual case: mounts in folders of no interest to the loader
     loader.update(work.folders, rows, gone, others=others)

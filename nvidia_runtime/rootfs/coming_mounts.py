@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 EMPTY = ""
 # There are no libraries for the loader in these.
 ELSEWHERE = ("/proc/", "/dev/", "/sys/", "/etc/")
+# Nor here: the X server loads its modules by their paths.
+MODULES = "/xorg/modules/"
 _TYPE, _DIRECTORY = 0o170000, 0o040000
 
 
@@ -74,7 +76,7 @@ class ComingMounts:
 
 def may_change(path: str, folders: list[str]) -> bool:
     """Whether what is mounted at a path may bring libraries, other than into ``folders``."""
-    if f"{path}/".startswith(ELSEWHERE):
+    if f"{path}/".startswith(ELSEWHERE) or MODULES in path:
         return False
     return path.rpartition("/")[0] not in folders or not is_library(path)
 

@@ -166,7 +166,7 @@ class Loader:
         """Return what mounts change besides; ``view`` is the root with all of them."""
         from nvidia_runtime.rootfs import mounted_libraries  # few containers have volumes
 
-        image = mounted_libraries.Image(view, self.paths(), self._link_in, is_new=self.is_new())
+        image = mounted_libraries.Image(view, self.paths, self._link_in, is_new=self.is_new())
         return mounted_libraries.find(image, suspects, {path for _, _, path in rows})
 
     def _link_in(self, folder: str, name: str, target: str) -> None:

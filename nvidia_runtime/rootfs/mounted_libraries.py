@@ -21,7 +21,8 @@ _TYPE, _DIRECTORY = 0o170000, 0o040000
 class Image:
     """An image with all that is mounted in it.
 
-    ``paths`` are in its cache, ``link`` makes a link in a folder of its own.
+    ``paths`` returns those in its cache, which takes a while; ``link`` makes a link in a folder of
+    its own.
     """
 
     __slots__ = ("is_new", "link", "paths", "view")
@@ -29,7 +30,7 @@ class Image:
     def __init__(
         self,
         view: resolver.Place,
-        paths: frozenset[bytes],
+        paths: "Callable[[], frozenset[bytes]]",
         link: "Callable[[str, str, str], object]",
         *,
         is_new: bool,
@@ -74,6 +75,7 @@ def find(image: Image, suspects: list[str], present: set[bytes]) -> Others:
     view = image.view
     budget = libraries.Budget()
     seen: set[str] = set()
+    paths: frozenset[bytes] | None = None
     order = loader_config.read(view) + loader_config.system_folders(view)
     for rank, folder in enumerate(dict.fromkeys(order)):
         others.ranks[resolver.encode(folder)] = rank
@@ -81,23 +83,35 @@ def find(image: Image, suspects: list[str], present: set[bytes]) -> Others:
             with resolver.walk(view, folder) as place:
                 real = place.path
                 is_changed = image.is_new or _is_changed(real, suspects)
-        except (OSError, ValueError):  # what was there before is hidden
-            real, is_changed = folder, True
+        except (OSError, ValueError):  # what was there before is hidden, or nothing was
+            real, is_changed = folder, _was_there(view, folder)
         if real in seen or not is_changed:
             continue
         seen.add(real)
         rows = _scan(image, folder, budget, is_covered=_is_covered(real, suspects))
         others.rows += [row for row in rows if row[2] not in present]
+        paths = image.paths() if paths is None else paths
         kept = present | {path for _, _, path in rows}
         start = resolver.encode(folder) + b"/"
         others.gone += [
             path
-            for path in image.paths
+            for path in paths
             if path.startswith(start) and b"/" not in path[len(start) :] and path not in kept
         ]
     # The row of what has no rank, for it is named in a file of ours, comes behind these.
     others.ranks |= {resolver.encode(folder): -2 for folder in loader_config.read_compat(view)}
     return others
+
+
+def _was_there(view: resolver.Place, folder: str) -> bool:
+    """Whether the image has a folder itself; where its mounts are made already, nobody can tell."""
+    if not view.mounts:
+        return True
+    try:
+        with resolver.walk(resolver.Place(view.descriptor, "/"), folder):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _is_changed(folder: str, suspects: list[str]) -> bool:
