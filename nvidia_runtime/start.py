@@ -51,7 +51,7 @@ CDI_HOOK = (
 # What a create needs besides where CDI specs have hooks.
 PREPARE = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
-    *("rootfs.coming_mounts", "prepare.survey", "rootfs.links"),
+    *("rootfs.coming_mounts", "rootfs.links"),
     *("rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
     *("rootfs.loader", "store.libraries", "prepare.work"),
     "prepare.takeover",

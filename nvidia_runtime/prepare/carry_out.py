@@ -9,8 +9,9 @@ import posix
 import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
-from nvidia_runtime.prepare import survey, update_ldcache
+from nvidia_runtime.prepare import update_ldcache
 from nvidia_runtime.prepare.verbs import TimeLimit
+from nvidia_runtime.prepare.work import open_root
 from nvidia_runtime.rootfs import files, links, resolver
 from nvidia_runtime.rootfs.loader import Loader
 from nvidia_runtime.store import files as store
@@ -44,7 +45,7 @@ def carry_out(work: "Work") -> list[str]:
 
 def _prepare_root(work: "Work", done: list[str]) -> None:
     try:
-        with survey.open_root(work.root) as root:
+        with open_root(work.root) as root:
             count = links.make_all(root, work.links, work.warnings)
             if count:
                 done.append(f"made {count} links")

@@ -65,7 +65,7 @@ def _open_root(path: str) -> resolver.Place:
     except (OSError, ValueError) as error:
         what = f"the container's root cannot be opened: {os_reason(error)}"
         raise NvidiaRuntimeError(what, where=path, hint=state.HINT) from None
-    if resolver.is_hosts(root):
+    if root.is_hosts():
         posix.close(root.descriptor)
         what = "is the host's own root, not a container's"
         raise NvidiaRuntimeError(what, where=path, hint=state.HINT)

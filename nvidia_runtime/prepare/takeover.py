@@ -11,8 +11,15 @@ from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
-from nvidia_runtime.prepare import survey, verbs
-from nvidia_runtime.prepare.work import Conditions, Planning, Work
+from nvidia_runtime.prepare import verbs
+from nvidia_runtime.prepare.work import (
+    Conditions,
+    NotContainersError,
+    Planning,
+    Survey,
+    Work,
+    open_root,
+)
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -90,15 +97,15 @@ def _take(
 ) -> "list[Step]":
     """Plan all steps that can be done on the host; return those that are left, in their order."""
     try:
-        root = survey.open_root(work.root)
-    except survey.NotContainersError as error:
+        root = open_root(work.root)
+    except NotContainersError as error:
         work.reasons.append(f"nothing is prepared: the container's root {error}")
         return []
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
         return steps
     with root:
-        view = survey.Survey(root, spec, work.edits, folder)
+        view = Survey(root, spec, work.edits, folder)
         work.coming = view.coming
         planning = Planning(work, spec, conditions, view)
         for step in steps:

@@ -5,17 +5,23 @@ What is written into the container's root must be what the container will see: n
 nor below /dev, which is made later.  Nothing is written here.
 """
 
+import posix
+
 from nvidia_runtime import document
+from nvidia_runtime.errors import os_reason
+from nvidia_runtime.oci import bundle as oci_bundle
+from nvidia_runtime.oci import edit
+from nvidia_runtime.rootfs import resolver
+from nvidia_runtime.rootfs.coming_mounts import EMPTY, ComingMounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nvidia_runtime.document import Document
-    from nvidia_runtime.prepare.survey import Survey
     from nvidia_runtime.prepare.verbs import Step
-    from nvidia_runtime.rootfs.coming_mounts import ComingMounts
 
+_TYPE, _LINK, _DIRECTORY = 0o170000, 0o120000, 0o040000
 # The folder in our state folder.
 MOUNTED = "mounted"
 # Bound read-only, and nothing in it is a device or a program.
@@ -35,18 +41,8 @@ class Work:
     """
 
     __slots__ = (
-        *(
-            "bundle",
-            "coming",
-            "compat",
-            "edits",
-            "files",
-            "folders",
-            "libraries",
-            "links",
-            "mounts",
-        ),
-        *("reasons", "root", "seccomp", "state", "suspects", "warnings"),
+        *("bundle", "coming", "compat", "edits", "files", "folders", "libraries", "links"),
+        *("mounts", "reasons", "root", "seccomp", "state", "suspects", "warnings"),
     )
 
     def __init__(self, edits: "list[Document]", root: str = "", state: str = "") -> None:
@@ -89,13 +85,138 @@ class Conditions:
         self.host = host
 
 
+class NotContainersError(ValueError):
+    """A root that is not a container's own."""
+
+
+def open_root(path: str) -> resolver.Place:
+    """Open the root of a container that does not exist yet.
+
+    Raises `NotContainersError` for what is not to be touched: the host's own root, by whatever
+    name, and a link, which low-level runtimes refuse, or follow at another time.
+    """
+    flags = posix.O_PATH | posix.O_NOFOLLOW
+    root = resolver.Place(posix.open(resolver.encode(path.rstrip("/") or "/"), flags), "/")
+    kind = root.status().st_mode & _TYPE
+    reason = ""
+    if kind == _LINK:
+        reason = "is a link"
+    elif kind != _DIRECTORY:
+        reason = "is not a folder"
+    elif root.is_hosts():
+        reason = "is the host's own"
+    if reason:
+        posix.close(root.descriptor)
+        raise NotContainersError(reason)
+    return root
+
+
+class Survey:
+    """The ``mounts`` in the order in which they will be made, and what is ``coming`` by them."""
+
+    __slots__ = ("_missing", "_read_only", "_resolved", "_root", "coming", "mounts")
+
+    def __init__(
+        self, root: resolver.Place, spec: "Document", edits: "list[Document]", bundle: str = ""
+    ) -> None:
+        self.coming = ComingMounts()
+        self._root = resolver.Place(root.descriptor, "/", self.coming)
+        self._resolved = {"": ""}
+        self._missing: set[str] = set()
+        self._read_only: set[str] = set()
+        added = [mount for change in edits for mount in change.get("mounts", ())]
+        self.mounts = _in_order(oci_bundle.mounts(spec), added)
+        files = {id(mount) for mount in added}  # most of them: many in few folders
+        for mount in self.mounts:
+            options = mount.get("options")
+            words = options if type(options) is list else ()
+            if "tmpcopyup" in words:
+                continue  # what is there is copied into it
+            path: str = mount["destination"]
+            place = self._resolve(path) if id(mount) in files else self.follow(path) or "/"
+            self.coming.add(place, _source(mount, words, bundle))
+            if "ro" in words or "rro" in words:
+                self._read_only.add(place)
+
+    def _resolve(self, path: str) -> str:
+        """Return a path as the container sees it, with the links of its folder followed."""
+        folder, _, name = path.rstrip("/").rpartition("/")
+        return f"{self.follow(folder)}/{name}"
+
+    def cover(self, path: str) -> str:
+        """Return the mount that will hide what is written to a path, "" for none."""
+        place = self._resolve(path)
+        while len(place) > 1:
+            if place in self.coming.sources:
+                return place
+            place = place.rpartition("/")[0]
+        return ""
+
+    def is_given(self, path: str) -> bool:
+        """Whether a folder has something of the host's: it, a folder above or a name in it."""
+        place = self._resolve(path)
+        if any(self.coming.names(place)):
+            return True
+        return bool(self.coming.sources.get(self.cover(path)))
+
+    def refusal(self, path: str) -> str:
+        """Say why no file of ours can be mounted at a path, "" if it can, or a volume decides."""
+        if cover := self.cover(path):
+            return f"{cover} is a read-only volume" if cover in self._read_only else ""
+        folder = path.rpartition("/")[0]
+        try:
+            with resolver.walk(self._root, f"{folder}/"):
+                return ""
+        except FileNotFoundError:  # it is made
+            return ""
+        except (OSError, ValueError) as error:
+            return f"{folder} in the image: {os_reason(error)}"
+
+    def follow(self, path: str) -> str:
+        """Follow all links of a path, as far as it exists; the root is ""."""
+        path = path.rstrip("/")
+        resolved = self._resolved.get(path)
+        if resolved is not None:
+            return resolved
+        parent, _, name = path.rpartition("/")
+        if parent not in self._missing:
+            try:
+                with resolver.walk(self._root, path) as place:
+                    resolved = place.path.rstrip("/")
+            except (OSError, ValueError):
+                pass
+        if resolved is None:
+            self._missing.add(path)
+            resolved = f"{self.follow(parent)}/{name}"
+        self._resolved[path] = resolved
+        return resolved
+
+
+def _in_order(present: "list[Document]", added: "list[Document]") -> "list[Document]":
+    """Return all mounts as `edit.apply` will leave them, but for those that will be replaced."""
+    if not added:
+        return present
+    return sorted(present + added, key=edit.depth)
+
+
+def _source(mount: "Document", words: "Sequence[object]", bundle: str) -> str:
+    """Return what a mount will show, `EMPTY` for all but files and folders of the host's."""
+    source = mount.get("source")
+    is_bind = mount.get("type") in ("bind", "rbind") or "bind" in words or "rbind" in words
+    # Documents of ours do not say the type.
+    is_bind = is_bind or (mount.get("type") is None and type(source) is str and source[:1] == "/")
+    if not is_bind or type(source) is not str or not source or "\0" in source:
+        return EMPTY
+    return source if source[:1] == "/" else f"{bundle}/{source}"
+
+
 class Planning:
     """What a verb plans with: the container as it will be, the work so far, the steps left."""
 
     __slots__ = ("conditions", "edits", "left", "spec", "survey", "work")
 
     def __init__(
-        self, work: Work, spec: "Document", conditions: Conditions, survey: "Survey"
+        self, work: Work, spec: "Document", conditions: Conditions, survey: Survey
     ) -> None:
         self.work = work
         self.edits = work.edits

@@ -34,7 +34,7 @@ class ComingMounts:
     def add(self, path: str, source: str) -> None:
         """Let something be mounted; folders that lead to it are made."""
         self.sources[path] = source
-        while path := path.rpartition("/")[0]:
+        while (path := path.rpartition("/")[0]) not in self._above:
             self._above.add(path)
 
     def open(self, path: str) -> int | None:

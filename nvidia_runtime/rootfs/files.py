@@ -83,7 +83,7 @@ def replace(folder: resolver.Place, name: str, data: bytes, mode: int = 0o644) -
     Its owner is the folder's, its mode is exact, and nobody sees half of it.  A folder of the
     host's that is mounted at its own place stays as it is.
     """
-    if _has(folder, name, data, mode) or resolver.is_hosts(folder):
+    if _has(folder, name, data, mode) or folder.is_hosts():
         return False
     into = folder.descriptor
     temporary = _temporary(name)
@@ -113,7 +113,7 @@ def link(folder: resolver.Place, name: str, target: str) -> bool:
     Says whether there was anything to do; the target's text is written as it is.  A folder of the
     host's that is mounted at its own place stays as it is.
     """
-    if resolver.is_hosts(folder):
+    if folder.is_hosts():
         return False
     wanted, final = resolver.encode(target), resolver.encode(name)
     try:

@@ -47,9 +47,17 @@ class Loader:
         return self._cached.paths() if self._cached else frozenset()
 
     def is_new(self) -> bool:
-        """Whether the image has no cache that says what its ld.so.conf names; musl has none."""
-        if self._cached is None or (self._cached.data and loader_config.has_main(self.root)):
+        """Whether the image has no cache that says what its ld.so.conf names; musl has none.
+
+        Without an ld.so.conf no cache says what is in ld.so.conf.d, which ours will include.
+        """
+        if self._cached is None:
             return False
+        if self._cached.data:
+            if loader_config.has_main(self.root):
+                return False
+            if not loader_config.read(self.root, (loader_config.OURS, loader_config.SYSTEM)):
+                return False
         return not loader_config.has_musl(self.root)
 
     def update(

@@ -51,9 +51,7 @@ def read(root: resolver.Place, skipped: tuple[str, ...] = ()) -> list[str]:
     Files of the names in ``skipped`` are left out.
     """
     reading = _Reading(root, skipped)
-    if has_main(root):
-        reading.read(MAIN, DEEPEST)
-    else:  # one will be made that includes them
+    if not reading.read(MAIN, DEEPEST) and not has_main(root):  # one will be made, including them
         reading.include(f"{FOLDER}/*.conf", DEEPEST)
     return list(reading.folders)
 
@@ -87,17 +85,20 @@ class _Reading:
         self.bytes = MOST_BYTES
         self.folders: dict[str, None] = {}
 
-    def read(self, path: str, depth: int) -> None:
-        """Collect the folders of one file; what cannot be read is empty, as for ldconfig."""
+    def read(self, path: str, depth: int) -> bool:
+        """Collect the folders of one file; what cannot be read is empty, as for ldconfig.
+
+        Says whether it was read.
+        """
         self.files -= 1
         folder, _, name = path.rpartition("/")
         if self.files < 0 or self.bytes <= 0 or name in self.skipped:
-            return
+            return False
         try:
             with resolver.walk(self.root, path) as place:
                 data = files.read_place(place, LARGEST)
         except (OSError, ValueError):
-            return
+            return False
         self.bytes -= len(data)
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
             words = line.partition("#")[0].split()
@@ -109,6 +110,7 @@ class _Reading:
                 named = clean(" ".join(words).partition("=")[0])
                 if named and len(self.folders) < self.most:
                     self.folders[named] = None
+        return True
 
     def include(self, pattern: str, depth: int) -> None:
         """Read the files that a pattern matches, in the order of names."""

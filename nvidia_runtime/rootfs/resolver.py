@@ -36,12 +36,13 @@ class Place:
     ``mounts`` it is seen as it is going to be; of a folder that will be made the descriptor is -1.
     """
 
-    __slots__ = ("descriptor", "mounts", "path")
+    __slots__ = ("_is_hosts", "descriptor", "mounts", "path")
 
     def __init__(self, descriptor: int, path: str, mounts: "ComingMounts | None" = None) -> None:
         self.descriptor = descriptor
         self.path = path
         self.mounts = mounts
+        self._is_hosts: bool | None = None
 
     def __enter__(self) -> "Place":
         return self
@@ -53,6 +54,17 @@ class Place:
     def status(self) -> posix.stat_result:
         """Return what the kernel says of it now."""
         return posix.fstat(self.descriptor)
+
+    def is_hosts(self) -> bool:
+        """Whether it is what the host has by the same path: it was mounted there, and stays."""
+        if self._is_hosts is None:  # asked for each link of a folder
+            try:
+                host = posix.stat(encode(self.path))
+                status = self.status()
+                self._is_hosts = (host.st_dev, host.st_ino) == (status.st_dev, status.st_ino)
+            except (OSError, ValueError):
+                self._is_hosts = False
+        return self._is_hosts
 
     def by_descriptor(self) -> str:
         """Return a path that means this very inode, for calls that take no descriptor."""
@@ -85,16 +97,6 @@ class Place:
 def open_root(path: str) -> Place:
     """Open a container's root; its own path is the host's and may hold links."""
     return Place(posix.open(encode(path), posix.O_PATH | posix.O_DIRECTORY), "/")
-
-
-def is_hosts(place: Place) -> bool:
-    """Whether a place is what the host has by the same path: it was mounted there, and stays."""
-    try:
-        host = posix.stat(encode(place.path))
-    except (OSError, ValueError):
-        return False
-    status = place.status()
-    return (host.st_dev, host.st_ino) == (status.st_dev, status.st_ino)
 
 
 def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE) -> Place:
@@ -210,7 +212,7 @@ def _make_folder(parent: int, above: list[bytes], name: bytes, mode: int) -> int
     Who may write to the parent can put anything in its place before it is opened: a folder of
     root's keeps its owner and mode, and anything else is met as if it had been there before.
     """
-    if is_hosts(Place(parent, "/" + b"/".join(above).decode("utf-8", "surrogateescape"))):
+    if Place(parent, "/" + b"/".join(above).decode("utf-8", "surrogateescape")).is_hosts():
         raise OSError(errno.EROFS, "the folder is the host's own", name)
     umask = posix.umask(0)
     try:
