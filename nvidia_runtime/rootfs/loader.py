@@ -81,7 +81,7 @@ class Loader:
             own = loader_config.system_folders(self.root)
             new = [folder for folder in folders if folder not in own]
             if reason and new:
-                raise _untold(reason) from None
+                raise _untold(f"{reason}; {loader_config.FOLDER}: {os_reason(error)}") from None
             self.warnings.append(f"{loader_config.FOLDER} cannot be written: {os_reason(error)}")
 
     def _add(self, rows: "list[Row]", gone: "Sequence[bytes]", others: "Others | None") -> str:

@@ -7,6 +7,7 @@ line begins with a ``-``.  The launcher hands over the file's name and the line'
 sides compute them once.  Ring: elsewhere.
 """
 
+import errno
 import os
 import time
 
@@ -57,10 +58,10 @@ def _write(launch: "Launch", config: str, runtime: str) -> None:
     def date(descriptor: int) -> None:
         if before:
             os.utime(descriptor, ns=(before[3], before[3]))
+        if files.stamp(config) != before:  # before anybody sees it
+            raise OSError(errno.EAGAIN, "changes meanwhile", config)
 
     files.replace(launch.shortcut, line, finish=date)
-    if files.stamp(config) != before:
-        os.unlink(launch.shortcut)
 
 
 def _forget_oldest(folder: str) -> None:
