@@ -32,7 +32,6 @@ UPDATE = 60.0
 MOST_NAMED = 4
 GONE = "the driver is being updated, or it was without a restart"
 AGAIN = "try again when the update has ended; then reboot, or load the kernel modules anew"
-NO_CUDA = "programs in containers that need CUDA will fail"
 
 
 def check(installed: Driver, version: str) -> list[str]:
@@ -53,7 +52,7 @@ def check(installed: Driver, version: str) -> list[str]:
             raise _mismatch(installed, other, version)
     warnings = []
     if not present[CUDA]:
-        warnings.append(f"{installed.root}: has no {CUDA}{version}: {NO_CUDA}")
+        warnings.append(f"{installed.root}: has no {CUDA}{version}: {files.NO_CUDA}")
     return warnings + _newer(installed, version)
 
 

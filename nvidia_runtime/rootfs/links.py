@@ -32,17 +32,10 @@ def _clean(path: str) -> str:
     return "/" + "/".join(names)
 
 
-def make(root: resolver.Place, path: str, target: str) -> bool:
-    """Make a link, with the folders that lead to it; say whether there was anything to do.
-
-    What has the name is replaced, but for a folder.  The target is text: it is never followed here.
-    """
-    return make_all(root, [(path, target)], []) > 0
-
-
 def make_all(root: resolver.Place, wanted: list[tuple[str, str]], warnings: list[str]) -> int:
     """Make links, each a path and a target; say how many were not there.
 
+    What has the name is replaced, but for a folder.  The target is text: it is never followed here.
     Links beside each other are made in one folder, which is looked up once.  On a read-only volume
     there are none, which is a warning: most programs do without.
     """

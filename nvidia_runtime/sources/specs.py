@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.snapshot import Snapshot
 
-NO_CUDA = "programs in containers that need CUDA will fail"
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
 
@@ -94,7 +93,8 @@ def judge(sources: list[Source], warnings: list[str]) -> list[Source]:
         if '"lacks":' in source.origin and source.origin not in files_told:
             files_told.add(source.origin)
             origin = document.loads(source.origin.encode(), "snapshot")
-            warnings.append(f"the CDI spec {origin['file']} lacks {origin['lacks']}: {NO_CUDA}")
+            what = f"the CDI spec {origin['file']} lacks {origin['lacks']}"
+            warnings.append(f"{what}: {files.NO_CUDA}")
     if any('"shared":' in source.origin for source in sources):
         from nvidia_runtime.sources import shared_mounts  # few specs have any
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SYSTEM_FOLDER = "/run/nvidia-container-runtime"
 # The second says it in a sentence, and is the only one in some sandboxes and virtual machines.
 DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
+# What a container without libcuda comes to.
+NO_CUDA = "programs in containers that need CUDA will fail"
 LONGEST_TEXT = 4096
 # One component of a path has at most 255 bytes on Linux.
 LONGEST_NAME = 200

@@ -200,7 +200,7 @@ def test_ownership_that_cannot_be_given_is_no_condition(mode: int, tmp_path: Pat
         "from nvidia_runtime.oci import bundle\n"
         "from nvidia_runtime.rootfs import files, links, resolver\n"
         "root = resolver.open_root(sys.argv[1])\n"
-        "links.make(root, '/etc/new/l', 't')\n"
+        "links.make_all(root, [('/etc/new/l', 't')], [])\n"
         "files.replace(resolver.walk(root, '/etc'), 'f', b'x')\n"
         "bundle.write(bundle.read(sys.argv[2]))\n"
     )

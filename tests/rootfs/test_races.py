@@ -69,7 +69,7 @@ def ours(root: Path) -> None:
     """Do all that writes into an image; each may fail on its own."""
     with resolver.open_root(f"{root}") as place:
         for call in (
-            lambda: links.make(place, "/etc/sub/l", "a"),
+            lambda: links.make_all(place, [("/etc/sub/l", "a")], []),
             lambda: loader.update(place, ["/nv"], []),
             lambda: modes.change(place, "/etc/sub", 0o750),
             lambda: cuda_compat.decide(place, "580.1"),
@@ -190,9 +190,9 @@ class Thief:
 
 
 WRITERS: dict[str, Callable[[resolver.Place], object]] = {
-    "link": lambda root: links.make(root, "/etc/l", "target"),
-    "link in the place of one": lambda root: links.make(root, "/etc/old", "target"),
-    "folders": lambda root: links.make(root, "/etc/a/b/l", "target"),
+    "link": lambda root: links.make_all(root, [("/etc/l", "target")], []),
+    "link in the place of one": lambda root: links.make_all(root, [("/etc/old", "target")], []),
+    "folders": lambda root: links.make_all(root, [("/etc/a/b/l", "target")], []),
     "cache and settings": lambda root: loader.update(root, ["/nv"], []),
     "profile": lambda root: application_profile.write(root, [0]),
 }

@@ -78,7 +78,7 @@ link - /evil {{canary}}
 
 
 def make_link(root: resolver.Place, number: int) -> object:
-    return links.make(root, f"/usr/lib/sub/l{number % 9}", f"target{number}")
+    return links.make_all(root, [(f"/usr/lib/sub/l{number % 9}", f"target{number}")], [])
 
 
 def write_file(root: resolver.Place, number: int) -> object:
@@ -384,7 +384,7 @@ def test_t11_things_of_root_stay_roots(path: str, tries: int, theft: stage.Stage
     with thief(theft) as treasure, resolver.open_root(f"{theft.root}") as root:
         for _ in range(tries):
             with suppress(OSError, NvidiaRuntimeError):
-                links.make(root, path, "t")
+                links.make_all(root, [(path, "t")], [])
             assert not treasure.is_taken()
 
 
