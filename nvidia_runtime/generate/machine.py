@@ -43,7 +43,10 @@ def generate(options: Options, host: Machine | None = None) -> Generated:
     be empty, or if they change all the time.
     """
     host = host or look(options)
-    for pause in PAUSES:
+    for pause in (0, *PAUSES):
+        if pause:
+            time.sleep(pause)
+            host.driver.forget()
         try:
             generated = _generate(options, host)
         except NvidiaRuntimeError:
@@ -52,8 +55,6 @@ def generate(options: Options, host: Machine | None = None) -> Generated:
         else:
             if not host.driver.has_changed():
                 return generated
-        time.sleep(pause)
-        host.driver.forget()
     what = "the driver's files are changing: it is being installed or removed"
     raise NvidiaRuntimeError(what, where=host.driver.root, hint="try again when that has ended")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from nvidia_runtime.host import facts, ldcache
 from nvidia_runtime.host import root as driver_root
@@ -27,6 +28,8 @@ X_MODULES = ("drivers", "extensions", "updates/drivers", "updates/extensions")
 X_FOLDERS = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
 # XDG Base Directory Specification.
 DATA_FOLDERS = ("/usr/local/share", "/usr/share")
+# Seconds without a change of a folder after which what is in it counts as whole.
+YOUNG = 0.3
 
 
 class Driver:
@@ -146,9 +149,15 @@ class Driver:
         return self._names[folder]
 
     def has_changed(self) -> bool:
-        """Whether the driver's libraries are others than those that were listed."""
+        """Whether the driver's libraries are others than those that were listed, or may be soon.
+
+        A package manager that waits for its turn changes nothing for a moment, in the midst of it.
+        """
         if self._listings is None:
             return False
+        folders = {folder for folder, _ in _versioned(self._listings)}
+        if any(_is_young(self.source(folder) or folder) for folder in folders):
+            return True
         now = [*self._list(), *((folder, driver_root.names(folder)) for folder in self._names)]
         return _versioned(now) != _versioned([*self._listings, *self._names.items()])
 
@@ -257,6 +266,13 @@ def x_folders(driver: Driver, version: str) -> tuple[str, ...]:
         folders += [f"{folder}/xorg/modules/{module}" for module in X_MODULES]
     folders += [f"{folder}/modules/{module}" for folder in X_FOLDERS for module in X_MODULES]
     return tuple(folders)
+
+
+def _is_young(folder: str) -> bool:
+    try:
+        return 0 <= time.time() - os.stat(folder).st_mtime < YOUNG
+    except OSError:
+        return True
 
 
 def _versioned(listings: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:

@@ -175,10 +175,16 @@ def test_listing_that_changes(tmp_path: Path) -> None:
     root = trees.make(tmp_path, {**SET, **files("libother.so.3")})
     installed = Driver(root)
     installed.libraries("libcuda.so.*")
+    folder = tmp_path / LIB
+    assert installed.has_changed()  # just now: more may come
+    os.utime(folder, (1, 1))
+    assert not installed.has_changed()
 
     (tmp_path / LIB / "libother.so.3").unlink()
+    os.utime(folder, (1, 1))
     assert not installed.has_changed()
     (tmp_path / LIB / f"libnvidia-glcore.so.{OURS}").unlink()
+    os.utime(folder, (1, 1))
     assert installed.has_changed()
     installed.forget()
     assert not installed.has_changed()

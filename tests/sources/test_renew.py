@@ -111,7 +111,7 @@ def test_device_that_a_spec_of_ours_lacks_is_found(tmp_path: Path) -> None:
     jobs = [
         machines.job(
             "NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=0",
-            shell=f"mv {hidden} /tmp/away; {GENERATE}; mv /tmp/away {hidden}",
+            shell=f"mv {hidden} /opt/away; {GENERATE}; mv /opt/away {hidden}",
         ),
         machines.job("NVIDIA_VISIBLE_DEVICES=nvidia.com/gpu=7"),
     ]

@@ -22,13 +22,13 @@ for file in $(find /usr/lib -name "*.so.{OLD}"); do
 done
 echo {NEW} > /sys/module/nvidia/version
 ) > /dev/null 2>&1 &"""
-# Or all away, then all anew, as an installer does.
+# Or all away, then all anew, as an installer does; /opt is the machine's own, /tmp the host's.
 INSTALL = f"""(
-mkdir /tmp/away
+mkdir /opt/away
 files=$(find /usr/lib -name "*.so.{OLD}")
-for file in $files; do mv $file /tmp/away; sleep 0.01; done
-for file in $files; do cp /tmp/away/${{file##*/}} ${{file%{OLD}}}{NEW}; sleep 0.01; done
-rm -r /tmp/away
+for file in $files; do mv $file /opt/away; sleep 0.01; done
+for file in $files; do cp /opt/away/${{file##*/}} ${{file%{OLD}}}{NEW}; sleep 0.01; done
+rm -r /opt/away
 echo {NEW} > /sys/module/nvidia/version
 ) > /dev/null 2>&1 &"""
 LONG_AGO = f"touch -d '1 hour ago' {LIB}"
@@ -85,7 +85,7 @@ def test_driver_without_libcuda_is_told(mode: str, tmp_path: Path) -> None:
 def test_spec_of_ours_without_libcuda_is_written_anew(tmp_path: Path) -> None:
     """One that was written in the middle of an installation."""
     log = tmp_path / "log"
-    partial = f"mv {CUDA} /tmp/away; {LONG_AGO}; {GENERATE}; mv /tmp/away {CUDA}; {machines.SETTLE}"
+    partial = f"mv {CUDA} /opt/away; {LONG_AGO}; {GENERATE}; mv /opt/away {CUDA}; {machines.SETTLE}"
 
     (end,) = machines.create(
         "t4x1", tmp_path, machines.job(ALL, shell=partial), settings=f'debug = "{log}"\n'
@@ -97,7 +97,7 @@ def test_spec_of_ours_without_libcuda_is_written_anew(tmp_path: Path) -> None:
 
 
 def test_spec_of_somebody_else_without_libcuda_is_used(tmp_path: Path) -> None:
-    partial = f"mv {CUDA} /tmp/away; {GENERATE}; mv /tmp/away {CUDA}; echo '# mine' >> {FILE}"
+    partial = f"mv {CUDA} /opt/away; {GENERATE}; mv /opt/away {CUDA}; echo '# mine' >> {FILE}"
 
     (end,) = machines.create("t4x1", tmp_path, machines.job(ALL, shell=partial))
 
@@ -106,7 +106,7 @@ def test_spec_of_somebody_else_without_libcuda_is_used(tmp_path: Path) -> None:
 
 # What a rewrite would lose, and why the spec is not written anew.
 LOSSES = {
-    "libcuda": f"mv {CUDA} /tmp/away",
+    "libcuda": f"mv {CUDA} /opt/away",
     "another": f"mv {LIB}/libnvidia-ngx.so.{OLD} {LIB}/libnvidia-ngx.so.{NEW}",
 }
 
