@@ -164,7 +164,7 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ),
     (
         "a container that requested nothing has none; 'nvidia-ctk explain' lists all records",
-        ("explain", "c1"),
+        ("explain", "never-made"),
         ("explain",),
     ),
 ]
