@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings
 
 SETTING = "nvidia-container-runtime.in-container-hooks"
+# What is needed for it, in the order of its imports.
+MODULES = (
+    *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
+    *("rootfs.coming_mounts", "rootfs.links"),
+    *("rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
+    *("rootfs.loader", "store.libraries", "prepare.survey", "prepare.work"),
+    "prepare.takeover",
+    # For the verbs that are in all specs that are generated.
+    *("rootfs.application_profile", "rootfs.cuda_compat", "prepare.update_ldcache"),
+    "prepare.carry_out",
+)
 
 
 class Preparation:
@@ -60,7 +71,7 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
         return Preparation(edits)
     if not any("hooks" in edit for edit in edits):
         return Preparation(edits)
-    start.preload(*start.PREPARE)
+    start.preload(*MODULES)
     from nvidia_runtime.prepare import takeover
 
     return Preparation(*takeover.prepare(edits, bundle, launch, runtime, settings))

@@ -12,14 +12,8 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.oci.bundle import root_path
 from nvidia_runtime.prepare import verbs
-from nvidia_runtime.prepare.work import (
-    Conditions,
-    NotContainersError,
-    Planning,
-    Survey,
-    Work,
-    open_root,
-)
+from nvidia_runtime.prepare.survey import Survey
+from nvidia_runtime.prepare.work import Conditions, NotContainersError, Planning, Work, open_root
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -104,8 +98,7 @@ def _take(
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
         return steps
-    with root:
-        view = Survey(root, spec, work.edits, folder)
+    with root, Survey(root, spec, work.edits, folder) as view:
         work.coming = view.coming
         planning = Planning(work, spec, conditions, view)
         for step in steps:

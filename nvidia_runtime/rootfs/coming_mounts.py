@@ -76,9 +76,9 @@ class ComingMounts:
 
 def may_change(path: str, folders: list[str]) -> bool:
     """Whether what is mounted at a path may bring libraries, other than into ``folders``."""
-    if f"{path}/".startswith(ELSEWHERE) or MODULES in path:
-        return False
-    return path.rpartition("/")[0] not in folders or not is_library(path)
+    if path.rpartition("/")[0] in folders and is_library(path):
+        return False  # as most of the driver's
+    return not (f"{path}/".startswith(ELSEWHERE) or MODULES in path)
 
 
 def is_library(path: str) -> bool:

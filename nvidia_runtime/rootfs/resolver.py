@@ -125,7 +125,8 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
                 continue
             try:
                 if root.mounts:
-                    opened = _open_below(root.mounts, descriptors[-1], names, name)
+                    shown = b"/%s" % b"/".join([*names, name])
+                    opened = open_below(root.mounts, descriptors[-1], decode(shown), name)
                 else:
                     opened = posix.open(name, _PATH, dir_fd=descriptors[-1])
             except FileNotFoundError:
@@ -150,8 +151,7 @@ def walk(root: Place, path: str, *, make: bool = False, mode: int = FOLDER_MODE)
                 while len(descriptors) > 1:
                     _close(descriptors.pop())
             pending += expanded
-        shown = "/" + b"/".join(names).decode("utf-8", "surrogateescape")
-        return Place(descriptors.pop(), shown, root.mounts)
+        return Place(descriptors.pop(), "/" + decode(b"/".join(names)), root.mounts)
     finally:
         for descriptor in descriptors:
             _close(descriptor)
@@ -164,9 +164,11 @@ def _read_link(opened: int) -> bytes:
         posix.close(opened)
 
 
-def _open_below(mounts: "ComingMounts", folder: int, names: list[bytes], name: bytes) -> int:
-    """Open what will be in a folder, -1 for a folder that will be made for a mount below it."""
-    path = (b"/" + b"/".join([*names, name])).decode("utf-8", "surrogateescape")
+def open_below(mounts: "ComingMounts", folder: int, path: str, name: bytes) -> int:
+    """Open what will have a name in a folder, ``path`` as a whole, without following it.
+
+    Of a folder that will be made for a mount below it, it is -1.
+    """
     try:
         opened = mounts.open(path)
         if opened is not None:
@@ -212,7 +214,7 @@ def _make_folder(parent: int, above: list[bytes], name: bytes, mode: int) -> int
     Who may write to the parent can put anything in its place before it is opened: a folder of
     root's keeps its owner and mode, and anything else is met as if it had been there before.
     """
-    if Place(parent, "/" + b"/".join(above).decode("utf-8", "surrogateescape")).is_hosts():
+    if Place(parent, "/" + decode(b"/".join(above))).is_hosts():
         raise OSError(errno.EROFS, "the folder is the host's own", name)
     umask = posix.umask(0)
     try:
@@ -280,6 +282,11 @@ def as_owner(folder: int, call: "Callable[[], None]") -> None:
                 posix.seteuid(uid)
         finally:
             posix.setegid(gid)
+
+
+def decode(path: bytes) -> str:
+    """Decode a path as documents are decoded."""
+    return path.decode("utf-8", "surrogateescape")
 
 
 def encode(path: str) -> bytes:
