@@ -52,6 +52,10 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
         shortcut.remember(launch, config, runtime)
     inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
+    if start.HOT.is_to_be_made():
+        from nvidia_runtime.compile import hot_path  # after an installation
+
+        hot_path.write()
     lowlevel.become(runtime, invocation.words, launch.ignored)
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the interpreter to the program, past most of the import machinery.  Ring: pass-through.
 
-A create needs a dozen modules of ours, of which each costs CPython 0.1 ms to find, lock, open and
-describe; reading the compiled file and executing it takes half.  So the modules of the hot path
-are put into ``sys.modules`` here.  In any doubt (no compiled file, one that is not of this source
-or this interpreter) the rest is left to ``import``, which every module still says and which then
-finds them there.
+A create needs some dozen modules of ours, of which each costs CPython 0.1 ms to find, lock, open
+and describe; executing it takes a third.  So the modules of the hot path are put into
+``sys.modules`` here, from one file with the code of all, else from their own compiled files.  In
+any doubt (no such file, one that is not of this source or this interpreter) the rest is left to
+``import``, which every module still says and which then finds them there.
 
 What is CPython's own affair may be otherwise in its next version, so whatever goes wrong with it
 costs time, not the container.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.log import Log
 
 PACKAGE = "nvidia_runtime"
+FOLDER = __file__.rpartition("/")[0]
 # In the order of their imports, so that none is imported the long way from another.
 STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
 ALWAYS = (*STORE, "oci.argv", "oci.lowlevel", "runtime")
@@ -47,17 +48,6 @@ HOOK = (
 CDI_HOOK = (
     *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
     *("prepare.verbs", "prepare.container", "hooks.cdi_hook"),
-)
-# What a create needs besides where CDI specs have hooks.
-PREPARE = (
-    *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
-    *("rootfs.coming_mounts", "rootfs.links"),
-    *("rootfs.loader_config", "rootfs.merged_caches", "rootfs.loader_cache"),
-    *("rootfs.loader", "store.libraries", "prepare.work"),
-    "prepare.takeover",
-    # For the verbs that are in all specs that are generated.
-    *("rootfs.application_profile", "rootfs.cuda_compat", "prepare.update_ldcache"),
-    "prepare.carry_out",
 )
 
 
@@ -95,7 +85,9 @@ class Launch:
 def begin() -> "ModuleType":
     """Prepare the process, and load what the call probably needs; return the program's module."""
     if sys.version_info < (3, 11):  # noqa: UP036 (the launcher takes what there is)
-        _become_newer()
+        from nvidia_runtime.linux import newer_python
+
+        newer_python.become(launcher())
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     reset_signal("SIGINT", "default_int_handler")  # end as runc would, without a traceback
     _compile_what_is_cut()
@@ -110,26 +102,6 @@ def begin() -> "ModuleType":
 def launcher() -> str:
     """Return the path by which our launcher was called, "" where another program uses us."""
     return sys.argv[4] if sys.argv[0] == "-c" and len(sys.argv) > 4 else ""
-
-
-def _become_newer() -> None:
-    """Go on with another interpreter: this one is too old, so this module has no newer syntax."""
-    import os
-
-    with open("/proc/self/cmdline", "rb") as file:
-        words = file.read().split(b"\0")[:-1]
-    with open("/proc/self/environ", "rb") as file:
-        if not any(entry.startswith(b"LC_CTYPE=") for entry in file.read().split(b"\0")):
-            os.environ.pop("LC_CTYPE", None)  # this one's own, in a C locale (PEP 538)
-    for minor in (15, 14, 13, 12, 11):
-        name = f"python3.{minor}"
-        try:
-            os.execvp(name, [name.encode(), *words[1:]])  # noqa: S606 (no shell is wanted)
-        except OSError:
-            continue
-    version = ".".join(map(str, sys.version_info[:2]))
-    what = f"{sys.executable} is Python {version}: install Python 3.11 or newer"
-    sys.exit(f"{sys.argv[4]}: {what}")
 
 
 def private(name: str, public: str, *needed: str) -> "Any":
@@ -167,10 +139,9 @@ def _compile_what_is_cut() -> None:
     """
     if sys.pycache_prefix:  # the launcher's way past one that it met itself
         sys.pycache_prefix = None
-        folder = __file__.rpartition("/")[0]
         for leaf in ("__init__", "start"):
-            if _compiled(f"{folder}/{leaf}.py", _cache(folder, leaf)) is None:
-                _forget(folder, leaf)
+            if _compiled(f"{FOLDER}/{leaf}.py", _cache(FOLDER, leaf)) is None:
+                _forget(FOLDER, leaf)
     loader: Any = type(__spec__.loader)
     read = loader.get_code
 
@@ -194,7 +165,7 @@ def _cache(place: str, leaf: str) -> str:
 def _forget(place: str, leaf: str) -> None:
     path = _cache(place, leaf)
     CUT.append(path)
-    if f"{place}/".startswith(__file__.rpartition("/")[0] + "/"):
+    if f"{place}/".startswith(f"{FOLDER}/"):
         try:
             posix.unlink(path)
         except OSError:
@@ -210,26 +181,26 @@ def tell(log: "Log | None") -> None:
 
 def preload(*names: str) -> None:
     """Load modules of ours that are about to be imported; stop at the first doubt."""
-    folder = __file__.rpartition("/")[0]
     for name in names:
-        if not load(folder, name):
+        if not load(name):
             return
 
 
-def load(folder: str, name: str) -> bool:
-    """Load one module of the package in ``folder``; say whether it worked."""
+def load(name: str) -> bool:
+    """Load one module of the package; say whether it worked."""
     if f"{PACKAGE}.{name}" in sys.modules:
         return True
     package, _, leaf = name.rpartition(".")
     parent = f"{PACKAGE}.{package}" if package else PACKAGE
-    place = f"{folder}/{package}" if package else folder
+    place = f"{FOLDER}/{package}" if package else FOLDER
     if parent not in sys.modules:
         _make_package(parent, place)
-    code = _compiled(f"{place}/{leaf}.py", _cache(place, leaf))
+    source = f"{place}/{leaf}.py"
+    code = HOT.code(name, source) or _compiled(source, _cache(place, leaf))
     if code is None:
         return False
     module = type(sys)(f"{PACKAGE}.{name}")
-    module.__file__ = f"{place}/{leaf}.py"
+    module.__file__ = source
     module.__package__ = parent
     sys.modules[module.__name__] = module
     try:
@@ -251,8 +222,58 @@ def _make_package(name: str, folder: str) -> None:
 
 
 TAG = sys.implementation.cache_tag
-# A larger buffer is memory that the kernel hands out and takes back: 20 us instead of 2.
-PIECE = 1 << 16
+
+
+class Hot:
+    """A file with the code of the hot path's modules; `compile.hot_path` makes it anew."""
+
+    NAME, FORMAT = "hot_path", b"hot path v1\0"
+
+    def __init__(self) -> None:
+        self.path = _cache(FOLDER, self.NAME)
+        self._descriptor = -1
+        self._index: dict[str, tuple[int, int, int, int]] | None = None
+        self.is_behind = False
+
+    def _open(self) -> "dict[str, tuple[int, int, int, int]]":
+        """Open the file, which stays open: another may take its place meanwhile."""
+        try:
+            self._descriptor = posix.open(self.path, posix.O_RDONLY | posix.O_NONBLOCK)
+            magic, size = posix.read(self._descriptor, 16), posix.read(self._descriptor, 4)
+            text = posix.read(self._descriptor, int.from_bytes(size, "little"))
+            if magic == MAGIC_NUMBER + self.FORMAT:
+                return dict(marshal.loads(text))  # noqa: S302 (as trusted as the source)
+        except Exception:  # noqa: BLE001, S110 (what marshal raises)
+            pass
+        self.is_behind = True
+        return {}
+
+    def is_to_be_made(self) -> bool:
+        """Whether it is behind, and we may write it."""
+        return (
+            self.is_behind
+            and MAGIC_NUMBER != b""
+            and posix.access(self.path.rpartition("/")[0], posix.W_OK)
+        )
+
+    def code(self, name: str, source: str) -> "CodeType | None":
+        """Return the code of a module if it is of this very source."""
+        if self._index is None:
+            self._index = self._open()
+        try:
+            at, size, *stamp = self._index[name]
+            status = posix.stat(source)
+            if stamp == [status.st_mtime_ns, status.st_size]:
+                code: CodeType = marshal.loads(posix.pread(self._descriptor, size, at))  # noqa: S302
+                if type(code) is type(begin.__code__):
+                    return code
+            self.is_behind = True
+        except Exception as error:  # noqa: BLE001 (as above)
+            self.is_behind |= type(error) is not KeyError  # what has no place there
+        return None
+
+
+HOT = Hot()
 
 
 def _compiled(source: str, compiled: str) -> "CodeType | None":
@@ -261,19 +282,17 @@ def _compiled(source: str, compiled: str) -> "CodeType | None":
         status = posix.stat(source)
         descriptor = posix.open(compiled, posix.O_RDONLY)
         try:
-            data = posix.read(descriptor, PIECE)
-            while len(data) % PIECE == 0 and (part := posix.read(descriptor, PIECE)):
-                data += part
+            data = posix.read(descriptor, posix.fstat(descriptor).st_size)
         finally:
             posix.close(descriptor)
     except (OSError, ValueError):
         return None
-    time, size = int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF
-    stamp = time.to_bytes(4, "little") + size.to_bytes(4, "little")
+    words = int(status.st_mtime), status.st_size
+    stamp = b"".join([(word & 0xFFFFFFFF).to_bytes(4, "little") for word in words])
     try:
         if data[:16] != MAGIC_NUMBER + b"\0\0\0\0" + stamp:
             return None
-        code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 (as trusted as the source)
+        code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 (as above)
     except Exception:  # noqa: BLE001 (as above)
         return None
-    return code if type(code) is type(_compiled.__code__) else None
+    return code if type(code) is type(begin.__code__) else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime import start
+from nvidia_runtime.compile import hot_path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "nvidia_runtime"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -46,13 +46,7 @@ def test_root_of_the_package() -> None:
 
 @pytest.mark.parametrize(
     "room",
-    sorted(
-        {
-            name.rpartition(".")[0].partition(".")[0]
-            for name in (*start.ALWAYS, *start.CREATE, *start.HOOK, *start.CDI_HOOK, *start.PREPARE)
-        }
-        - {""}
-    ),
+    sorted({name.rpartition(".")[0].partition(".")[0] for name in hot_path.names()} - {""}),
 )
 def test_package_of_the_hot_path_is_a_docstring(room: str) -> None:
     """`start` puts it into ``sys.modules`` without its ``__init__``."""

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the one file that holds the code of all modules of the hot path; `start.Hot` reads it.
+
+The code is that of the sources without docstrings and annotations, which nothing there looks at:
+a sixth less to read.  The file lies among the package's compiled files, as trusted as they are; who
+may not write there does without.
+"""
+
+from __future__ import annotations
+
+import ast
+import marshal
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+from types import CodeType
+
+from nvidia_runtime import start
+from nvidia_runtime.prepare import decide, verbs
+from nvidia_runtime.store import files
+
+# What is loaded ahead of its import besides, where a container asks for it.
+SOMETIMES = (
+    *("log", "admission.requirements", "host.facts", "host.platform", "sources.machine"),
+    *("sources.legacy", "sources.legacy_extras", "store.machine_file"),
+    *(f"prepare.{verb.replace('-', '_')}" for verb in verbs.VERBS),
+)
+
+
+def write() -> None:
+    """Write the file where that is possible; whatever goes wrong costs only time."""
+    try:
+        files.replace(start.HOT.path, make(Path(start.FOLDER)), 0o644)
+    except Exception:  # noqa: BLE001 (what a future CPython raises, too)
+        return
+
+
+def names() -> list[str]:
+    """List the modules of the hot path, in the order of their imports."""
+    ahead = (*start.ALWAYS, *start.CREATE, *decide.MODULES, *start.HOOK, *start.CDI_HOOK)
+    return list(dict.fromkeys((*ahead, *SOMETIMES)))
+
+
+def make(folder: Path) -> bytes:
+    """Return the content of the file for the package in a folder."""
+    index: dict[str, tuple[int, int, int, int]] = {}
+    codes: list[bytes] = []
+    for name in names():
+        file = folder.joinpath(*name.split(".")).with_suffix(".py")
+        before = file.stat()
+        code = marshal.dumps(_compile(file))
+        status = file.stat()
+        if before.st_mtime_ns != status.st_mtime_ns or before.st_size != status.st_size:
+            raise ValueError(f"{file} changes meanwhile")
+        index[name] = (0, len(code), status.st_mtime_ns, status.st_size)
+        codes.append(code)
+    # The places depend on the length of the index, which has none of them yet: all are as long.
+    places = len(_head(index))
+    for name, (_, size, *stamp) in index.items():
+        index[name] = (places, size, stamp[0], stamp[1])
+        places += size
+    return _head(index) + b"".join(codes)
+
+
+def _head(index: dict[str, tuple[int, int, int, int]]) -> bytes:
+    text = marshal.dumps(index, 0)  # of version 0: every number has its own length
+    return MAGIC_NUMBER + start.Hot.FORMAT + len(text).to_bytes(4, "little") + text
+
+
+def _compile(file: Path) -> CodeType:
+    """Compile a source without its docstrings and annotations; lines stay what they are."""
+    tree = _Bare().visit(ast.parse(file.read_bytes()))
+    code: CodeType = compile(tree, str(file), "exec", dont_inherit=True, optimize=2)
+    return code
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes annotations out."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Take out those of parameters and of the value."""
+        node.returns = None
+        for parameter in ast.walk(node.args):
+            if isinstance(parameter, ast.arg):
+                parameter.annotation = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        """Keep the assignment, if there is one."""
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value, lineno=node.lineno), node)
