@@ -584,3 +584,22 @@ def test_bundle_flag_without_a_value(site: Site) -> None:
     got = site.run(*words, "create", "c1", "--bundle")
 
     check_refused(site, got, "flag --bundle of create has no value")
+
+
+@pytest.mark.parametrize("number", [-1, -(1 << 70), 1 << 70, 1.5, "0", None, [0]], ids=repr)
+@pytest.mark.parametrize("field", ["minor", "major"])
+def test_node_of_a_gpu_with_an_odd_number(field: str, number: object, site: Site) -> None:
+    """The application profile counts these nodes; what they are is the low-level runtime's to say."""
+    words = ["nvidia-cdi-hook", "update-application-profile"]
+    hook = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook", "args": words}
+    site.write_specs(nvidia=builders.cdi_spec(builders.device("0", hooks=[hook])))
+    (site.bundle / "rootfs/etc").mkdir(parents=True, exist_ok=True)
+    node = {"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0, field: number}
+    rule = {"allow": True, "type": "c", "access": "rwm", field: number}
+    linux = {"devices": [node], "resources": {"devices": [rule]}}
+    site.write_bundle(builders.asking("0", linux=linux))
+
+    got = call(site)
+
+    assert (got.code, got.err, got.runtime) == (0, "", "runc")
+    assert site.read_bundle()["linux"] == linux

@@ -42,7 +42,11 @@ GDR = ("cdi", "generate", "--mode=gdrcopy", "--dev-root={root}")
 IMEX = ("cdi", "generate", "--mode=imex", "--dev-root={root}")
 CSV = ("cdi", "generate", "--mode=csv", "--driver-root={root}", "--dev-root={root}")
 SPEC = ("cdi", "transform", "root", "--input={cdi}/nvidia.json", "--from=/a")
-DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}/daemon.json")
+FOLDER_OF_DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}")
+DOCKER = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/daemon.json")
+MENDED = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/mended.json")
+PODMAN = ("runtime", "configure", "--runtime=podman", "--config={tmp}/containers.conf")
+SELFTEST = ("selftest", "--security", "--programs={bin}", "--only=T20-link")
 CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
@@ -167,6 +171,40 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ("explain", "never-made"),
         ("explain",),
     ),
+    ("the only one is --security", ("selftest",), SELFTEST),
+    ("see --programs", ("selftest", "--security", "--programs={tmp}"), SELFTEST),
+    (
+        "mend it by hand; nothing was changed",
+        (*FOLDER_OF_DOCKER[:3], "--config={tmp}/wrong.json"),
+        MENDED,
+    ),
+    ("JSON has no comments", (*FOLDER_OF_DOCKER[:3], "--config={tmp}/comments.json"), MENDED),
+    ("name a file by --config", FOLDER_OF_DOCKER, DOCKER),
+    (
+        "such as /etc/containers/containers.conf.d/99-nvidia.conf",
+        (*PODMAN, "--drop-in-config={tmp}/99-nvidia.toml"),
+        (*PODMAN, "--drop-in-config={tmp}/99-nvidia.conf"),
+    ),
+    (
+        "the driver's NVreg_CreateImexChannel0, or nvidia-modprobe -i, makes them",
+        ("cdi", "generate", "--mode=imex", "--dev-root={tmp}"),
+        IMEX,
+    ),
+    (
+        "--csv.file names the lists, --dev-root where the nodes are",
+        (*CSV, "--csv.file={tmp}/absent.csv"),
+        (*CSV, "--csv.file={tmp}/list.csv"),
+    ),
+    (
+        "name it by index: --device-name-strategy=index",
+        (*CSV, "--csv.file={tmp}/list.csv", "--device-name-strategy=uuid"),
+        (*CSV, "--csv.file={tmp}/list.csv", "--device-name-strategy=index"),
+    ),
+    (
+        "this system has device 0, which is also called all",
+        (*CSV, "--csv.file={tmp}/list.csv", "--device-id=1"),
+        (*CSV, "--csv.file={tmp}/list.csv", "--device-id=0"),
+    ),
 ]
 
 
@@ -182,12 +220,18 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "config.toml").write_text("")
     (tmp_path / "odd.toml").write_text('[[nvidia-container-cli]]\nroot = "/y"\n')
     (tmp_path / "even.toml").write_text('[nvidia-container-cli]\nroot = "/x"\n')
+    (tmp_path / "wrong.json").write_text('{"default-runtime": 1}')
+    (tmp_path / "comments.json").write_text("{\n// mine\n}")
+    (tmp_path / "mended.json").write_text("{}")
+    (tmp_path / "list.csv").write_text("dev, /dev/gdrdrv\n")
+    (tmp_path / "absent.csv").write_text("dev, /dev/absent\n")
     sticky = tmp_path / "sticky"
     sticky.mkdir()
     sticky.chmod(0o1777)
     (sticky / "link.json").symlink_to(tmp_path / "linked.json")
     os.lchown(sticky / "link.json", shim.NOBODY, shim.NOBODY)
-    return {"tmp": tmp_path, "root": root, "cdi": cdi, "sticky": sticky}
+    programs = shim.BIN.resolve()
+    return {"tmp": tmp_path, "root": root, "cdi": cdi, "sticky": sticky, "bin": programs}
 
 
 @needs_root
@@ -393,6 +437,14 @@ MACHINES = {
     "they are …": ("--device-name-strategy=x", "--device-name-strategy=uuid"),
     "it has …; 'nvidia-smi -L' shows their UUIDs": ("--device-id=7", "--device-id=0"),
     "did you mean …? …": ("--device-id={short}", "--device-id={uuid}"),
+    "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)": (
+        "--driver-root=/srv",
+        "--driver-root=/",
+    ),
+    "load the driver, or say with --dev-root where the nodes are": (
+        "--mode=management --dev-root=/srv",
+        "--mode=management --dev-root=/",
+    ),
 }
 
 
@@ -401,7 +453,7 @@ def test_machine(hint: str) -> None:
     def run(word: str) -> subprocess.CompletedProcess[str]:
         code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
         uuid = catalogue.find("t4x1").gpus[0].uuid
-        words = ["cdi", "generate", word.format(short=uuid[:12], uuid=uuid)]
+        words = ["cdi", "generate", *word.format(short=uuid[:12], uuid=uuid).split()]
         env = {"PATH": os.environ["PATH"]}
         return simulated.run("t4x1", [sys.executable, "-c", code, *words], env=env)
 
@@ -465,6 +517,25 @@ CREATES = {
 }
 
 
+REQUIREMENTS = {
+    "…set …=true": ("t4x1", 'requirements = "enforce"\n'),
+    "set …=true in the container if it runs here all the same": ("orin", ""),
+}
+
+
+@pytest.mark.parametrize("hint", REQUIREMENTS)
+def test_requirement_on_a_machine(hint: str, tmp_path: Path) -> None:
+    machine, text = REQUIREMENTS[hint]
+    asked = ("NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_REQUIRE_CUDA=cuda>=99.0")
+    jobs = [machines.job(*asked), machines.job(*asked, "NVIDIA_DISABLE_REQUIRE=true")]
+
+    failed, done = machines.create(machine, tmp_path, *jobs, settings=text)
+
+    assert failed["code"] == 1
+    assert pattern(hint).search(failed["err"]), failed["err"]
+    assert (done["code"], done["err"]) == (0, "")
+
+
 @pytest.mark.parametrize("hint", CREATES)
 def test_create_on_a_machine(hint: str, tmp_path: Path) -> None:
     asked, break_it, follow = CREATES[hint]
@@ -494,6 +565,20 @@ PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] =
             hook.write_settings('supported-driver-capabilities = "compute,utility"'),
         ),
         lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
+    ),
+    "install libnvidia-container-tools, or set ….path to where it is": (
+        lambda hook: (
+            hook.site.write_bundle(container()),
+            hook.write_settings(cli='path = ""'),
+        ),
+        lambda hook: hook.write_settings(),
+    ),
+    "reinstall libnvidia-container-tools, or correct ….path": (
+        lambda hook: (
+            hook.site.write_bundle(container()),
+            hook.write_settings(cli=f"path = {json.dumps(broken(hook.site))}"),
+        ),
+        lambda hook: hook.write_settings(),
     ),
     "correct the file, or take the entry out": (
         lambda hook: (
@@ -612,7 +697,281 @@ def test_container(hint: str, site: Site) -> None:
     assert (done.code, done.err, done.runtime) == (0, "", "runc")
 
 
+MS_REMOUNT = 32
+# What a file system or a limit refuses: what mounts or changes it, and what undoes that.
+LIMITS: dict[str, tuple[Follow, Follow]] = {
+    "make the file system writable": (
+        lambda site: remount(site, "size=1m,ro"),
+        lambda site: remount(site, "size=1m,rw"),
+    ),
+    "make room on the file system": (
+        lambda site: remount(site, "size=4k"),
+        lambda site: remount(site, "size=1m"),
+    ),
+}
+
+
+def remount(site: Site, options: str) -> None:
+    """Let the bundle be a file system of its own, which has no room but for config.json."""
+    folder, is_first = f"{site.bundle}", not (site.bundle / "config.json").exists()
+    if is_first:
+        specs(site, "0")
+        site.inside(shim.mount, "none", folder, 0, "tmpfs", "size=8k")
+        site.inside(ask, site)
+    site.inside(shim.mount, "none", folder, MS_REMOUNT | flag(options), "tmpfs", options)
+
+
+@needs_root
+@pytest.mark.parametrize("hint", LIMITS)
+def test_limit(hint: str, site: Site) -> None:
+    break_it, follow = LIMITS[hint]
+    break_it(site)
+    failed = site.create()
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+
+    follow(site)
+
+    done = site.create()
+    assert (done.code, done.err, done.runtime) == (0, "", "runc")
+
+
+def hide(site: Site) -> None:
+    """Write a spec whose node lies in a folder of root's."""
+    folder = site.folder / "hidden"
+    folder.mkdir(mode=0o700)
+    os.mkfifo(folder / "node")
+    node = {"path": "/dev/node", "hostPath": f"{folder}/node"}
+    site.write_specs(nvidia=builders.cdi_spec(builders.device("0", deviceNodes=[node])))
+
+
+# Calls of a user who is not root: what root alone may see, and what is done about it.
+USERS: dict[str, tuple[Follow, Follow]] = {
+    "let user … read it: chmod … …": (
+        lambda site: (site.specs / "nvidia.json").chmod(0o600),
+        lambda site: (site.specs / "nvidia.json").chmod(0o644),
+    ),
+    "let user … see it, and the folders above it": (
+        hide,
+        lambda site: (site.folder / "hidden").chmod(0o755),
+    ),
+    "the bundle's folder must be writable and have room for a copy of config.json": (
+        lambda site: os.chown(site.bundle, 0, 0),
+        lambda site: os.chown(site.bundle, shim.NOBODY, shim.NOBODY),
+    ),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("hint", USERS)
+def test_user(hint: str, site: Site) -> None:
+    break_it, follow = USERS[hint]
+    specs(site, "0")
+    ask(site)
+    os.chown(site.bundle, shim.NOBODY, shim.NOBODY)
+    user = site.unprivileged()
+    break_it(site)
+    failed = site.create(**user)
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+
+    follow(site)
+
+    done = site.create(**user)
+    assert (done.code, done.err, done.runtime) == (0, "", "runc")
+
+
+# The same call by another user, and by root.
+AS_ROOT = {
+    "these are the records of user …; run it as root for those of root": ("explain", "c1"),
+    "device nodes need root": ("simulate", "t4x1", "--write={folder}/user/{name}-machine"),
+    "run it as root, or name a file of your own": (
+        *("runtime", "configure", "--runtime=docker", "--config={folder}/daemon.json"),
+        "--restart=none",
+    ),
+    "try it with sudo": ("simulate", "t4x1", "--", "true"),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("hint", AS_ROOT)
+def test_call_as_root(hint: str, site: Site) -> None:
+    specs(site, "0")
+    ask(site)
+    assert site.create().code == 0
+    (site.folder / "daemon.json").write_text("{}")
+    user = site.unprivileged()
+
+    def call(name: str, **options: Any) -> shim.Ended:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        words = [word.format(folder=site.folder, name=name) for word in AS_ROOT[hint]]
+        own = f"{site.folder}/user/{name}"
+        env = {**site.environment, "STATE_DIRECTORY": own, "XDG_CACHE_HOME": own}
+        env |= options.pop("env", {})
+        argv = [sys.executable, "-c", code, *words]
+        return shim.end(site.execute(argv, env=env, **options))
+
+    failed = call("one", **user)
+    done = call("two")
+
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+    assert done.code == 0, done.err
+
+
+# The compiler of simulated machines, and the folder for what it makes: variables of two calls.
+COMPILERS = {
+    "'apt-get install gcc libc6-dev' or 'dnf install gcc'; $CC names another one": (
+        {"CC": "/nope"},
+        {"CC": "cc"},
+    ),
+    "it needs the C library's headers: 'apt-get install gcc libc6-dev'": (
+        {"CC": "cc -nostdinc"},
+        {"CC": "cc"},
+    ),
+    "give it to user … with mode 0700, or set XDG_CACHE_HOME": (
+        {"XDG_CACHE_HOME": "{tmp}/open"},
+        {"XDG_CACHE_HOME": "{tmp}/other"},
+    ),
+    "XDG_CACHE_HOME names another place": (
+        {"XDG_CACHE_HOME": "{tmp}/file"},
+        {"XDG_CACHE_HOME": "{tmp}/other"},
+    ),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("hint", COMPILERS)
+def test_compiler(hint: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "open/nvidia-container-runtime").mkdir(parents=True)
+    (tmp_path / "open/nvidia-container-runtime").chmod(0o777)
+
+    def run(given: dict[str, str]) -> ctk.Ended:
+        env = {"XDG_CACHE_HOME": f"{tmp_path}/cache", **given}
+        env = {name: value.format(tmp=tmp_path) for name, value in env.items()}
+        return ctk.run("simulate", "t4x1", "--", "true", **env)
+
+    failed, done = map(run, COMPILERS[hint])
+
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+    assert done.code == 0, done.err
+
+
+# Network interfaces: what a spec says at first, and then.
+INTERFACES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "see 'ip link'; load the driver, or correct hostInterfaceName in the CDI spec": (
+        {"hostInterfaceName": "nvcr-none", "name": "eth1"},
+        {"hostInterfaceName": "nvcr0", "name": "eth1"},
+    ),
+    "name and hostInterfaceName of netDevices in the CDI spec say what becomes what": (
+        {"hostInterfaceName": "nvcr0", "name": "eth/1"},
+        {"hostInterfaceName": "nvcr0", "name": "eth1"},
+    ),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("hint", INTERFACES)
+def test_interface(hint: str, site: Site) -> None:
+    own = 'ip link add nvcr0 type veth peer name nvcr1 && exec "$0" "$@"'
+    words = ["unshare", "--net", "sh", "-c", own, str(site.launcher), "create"]
+
+    def create(device: dict[str, str]) -> shim.Ended:
+        edits = builders.device("0", netDevices=[device])
+        site.write_specs(nvidia=builders.cdi_spec(edits, cdiVersion="1.1.0"))
+        ask(site, linux={"namespaces": [{"type": "network"}]})
+        env = site.environment
+        return shim.end(site.execute([*words, "--bundle", site.bundle, "c1"], env=env))
+
+    failed, done = map(create, INTERFACES[hint])
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+    assert (done.code, done.err) == (0, "")
+
+
+# The file of an engine, in a folder that may be mounted: what is done to it at first, and then.
+ENGINES: dict[str, tuple[Follow, Follow]] = {
+    "the file is a mount point: mount its folder instead": (
+        lambda site: bind(site, "d/daemon.json"),
+        lambda site: (unmount(site, "d/daemon.json"), bind(site, "d")),
+    ),
+    "the file system is read-only: configure the engine in the system's image": (
+        lambda site: mount_anew(site, "size=1m,ro"),
+        lambda site: mount_anew(site, "size=1m,rw"),
+    ),
+    "make room and repeat it; nothing has been changed": (
+        lambda site: mount_anew(site, "size=4k"),
+        lambda site: mount_anew(site, "size=1m"),
+    ),
+}
+
+
+def bind(site: Site, name: str) -> None:
+    site.inside(shim.mount, f"{site.folder}/{name}", f"{site.folder}/{name}", shim.MS_BIND)
+
+
+def unmount(site: Site, name: str) -> None:
+    assert shim.end(site.execute(["umount", f"{site.folder}/{name}"])).code == 0
+
+
+def mount_anew(site: Site, options: str) -> None:
+    """Let the folder be a file system of its own, in which the file takes all room."""
+    folder = site.folder / "d"
+    if not site.inside(os.path.ismount, folder):
+        site.inside(shim.mount, "none", f"{folder}", 0, "tmpfs", "size=4k")
+        site.inside((folder / "daemon.json").write_text, "{}")
+    site.inside(shim.mount, "none", f"{folder}", MS_REMOUNT | flag(options), "tmpfs", options)
+
+
+def flag(options: str) -> int:
+    """Return the flag of a file system that is to be read-only."""
+    return int(options.endswith("ro"))
+
+
+@needs_root
+@pytest.mark.parametrize("hint", ENGINES)
+def test_file_of_an_engine(hint: str, site: Site) -> None:
+    break_it, follow = ENGINES[hint]
+    (site.folder / "d").mkdir()
+    (site.folder / "d/daemon.json").write_text("{}")
+
+    def configure() -> shim.Ended:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        words = ["runtime", "configure", "--runtime=docker", "--restart=none"]
+        words.append(f"--config={site.folder}/d/daemon.json")
+        env = {**site.environment, "STATE_DIRECTORY": f"{site.folder}/state"}
+        return shim.end(site.execute([sys.executable, "-c", code, *words], env=env))
+
+    break_it(site)
+    failed = configure()
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+
+    follow(site)
+
+    done = configure()
+    assert done.code == 0, done.err
+
+
+def test_spec_of_a_driver_that_is_gone(tmp_path: Path) -> None:
+    spec = ctk.write(tmp_path / "nvidia.json", builders.cdi_spec())
+
+    def refresh(*flags: str) -> str:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        words = [sys.executable, "-c", code, "cdi", "refresh", f"--output={spec}", *flags]
+        return simulated.run("nogpu", words, env={"PATH": os.environ["PATH"]}).stdout
+
+    assert "no NVIDIA driver is loaded; --prune removes it" in refresh()
+    assert spec.exists()
+
+    refresh("--prune")
+    assert not spec.exists()
+
+
 ELSEWHERE_HERE = {
+    "; --prune removes it",
     "correct …, or leave it out: without a file the defaults hold",
     "--bundle names the bundle's folder",
     "'nvidia-cdi-hook --help' lists the verbs and their flags",
@@ -622,7 +981,10 @@ ELSEWHERE_HERE = {
 }
 
 
-TABLES = (CONTAINERS, MACHINES, CREATES, PRESTART)
+TABLES = (
+    *(CONTAINERS, MACHINES, CREATES, REQUIREMENTS, PRESTART, LIMITS, USERS, AS_ROOT),
+    *(COMPILERS, INTERFACES, ENGINES),
+)
 
 
 def test_no_hint_is_untried() -> None:
@@ -637,11 +999,8 @@ def test_no_hint_is_untried() -> None:
 # What cannot be followed here, and why.
 BEYOND: dict[str, tuple[str, ...]] = {
     "needs NVIDIA's driver, its modules, or a GPU that is sick": (
-        "install the driver there, or set its root (nvidia-container-cli.root, --driver-root)",
-        "install the driver there, or set the driver root (nvidia-container-cli.root)",
         "install the driver there, or set … to where it is",
-        "the driver's NVreg_CreateImexChannel0, or nvidia-modprobe -i, makes them",
-        "load the driver, or say with --dev-root where the nodes are",
+        "install the driver there, or set the driver root (nvidia-container-cli.root)",
         "'nvidia-smi' as root makes it, and 'nvidia-ctk system create-device-nodes'",
         "'lspci -d 10de:' shows GPUs, dmesg why the driver does not take them",
         "'nvidia-smi mig -cgi PROFILE -C' makes some, 'nvidia-smi -mig 0' ends MIG mode",
@@ -653,20 +1012,12 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "does 'nvidia-smi' answer, and what does dmesg say of NVRM?",
         "is the driver completely installed, and all of it in one version?",
         "it has no GPU",
-        "…set …=true",
-        "set …=true in the container if it runs here all the same",
-        "; --prune removes it",
         "'fuser -v …' shows it",
         "install the driver for this kernel, run as root, and see dmesg",
         "see the kernel's log: dmesg",
         "the driver's module must be loaded, and the container must have /proc",
-        "--csv.file names the lists, --dev-root where the nodes are",
-        "name it by index: --device-name-strategy=index",
-        "this system has device 0, which is also called all",
     ),
     "is about network interfaces: see tests/net and tests/engines/test_net_devices.py": (
-        "name and hostInterfaceName of netDevices in the CDI spec say what becomes what",
-        "see 'ip link'; load the driver, or correct hostInterfaceName in the CDI spec",
         "give one of the two containers another id",
         "see 'ip link'",
         "set another netDevices name in the CDI spec",
@@ -678,15 +1029,9 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "in Windows, run 'wsl --update' and look after the GPU's driver; then 'wsl --shutdown'",
     ),
     "needs a package that is here, or one that is not": (
-        "install libnvidia-container-tools, or set ….path to where it is",
-        "reinstall libnvidia-container-tools, or correct ….path",
         "apt-get install python3-pyroute2, or … -m pip install pyroute2",
         "reinstall the package",
         "the installation is damaged; repeat it",
-        "'apt-get install gcc libc6-dev' or 'dnf install gcc'; $CC names another one",
-        "it needs the C library's headers: 'apt-get install gcc libc6-dev'",
-        "see --programs",
-        "the only one is --security",
     ),
     "needs an engine that runs so: see tests/cli and tests/engines": (
         "or name the file by --config",
@@ -697,32 +1042,21 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "'snap logs …' says why",
         "restart {0} after the runtime was installed, and give pods runtimeClassName: nvidia; "
         "--default-runtime=nvidia of {0} makes it the default",
-        "mend it by hand; nothing was changed",
-        "such as /etc/containers/containers.conf.d/99-nvidia.conf",
         "--restart=… restarts it",
         "--config-source=file reads its files instead; --executable-path names the program",
-        "the file is a mount point: mount its folder instead",
-        "the file system is read-only: configure the engine in the system's image",
-        "run it as root, or name a file of your own",
         "run it as root; lsattr shows whether the file is immutable",
-        "name a file by --config",
         "repeat it",
         "wait for it, or end it, and repeat this",
         "nvidia-ctk keeps a backup of it",
-        "JSON has no comments",
     ),
     "is about a disk, a memory or a limit of the machine: see tests/faults": (
-        "make room and repeat it; nothing has been changed",
         "free memory, or raise the limit of the control group",
         "look at the kernel's log (dmesg): the disk may be failing",
-        "make room on the file system",
         "make room, or raise the quota",
-        "make the file system writable",
         "mount the file system anew",
         "raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)",
         "raise the machine's limit of open files (sysctl fs.file-max)",
         "make it writable, or remove the folder above it: it is made anew",
-        "the bundle's folder must be writable and have room for a copy of config.json",
         "install the package anew; dmesg says whether the disk is failing",
         "try again",
         "look at what its image and volumes hold, and whether their disks answer",
@@ -733,18 +1067,11 @@ BEYOND: dict[str, tuple[str, ...]] = {
         "'nvidia-ctk snapshot drop' removes it",
     ),
     "needs another user, or a machine that refuses what root may": (
-        "these are the records of user …; run it as root for those of root",
         "run it as root",
-        "device nodes need root",
-        "try it with sudo",
         "it needs CAP_SYS_ADMIN and CAP_MKNOD, which a container has when it is privileged",
         "overlayfs is missing, or this is an overlay over another one already; ",
         "--write DIR makes the machine without one, for --driver-root=DIR",
-        "give it to user … with mode 0700, or set XDG_CACHE_HOME",
-        "XDG_CACHE_HOME names another place",
-        "let user … read it: chmod … …",
         "let user … read it, and the folders above it",
-        "let user … see it, and the folders above it",
         "let an engine of root start the container, or ask for no device with netDevices",
         "… must be root's alone",
     ),

@@ -15,6 +15,7 @@ from typing import Any
 
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.rootfs.files import open_hosts
 from nvidia_runtime.store.files import stamp
 
 Stamps = list[list[Any]]
@@ -141,13 +142,11 @@ def _read_file(path: str, priority: int, registry: Registry) -> SpecFile | None:
 
 
 def _contents(path: str) -> bytes:
-    """Read a regular file, without waiting for a FIFO's other end."""
+    """Read a regular file; nothing else is opened."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_hosts(path)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise NvidiaRuntimeError("is not a regular file", path)
             # A buffer of the limit's size would cost more than all else.
             data = file.read(min(max(status.st_size, USUAL), cdi_spec.LARGEST) + 1)
             if len(data) > status.st_size:  # it grows, or its file system tells no size

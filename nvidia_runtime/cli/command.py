@@ -16,7 +16,7 @@ from typing import Any
 from plumbum import cli
 from plumbum.cli import switches
 
-from nvidia_runtime import __version__, document
+from nvidia_runtime import __version__, document, log
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 BOOLEANS = {"": False} | dict.fromkeys(document.TRUE, True) | dict.fromkeys(document.FALSE, False)
@@ -43,9 +43,9 @@ class Command(cli.Application):
         cls.DESCRIPTION_MORE = "\n\n".join(paragraphs[1:]) + "\n" * (len(paragraphs) > 1)
 
     def tell(self, text: str) -> None:
-        """Print a message on stderr, unless nvidia-ctk is quiet."""
+        """Print a message on stderr, unless nvidia-ctk is quiet; a terminal has nothing to obey."""
         if not getattr(self.root_app, "quiet", False):
-            print(text, file=sys.stderr)
+            print("\n".join(map(log.shown, text.split("\n"))), file=sys.stderr)
 
     def warn(self, text: object) -> None:
         """Print a warning on stderr."""

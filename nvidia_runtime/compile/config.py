@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-import stat
 import tomllib
 from typing import Any
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.rootfs import files
 
 Settings = dict[str, Any]
 
@@ -110,10 +110,7 @@ def load(path: str) -> tuple[Settings, list[str]]:
 def read(path: str) -> str:
     """Read the text of a config.toml.  Raises `FileNotFoundError` if there is no file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for a FIFO
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise NvidiaRuntimeError("is not a regular file", where=path)
+        with os.fdopen(files.open_hosts(path), "rb") as file:
             return file.read().decode().removeprefix("\ufeff")
     except FileNotFoundError:
         raise

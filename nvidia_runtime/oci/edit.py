@@ -113,7 +113,7 @@ def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None
     resources = _object(linux, "resources", f"{path}: linux")
     rules = _list(resources, "devices", f"{path}: linux.resources")
     owner = _owner(spec, path)
-    allowed = set(map(_rule_key, _allowed_last(rules)))
+    allowed = set(map(_key, _allowed_last(rules)))
     added: dict[str, "Document"] = {}
     for node in nodes:
         device = {**owner, **node}
@@ -121,9 +121,9 @@ def _apply_devices(spec: "Document", nodes: "list[Document]", path: str) -> None
         added.pop(device["path"], None)  # the last one counts, and has the last place
         added[device["path"]] = device
         rule = _rule(device, access)
-        if rule and _rule_key(rule) not in allowed:
+        if rule and _key(rule) not in allowed:
             rules.append(rule)
-            allowed.add(_rule_key(rule))
+            allowed.add(_key(rule))
     devices[:] = [
         device for device in devices if type(device) is not dict or device.get("path") not in added
     ]
@@ -138,9 +138,9 @@ def _rule(device: "Document", access: str) -> "Document | None":
     return {"allow": True, "type": device["type"], **numbers, "access": access}
 
 
-def _rule_key(rule: object) -> str:
-    """Return what equal rules have alike: a list of thousands is not searched for each."""
-    return repr(sorted(rule.items())) if type(rule) is dict else ""
+def _key(entry: object) -> str:
+    """Return what equal rules, or hooks, have alike: a list of thousands is not gone through."""
+    return repr(sorted(entry.items())) if type(entry) is dict else ""
 
 
 def _allowed_last(rules: list[object]) -> list[object]:
@@ -193,9 +193,20 @@ def _apply_mounts(spec: "Document", mounts: "list[Document]", path: str) -> None
 
 
 def _apply_hooks(spec: "Document", hooks: "dict[str, list[Document]]", path: str) -> None:
+    """Add hooks, but for those that an earlier create of the same bundle has added."""
     present = _object(spec, "hooks", path)
     for stage, added in hooks.items():
-        _list(present, stage, f"{path}: hooks").extend(added)
+        calls = _list(present, stage, f"{path}: hooks")
+        counts: dict[str, int] = {}
+        for hook in calls:
+            key = _key(hook)
+            counts[key] = counts.get(key, 0) + 1
+        for hook in added:
+            key = _key(hook)
+            if counts.get(key):
+                counts[key] -= 1
+            else:
+                calls.append(hook)
 
 
 def _apply_gids(spec: "Document", gids: list[int], path: str) -> None:

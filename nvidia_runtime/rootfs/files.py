@@ -9,11 +9,12 @@ import errno
 import posix
 import time
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import resolver
 
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 _PATH = posix.O_PATH | posix.O_NOFOLLOW
-_TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
+_TYPE, _REGULAR, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
 # "." and a random part in front of what fits into a name of 255 bytes.
 _LONGEST_NAME = 200
 # Seconds; what is written takes milliseconds.
@@ -45,6 +46,21 @@ def open_place(place: resolver.Place) -> int:
         raise OSError(errno.EINVAL, "is a file of the kernel's", place.path)
     flags = posix.O_RDONLY | posix.O_NOCTTY | posix.O_NONBLOCK
     return posix.open(place.by_descriptor(), flags)
+
+
+def open_hosts(path: str) -> int:
+    """Open a file of the host's to read, if it is a regular one; links are followed.
+
+    It is looked at first, too: who may write in a spec dir, say, may put a link to a device there.
+    Raises `OSError`, and `NvidiaRuntimeError` for what is neither a regular file nor a folder.
+    """
+    with resolver.Place(posix.open(resolver.encode(path), posix.O_PATH), path) as place:
+        kind = place.status().st_mode & _TYPE
+        if kind == _FOLDER:
+            raise IsADirectoryError(errno.EISDIR, posix.strerror(errno.EISDIR), path)
+        if kind != _REGULAR:
+            raise NvidiaRuntimeError("is not a regular file", path)
+        return posix.open(place.by_descriptor(), posix.O_RDONLY | posix.O_NONBLOCK)
 
 
 def _is_kernels(place: resolver.Place) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,11 @@ USUAL = (
     ("disable-device-node-modification",),
 )
 FIELDS = {
-    "title",
-    "usual",
-    "calls",
-    "mounts",
-    "shared",
-    "env",
-    "exit",
-    "create",
-    "seconds",
-    "after",
+    *("title", "usual", "calls", "mounts", "volumes", "shared", "leased", "linked", "env"),
+    *("exit", "create", "seconds", "after", "without"),
 }
+# In a variable: many numbers, one after the other.
+NUMBERS = re.compile(r"\{numbers:(\d+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +35,13 @@ class Attack:
 
     ``calls`` are words of nvidia-cdi-hook, one call each; ``mounts`` are files that the container
     gets, ``shared`` those of a folder like /tmp, where a user's link to the host's folder is by
-    now; ``env`` is the image's environment.  ``exit`` and ``create`` are the exit codes that the
-    calls and a create must have, -1 where 0 and 1 are both right.  ``after`` says what a path of
-    the container must be then: ``absent``, ``file``, ``folder``, or ``-> TARGET``.
+    now, and ``volumes`` the user's own, each a path of the tree and one of the container; ``env``
+    is the image's environment.  Of ``leased`` files another process holds the leases.  A root that
+    is ``linked`` is a link to the host's folder: low-level runtimes refuse it, so only what is done
+    before them is tried.  All features are on but those that it does ``without``.  ``exit`` and
+    ``create`` are the exit codes that the calls and a create must have, -1 where 0 and 1 are both
+    right.  ``after`` says what a path of the container must be then: ``absent``, ``file``,
+    ``folder``, or ``-> TARGET``.
     """
 
     name: str
@@ -52,7 +51,11 @@ class Attack:
     calls: tuple[tuple[str, ...], ...]
     mounts: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
+    leased: tuple[str, ...] = ()
+    linked: bool = False
     env: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     exit: int = 0
     create: int = 0
     seconds: float = 10.0
@@ -90,9 +93,17 @@ def read(folder: Path) -> Attack:
         calls=(*usual, *map(tuple, document.get("calls", ()))),
         mounts=tuple(document.get("mounts", ())),
         shared=tuple(document.get("shared", ())),
-        env=tuple(document.get("env", ())),
+        volumes=tuple((source, path) for source, path in document.get("volumes", ())),
+        leased=tuple(document.get("leased", ())),
+        linked=document.get("linked", False),
+        env=tuple(NUMBERS.sub(_numbers, entry) for entry in document.get("env", ())),
+        without=tuple(document.get("without", ())),
         exit=document.get("exit", 0),
         create=document.get("create", document.get("exit", 0)),
         seconds=document.get("seconds", 10.0),
         after=document.get("after", {}),
     )
+
+
+def _numbers(match: re.Match[str]) -> str:
+    return ",".join(map(str, range(int(match[1]))))

@@ -34,9 +34,13 @@ class Stage:
         self.bundle = folder / "bundle"
         self.root = self.bundle / "rootfs"
         self.canary = Canary(folder / "canary")
-        tree.build(attack.tree, self.root, {"canary": os.fspath(self.canary.folder)})
-        (self.root / PROGRAM[1:]).write_bytes(tree.program())
-        (self.root / PROGRAM[1:]).chmod(0o755)
+        if attack.linked:
+            self.bundle.mkdir()
+            self.root.symlink_to(self.canary.folder)
+        else:
+            tree.build(attack.tree, self.root, {"canary": os.fspath(self.canary.folder)})
+            (self.root / PROGRAM[1:]).write_bytes(tree.program())
+            (self.root / PROGRAM[1:]).chmod(0o755)
         self._write(self.bundle / "config.json", self._container())
         self.links = [self._make_link(path) for path in attack.shared]
 
@@ -55,7 +59,7 @@ class Stage:
         features = [name for name in config.DEFAULTS if name.startswith("features.")]
         lines = [
             "accept-nvidia-visible-devices-as-volume-mounts = true",
-            *[f"{name} = true" for name in features],
+            *[f"{name} = true" for name in features if name not in self.attack.without],
             f"[{section}]",
             'mode = "cdi"',
             f"runtimes = [{json.dumps(runtime)}]",
@@ -130,6 +134,10 @@ class Stage:
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]},
+                *[
+                    {"destination": path, "source": f"{self.root}{source}", "options": ["rbind"]}
+                    for source, path in self.attack.volumes
+                ],
             ],
             "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
         }

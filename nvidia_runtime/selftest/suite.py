@@ -18,6 +18,7 @@ from nvidia_runtime.selftest.attack import Attack
 
 RUNTIMES = ("runc", "crun")
 FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REFUSED = "low-level runtimes refuse such a root"
 HARMLESS = Attack(name="T35", title="", why="", tree="", calls=())
 
 
@@ -39,12 +40,15 @@ def run(folder: str, attacks: list[Attack]) -> Iterator[Verdict]:
         if one.needs_nodes and os.geteuid() != 0:
             yield Verdict(one, "hook", skipped="device nodes need root")
             continue
+        if one.linked:
+            yield Verdict(one, "hook", skipped=REFUSED)
+            continue
         yield _try(one, "hook", folder)
     for name, program in runtimes.items():
         reason = refusal(folder, program)
         for one in attacks:
-            if reason:
-                yield Verdict(one, name, skipped=reason)
+            if reason or (one.linked and program != ways.NOBODY):
+                yield Verdict(one, name, skipped=reason or REFUSED)
                 continue
             yield _try(one, name, folder, program, "auto")
             if program != ways.NOBODY:

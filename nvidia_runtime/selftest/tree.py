@@ -70,7 +70,10 @@ def _build_line(line: str, root: Path, names: Mapping[str, str], where: str) -> 
 
 
 def _write(place: bytes, content: bytes) -> None:
-    """Write a file of ``text:``, ``sparse:SIZE``, ``repeat:COUNT:TEXT`` or ``library:SONAME``."""
+    """Write a file of ``text:``, ``sparse:SIZE``, ``repeat:COUNT:TEXT`` or ``library:SONAME``.
+
+    ``cache:COUNT:TEXT`` is a loader's cache of one library, in a path that repeats the text.
+    """
     form, _, rest = content.partition(b":")
     with open(place, "xb") as file:
         if form == b"sparse":
@@ -79,10 +82,21 @@ def _write(place: bytes, content: bytes) -> None:
         elif form == b"repeat":
             count, _, text = rest.partition(b":")
             file.write(text * int(count))
+        elif form == b"cache":
+            count, _, text = rest.partition(b":")
+            file.write(_cache(text * int(count)))
         elif form == b"library":
             file.write(elf.shared_object(rest.decode(), platform.machine()))
         else:
             file.write(rest)
+
+
+def _cache(folder: bytes) -> bytes:
+    """Make a loader's cache as glibc writes it: a head of 48 bytes, 24 for a library, strings."""
+    strings = b"libx.so.1\0" + folder + b"/libx.so.1\0"
+    numbers = (1, len(strings), 0, 0, 0, 0, 0), (0x0303, 72, 72 + len(b"libx.so.1\0"), 0, 0, 0)
+    head, entry = (b"".join(n.to_bytes(4, "little") for n in part) for part in numbers)
+    return b"glibc-ld.so.cache1.1" + head + entry + strings
 
 
 def _decode(text: str, names: Mapping[str, str]) -> bytes:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nvidia_runtime.selftest.stage import ENVIRONMENT, Stage
+from nvidia_runtime.selftest.stage import NOBODY as A_USER
 
 HOOK, RUNTIME = "nvidia-cdi-hook", "nvidia-container-runtime"
 # Instead of a low-level runtime: what is prepared on the host is there without a container.
@@ -21,9 +24,14 @@ MOST_MEMORY = 512 << 20
 MOST_WRITTEN = 64 << 20
 # crun refuses a machine with both versions of control groups; util-linux is everywhere.
 PRIVATE = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
+# As a rootless engine: root in a namespace of a user's.
+ROOTLESS = (
+    *("setpriv", f"--reuid={A_USER}", f"--regid={A_USER}", "--clear-groups"),
+    *("unshare", "--user", "--map-root-user", *PRIVATE[1:]),
+)
 CREATE = """
 mount -t tmpfs none /run || exit 125
-[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified || exit 125
+[ ! -d /sys/fs/cgroup/unified ] || [ "$1" = /bin/true ] || umount /sys/fs/cgroup/unified || exit 125
 runtime=$1 id=$2 root=$3
 shift 3
 "$@"
@@ -31,6 +39,17 @@ code=$?
 "$runtime" --root "$root" delete --force "$id" >/dev/null 2>&1
 exit $code
 """
+# Leases of files that are never given back: who opens one waits for 45 seconds.
+LEASES = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+for path in sys.argv[1:]:
+    fcntl.fcntl(os.open(path, os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print(flush=True)
+sys.stdin.read()
+"""
+# A longer variable is one that the kernel passes to no program.
+LONGEST = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +67,7 @@ def by_hook(folder: str, stage: Stage) -> Ended:
     The environment is the image's, as runc before 1.3 passes it to a hook without one; but the
     loader's variables act before any program, so only the hook's ``env`` can keep those out.
     """
-    given = dict(entry.split("=", 1) for entry in stage.attack.env if entry[:3] != "LD_")
+    given = environment(stage)
     ended = Ended(0, "")
     for call in stage.attack.calls:
         words = [f"{folder}/{HOOK}", *stage.words(call)]
@@ -58,16 +77,18 @@ def by_hook(folder: str, stage: Stage) -> Ended:
     return ended
 
 
-def by_create(folder: str, runtime: str, hooks: str, stage: Stage) -> Ended:
+def by_create(
+    folder: str, runtime: str, hooks: str, stage: Stage, enter: tuple[str, ...] = PRIVATE
+) -> Ended:
     """Create the attack's container with our runtime in ``folder`` above another, and delete it.
 
-    ``hooks`` is the value of the setting in-container-hooks.
+    ``hooks`` is the value of the setting in-container-hooks, ``enter`` what it is run by.
     """
     settings = stage.write_settings(runtime, f"{folder}/{HOOK}", hooks)
     # The control group has the container's name: two runs at a time must not share one.
     name = f"selftest-{stage.folder.parent.name}-{stage.folder.name}"
     state = f"{stage.folder}/state"
-    words = [*PRIVATE, CREATE, "sh", runtime, name, state]
+    words = [*enter, CREATE, "sh", runtime, name, state]
     words += [f"{folder}/{RUNTIME}", "--root", state, "create", "--bundle", f"{stage.bundle}", name]
     env = {**ENVIRONMENT, "NVIDIA_CTK_CONFIG_FILE_PATH": f"{settings}"}
     return _run(words, stage, env=env)
@@ -92,6 +113,35 @@ def is_ours(said: str) -> bool:
     return HOOK in said or RUNTIME in said or "hook" in said
 
 
+def environment(stage: Stage) -> dict[str, str]:
+    """Return the image's variables as a program can be given them."""
+    entries = [entry for entry in stage.attack.env if entry[:3] != "LD_" and len(entry) < LONGEST]
+    return dict(entry.split("=", 1) for entry in entries)
+
+
+@contextmanager
+def leases(stage: Stage) -> Iterator[None]:
+    """Let another process hold the leases that an attack names, where the file system has any."""
+    if not stage.attack.leased:
+        yield
+        return
+    words = [
+        sys.executable,
+        "-IS",
+        "-c",
+        LEASES,
+        *(f"{stage.root}{p}" for p in stage.attack.leased),
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as holder:
+        if holder.stdout:
+            holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.kill()
+
+
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
@@ -108,6 +158,7 @@ def _run(
     """Run a program in the container's root, where hooks are called."""
     log = stage.folder / "said"
     with (
+        leases(stage),
         log.open("wb") as said,
         subprocess.Popen(
             words,

@@ -7,12 +7,14 @@ Ring: elsewhere; a create comes here when its snapshot or a spec is out of date.
 from __future__ import annotations
 
 import hashlib
+import os
 
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.compile import written
 from nvidia_runtime.document import loads
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.rootfs.files import open_hosts
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 
@@ -114,7 +116,7 @@ def _write_anew(
 
 
 def _read(path: str) -> Spec:
-    with open(path, "rb") as file:
+    with os.fdopen(open_hosts(path), "rb") as file:
         return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
 
 

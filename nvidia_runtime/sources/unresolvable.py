@@ -13,6 +13,7 @@ import re
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.errors import MOST_NAMES, NvidiaRuntimeError, some
+from nvidia_runtime.rootfs import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,11 +114,9 @@ def _numbers(version: str) -> list[int]:
 def _mentions(path: str, words: list[str]) -> bool:
     """Whether all words are in a file that could not be understood."""
     try:
-        if not os.path.isfile(path):  # a spec dir, or a FIFO, which would be waited for
-            return False
-        with open(path, "rb") as file:
+        with os.fdopen(files.open_hosts(path), "rb") as file:
             data = file.read(LARGEST_LOOK)
-    except (OSError, ValueError):
+    except (OSError, ValueError, NvidiaRuntimeError):
         return False
     return all(word.encode("utf-8", "replace") in data for word in words)
 

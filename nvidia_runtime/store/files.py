@@ -119,7 +119,11 @@ def state_folder(make: bool = False) -> str:
     folders = [SYSTEM_FOLDER]
     own = environment(b"XDG_RUNTIME_DIR")
     if own[:1] == "/":  # a relative one would lead into the bundle
-        folders.append(f"{own}/nvidia-container-runtime")
+        try:  # where root was given a user's variable, that user could move what is ours
+            if posix.lstat(own).st_uid in (0, posix.geteuid()):
+                folders.append(f"{own}/nvidia-container-runtime")
+        except (OSError, ValueError):
+            pass
     for folder in folders:
         if _is_ours(folder) or (make and _make_folder(folder)):
             return folder
@@ -139,11 +143,13 @@ def _is_ours(folder: str) -> bool:
 
 
 def _make_folder(folder: str) -> bool:
+    umask = posix.umask(0)
     try:
         posix.mkdir(folder, 0o755)
-        posix.chmod(folder, 0o755)  # whatever the umask
     except (OSError, ValueError):
         return _is_ours(folder)  # somebody may have been faster
+    finally:
+        posix.umask(umask)
     return True
 
 

@@ -185,3 +185,25 @@ def test_refusals(words: list[str], stdin: str, says: str, specs: Path) -> None:
 
     assert (got.code, got.out) == (1, "")
     assert got.err.startswith(says)
+
+
+# What a terminal would obey: colours, the title, the cursor, C1, another order, a line's end.
+CONTROLS = "\x1b[31m\x1b]0;title\x07\r\b\x9b2J\u202e\u2028\x7f"
+
+
+@pytest.mark.parametrize("form", ["json", "diff"])
+def test_control_characters_are_shown_escaped(form: str, tmp_path: Path) -> None:
+    """Of a spec, of the config.json, and of the file's name; what is meant stays the same."""
+    ctk.write(tmp_path / "cdi/gpus.json", cdi_spec(device("0", env=[f"GPU={CONTROLS}"])))
+    file = ctk.write(tmp_path / "c\x1b[31m.json", spec(f"A={CONTROLS}"))
+
+    words = ("--device=0", "--spec", file, "--spec-dir", tmp_path / "cdi", "--format", form)
+    got = ctk.run("cdi", "inject", *words)
+
+    assert got.code == 0, got.err
+    shown = [letter for letter in got.out + got.err if not letter.isprintable()]
+    assert set(shown) == {"\n"}
+    assert r"\u001b[31m" in got.out
+    if form == "json":
+        env = environment(json.loads(got.out))
+        assert env[-2:] == [f"A={CONTROLS}", f"GPU={CONTROLS}"]

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
+import shim
+import waiting
 from engines.files import listener
+from shim import Site
 
 from . import ctk
 
@@ -65,3 +70,34 @@ def test_file_of_the_daemon_is_the_one_that_is_meant(tmp_path: Path) -> None:
         "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}},
     }
     assert (got.code, got.err) == (0, f"{file}:\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "is_told"), [(["--set-as-default"], True), ([], False)], ids=["default", "beside it"]
+)
+@shim.needs_root
+def test_default_runtime_by_a_flag_of_crio_counts_more(words: list[str], is_told: bool) -> None:
+    """cri-o, unlike docker, starts with both, so that the file would be changed in vain."""
+    with Site() as site:
+        socket, config = site.run_folder / "crio/crio.sock", site.folder / "crio.conf"
+        socket.parent.mkdir()
+        config.write_text("[crio.runtime]\n")
+        call = ["crio", listener.__file__, "-1", "/run/crio/crio.sock", "--default-runtime=crun"]
+        env = {**os.environ, **listener.HOME}
+        daemon = site.execute([*call, f"--config={config}"], executable=sys.executable, env=env)
+        try:
+            waiting.eventually(Path(f"{socket}.ready").exists, "cri-o listens", daemon)
+            code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+            call = [sys.executable, "-c", code, "runtime", "configure", "--runtime=crio"]
+            got = shim.end(site.execute([*call, "--dry-run", "--drop-in-config=", *words]))
+        finally:
+            daemon.kill()
+            daemon.communicate()
+
+    said = (
+        "crio is started with --default-runtime=crun, which counts more than its files; "
+        "take the flag out of its service first: 'systemctl edit --full crio'"
+    )
+    assert got.code == 0, got.err
+    assert (said in got.err) == is_told, got.err
+    assert (b"default_runtime" in got.out) == is_told

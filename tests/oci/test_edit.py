@@ -417,3 +417,26 @@ def test_hooks_of_a_wrong_type(hooks: object, says: str) -> None:
             function({"hooks": hooks}, OUR_NAMES, PATH)
 
         assert str(error.value) == f"{PATH}: {says}"
+
+
+def test_mounts_in_a_user_namespace_are_as_the_spec_has_them() -> None:
+    """Not idmapped: runc before 1.2, rootless engines and some file systems refuse that."""
+    bind = {**mount("/a"), "options": ["rbind", "ro"]}
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    linux = {"namespaces": [{"type": "user"}], "uidMappings": mapping, "gidMappings": mapping}
+
+    assert edited(spec(linux=linux), mounts=[bind])["mounts"] == [bind]
+
+
+def test_bundle_that_is_created_again_has_its_hooks_once() -> None:
+    """runc leaves a bundle as it is; but what a spec asks for twice is done twice."""
+    hooks = {"createContainer": [{"path": "/a"}, {"path": "/a"}, {"path": "/b", "args": ["b"]}]}
+    user = spec(hooks={"createContainer": [{"path": "/b", "args": ["b"], "timeout": 5}]})
+
+    once = edited(user, hooks=hooks)
+
+    assert once["hooks"]["createContainer"] == [
+        *user["hooks"]["createContainer"],
+        *hooks["createContainer"],
+    ]
+    assert edited(once, hooks=hooks) == once

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import stat
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 import shim
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import files, resolver
 
 from . import images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HOST = "of the host"
@@ -212,3 +214,28 @@ def test_ownership_that_cannot_be_given_is_no_condition(mode: int, tmp_path: Pat
 
     assert os.readlink(image / "etc/new/l") == "t"
     assert (image / "etc/f").read_text() == "x"
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, make_device])
+def test_only_what_is_regular_is_opened(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a link that leads there, too."""
+    make(tmp_path / "file")
+    opened: list[int] = []
+    real = posix.open
+
+    def note(path: str, flags: int) -> int:
+        opened.append(flags)
+        return real(path, flags)
+
+    monkeypatch.setattr(posix, "open", note)
+
+    with pytest.raises(NvidiaRuntimeError, match="file: is not a regular file"):
+        files.open_hosts(f"{tmp_path}/file")
+
+    assert opened == [posix.O_PATH]

@@ -3,8 +3,8 @@
 
 The suite shows each attack against it first.  It is one file without imports of ours, and refuses
 to touch anything outside of the scratch folder: it says what it would have done, and exits with 99.
-Its words: the scratch folder, the container's root, and a JSON list of mount targets, sources of
-mounts that the container may write to, and calls.
+Its words: the scratch folder and the container's root; on stdin a JSON list of mount targets,
+sources of mounts that the container may write to, the user's volumes, variables, and calls.
 """
 
 import glob
@@ -89,8 +89,11 @@ def update_ldcache(folders: list[str]) -> None:
     write("/etc/ld.so.conf.d/00-nvcr.conf", included("/etc/ld.so.conf") + "\n".join(folders))
     if os.path.exists(place("/etc/ld.so.cache")):
         sys.set_int_max_str_digits(0)
-        for digits in re.findall(rb"\d+", read("/etc/ld.so.cache")):
+        cache = read("/etc/ld.so.cache")
+        for digits in re.findall(rb"\d+", cache):
             int(digits)
+        while b"//" in cache:
+            cache = cache.replace(b"//", b"/", 1)
     for folder in folders:
         for name in sorted(os.listdir(place(folder))):
             if name.startswith("lib") and not os.path.islink(f"{place(folder)}/{name}"):
@@ -118,6 +121,16 @@ def update_application_profile() -> None:
         write("/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf", "{}")
 
 
+def read_channels(env: list[str]) -> list[str]:
+    channels: list[str] = []
+    for entry in env:
+        name, _, value = entry.partition("=")
+        for channel in value.split(",") if name == "NVIDIA_IMEX_CHANNELS" else ():
+            if channel not in channels:
+                channels.append(channel)
+    return channels
+
+
 def carry_out(verb: str, *words: str) -> None:
     """Do one call."""
     pairs = [word.split("=", 1) if "=" in word else None for word in words]
@@ -141,11 +154,15 @@ def carry_out(verb: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    SCRATCH, ROOT, work = sys.argv[1:4]
-    mounts, shared, calls = json.loads(work)
+    SCRATCH, ROOT = sys.argv[1:3]
+    mounts, shared, volumes, env, calls = json.load(sys.stdin)
+    read_channels(env)
     for mount in mounts:
         make_target(mount)
     for source in shared:  # as the container will, below its mount
         write(os.path.relpath(source, ROOT) + "/by-the-container", "")
+    for source, target in volumes:
+        if ".so" in target:
+            soname(read(source))
     for call in calls:
         carry_out(*call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 import shim
 
 from nvidia_runtime.compile import config
-from nvidia_runtime.selftest import attack, stage, suite, ways
+from nvidia_runtime.selftest import attack, canary, stage, suite, ways
 
 from . import naive
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 BIN = os.fspath(shim.BIN.resolve())
 ATTACKS = attack.read_all()
+# A root that they refuse is no matter of theirs.
+FOR_RUNTIMES = [one for one in ATTACKS if not one.linked]
 RUNTIMES = {
     name: shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") for name in ("runc", "crun")
 }
@@ -76,9 +79,10 @@ def set_up(one: attack.Attack, folder: Path) -> stage.Stage:
 
 def run_naively(scene: stage.Stage) -> list[str]:
     """Run the naive hook as a careless runtime would; say what harm it did."""
-    given = dict(entry.split("=", 1) for entry in scene.attack.env if entry[:3] != "LD_")
-    calls = [scene.words(call) for call in scene.attack.calls]
-    work = json.dumps([scene.attack.mounts, [os.fspath(link) for link in scene.links], calls])
+    one, given = scene.attack, ways.environment(scene)
+    calls = [scene.words(call) for call in one.calls]
+    links = [os.fspath(link) for link in scene.links]
+    work = json.dumps([one.mounts, links, one.volumes, one.env, calls])
     code = f"exec(open({naive.__file__!r}).read())"
     python = sys.executable if not given else "python3"
     words = [
@@ -88,19 +92,20 @@ def run_naively(scene: stage.Stage) -> list[str]:
         code,
         os.path.realpath(scene.folder),
         f"{scene.root}",
-        work,
     ]
     try:
-        done = subprocess.run(
-            words,
-            cwd=scene.root,
-            env=given or stage.ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=NAIVE_PATIENCE,
-            preexec_fn=ways._limit,
-            check=False,
-        )
+        with ways.leases(scene):
+            done = subprocess.run(
+                words,
+                input=work,
+                cwd=scene.root,
+                env=given or stage.ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                timeout=NAIVE_PATIENCE,
+                preexec_fn=ways._limit,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         return ["does not end"]
     harm = scene.canary.harm() + scene.canary.leaks(scene.root)
@@ -124,7 +129,7 @@ def test_naive_hook_does_its_work_otherwise(folder: Path) -> None:
     assert os.readlink(scene.root / "usr/lib/x86_64-linux-gnu/libcuda.so") == "libcuda.so.1"
 
 
-@pytest.mark.parametrize("one", ATTACKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", FOR_RUNTIMES, ids=lambda one: one.name)
 def test_hook(one: attack.Attack, folder: Path) -> None:
     scene = set_up(one, folder)
 
@@ -139,6 +144,34 @@ def test_preparation(one: attack.Attack, folder: Path) -> None:
     scene = set_up(one, folder)
 
     ended = ways.by_create(BIN, ways.NOBODY, "auto", scene)
+
+    assert ways.complaints(scene, ended, one.create) == []
+
+
+def rootless() -> list[object]:
+    """Return the attacks, one of each number for the short form."""
+    numbers = {one.number: one.name for one in reversed(ATTACKS)}
+    return [
+        pytest.param(
+            one, id=one.name, marks=[] if numbers[one.number] == one.name else [pytest.mark.long]
+        )
+        for one in ATTACKS
+    ]
+
+
+@shim.needs_root
+@pytest.mark.parametrize("one", rootless())
+def test_preparation_by_a_user(one: attack.Attack, folder: Path) -> None:
+    """As root in a user namespace; image, bundle and canary are the user's."""
+    scene = set_up(one, folder)
+    for place in (folder, *folder.rglob("*")):
+        os.lchown(place, stage.NOBODY, stage.NOBODY)
+    scene.canary.before = canary._look(scene.canary.folder)
+    probe = [*ways.ROOTLESS, "exec test -r $0", f"{BIN}/{ways.RUNTIME}"]
+    if subprocess.run(probe, cwd="/", capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces, and a tree that every user may read")
+
+    ended = ways.by_create(BIN, ways.NOBODY, "auto", scene, enter=ways.ROOTLESS)
 
     assert ways.complaints(scene, ended, one.create) == []
 
@@ -163,7 +196,7 @@ def creates() -> list[object]:
     """Return each attack with each runtime and setting; most of them are for the long form."""
     seen: set[tuple[str, str, str]] = set()
     cases: list[object] = []
-    for one in ATTACKS:
+    for one in FOR_RUNTIMES:
         for runtime in RUNTIMES:
             for hooks in ("auto", "always", "toolkit"):
                 key = one.number, runtime, hooks
@@ -220,3 +253,23 @@ def test_t35_every_number_is_tried() -> None:
     assert {
         number for number in numbers - as_folders if f"def test_{number.lower()}_" not in tests
     } == set()
+
+
+def test_advisories_are_shown_by_what_there_is() -> None:
+    """Each row of SECURITY.md's table names attacks, or tests with the reason."""
+    policy = shim.TREE / "SECURITY.md"
+    if not policy.exists():
+        pytest.skip("needs the repository's SECURITY.md")
+    section = policy.read_text().partition("## Advisories")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    tests = "".join(file.read_text() for file in shim.TREE.glob("tests/**/test_*.py"))
+    names = {one.name for one in ATTACKS}
+
+    assert len(rows) >= 15
+    for what, _, shown in rows:
+        shows = re.findall(r"`([^`]+)`", shown)
+        assert shows, what
+        for name in shows:
+            assert name in names or f"def {name}(" in tests, name
+        is_attack = names.intersection(shows)
+        assert is_attack or ": " in shown, f"{what}: no reason why it is no attack"

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import posix
 import time
 from pathlib import Path
 
 import pytest
+import shim
 
 from nvidia_runtime.store import files
 
@@ -70,3 +72,37 @@ def test_two_processes_of_one_number(tmp_path: Path) -> None:
 
     assert path.read_bytes() == b"old"
     assert (tmp_path / f".file.{os.getpid()}").read_bytes() == b"ha"
+
+
+@shim.needs_root
+@pytest.mark.parametrize(
+    ("owner", "is_used"), [(0, True), (shim.NOBODY, False)], ids=["ours", "another user's"]
+)
+def test_state_in_a_folder_of_another_user(
+    owner: int, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns the folder above ours can put another one in its place at any time."""
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", f"{tmp_path}/none/{shim.NAME}")
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path))
+    os.chown(tmp_path, owner, owner)
+
+    folder = files.state_folder(make=True)
+
+    assert folder == (f"{tmp_path}/{shim.NAME}" if is_used else "")
+    assert os.listdir(tmp_path) == [shim.NAME] * is_used
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_state_folder_has_its_mode_from_the_start(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not changed by its name."""
+    monkeypatch.setattr(files, "SYSTEM_FOLDER", f"{tmp_path}/{shim.NAME}")
+    monkeypatch.delattr(posix, "chmod")
+    before = os.umask(umask)
+    try:
+        assert files.state_folder(make=True) == f"{tmp_path}/{shim.NAME}"
+    finally:
+        assert os.umask(before) == umask
+
+    assert (tmp_path / shim.NAME).stat().st_mode & 0o7777 == 0o755

@@ -12,7 +12,7 @@ import sys
 
 from plumbum import cli
 
-from nvidia_runtime import document, start
+from nvidia_runtime import document, log, start
 from nvidia_runtime.admission import request
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
@@ -130,6 +130,7 @@ def _mode(path: str) -> int:
 
 def _print_difference(before: Document, after: Document, path: str) -> None:
     old, new = _text(before).splitlines(), _text(after).splitlines()
+    path = log.shown(path)
     is_coloured = sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in difflib.unified_diff(old, new, path, f"{path} with devices", lineterm=""):
         colour = COLOURS.get(line[:1]) if is_coloured else None
