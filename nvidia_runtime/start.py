@@ -201,11 +201,18 @@ def _forget(place: str, leaf: str) -> None:
             return
 
 
+def warnings() -> "list[str]":
+    """Return a sentence for each compiled file that was not taken, once."""
+    paths = CUT[:]
+    CUT.clear()
+    return [f"{path}: cannot be read, and its source was compiled instead" for path in paths]
+
+
 def tell(log: "Log | None") -> None:
     """Write to the log which compiled files were not taken."""
     if log:
-        for path in CUT:
-            log.write("warning", f"{path}: cannot be read, and its source was compiled instead")
+        for sentence in warnings():
+            log.write("warning", sentence)
 
 
 def preload(*names: str) -> None:

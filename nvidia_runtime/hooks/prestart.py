@@ -19,6 +19,7 @@ from nvidia_runtime.store import snapshot as snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from nvidia_runtime.admission.policy import Admitted
@@ -59,6 +60,7 @@ def main() -> None:
         if call.debug:
             raise
         _end(internal(error, "-debug"), program)
+    _warn(start.warnings(), program)
     _exit(0)
 
 
@@ -75,16 +77,20 @@ def configure(call: "Call", program: str, ignored: str) -> None:
     settings = snapshot.settings
     asked = _read_request(config, container, settings)
     admitted = policy.admit(asked, settings, "hook")
-    if admitted.refusals:
-        from nvidia_runtime import log
-
-        for sentence in admitted.refusals:
-            log.warn(log.shown(f"{program}: {sentence}") + "\n")
+    _warn(admitted.refusals, program)
     if admitted.devices:
         grant = _grant(config, container, asked, admitted, snapshot)
         _check_mode(admitted.devices, snapshot)
         words = container_cli.words(grant, settings, debug=call.debug)
+        _warn(start.warnings(), program)
         container_cli.run(words, snapshot, ignored)
+
+
+def _warn(sentences: "Iterable[str]", program: str) -> None:
+    for sentence in sentences:
+        from nvidia_runtime import log  # only where there is something to say
+
+        log.warn(log.shown(f"{program}: {sentence}") + "\n")
 
 
 def _load(file: str) -> "Snapshot":
@@ -254,6 +260,7 @@ def _check_mode(devices: tuple[str, ...], snapshot: "Snapshot") -> None:
 def _end(error: NvidiaRuntimeError, program: str) -> None:
     from nvidia_runtime.log import Log, report
 
+    _warn(start.warnings(), program)
     report(error, program, Log())
     _exit(error.exit_code)
 
