@@ -5,6 +5,7 @@ Few specs that people write have hooks, so what knows them is loaded only where 
 """
 
 from nvidia_runtime import start
+from nvidia_runtime.store.snapshot import IN_CONTAINER_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.start import Launch
     from nvidia_runtime.store.snapshot import Settings
-
-SETTING = "nvidia-container-runtime.in-container-hooks"
 
 
 class Preparation:
@@ -56,7 +55,7 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
     In legacy mode, and where the setting says so, hooks stay as they are.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
-    if mode == "legacy" or settings[SETTING] == "toolkit":
+    if mode == "legacy" or settings[IN_CONTAINER_HOOKS] == "toolkit":
         return Preparation(edits)
     if not any("hooks" in edit for edit in edits):
         return Preparation(edits)

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+CACHE = "/etc/ld.so.cache"
 MAIN = "/etc/ld.so.conf"
 FOLDER = "/etc/ld.so.conf.d"
 INCLUDE = b"include /etc/ld.so.conf.d/*.conf\n"
