@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SECTION = "nvidia-container-runtime"
-IMAGE_REQUESTS = f"{SECTION}.image-requests"
 
 
 def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
@@ -89,7 +88,7 @@ def _request(file: "Bundle", invocation: "Invocation", settings: "Settings") -> 
     """Read what the container asks for, less what its image asks for and may not have."""
     asked = request.read(file.spec, settings, file.path)
     by_image = asked.by_env or asked.by_annotation or asked.imex_by_env or asked.gates
-    if settings[IMAGE_REQUESTS] == "allow" or not by_image:
+    if settings[snapshot.IMAGE_REQUESTS] == "allow" or not by_image:
         return asked
     from nvidia_runtime.admission import image, image_policy  # only where images are not trusted
 

@@ -8,7 +8,8 @@ any doubt (no such file, one that is not of this source or this interpreter) the
 ``import``, which every module still says and which then finds them there.
 
 What is CPython's own affair may be otherwise in its next version, so whatever goes wrong with it
-costs time, not the container.
+costs time, not the container.  All that is in one module, and it is long, since each further one
+would be found the slow way.
 """
 
 import gc
@@ -172,11 +173,18 @@ def _forget(place: str, leaf: str) -> None:
             return
 
 
+def warnings() -> "list[str]":
+    """Return a sentence for each compiled file that was not taken, once."""
+    paths = CUT[:]
+    CUT.clear()
+    return [f"{path}: cannot be read, and its source was compiled instead" for path in paths]
+
+
 def tell(log: "Log | None") -> None:
     """Write to the log which compiled files were not taken."""
     if log:
-        for path in CUT:
-            log.write("warning", f"{path}: cannot be read, and its source was compiled instead")
+        for sentence in warnings():
+            log.write("warning", sentence)
 
 
 def preload(*names: str) -> None:

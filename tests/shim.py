@@ -280,6 +280,16 @@ def copy_tree(folder: Path) -> Path:
     return folder / "packaging" / "bin" / NAME
 
 
+def cut_short(launcher: Path, module: str) -> Path:
+    """Cut the compiled file of a copied tree's module, as a full disk does; return the file."""
+    folder, _, leaf = f"nvidia_runtime/{module}".rpartition("/")
+    (file,) = (launcher.parents[2] / folder / "__pycache__").glob(f"{leaf}.*.pyc")
+    file.write_bytes(file.read_bytes()[:100])
+    for whole in (launcher.parents[2] / "nvidia_runtime/__pycache__").glob("hot_path.*"):
+        whole.unlink()  # which has the code, too
+    return file
+
+
 def program(code: str) -> bytes:
     """Make an x86-64 program of machine code: one segment, no sections."""
     if platform.machine() != "x86_64" and code == SAY_WORDS:

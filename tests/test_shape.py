@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime.compile import hot_path
+from nvidia_runtime.compile import config, hot_path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "nvidia_runtime"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -23,6 +23,12 @@ BRANCHES = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.compre
 
 def functions(file: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(ast.parse(file.read_text())) if type(node) is ast.FunctionDef]
+
+
+def texts(file: Path) -> set[str]:
+    """Return the texts that a module writes, docstrings too."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if type(node) is ast.Constant]
+    return {node.value for node in nodes if type(node.value) is str}
 
 
 def lines(node: ast.FunctionDef) -> int:
@@ -55,6 +61,17 @@ def test_package_of_the_hot_path_is_a_docstring(room: str) -> None:
     assert isinstance(statement, ast.Expr)
     assert isinstance(statement.value, ast.Constant)
     assert isinstance(statement.value.value, str)
+
+
+def test_name_of_a_setting_is_written_once() -> None:
+    """Beside the table of all settings with their defaults."""
+    places: dict[str, list[str]] = {}
+    for file in MODULES:
+        for name in texts(file) & set(config.DEFAULTS):
+            places.setdefault(name, []).append(str(file.relative_to(PACKAGE)))
+
+    assert places.keys() >= {"disable-require", "nvidia-ctk.path"}
+    assert {name: files for name, files in places.items() if len(files) > 2} == {}
 
 
 def test_long_modules() -> None:

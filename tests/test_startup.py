@@ -280,12 +280,7 @@ def test_compiled_file_that_is_cut_short_is_made_anew(module: str, site: Site) -
     site.write_bundle(builders.asking())
     assert site.create().code == 0
     shutil.rmtree(site.state)  # the next compiles config.toml again
-    folder, _, leaf = f"{PACKAGE}/{module}".rpartition("/")
-    place = site.launcher.parents[2] / folder / "__pycache__"
-    (file,) = place.glob(f"{leaf}.*.pyc")
-    file.write_bytes(file.read_bytes()[:100])
-    for whole in (site.launcher.parents[2] / PACKAGE / "__pycache__").glob("hot_path.*"):
-        whole.unlink()  # which has the code, too
+    file = shim.cut_short(site.launcher, module)
 
     for _ in range(2):
         site.write_bundle(builders.asking())

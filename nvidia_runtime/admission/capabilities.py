@@ -5,9 +5,9 @@ Loaded where a container that gets devices asks for some.
 """
 
 from nvidia_runtime.errors import some
+from nvidia_runtime.store.snapshot import CAPABILITIES
 
 VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
-SETTING = "supported-driver-capabilities"
 KNOWN = ("compat32", "compute", "display", "graphics", "ngx", "utility", "video")
 DEFAULT = ("compute", "utility")
 
@@ -48,7 +48,7 @@ def warning(unsupported: tuple[str, ...], setting: str) -> str:
     """Say what a container asked for in vain."""
     return (
         f"unsupported driver capabilities in {VARIABLE}: {some(list(unsupported))}; "
-        f"{SETTING} has {', '.join(supported(setting))}"
+        f"{CAPABILITIES} has {', '.join(supported(setting))}"
     )
 
 

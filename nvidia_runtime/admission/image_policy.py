@@ -10,13 +10,13 @@ from nvidia_runtime.admission import request
 from nvidia_runtime.admission.request import GATES, IMEX_CHANNELS, VISIBLE_DEVICES, Request
 from nvidia_runtime.errors import some
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import IMAGE_REQUESTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.admission.image import Image
     from nvidia_runtime.store.snapshot import Settings
 
-REQUESTS = "nvidia-container-runtime.image-requests"
 DEVICES = "nvidia-container-runtime.image-devices"
 
 
@@ -53,7 +53,7 @@ class _Rule:
 
     def __init__(self, settings: "Settings", image: "Image | None") -> None:
         self.image = image
-        self.is_deny = settings[REQUESTS] == "deny"
+        self.is_deny = settings[IMAGE_REQUESTS] == "deny"
         self.kind: str = settings[request.DEFAULT_KIND]
         listed: list[str] = settings[DEVICES]
         self.listed = frozenset(request.qualify(tuple(listed), self.kind))
@@ -89,7 +89,7 @@ class _Rule:
             whose = f"of the image ({some(lost)})"
             if self.image is None or not self.image.is_readable:
                 whose = f"({some(lost)}), which may be the image's: the engine does not tell"
-            why = f'{REQUESTS} is "deny"' if self.is_deny else f"not in {DEVICES}"
+            why = f'{IMAGE_REQUESTS} is "deny"' if self.is_deny else f"not in {DEVICES}"
             self.refusals.append(f"ignoring {what} {whose}; {why}")
         return tuple(kept)
 
@@ -129,5 +129,5 @@ def _limit_devices(limited: Request, rule: _Rule, settings: "Settings") -> None:
 def override(variables: dict[str, str]) -> Source:
     """Return the edit that tells the prestart hook what is left of the image's request."""
     env = [f"{name}={value}" for name, value in variables.items()]
-    origin = document.dumps({"setting": REQUESTS}).decode()
+    origin = document.dumps({"setting": IMAGE_REQUESTS}).decode()
     return Source("", origin, document.dumps({"env": env}).decode())

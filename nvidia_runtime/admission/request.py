@@ -6,6 +6,7 @@ Nothing is decided here; `policy.admit` says what the container may have.
 
 from nvidia_runtime.document import list_at, object_at, wrong_type
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store.snapshot import VOLUME_MOUNTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def read(spec: "Document", settings: "Settings", path: str) -> Request:
         request.mig = tuple(name for name in MIG if request.environment.get(name))
     request.annotations = _annotations(spec, settings, path)
     request.by_annotation = devices_by_annotation(request.annotations)
-    if settings["accept-nvidia-visible-devices-as-volume-mounts"]:
+    if settings[VOLUME_MOUNTS]:
         from nvidia_runtime.admission import mounts  # only where this way of asking is switched on
 
         devices, request.imex_by_mount, request.invalid_mounts = mounts.read(spec, path)

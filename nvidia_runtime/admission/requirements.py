@@ -7,12 +7,12 @@ Loaded where a container that gets devices requires something; `host.facts` says
 from nvidia_runtime.admission import request
 from nvidia_runtime.document import TRUE
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store.snapshot import DRIVER_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings
 
-ROOT = "nvidia-container-cli.root"
 PREFIX = "NVIDIA_REQUIRE_"
 # Not a requirement but a choice of files, in csv mode.
 JETPACK = "NVIDIA_REQUIRE_JETPACK"
@@ -226,7 +226,7 @@ def enforce(environment: dict[str, str], settings: "Settings") -> None:
     from nvidia_runtime.host import cuda, facts  # asks libcuda
     from nvidia_runtime.host.driver import Driver
 
-    host = facts.read() | cuda.facts(Driver(str(settings[ROOT]) or "/"))
+    host = facts.read() | cuda.facts(Driver(str(settings[DRIVER_ROOT]) or "/"))
     if failure := strict(environment, host):
         hint = f"set {DISABLE}=true in the container if it runs here all the same"
         raise NvidiaRuntimeError(f"requirements not met: {failure}", hint=hint)

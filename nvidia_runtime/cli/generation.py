@@ -18,10 +18,10 @@ from nvidia_runtime.generate.options import HOOK, Options
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.prepare.verbs import VERBS
 from nvidia_runtime.store import files
+from nvidia_runtime.store.snapshot import DRIVER_ROOT
 
 PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
 CTK = "nvidia-ctk"
-ROOT = "nvidia-container-cli.root"
 NO_ALL = f"{PREFIX}NO_ALL_DEVICE"
 NO_GIDS = "no-additional-gids-for-device-nodes"
 ENGINES = "engines"
@@ -173,7 +173,7 @@ class Generating(Command):
         """Return the driver root of config.toml; a broken one is an error only if it is named."""
         given = str(getattr(self.root_app, "config", ""))
         try:
-            return str(config.load(given or files.config_path())[0][ROOT])
+            return str(config.load(given or files.config_path())[0][DRIVER_ROOT])
         except NvidiaRuntimeError as error:
             if given:
                 raise

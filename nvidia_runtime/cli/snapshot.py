@@ -49,7 +49,7 @@ class Rebuild(Configured):
         """Compile, and print the contents and the errors of specs."""
         path = self.config_path()
         compiled = compiler.registry(compiler.settings(path))
-        for error in registry.read(compiled.settings[compiler.SPEC_DIRS]).errors:
+        for error in registry.read(compiled.settings[snapshot.SPEC_DIRS]).errors:
             print(f"warning       {error}")
         _print_contents(compiled)
         if snapshot.load(path) is None:

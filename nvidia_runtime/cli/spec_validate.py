@@ -16,6 +16,7 @@ from nvidia_runtime.cli.findings import Finding
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit
+from nvidia_runtime.store.snapshot import VOLUME_MOUNTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def of_file(path: str) -> list[Finding]:
 def _refusals(spec: dict[str, Any], name: str) -> list[Finding]:
     """Return a note for each field that the runtime itself cannot read or edit."""
     refused: dict[str, Finding] = {}
-    settings = {**config.defaults(), "accept-nvidia-visible-devices-as-volume-mounts": True}
+    settings = {**config.defaults(), VOLUME_MOUNTS: True}
     for edits in (None, *EDITS):
         try:
             if edits is None:

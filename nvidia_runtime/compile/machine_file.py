@@ -17,6 +17,7 @@ from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files, machine_file
 from nvidia_runtime.store.lines import Source, seal
+from nvidia_runtime.store.snapshot import DRIVER_ROOT, NO_GIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _exactly(options: Options, variant: str, machine: HostMachine) -> list[Sourc
 def options_for(settings: Settings, variant: str) -> Options:
     """Return what the settings say of generation; ``variant`` is auto, csv or csv-all."""
     options = Options("auto" if variant == "auto" else "csv")
-    options.driver_root = str(settings["nvidia-container-cli.root"]) or "/"
+    options.driver_root = str(settings[DRIVER_ROOT]) or "/"
     options.path = files.environment(b"PATH")
     options.data_dirs = files.environment(b"XDG_DATA_DIRS")
     options.hook_program = lowlevel.executable(
@@ -120,7 +121,7 @@ def options_for(settings: Settings, variant: str) -> Options:
     options.disabled_hooks = frozenset(settings[f"{JIT}.nvcdi-disable-hooks"])
     options.flags = frozenset(settings[f"{JIT}.nvcdi-feature-flags"])
     options.merged_device = False
-    options.with_gids = not settings["features.no-additional-gids-for-device-nodes"]
+    options.with_gids = not settings[NO_GIDS]
     options.csv_files = _csv_files(str(settings[f"{CSV}.mount-spec-path"]), variant == "csv-all")
     options.empty_devices = True  # then `all` is the driver alone
     options.compat_container_root = str(settings[f"{CSV}.compat-container-root"])

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.cdi.registry import Registry
 
-SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
 PATIENCE = 0.3  # seconds
 
 
@@ -44,7 +43,9 @@ def registry(compiled: Snapshot) -> Snapshot:
     from nvidia_runtime.cdi import registry as cdi_registry  # YAML and hashes, only for specs
 
     began = time.time_ns()
-    specs = cdi_registry.read(compiled.settings[SPEC_DIRS], _progress() if os.isatty(2) else None)
+    specs = cdi_registry.read(
+        compiled.settings[snapshot.SPEC_DIRS], _progress() if os.isatty(2) else None
+    )
     source = ConfigFile(compiled.config, compiled.stamp, compiled.settings, compiled.warnings)
     return _publish(source, specs, began)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.generate import entries, hooks, library_links
-from nvidia_runtime.host import driver, library_set
+from nvidia_runtime.host import driver, library_set, platform
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.store import files
 
@@ -212,7 +212,7 @@ def watched(machine: Machine, version: str) -> list[str]:
     folders = [driver_root.join(installed.root, place) for place in places]
     own = driver.library_folders(installed, version)
     folders += [driver_root.join(installed.root, f"{place}/vdpau") for place in own]
-    cache = driver_root.join(installed.root, "/etc/ld.so.cache")
+    cache = driver_root.join(installed.root, platform.CACHE)
     return [*installed.library_places(), cache, *folders]
 
 

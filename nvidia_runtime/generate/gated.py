@@ -10,6 +10,7 @@ from nvidia_runtime.generate import assemble, entries
 from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.host import nodes
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.store.snapshot import DRIVER_ROOT, NO_GIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ NODES = {
 # cuFile reads its settings, and asks udev which disk a file is on.
 GDS_FILE = "/etc/cufile.json"
 GDS_FOLDER = "/run/udev"
-ROOT = "nvidia-container-cli.root"
-NO_GIDS = "features.no-additional-gids-for-device-nodes"
 
 
 def generate(options: Options, machine: Machine) -> Generated:
@@ -55,7 +54,7 @@ def generate(options: Options, machine: Machine) -> Generated:
 
 def configured(gate: str, settings: Settings) -> Edits:
     """Return the edits of a gate by the settings, empty if the machine has no node of it."""
-    root = str(settings[ROOT]) or "/"
+    root = str(settings[DRIVER_ROOT]) or "/"
     return edits(gate, root, root, not settings[NO_GIDS])
 
 

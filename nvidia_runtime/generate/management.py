@@ -8,7 +8,7 @@ import os
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import assemble, driver_files, entries
 from nvidia_runtime.generate.options import Generated
-from nvidia_runtime.host import nodes
+from nvidia_runtime.host import device_nodes, nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ PATTERNS = (
     "/dev/nvidia-caps/nvidia-cap*",
     "/dev/nvidia-caps-imex-channels/channel*",
 )
-# Nodes of other drivers, which have modes of their own.
-OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
 # A manager of GPUs has to see, and to make, the nodes of new MIG devices.
 FORBIDDEN_HOOKS = frozenset(("disable-device-node-modification",))
 
@@ -48,4 +46,4 @@ def generate(options: Options, machine: Machine) -> Generated:
 def find(dev_root: str) -> list[nodes.DeviceNode]:
     """Find the nodes of the driver and its capabilities, without those of other drivers."""
     present = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
-    return [node for node in present if not os.path.basename(node.path).startswith(OTHERS)]
+    return [node for node in present if not device_nodes.is_of_another(node.path)]

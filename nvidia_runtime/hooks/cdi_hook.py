@@ -8,6 +8,7 @@ path of the container's goes through `rootfs`.  Nothing is executed.
 import posix
 import sys
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 from nvidia_runtime.prepare import verbs
 from nvidia_runtime.prepare.container import Container
@@ -57,7 +58,8 @@ def _carry_out(call: "Words", program: str, *, debug: bool) -> int:
                 verbs.module(step).run(container, step)
     finally:
         done = container.done if debug else []
-        said = [] if call.switches["quiet"] else container.warnings + done
+        warnings = start.warnings() + container.warnings
+        said = [] if call.switches["quiet"] else warnings + done
         if said:
             from nvidia_runtime import log  # hooks seldom say anything
 

@@ -6,6 +6,7 @@ import posix
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
+from nvidia_runtime.store.snapshot import COMPAT_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 NAME = "nvidia-container-cli"
-COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
 COMPAT_MODES = {
     "ldconfig": "ldconfig",
     "mount": "mount",

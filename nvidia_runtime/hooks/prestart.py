@@ -16,9 +16,17 @@ from nvidia_runtime.hooks import command_line, container_cli
 from nvidia_runtime.oci import bundle, state
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots
+from nvidia_runtime.store.snapshot import (
+    CAPABILITIES,
+    DISABLE_REQUIRE,
+    IMAGE_REQUESTS,
+    MODE,
+    VOLUME_MOUNTS,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from nvidia_runtime.admission.policy import Admitted
@@ -28,10 +36,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 HOOK = "nvidia-container-runtime-hook"
-MODE = "nvidia-container-runtime.mode"
 SKIP_MODE = f"{HOOK}.skip-mode-detection"
-IMAGE_REQUESTS = "nvidia-container-runtime.image-requests"
-MOUNTS = "accept-nvidia-visible-devices-as-volume-mounts"
 
 
 def main() -> None:
@@ -59,6 +64,7 @@ def main() -> None:
         if call.debug:
             raise
         _end(internal(error, "-debug"), program)
+    _warn(start.warnings(), program)
     _exit(0)
 
 
@@ -75,16 +81,20 @@ def configure(call: "Call", program: str, ignored: str) -> None:
     settings = snapshot.settings
     asked = _read_request(config, container, settings)
     admitted = policy.admit(asked, settings, "hook")
-    if admitted.refusals:
-        from nvidia_runtime import log
-
-        for sentence in admitted.refusals:
-            log.warn(log.shown(f"{program}: {sentence}") + "\n")
+    _warn(admitted.refusals, program)
     if admitted.devices:
         grant = _grant(config, container, asked, admitted, snapshot)
         _check_mode(admitted.devices, snapshot)
         words = container_cli.words(grant, settings, debug=call.debug)
+        _warn(start.warnings(), program)
         container_cli.run(words, snapshot, ignored)
+
+
+def _warn(sentences: "Iterable[str]", program: str) -> None:
+    for sentence in sentences:
+        from nvidia_runtime import log  # only where there is something to say
+
+        log.warn(log.shown(f"{program}: {sentence}") + "\n")
 
 
 def _load(file: str) -> "Snapshot":
@@ -108,7 +118,7 @@ def _may_ask(config: "Bundle") -> bool:
         snapshot as compile,  # it is loaded: it said that they are broken
     )
 
-    asked = request.read(config.spec, {**compile.defaults(), MOUNTS: True}, config.path)
+    asked = request.read(config.spec, {**compile.defaults(), VOLUME_MOUNTS: True}, config.path)
     return bool(asked.by_env or asked.by_mount)
 
 
@@ -195,24 +205,24 @@ def has_listed_capabilities(version: str) -> bool:
 
 
 def _capabilities(environment: dict[str, str], snapshot: "Snapshot") -> tuple[str, ...]:
-    setting: str = snapshot.settings[capabilities.SETTING]
+    setting: str = snapshot.settings[CAPABILITIES]
     if unknown := set(capabilities.supported(setting)).difference(capabilities.KNOWN):
         what = f"has unknown driver capabilities: {', '.join(sorted(unknown))}"
         hint = f"there are {', '.join(capabilities.KNOWN)}"
-        where = f"{snapshot.config}: {capabilities.SETTING}"
+        where = f"{snapshot.config}: {CAPABILITIES}"
         raise NvidiaRuntimeError(what, where=where, hint=hint)
     value = environment.get(capabilities.VARIABLE)
     is_legacy = request.is_legacy_image(environment)
     chosen = capabilities.choose(value, setting, legacy_image=is_legacy)
     if chosen.unsupported:
-        hint = f"take them out of {capabilities.VARIABLE}, or add them to {capabilities.SETTING}"
+        hint = f"take them out of {capabilities.VARIABLE}, or add them to {CAPABILITIES}"
         raise NvidiaRuntimeError(capabilities.warning(chosen.unsupported, setting), hint=hint)
     return chosen.granted
 
 
 def _requirements(environment: dict[str, str], settings: "Settings") -> tuple[str, ...]:
     """Return what the image requires; the program judges it."""
-    if settings["disable-require"] or not request.has_requirements(environment):
+    if settings[DISABLE_REQUIRE] or not request.has_requirements(environment):
         return ()
     start.preload("admission.requirements")  # only for images that are based on CUDA's
     from nvidia_runtime.admission import requirements
@@ -254,6 +264,7 @@ def _check_mode(devices: tuple[str, ...], snapshot: "Snapshot") -> None:
 def _end(error: NvidiaRuntimeError, program: str) -> None:
     from nvidia_runtime.log import Log, report
 
+    _warn(start.warnings(), program)
     report(error, program, Log())
     _exit(error.exit_code)
 

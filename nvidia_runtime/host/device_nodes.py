@@ -31,7 +31,7 @@ CONTROL = {
 }
 MODE = 0o666
 PATTERNS = ("/dev/nvidia*", "/dev/nvidia-caps/nvidia-*")
-# Devices of other drivers.
+# Devices of other drivers, which have modes of their own in `generate`.
 OTHERS = ("nvidia-fs", "nvidia-nvswitch", "nvidia-nvlink")
 
 
@@ -56,11 +56,12 @@ def majors(kernel_root: str = "") -> dict[str, int]:
 def present(dev_root: str) -> dict[str, tuple[int, int]]:
     """Return the nodes that exist below a root, with their numbers."""
     listed = [node for pattern in PATTERNS for node in nodes.find(dev_root, pattern)]
-    return {
-        node.path: (node.major, node.minor)
-        for node in listed
-        if not os.path.basename(node.path).startswith(OTHERS)
-    }
+    return {node.path: (node.major, node.minor) for node in listed if not is_of_another(node.path)}
+
+
+def is_of_another(path: str) -> bool:
+    """Whether a node belongs to another driver of NVIDIA's than that of the GPUs."""
+    return os.path.basename(path).startswith(OTHERS)
 
 
 def control(majors: dict[str, int]) -> dict[str, tuple[int, int]]:

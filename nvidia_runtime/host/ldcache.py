@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from nvidia_runtime.host import platform
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.rootfs import ldcache
 
@@ -16,7 +17,7 @@ def paths(root: str) -> list[str]:
     A missing or malformed cache is empty: it is only the last place to look.  Raises
     `NvidiaRuntimeError` for one that cannot be read.
     """
-    path = driver_root.join(root, "/etc/ld.so.cache")
+    path = driver_root.join(root, platform.CACHE)
     try:
         with open(path, "rb") as file:
             return list(dict.fromkeys(parse(file.read(ldcache.LARGEST + 1))))

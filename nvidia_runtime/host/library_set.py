@@ -87,10 +87,18 @@ def _newer(installed: Driver, version: str) -> list[str]:
         if not names:
             continue
         what = f"has {', '.join(names[:MOST_NAMED])} for another driver than {version}"
-        if 0 <= time.time() - os.stat(path).st_mtime < UPDATE:
+        if _is_new(path):
             raise NvidiaRuntimeError(f"{what}: it is being updated", where=path, hint=AGAIN)
         warnings.append(f"{path}: {what}, and none for it: they are left out")
     return warnings
+
+
+def _is_new(folder: str) -> bool:
+    """Whether a folder has changed in the last minute, or is gone since it was listed."""
+    try:
+        return 0 <= time.time() - os.stat(folder).st_mtime < UPDATE
+    except OSError:
+        return True
 
 
 def _newer_names(names: list[str], version: str) -> list[str]:

@@ -5,6 +5,7 @@ Few specs that people write have hooks, so what knows them is loaded only where 
 """
 
 from nvidia_runtime import start
+from nvidia_runtime.store.snapshot import IN_CONTAINER_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.start import Launch
     from nvidia_runtime.store.snapshot import Settings
 
-SETTING = "nvidia-container-runtime.in-container-hooks"
 # What is needed for it, in the order of its imports.
 MODULES = (
     *("prepare.verbs", "rootfs.resolver", "rootfs.files", "rootfs.library_names", "rootfs.ldcache"),
@@ -67,7 +67,7 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
     In legacy mode, and where the setting says so, hooks stay as they are.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
-    if mode == "legacy" or settings[SETTING] == "toolkit":
+    if mode == "legacy" or settings[IN_CONTAINER_HOOKS] == "toolkit":
         return Preparation(edits)
     if not any("hooks" in edit for edit in edits):
         return Preparation(edits)

@@ -20,7 +20,7 @@ def plan(planning: "Planning", step: "Step") -> None:
     driver, cuda, folder = _flags(step)
     if not driver and not cuda:
         return
-    places = f"{folder}/", f"{loader_config.FOLDER}/", "/etc/ld.so.cache"
+    places = f"{folder}/", f"{loader_config.FOLDER}/", loader_config.CACHE
     if not planning.leave_covered(step, places):
         planning.work.compat = (driver, cuda, folder)
 

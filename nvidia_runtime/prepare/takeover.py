@@ -15,6 +15,7 @@ from nvidia_runtime.prepare import verbs
 from nvidia_runtime.prepare.survey import Survey
 from nvidia_runtime.prepare.work import Conditions, NotContainersError, Planning, Work, open_root
 from nvidia_runtime.store import files
+from nvidia_runtime.store.snapshot import IN_CONTAINER_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.start import Launch
     from nvidia_runtime.store.snapshot import Settings
 
-SETTING = "nvidia-container-runtime.in-container-hooks"
 FILTER = "nvidia-container-runtime.device-node-modification"
 STAGE = "createContainer"
 # Never empty: runc before 1.3 would hand on the container's (CVE-2025-23266).
@@ -41,7 +41,7 @@ def prepare(
     settings: "Settings",
 ) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None, list[str]]":
     """Return the edits without the hooks done here, why others stay, what to do last, warnings."""
-    value: str = settings[SETTING]
+    value: str = settings[IN_CONTAINER_HOOKS]
     program, state = (
         lowlevel.beside(launch.launcher, start.CDI_HOOKS[0]),
         files.state_folder(make=True),
@@ -76,7 +76,7 @@ def plan(
     if conditions.value != "always":
         left = _take(work, steps, spec, conditions, folder)
     if left and conditions.value == "never":
-        hint = f'set {SETTING} to "auto" to allow a hook for it'
+        hint = f'set {IN_CONTAINER_HOOKS} to "auto" to allow a hook for it'
         raise NvidiaRuntimeError("; ".join(work.reasons), where=f"{path}: hooks", hint=hint)
     work.edits = _without_hooks(edits, calls, left, conditions.program)
     if work.mounts:

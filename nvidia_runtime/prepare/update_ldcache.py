@@ -28,7 +28,7 @@ def plan(planning: "Planning", step: "Step") -> None:
         planning.leave(step, f"it has to come after {BEFORE}")
         return
     folders = loader_config.clean_all(step.all("folder"))
-    places = "/etc/ld.so.cache", f"{loader_config.FOLDER}/", loader_config.MAIN
+    places = loader_config.CACHE, f"{loader_config.FOLDER}/", loader_config.MAIN
     if planning.leave_covered(step, (*places, *[f"{folder}/" for folder in folders])):
         return
     work = planning.work

@@ -9,6 +9,7 @@ import errno
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.rootfs import files, loader_cache, loader_config, resolver
+from nvidia_runtime.rootfs.loader_config import CACHE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.rootfs.ldcache import Row
     from nvidia_runtime.rootfs.libraries import Budget
     from nvidia_runtime.rootfs.loader_cache import Others
-
-CACHE = "/etc/ld.so.cache"
 
 
 class Loader:

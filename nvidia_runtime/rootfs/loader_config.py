@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+CACHE = "/etc/ld.so.cache"
 MAIN = "/etc/ld.so.conf"
 FOLDER = "/etc/ld.so.conf.d"
 INCLUDE = b"include /etc/ld.so.conf.d/*.conf\n"
@@ -33,6 +34,13 @@ MOST_COMPAT = 4
 MUSL_FOLDERS = ("/lib", "/usr/local/lib", "/usr/lib")
 MULTIARCH = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 MUSL = {"x86_64": "x86_64", "aarch64": "aarch64", "i686": "i386", "armv7l": "armhf"}
+# glibc's loader, as the ABI of each machine names it.
+GLIBC = {
+    "x86_64": "/lib64/ld-linux-x86-64.so.2",
+    "aarch64": "/lib/ld-linux-aarch64.so.1",
+    "i686": "/lib/ld-linux.so.2",
+    "armv7l": "/lib/ld-linux-armhf.so.3",
+}
 
 
 def system_folders(root: resolver.Place) -> list[str]:
@@ -192,8 +200,14 @@ def include(root: resolver.Place) -> bool:
 
 
 def has_musl(root: resolver.Place) -> bool:
-    """Whether the container has musl's loader for this machine, or is an Alpine Linux."""
-    return _is_file(root, f"/lib/{_musl()}.so.1") or _is_file(root, "/etc/alpine-release")
+    """Whether musl is the container's C library: an Alpine Linux, or its loader without glibc's.
+
+    Beside glibc, as Debian's package brings it, musl's programs would find glibc's libraries.
+    """
+    if _is_file(root, "/etc/alpine-release"):
+        return True
+    glibc = GLIBC.get(posix.uname().machine, "")
+    return _is_file(root, f"/lib/{_musl()}.so.1") and not (glibc and _is_file(root, glibc))
 
 
 def write_musl(root: resolver.Place, folders: list[str], more: "Sequence[str]") -> bool:

@@ -7,6 +7,7 @@ A file that is in no table belongs to all: to give too much has always worked.
 from nvidia_runtime import document
 from nvidia_runtime.admission import capabilities, request
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def limit(sources: list[Source], environment: dict[str, str], settings: "Setting
     """Take out the mounts, and the links to them, of capabilities that are not asked for."""
     wanted = environment.get(capabilities.VARIABLE)
     is_legacy = request.is_legacy_image(environment)
-    allowed: str = settings[capabilities.SETTING]
+    allowed: str = settings[CAPABILITIES]
     granted = capabilities.choose(wanted, allowed, legacy_image=is_legacy).granted
     names = {*granted, *(more for name in granted for more in IMPLIED.get(name, ()))}
     return [_limit(source, names) for source in sources]

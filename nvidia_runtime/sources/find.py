@@ -6,6 +6,7 @@ from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.bundle import unmapped
 from nvidia_runtime.sources import specs
+from nvidia_runtime.store.snapshot import CAPABILITIES, DISABLE_REQUIRE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
     """
     warnings: list[str] = []
     rule = "strict" if mode == "csv" else settings[REQUIREMENTS]
-    if settings["disable-require"]:
+    if settings[DISABLE_REQUIRE]:
         rule = "ignore"
     if rule != "ignore" and request.has_requirements(environment):
         start.preload("admission.requirements", "host.facts")  # only for images based on CUDA's
@@ -80,7 +81,7 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
         else:
             warnings += requirements.judge(environment, facts.read(), rule)
     wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
-    supported: str = settings["supported-driver-capabilities"]
+    supported: str = settings[CAPABILITIES]
     if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
         from nvidia_runtime.admission import capabilities  # every CUDA image asks for usual ones
 

@@ -8,6 +8,7 @@ from nvidia_runtime import document
 from nvidia_runtime.admission import request
 from nvidia_runtime.cdi import edits as cdi_edits
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import DRIVER_ROOT, NO_GIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.store.snapshot import Settings
-
-ROOT = "nvidia-container-cli.root"
 
 
 def feature(gate: str, settings: "Settings", **origin: str) -> Source:
@@ -32,7 +31,7 @@ def imex(channels: tuple[str, ...], settings: "Settings") -> Source:
     from nvidia_runtime.generate.options import Options
 
     options = Options("imex", channels)
-    options.driver_root = str(settings[ROOT]) or "/"
+    options.driver_root = str(settings[DRIVER_ROOT]) or "/"
     options.merged_device = False
     devices = machine.generate(options).spec["devices"]
     edits = assemble.merge(device["containerEdits"] for device in devices)
@@ -41,12 +40,12 @@ def imex(channels: tuple[str, ...], settings: "Settings") -> Source:
 
 def mig(admitted: "Admitted", settings: "Settings") -> Source:
     """Return the nodes by which MIG devices are configured or watched, as far as there are any."""
-    from nvidia_runtime.generate import entries, gated  # only where they are asked for
+    from nvidia_runtime.generate import entries  # only where they are asked for
     from nvidia_runtime.host import mig as mig_devices
     from nvidia_runtime.host import nodes
 
     names = dict(zip(request.MIG, mig_devices.MANAGING, strict=True))
-    root = str(settings[ROOT]) or "/"
+    root = str(settings[DRIVER_ROOT]) or "/"
     capabilities = mig_devices.managing_nodes(mig_devices.read_minors(""))
     present = []
     for name in admitted.mig:
@@ -57,7 +56,7 @@ def mig(admitted: "Admitted", settings: "Settings") -> Source:
         else:
             what = f"{path} is missing" if path else "the driver offers no MIG"
             admitted.warnings.append(f"the container sets {name} in vain: {what}")
-    with_gids = not settings[gated.NO_GIDS]
+    with_gids = not settings[NO_GIDS]
     return source({"generator": "mig"}, entries.of_nodes(present, with_gids))
 
 

@@ -8,6 +8,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import COMPAT_MODE, DRIVER_ROOT, NO_GIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 DISPLAYING = ("graphics", "display", "all")
-ROOT = "nvidia-container-cli.root"
 CTK = "nvidia-ctk"
-COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
 NO_COMPAT_HOOK = "features.disable-cuda-compat-lib-hook"
-NO_GIDS = "features.no-additional-gids-for-device-nodes"
 # The kernel's own, also where the driver's files lie below another root.
 SYSFS = "/sys"
 
@@ -59,7 +57,7 @@ def _of_driver(
     from nvidia_runtime.host.driver import Driver
 
     path, data_dirs = files.environment(b"PATH"), files.environment(b"XDG_DATA_DIRS")
-    installed = Driver(str(settings[ROOT]), path, data_dirs)
+    installed = Driver(str(settings[DRIVER_ROOT]), path, data_dirs)
     version = _version(installed, compat, graphics)
     program = lowlevel.executable(str(settings[f"{CTK}.path"]), CTK, path)
     parts: "list[tuple[str, Edits]]" = []
@@ -85,7 +83,7 @@ def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
         needs.append(f"graphics or display in {CAPABILITIES}")
     what = "has no libcuda.so.VERSION or libnvidia-ml.so.VERSION to tell the driver's version, "
     what += f"which is needed for {' and '.join(needs)}"
-    hint = f"install the driver there, or set {ROOT} to where it is"
+    hint = f"install the driver there, or set {DRIVER_ROOT} to where it is"
     raise NvidiaRuntimeError(what, where=installed.root, hint=hint)
 
 

@@ -7,6 +7,7 @@ from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import SPEC_DIRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Snapshot
 
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
-SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
 
 
 def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:

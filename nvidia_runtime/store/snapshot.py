@@ -17,6 +17,17 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.store import files, lines
 
 FORMAT = 3
+# The names of settings that several rooms read.
+DISABLE_REQUIRE = "disable-require"
+VOLUME_MOUNTS = "accept-nvidia-visible-devices-as-volume-mounts"
+CAPABILITIES = "supported-driver-capabilities"
+MODE = "nvidia-container-runtime.mode"
+DRIVER_ROOT = "nvidia-container-cli.root"
+SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
+COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
+IN_CONTAINER_HOOKS = "nvidia-container-runtime.in-container-hooks"
+IMAGE_REQUESTS = "nvidia-container-runtime.image-requests"
+NO_GIDS = "features.no-additional-gids-for-device-nodes"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

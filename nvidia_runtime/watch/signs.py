@@ -15,6 +15,7 @@ from collections.abc import Callable
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import driver, ldcache
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.host.platform import CACHE
 
 # What is seen of a path; a missing one has no sign.
 Sign = tuple[int | str, ...]
@@ -38,7 +39,6 @@ SOCKETS = (
 )
 LIBRARIES = ("libcuda", "libnv")
 LIKE_THE_DRIVER = (*LIBRARIES, "nv", "tegra", "channel")
-CACHE = "/etc/ld.so.cache"
 # Of the paths that a generator watches, those that are looked at in another way.
 KNOWN = ("/dev", "/proc/driver/nvidia", "/sys", *SOCKETS)
 MOST_NAMED = 3

@@ -20,6 +20,7 @@ from nvidia_runtime.admission import image_policy, request
 from nvidia_runtime.admission.image import Image
 from nvidia_runtime.admission.request import Request
 from nvidia_runtime.compile import config
+from nvidia_runtime.store import snapshot
 
 CONTAINER = "c9b20a006c6e65129122bd9f6bed64e1bc0eba6916e72c52f01de318c66ccbf2"
 IMAGE = "b3340b9aa99a212e7cfc662a3031c6972fdb529df2bd15344d55896a7a9a81ec"
@@ -306,7 +307,7 @@ def limit(
     """Limit the request of a container; without a list, images are denied."""
     values = {
         **config.defaults(),
-        image_policy.REQUESTS: "listed" if listed else "deny",
+        snapshot.IMAGE_REQUESTS: "listed" if listed else "deny",
         image_policy.DEVICES: list(listed),
         **settings,
     }
@@ -408,7 +409,7 @@ def test_annotations_of_an_image() -> None:
 
 
 def test_request_itself_stays_as_it_was() -> None:
-    settings = {**config.defaults(), image_policy.REQUESTS: "deny"}
+    settings = {**config.defaults(), snapshot.IMAGE_REQUESTS: "deny"}
     asked = request.read(builders.asking("all"), settings, "/b/config.json")
 
     image_policy.limit(asked, settings, KNOWN)

@@ -31,6 +31,7 @@ class Container:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.program = HOOK
         self.root = images.make(folder / "bundle/rootfs", {})
         images.make(folder / "outside", {"canary": "of the host"})
         self.write_config({"root": {"path": "rootfs"}})
@@ -48,7 +49,7 @@ class Container:
         """Call the hook as runc does: in the container's root, with the environment of a spec."""
         before = images.tree(self.folder / "outside")
         ended = subprocess.run(
-            [HOOK, *words],
+            [self.program, *words],
             input=self.state() if stdin is None else stdin,
             text=True,
             capture_output=True,
@@ -342,6 +343,22 @@ def test_hook_is_light(words: list[str], most: int, container: Container) -> Non
     assert (code, ended.stderr) == ("0", "")
     assert {name for name in loaded if name not in ours} <= LIGHT
     assert len(ours) <= most
+
+
+@pytest.mark.parametrize("module", ["start", "prepare/container", "rootfs/links"])
+def test_compiled_file_that_is_cut_short_is_told_once(module: str, container: Container) -> None:
+    launcher = shim.copy_tree(container.folder / "tree")
+    container.program = launcher.with_name(HOOK.name)
+    words = ("create-symlinks", "--link", "a::/b")
+    assert container.does(*words) == ""
+    file = shim.cut_short(launcher, module)
+
+    said = container.does(*words)
+
+    assert said.startswith(f"{HOOK.name}: /")
+    assert said.endswith(f"/{file.name}: cannot be read, and its source was compiled instead\n")
+    assert said.count("\n") == 1
+    assert container.does(*words) == ""
 
 
 @pytest.mark.parametrize(

@@ -465,3 +465,22 @@ def test_missing_default_file_means_the_defaults(hook: Hook) -> None:
 
     for _ in range(2):
         assert hook.run(env=environment).runtime == CLI
+
+
+@pytest.mark.parametrize("module", ["start", "hooks/container_cli", "oci/state"])
+def test_compiled_file_that_is_cut_short_is_told_once(module: str, hook: Hook) -> None:
+    launcher = shim.copy_tree(hook.site.folder / "tree")
+    program = os.fspath(launcher.with_name(HOOK))
+    hook.site.write_bundle(container())
+    assert hook.run(launcher=program).err == ""
+    file = shim.cut_short(launcher, module)
+
+    said = [hook.run(launcher=program) for _ in range(2)]
+
+    assert [got.code for got in said] == [0, 0]
+    assert all("--device=all" in map(os.fsdecode, got.words) for got in said)
+    assert said[0].err.startswith(f"{HOOK}: /")
+    tail = f"/{file.name}: cannot be read, and its source was compiled instead\n"
+    assert said[0].err.endswith(tail)
+    assert said[0].err.count("\n") == 1
+    assert said[1].err == ""

@@ -113,6 +113,22 @@ def test_update_in_progress(tmp_path: Path) -> None:
     assert error.value.hint == library_set.AGAIN
 
 
+def test_folder_that_goes_while_it_is_looked_at(tmp_path: Path) -> None:
+    """As a package manager may do between the listing and the look at the folder itself."""
+    newer = f"{LIB}/vdpau/libvdpau_nvidia.so.{NEWER}"
+    installed = Driver(trees.make(tmp_path, {**SET, newer: ""}))
+    folder = tmp_path / LIB / "vdpau"
+    assert installed.names(os.fspath(folder)) == [f"libvdpau_nvidia.so.{NEWER}"]
+    (tmp_path / newer).unlink()
+    folder.rmdir()
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        library_set.check(installed, OURS)
+
+    assert str(error.value).endswith(f"for another driver than {OURS}: it is being updated")
+    assert error.value.where == os.fspath(folder)
+
+
 @pytest.mark.parametrize("way", ["cache", "link"])
 def test_set_whose_main_libraries_lie_elsewhere(way: str, tmp_path: Path) -> None:
     """As Debian's tesla packages have it; other libraries of the version are in a usual folder."""

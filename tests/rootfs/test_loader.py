@@ -362,6 +362,36 @@ def test_alpine_keeps_what_its_path_file_says(tmp_path: Path) -> None:
     assert (tmp_path / "image" / path).read_text() == f"/a\n/lib\n{NV}\n"
 
 
+MUSL = {"lib/ld-musl-x86_64.so.1": "musl", "etc/debian_version": "12"}
+GLIBC = {"usr/lib64/ld-linux-x86-64.so.2": "glibc", "lib64": "-> usr/lib64"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "is_named"),
+    [
+        pytest.param(MUSL, True, id="musl alone"),
+        pytest.param({**MUSL, **GLIBC}, False, id="beside glibc"),
+        pytest.param({**GLIBC, "etc/alpine-release": "3"}, True, id="Alpine with glibc beside"),
+        pytest.param(GLIBC, False, id="glibc alone"),
+    ],
+)
+def test_path_file_is_for_images_of_musl(
+    tree: dict[str, str | bytes], *, is_named: bool, tmp_path: Path
+) -> None:
+    """In any other image it would lead musl's programs to the libraries of glibc."""
+    update(tmp_path, {**LIBRARIES, **tree})
+
+    assert (tmp_path / "image/etc/ld-musl-x86_64.path").exists() == is_named
+
+
+def test_musl_beside_glibc_finds_what_it_found(tmp_path: Path) -> None:
+    path = "etc/ld-musl-x86_64.path"
+
+    update(tmp_path, {**LIBRARIES, **MUSL, **GLIBC, path: "/lib/x86_64-linux-musl\n"})
+
+    assert (tmp_path / "image" / path).read_text() == "/lib/x86_64-linux-musl\n"
+
+
 def test_system_folders_are_those_of_the_image(tmp_path: Path) -> None:
     images.make(tmp_path, {"etc/debian_version": "12"})
     with resolver.open_root(f"{tmp_path}") as root:

@@ -20,7 +20,7 @@ from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit
 from nvidia_runtime.prepare import node_filter
-from nvidia_runtime.store import record
+from nvidia_runtime.store import record, snapshot
 
 from .test_limits import within
 
@@ -122,7 +122,7 @@ DECIDED: dict[str, Made] = {
 
 def decide(document: dict[str, Any], edits: list[dict[str, Any]]) -> None:
     """Do with a container what a create does, in every mode, for images that are not trusted."""
-    settings = {**config.defaults(), MOUNTS: True, image_policy.REQUESTS: "deny"}
+    settings = {**config.defaults(), MOUNTS: True, snapshot.IMAGE_REQUESTS: "deny"}
     for mode in ("legacy", "csv", "cdi", "jit-cdi"):
         with contextlib.suppress(NvidiaRuntimeError):
             asked = request.read(document, settings, "config.json")

@@ -16,10 +16,11 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.gpu import Gpu
 from nvidia_runtime.sources import legacy_extras
+from nvidia_runtime.store import snapshot
 from nvidia_runtime.store.lines import Source
 
 GRAPHICS = f"{trees.LIBRARIES}/libnvidia-vulkan-producer.so.{trees.VERSION}"
-COMPAT: dict[str, object] = {legacy_extras.COMPAT_MODE: "hook"}
+COMPAT: dict[str, object] = {snapshot.COMPAT_MODE: "hook"}
 
 
 def sources(
@@ -33,7 +34,7 @@ def sources(
     asked.environment = {legacy_extras.CAPABILITIES: capabilities}
     admitted = Admitted(("0",), "environment")
     admitted.gates = gates
-    values = {**config.defaults(), legacy_extras.ROOT: f"{root}", **settings}
+    values = {**config.defaults(), snapshot.DRIVER_ROOT: f"{root}", **settings}
     return legacy_extras.sources(asked, admitted, values)
 
 
@@ -72,7 +73,7 @@ def test_compatibility_hook_and_then_the_loaders_cache(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["ldconfig", "mount", "disabled", ""])
 def test_other_compatibility_modes_have_no_hook(mode: str) -> None:
-    assert sources(Path("/nowhere"), {legacy_extras.COMPAT_MODE: mode}) == []
+    assert sources(Path("/nowhere"), {snapshot.COMPAT_MODE: mode}) == []
 
 
 def test_compatibility_hook_is_switched_off_by_its_feature() -> None:
@@ -91,7 +92,7 @@ def test_gates_go_first_and_set_no_variable(tmp_path: Path) -> None:
 
 def test_groups_of_nodes_are_left_out_by_a_feature(tmp_path: Path) -> None:
     trees.mknod(tmp_path / "dev/gdrdrv", 510, 0, mode=0o660, gid=44)
-    (source,) = sources(tmp_path, {legacy_extras.NO_GIDS: True}, gates=("gdrcopy",))
+    (source,) = sources(tmp_path, {snapshot.NO_GIDS: True}, gates=("gdrcopy",))
 
     assert list(source.edits) == ["devices"]
 

@@ -8,8 +8,9 @@ import os
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Configured
-from nvidia_runtime.compile import config, snapshot
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store.snapshot import SPEC_DIRS
 
 VARIABLE = "NVIDIA_CTK_CDI_SPEC_DIRS"
 
@@ -29,7 +30,7 @@ class WithSpecDirs(Configured):
         """Return the spec dirs of the command line, the environment, or config.toml."""
         given = self.given_dirs or [os.environ.get(VARIABLE, "")]
         dirs = [part for value in given for part in value.split(",") if part]
-        dirs = dirs or list(self.settings()[snapshot.SPEC_DIRS])
+        dirs = dirs or list(self.settings()[SPEC_DIRS])
         self.debug(f"CDI specs from {', '.join(dirs)}")
         return dirs
 

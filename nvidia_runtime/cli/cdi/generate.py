@@ -9,9 +9,10 @@ import sys
 from plumbum import cli
 
 from nvidia_runtime.cli.generation import PREFIX, Generating
-from nvidia_runtime.compile import config, snapshot, written
+from nvidia_runtime.compile import config, written
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import coherence, machine, output
+from nvidia_runtime.store.snapshot import SPEC_DIRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def is_in_spec_dir(path: str) -> bool:
     except NvidiaRuntimeError:
         settings = config.defaults()
     folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
-    return folder in map(os.path.realpath, settings[snapshot.SPEC_DIRS])
+    return folder in map(os.path.realpath, settings[SPEC_DIRS])

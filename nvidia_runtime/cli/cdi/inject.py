@@ -20,7 +20,7 @@ from nvidia_runtime.compile import config, snapshot
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import edit
 from nvidia_runtime.sources import specs
-from nvidia_runtime.store.snapshot import Snapshot
+from nvidia_runtime.store.snapshot import SPEC_DIRS, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Inject(WithSpecDirs):
     def _compiled(self) -> Snapshot:
         """Return a snapshot for this call: without an absolute path it is not stored."""
         settings = self.settings()
-        settings[snapshot.SPEC_DIRS] = self.spec_dirs()
+        settings[SPEC_DIRS] = self.spec_dirs()
         compiled = snapshot.settings("")
         compiled.settings = settings
         return snapshot.registry(compiled)

@@ -6,18 +6,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from nvidia_runtime.admission.request import DEFAULT_KIND
 from nvidia_runtime.cdi import names
 from nvidia_runtime.cli.command import BOOLEANS, suggestion
 from nvidia_runtime.compile import config
 from nvidia_runtime.engines.difference import ABSENT
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import find
+from nvidia_runtime.store.snapshot import MODE
 
 SEPARATOR = ":"
 FEATURES = "features."
-MODE = "nvidia-container-runtime.mode"
 MODES = ("auto", *find.MODES)
-KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 # A second assignment after a comma, which the toolkit accepts.
 SECOND = re.compile(r",\s*([a-z-]+(?:\.[a-z-]+)*)=")
 
@@ -70,7 +70,7 @@ def _check_string(words: str, key: str, text: str) -> None:
     if key == MODE and text not in MODES:
         what = f"{key} must be one of {', '.join(MODES)}, not {text!r}"
         raise NvidiaRuntimeError(what, where=where)
-    if key == KIND and (complaint := names.complaint(f"{text}=0")):
+    if key == DEFAULT_KIND and (complaint := names.complaint(f"{text}=0")):
         what = f"{key} must be a kind of device, not {text!r}: {complaint}"
         raise NvidiaRuntimeError(what, where=where, hint="the default is nvidia.com/gpu")
 
