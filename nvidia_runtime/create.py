@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SECTION = "nvidia-container-runtime"
+# How the launcher's shortcut goes on where it knows which creates need Python: store/shortcut.
+WORDS = "1:"
 
 
 def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
@@ -45,12 +47,14 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     runtime = lowlevel.find(runtimes, path, launch.launcher)
     # With a debug file every call is logged, which the shortcut would not do.
     is_silent = settings[f"{SECTION}.debug"] in ("", "/dev/null")
-    if is_silent and not launch.knows(runtime, compiled.stamp):
-        from nvidia_runtime.store import shortcut  # now and then
-
-        shortcut.remember(launch, config, runtime)
+    is_known = not is_silent or launch.knows(runtime, compiled.stamp, WORDS)
     inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
+    if not is_known:
+        from nvidia_runtime.admission import words  # now and then
+        from nvidia_runtime.store import shortcut
+
+        shortcut.remember(launch, config, runtime, words.of_requests(compiled))
     if start.HOT.is_to_be_made():
         from nvidia_runtime.compile import hot_path  # after an installation
 

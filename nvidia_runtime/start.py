@@ -67,8 +67,8 @@ class Launch:
         """Return the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
         return self.launcher.rpartition("/")[2]
 
-    def knows(self, runtime: str, stamp: "list[int] | None") -> bool:
-        """Whether the launcher's shortcut says this runtime, for config.toml as it is now."""
+    def knows(self, runtime: str, stamp: "list[int] | None", words: str = "") -> bool:
+        """Whether the launcher's shortcut says this runtime, and then ``words``, for config.toml."""
         try:
             if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:
                 return False
@@ -80,7 +80,8 @@ class Launch:
                 posix.close(descriptor)
         except (OSError, ValueError):
             return False
-        return line == f"{self.key}:{runtime}\n".encode("utf-8", "surrogateescape")
+        known = f"{self.key}:{runtime}\n{words}"
+        return line.startswith(known.encode("utf-8", "surrogateescape"))
 
 
 def begin() -> "ModuleType":

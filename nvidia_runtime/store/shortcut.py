@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launcher's shortcut: which low-level runtime to execute without starting Python.
 
-One line, ``CONFIG:PATH:RUNTIME``, in a file whose mtime equals that of config.toml: equal, not
-newer, because restored backups and package upgrades bring old mtimes.  Without a config.toml the
-line begins with a ``-``.  The launcher hands over the file's name and the line's key, so that both
-sides compute them once.  Ring: elsewhere.
+Its first line is ``CONFIG:PATH:RUNTIME``, in a file whose mtime equals that of config.toml: equal,
+not newer, because restored backups and package upgrades bring old mtimes.  Without a config.toml
+the line begins with a ``-``.  The launcher hands over the file's name and the line's key, so that
+both sides compute them once.  The second line is ``1:GREP``, the program with which the launcher
+looks for the words on the other lines in the config.json of a create; without a program, or with
+another number, all creates are Python's.  The number changes with the rules for the words.  Ring:
+elsewhere.
 """
 
 import errno
@@ -21,16 +24,22 @@ if TYPE_CHECKING:
 SETTLED_NS = 2_000_000_000
 MOST_FILES = 8
 PREFIX = "low-level-runtime."
+# How the second line begins.
+WORDS, UNKNOWN = "1:", "0:"
 
 
-def remember(launch: "Launch", config: str, runtime: str) -> None:
-    """Write the shortcut where it cannot mislead; otherwise leave none.  Never raises OSError."""
+def remember(launch: "Launch", config: str, runtime: str, words: "list[str] | None" = None) -> None:
+    """Write the shortcut where it cannot mislead; otherwise leave none.  Never raises OSError.
+
+    ``words`` are those of a config.json that asks for something, none if each may; ``None`` if that
+    is not known.
+    """
     folder = files.state_folder(make=True)
     if not folder or os.path.dirname(launch.shortcut) != folder:
         return
     try:
         if _may_shorten(launch, config, runtime):
-            _write(launch, config, runtime)
+            _write(launch, config, [runtime, *_of_creates(words)])
             _forget_oldest(folder)
         else:
             os.unlink(launch.shortcut)
@@ -51,9 +60,27 @@ def _may_shorten(launch: "Launch", config: str, runtime: str) -> bool:
     return mtime >= SETTLED_NS and not now - SETTLED_NS < mtime < now + files.FUTURE_NS
 
 
-def _write(launch: "Launch", config: str, runtime: str) -> None:
+def _of_creates(words: "list[str] | None") -> list[str]:
+    """Return the lines for creates."""
+    if words is None:
+        return [UNKNOWN]
+    program = _grep() if words else ""
+    return [f"{WORDS}{program}", *(words if program else ())]
+
+
+def _grep() -> str:
+    """Return the path of grep, "" if there is none."""
+    for folder in (*files.environment(b"PATH").split(":"), "/usr/bin", "/bin"):
+        path = f"{folder}/grep"
+        if path[:1] == "/" and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def _write(launch: "Launch", config: str, lines: list[str]) -> None:
     before = files.stamp(config)
-    line = f"{launch.key}:{runtime}\n".encode(errors="surrogateescape")
+    text = "".join(f"{line}\n" for line in lines)
+    data = f"{launch.key}:{text}".encode(errors="surrogateescape")
 
     def date(descriptor: int) -> None:
         if before:
@@ -61,7 +88,7 @@ def _write(launch: "Launch", config: str, runtime: str) -> None:
         if files.stamp(config) != before:  # before anybody sees it
             raise OSError(errno.EAGAIN, "changes meanwhile", config)
 
-    files.replace(launch.shortcut, line, finish=date)
+    files.replace(launch.shortcut, data, finish=date)
 
 
 def _forget_oldest(folder: str) -> None:

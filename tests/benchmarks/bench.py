@@ -84,6 +84,10 @@ class Site:
         self.runtime.write_bytes(empty_program())
         self.runtime.chmod(0o755)
         self.spec = json.dumps(container(), indent=1)
+        self.idle = folder / "idle"
+        self.idle.mkdir()
+        asks_for_nothing = json.dumps(container(is_asking=False), indent=1)
+        (self.idle / "config.json").write_text(asks_for_nothing)
         self.state = folder / "state.json"
         state = {"ociVersion": "1.1.0", "id": "c1", "status": "creating", "pid": 1}
         self.state.write_text(json.dumps({**state, "bundle": str(self.bundle)}))
@@ -172,8 +176,8 @@ def other_spec(number: int) -> dict[str, object]:
     return {"cdiVersion": "0.5.0", "kind": f"vendor{number}.com/device", "devices": [device]}
 
 
-def container() -> dict[str, object]:
-    """Make a config.json as large as docker's, 20 KB, that asks for all GPUs."""
+def container(*, is_asking: bool = True) -> dict[str, object]:
+    """Make a config.json as large as docker's, 20 KB, that asks for all GPUs, or for none."""
     names = [f"syscall_number_{number}" for number in range(340)]
     capabilities = [f"CAP_NUMBER_{number}" for number in range(14)]
     return {
@@ -181,7 +185,8 @@ def container() -> dict[str, object]:
         "process": {
             "user": {"uid": 0, "gid": 0},
             "args": ["sh"],
-            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "NVIDIA_VISIBLE_DEVICES=all"]
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+            + ["NVIDIA_VISIBLE_DEVICES=all" if is_asking else "OTHER_VARIABLE=all"]
             + [f"VARIABLE_{number}=a value of this container" for number in range(20)],
             "cwd": "/",
             "capabilities": {"bounding": capabilities, "effective": capabilities},
@@ -220,20 +225,25 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
         (Case(name="bare runtime", words=(str(site.runtime), *state)), plain),
     ]
     shells = (
-        ("dash", ("dash",), 0.2),
-        ("busybox", ("busybox", "sh"), 0.2),
-        ("bash", ("sh",), 0.25),
+        ("dash", ("dash",), 0.2, 0.34),
+        ("busybox", ("busybox", "sh"), 0.2, 0.34),
+        ("bash", ("sh",), 0.25, 0.45),
     )
-    for name, words, budget in shells:
+    idle = ("create", "--bundle", str(site.idle), "--pid-file", "/dev/null", "c2")
+    for name, words, pass_through, asking_nothing in shells:
         if program := shutil.which(name):
-            case = Case(
-                name=f"pass-through, {name}",
-                words=(*words, launcher, *state),
-                program=program,
-                budget=budget,
-                over="bare runtime",
-            )
-            rows.append((case, warm))
+            for title, call, budget in (
+                ("pass-through", state, pass_through),
+                ("create that asks for nothing", idle, asking_nothing),
+            ):
+                case = Case(
+                    name=f"{title}, {name}",
+                    words=(*words, launcher, *call),
+                    program=program,
+                    budget=budget,
+                    over="bare runtime",
+                )
+                rows.append((case, warm))
     for name, environment, budget in (
         ("create, 8 GPUs", warm, 1.45),
         ("create, 8 GPUs, 500 more specs", many, 1.7),
