@@ -68,7 +68,7 @@ class Launch:
         return self.launcher.rpartition("/")[2]
 
     def knows(self, runtime: str, stamp: "list[int] | None", words: str = "") -> bool:
-        """Whether the launcher's shortcut says this runtime, and then ``words``, for config.toml."""
+        """Whether the launcher's shortcut says this runtime and ``words``, for config.toml now."""
         try:
             if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:
                 return False
