@@ -44,7 +44,7 @@ def os_reason(error: Exception) -> str:
     """
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
-    return "embedded null byte" if str(error).startswith("embedded null") else str(error)
+    return "embedded null byte" if "embedded null" in str(error) else str(error)
 
 
 REMEDIES = {

@@ -7,6 +7,7 @@ the host and by hooks, with every feature on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,10 +17,11 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import shim
+from sources import test_machine as machines
 
 from nvidia_runtime.compile import config
 from nvidia_runtime.selftest import attack, canary, stage, suite, ways
@@ -56,6 +58,8 @@ HARMLESS = {
     "T29-names-of-libraries": "harms a program that passes names to a shell, or to a file of lines",
     "T35-ordinary": "is not an attack",
 }
+# So many machines are made for all attacks.
+PARTS = 6
 CVES = (
     *("CVE-2019-5736", "CVE-2024-0132", "CVE-2024-0133", "CVE-2024-0134", "CVE-2024-0135"),
     *("CVE-2024-0136", "CVE-2024-0137", "CVE-2024-21626", "CVE-2025-23266", "CVE-2025-23267"),
@@ -174,6 +178,37 @@ def test_preparation_by_a_user(one: attack.Attack, folder: Path) -> None:
     ended = ways.by_create(BIN, ways.NOBODY, "auto", scene, enter=ways.ROOTLESS)
 
     assert ways.complaints(scene, ended, one.create) == []
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_preparation_on_a_machine(part: int, folder: Path) -> None:
+    """In the default mode, what the machine has decides what is done in the image."""
+    scenes = [set_up(one, folder / one.name) for one in FOR_RUNTIMES[part::PARTS]]
+    jobs = [job(scene) for scene in scenes]
+
+    with contextlib.ExitStack() as stack:
+        for scene in scenes:
+            stack.enter_context(ways.leases(scene))
+        ends = machines.create("t4x1", folder, *jobs, hooks="auto")
+
+    for scene, end in zip(scenes, ends, strict=True):
+        name = scene.attack.name
+        assert end["code"] in (0, 1), (name, end["err"])
+        assert "Traceback" not in end["err"], name
+        assert scene.canary.harm() + scene.canary.leaks(scene.root) == [], name
+    assert [end["code"] for end in ends].count(0) > len(ends) // 2
+
+
+def job(scene: stage.Stage) -> dict[str, Any]:
+    """Return the container of an attack that asks for all GPUs of the machine."""
+    env = [f"{name}={value}" for name, value in ways.environment(scene).items()]
+    asked: dict[str, Any] = machines.job("NVIDIA_VISIBLE_DEVICES=all", *env)
+    asked["spec"]["root"] = {"path": f"{scene.root}"}
+    asked["spec"]["mounts"] += [
+        {"destination": path, "source": f"{scene.root}{source}", "options": ["rbind"]}
+        for source, path in scene.attack.volumes
+    ]
+    return asked
 
 
 @pytest.mark.parametrize(("hooks", "count"), [("auto", 0), ("always", 1), ("toolkit", 5)])

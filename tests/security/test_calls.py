@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -110,12 +111,17 @@ class Scene(stage.Stage):
             programs=PROGRAMS,
         )
 
-    def trace(self, runtime: str, hooks: str, before: str = "") -> calls.Rules:
-        """Create the container under strace; ``before`` is done in its /run first."""
+    def trace(
+        self, runtime: str, hooks: str, before: str = "", enter: tuple[str, ...] = ways.PRIVATE
+    ) -> calls.Rules:
+        """Create the container under strace; ``before`` is done in its /run first.
+
+        ``enter`` leads to where it is created.
+        """
         settings = self.write_settings(runtime, f"{BIN}/{ways.HOOK}", hooks)
         os.mkfifo(self.folder / "cdi/fifo.json")
         (self.folder / "cdi/theirs.json").symlink_to("/dev/null")
-        words = [*ways.PRIVATE, ways.CREATE.replace("shift 3\n", f"shift 3\n{before}\n"), "sh"]
+        words = [*enter, ways.CREATE.replace("shift 3\n", f"shift 3\n{before}\n"), "sh"]
         state = f"{self.folder}/state"
         words += [runtime, f"calls-{self.folder.parent.name}", state]
         program = [f"{BIN}/{ways.RUNTIME}", "--root", state, "create", "--bundle"]
@@ -144,6 +150,7 @@ class Trace:
         self.file = file
         self.pipe = f"{file}.pipe"
         os.mkfifo(self.pipe)
+        os.chmod(self.pipe, 0o666)  # for a user's strace
         self._thread = threading.Thread(target=self._copy, daemon=True)
         self._thread.start()
 
@@ -176,8 +183,26 @@ def test_calls_of_a_create(kind: str, tmp_path: Path) -> None:
     assert is_read == (kind != "folder")  # which is a FIFO there, and no link can be made
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_a_rootless_create(kind: str) -> None:
+    """Everything is the user's, who is root in a namespace."""
+    probe = [*ways.ROOTLESS, "exec test -r $0", f"{BIN}/{ways.RUNTIME}"]
+    if subprocess.run(probe, cwd="/", capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces, and a tree that every user may read")
+    with tempfile.TemporaryDirectory(prefix="nvcr-calls-") as folder:  # a user's can be entered
+        Path(folder).chmod(0o755)
+        scene = Scene(kind, Path(folder) / "s")
+        for place in (scene.folder, *scene.folder.rglob("*")):
+            os.lchown(place, stage.NOBODY, stage.NOBODY)
+
+        rules = scene.trace(ways.NOBODY, "auto", enter=ways.ROOTLESS)
+
+    assert rules.breaches == []
+    assert rules.looks > 5
+
+
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
-@pytest.mark.parametrize("kind", [*KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_calls_of_our_hook(kind: str, runtime: str, tmp_path: Path) -> None:
     program = shutil.which(runtime, path="/usr/sbin:/usr/bin:/sbin:/bin") or ""
     if reason := suite.refusal(BIN, program):
