@@ -99,13 +99,13 @@ class Scene(stage.Stage):
         names = {"canary": os.fspath(self.canary.folder)}
         tree.build("\n".join(lines), self.volumes, names)
 
-    def rules(self) -> calls.Rules:
-        """Return the rules for this scene: what others decide, and what is ours."""
+    def rules(self, *, is_users: bool = False) -> calls.Rules:
+        """Return the rules for this scene: what others decide, and what is ours, or the user's."""
         volumes = [f"{self.volumes}/{name}" for name in ("folder", "one", "two")]
         specs = [f"{self.folder}/cdi/{name}.json" for name in ("fifo", "theirs")]
         root = os.fspath(self.root)
         return calls.Rules(
-            others=[root, f"{self.volumes}", f"{self.user}", *specs],
+            others=[root, f"{self.volumes}", *specs, *([] if is_users else [f"{self.user}"])],
             sources=[root, *volumes, *specs, f"{self.user}"],
             own=[f"{self.folder}/cdi", "/run/nvidia-container-runtime"],
             programs=PROGRAMS,
@@ -140,7 +140,7 @@ class Scene(stage.Stage):
         )
         assert done.returncode in (0, 1), done.stderr
         assert "Traceback" not in done.stderr
-        return self.rules().read(trace.end())
+        return self.rules(is_users=enter == ways.ROOTLESS).read(trace.end())
 
 
 class Trace:
