@@ -91,7 +91,7 @@ class Scene(stage.Stage):
         (self.bundle / "config.json").write_text(json.dumps(document))
 
     def _fill_volumes(self, kind: str) -> None:
-        form = KINDS[kind].replace("../../opt", "folder")
+        form = KINDS[kind].replace("../../opt", ".")
         lines = [
             form.format(path=path) for path in ("/folder/libv.so.1", "/folder/libw.so", "/one")
         ]
