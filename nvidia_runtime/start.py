@@ -80,8 +80,8 @@ class Launch:
                 posix.close(descriptor)
         except (OSError, ValueError):
             return False
-        known = f"{self.key}:{runtime}\n{words}"
-        return line.startswith(known.encode("utf-8", "surrogateescape"))
+        beginning = f"{self.key}:{runtime}\n{words}".encode("utf-8", "surrogateescape")
+        return line.startswith(beginning)
 
 
 def begin() -> "ModuleType":

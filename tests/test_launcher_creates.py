@@ -320,9 +320,9 @@ def does_ask(spec: dict[str, Any], settings: dict[str, Any]) -> bool:
     said = [name for name in request.Request.__slots__ if name not in ("environment", "privileged")]
     if any(getattr(asked, name) != getattr(empty, name) for name in said):
         return True
-    known = (*start.HOOKS, *start.CDI_HOOKS, "nvidia-ctk")
+    programs = (*start.HOOKS, *start.CDI_HOOKS, "nvidia-ctk")
     stages = spec.get("hooks", {}).values()
-    return any(hook["path"].rpartition("/")[2] in known for hooks in stages for hook in hooks)
+    return any(hook["path"].rpartition("/")[2] in programs for hooks in stages for hook in hooks)
 
 
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.long)])
@@ -347,7 +347,7 @@ def test_no_request_is_missed(count: int, tmp_path: Path) -> None:
         if does_ask(spec, settings):
             asking_files.add(str(number))
 
-    found = subprocess.run(
+    matching = subprocess.run(
         ["sh", "-c", "ls | LC_ALL=C xargs grep -lFf ../words --"],
         cwd=folder,
         capture_output=True,
@@ -355,12 +355,12 @@ def test_no_request_is_missed(count: int, tmp_path: Path) -> None:
         check=False,
     ).stdout.split()
 
-    assert asking_files - set(found) == set()
+    assert asking_files - set(matching) == set()
     assert count / 10 < len(asking_files) < count * 0.9
-    assert len(found) < count * 0.9
+    assert len(matching) < count * 0.9
 
 
 def snapshot(settings: dict[str, Any]) -> Snapshot:
-    made = Snapshot.__new__(Snapshot)
-    made.settings, made.warnings = settings, []
-    return made
+    result = Snapshot.__new__(Snapshot)
+    result.settings, result.warnings = settings, []
+    return result
