@@ -683,6 +683,19 @@ def test_beginning_of_an_id(site: Site) -> None:
     assert explain("ab").code == 0
 
 
+def test_journal_of_the_engines(tmp_path: Path) -> None:
+    journal = tmp_path / "engines.json"
+    journal.symlink_to(journal.name)
+    words = [word.format(tmp=tmp_path) for word in DOCKER]
+    env = {"STATE_DIRECTORY": str(tmp_path)}
+    hint = pattern("move it away to go on without what it says")
+
+    assert hint.search(ctk.run(*words, **env).err)
+    assert not (tmp_path / "daemon.json").exists()
+    journal.rename(tmp_path / "away")
+    assert ctk.run(*words, **env).code == 0
+
+
 @pytest.mark.parametrize("hint", CONTAINERS)
 def test_container(hint: str, site: Site) -> None:
     break_it, follow = CONTAINERS[hint]
@@ -978,6 +991,7 @@ ELSEWHERE_HERE = {
     "write TARGET…LINK",
     "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, runtime.md",
     "add more of the id",
+    "move it away to go on without what it says",
 }
 
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from nvidia_runtime.engines.write import MARK
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.store import files
 
 FOLDER = "/var/lib/nvidia-container-runtime"
@@ -58,7 +58,10 @@ def folder() -> str:
 
 
 def entries() -> dict[str, Entry]:
-    """Return the entries by the files' real paths; nothing where the journal cannot be used."""
+    """Return the entries by the files' real paths; nothing where the journal cannot be used.
+
+    Raises `NvidiaRuntimeError` where it cannot be read: what it says may be right.
+    """
     return _loaded()[0]
 
 
@@ -82,10 +85,11 @@ def _loaded() -> tuple[dict[str, Entry], str]:
         return {path: _entry(file) for path, file in document["files"].items()}, ""
     except (FileNotFoundError, NotADirectoryError):
         return {}, ""
-    except OSError as error:
-        return {}, os_reason(error)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}, "it is damaged"
+    except OSError as error:
+        hint = remedy(error) or "move it away to go on without what it says"
+        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path, hint) from None
 
 
 def _entry(document: dict[str, object]) -> Entry:

@@ -64,10 +64,11 @@ def edits(installed: Driver, version: str, program: str) -> Edits:
     mounts = [entries.mount(path, installed.strip(path)) for path in libraries]
     mounts += config_mounts(installed)
     configurator = installed.executable(X_CONFIGURATOR)
-    mounts += [entries.driver_mount(installed, path) for path in (*modules, configurator) if path]
+    mounts += [entries.mount(source, path) for path, source in modules.items()]
+    mounts += [entries.driver_mount(installed, configurator)] if configurator else []
     allocators = installed.libraries(f"{ALLOCATOR}.{version}")
-    linked = [installed.strip(path) for path in (*allocators, *libraries, *modules)]
-    links = [link for path in linked for link in _links(path, version)]
+    linked = [installed.strip(path) for path in (*allocators, *libraries)]
+    links = [link for path in (*linked, *modules) for link in _links(path, version)]
     result = {"hooks": hooks.create_symlinks(program, links), "mounts": mounts}
     return {name: value for name, value in result.items() if value}
 
@@ -78,11 +79,20 @@ def find_libraries(installed: Driver, version: str) -> list[str]:
     return [path for pattern in patterns for path in installed.libraries(pattern)]
 
 
-def find_x_modules(installed: Driver, version: str) -> list[str]:
-    """Find the X.org driver and its GLX module."""
+def find_x_modules(installed: Driver, version: str) -> dict[str, str]:
+    """Find the X.org driver and its GLX module: paths in a container to those on the host.
+
+    Of the module there may be the link alone where X.org looks, as with Debian's alternatives.
+    """
     folders = driver.x_folders(installed, version)
-    paths = [installed.file(folders, name) for name in (X_DRIVER, f"{GLX_SERVER}.{version}")]
-    return [path for path in paths if path]
+    module = f"{GLX_SERVER}.{version}"
+    paths = [installed.file(folders, name) for name in (X_DRIVER, module)]
+    modules = {installed.strip(path): installed.source(path) for path in paths if path}
+    link = "" if paths[1] else installed.file(folders, GLX_SERVER)
+    file = installed.resolve(link) if link else ""
+    if os.path.basename(file) == module:
+        modules[f"{os.path.dirname(installed.strip(link))}/{module}"] = file
+    return modules
 
 
 def missing_module(installed: Driver, version: str) -> list[str]:

@@ -45,6 +45,7 @@ Architecture: amd64
 Maintainer: Nobody <nobody@example.org>
 Description: a library that does nothing
 """
+Recipe = Callable[[Path], None]
 # glibc's folders as Fedora has them: as long as Debian's, which they replace in the binaries.
 FEDORA = {
     b"/usr/lib/x86_64-linux-gnu": b"/usr/lib64",
@@ -59,8 +60,11 @@ def cache() -> Path:
 
 
 @functools.cache
-def get(name: str) -> Path:
-    """Return a root file system, made if it is not there yet; skip where that cannot be."""
+def get(name: str, recipe: Recipe | None = None) -> Path:
+    """Return a root file system, made if it is not there yet; skip where that cannot be.
+
+    ``recipe`` is for one that is not among these.
+    """
     folder = cache() / f"{name}-{EDITION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:
@@ -69,7 +73,7 @@ def get(name: str) -> Path:
             draft = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
             try:
                 draft.chmod(0o755)
-                RECIPES[name](draft)
+                (recipe or RECIPES[name])(draft)
                 draft.rename(folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -92,7 +96,7 @@ def run(*words: str | Path, text: str | None = None) -> None:
         pytest.skip(f"{words[0]} cannot make the image: it says {said[-1]}")
 
 
-def debian(suite: str, *options: str) -> Callable[[Path], None]:
+def debian(suite: str, *options: str) -> Recipe:
     """Return the recipe of a minimal Debian, as debootstrap makes it."""
 
     def make(folder: Path) -> None:
@@ -193,7 +197,7 @@ def package(folder: Path) -> Path:
     return folder / "package.deb"
 
 
-RECIPES: dict[str, Callable[[Path], None]] = {
+RECIPES: dict[str, Recipe] = {
     "bookworm": debian("bookworm"),
     "musl": musl,
     "busybox": busybox,

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,13 +126,22 @@ def configure(site: Site) -> Scene:
 
 
 def unconfigure(site: Site) -> Scene:
-    """Take back what was configured."""
+    """Take back what was configured, once; from then on copies of that are taken back."""
     scene = configure(site)
     configured, reset = scene.words, scene.reset
+    (file,) = scene.files
+    state, kept = site.folder / "var", site.folder / "configured"
 
     def reset_and_configure() -> None:
-        reset()
-        assert scene.run(configured).code == 0
+        if kept.exists():
+            shim.remove(state)
+        else:
+            reset()
+            assert scene.run(configured).code == 0
+            shutil.copytree(state, kept)
+            shutil.copy2(file, kept / file.name)
+        shutil.copytree(kept, state, dirs_exist_ok=True)
+        shutil.move(state / file.name, file)
 
     return Scene(site, scene.undo, scene.files, scene.undo, configured, reset=reset_and_configure)
 

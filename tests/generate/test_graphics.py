@@ -106,6 +106,31 @@ def test_link_of_gbm_is_where_libgbm_looks(tmp_path: Path) -> None:
     assert hook["args"][-2:] == ["--link", link]
 
 
+@pytest.mark.parametrize("loaded", [VERSION, "535.1"])
+def test_glx_module_that_only_a_link_leads_to(loaded: str, tmp_path: Path) -> None:
+    """Debian's alternatives: the file lies in a folder that X.org does not know."""
+    module = f"libglxserver_nvidia.so.{VERSION}"
+    extensions = "usr/lib/xorg/modules/extensions"
+    tree = {
+        f"usr/lib/nvidia/current/{module}": "",
+        "usr/lib/nvidia/current/libglxserver_nvidia.so": f"-> {module}",
+        "etc/alternatives/glx": "-> /usr/lib/nvidia/current/libglxserver_nvidia.so",
+        f"{extensions}/libglxserver_nvidia.so": "-> /etc/alternatives/glx",
+    }
+    root = trees.make(tmp_path, {**trees.DRIVER, **tree})
+
+    edits = graphics.edits(Driver(root), loaded, HOOK)
+
+    if loaded != VERSION:
+        assert edits == {}
+        return
+    (mount,) = edits["mounts"]
+    assert mount["hostPath"] == f"{root}/usr/lib/nvidia/current/{module}"
+    assert mount["containerPath"] == f"/{extensions}/{module}"
+    link = f"{module}::/{extensions}/libglxserver_nvidia.so"
+    assert edits["hooks"][0]["args"][-2:] == ["--link", link]
+
+
 @pytest.mark.parametrize(
     ("modules", "count"),
     [

@@ -271,6 +271,7 @@ def test_engines_do_not_wait_for_a_refresh_that_hangs(
     watching.becomes("sleep 1000")
     with told(watching, monkeypatch, ready=0.3) as systemd:
         assert notices(watching, systemd, "READY=1") == ["READY=1"]
+        watching.ends()  # and with it what hangs
 
 
 @pytest.mark.skipif(

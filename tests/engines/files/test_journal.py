@@ -11,6 +11,7 @@ import pytest
 
 from nvidia_runtime.engines import journal
 from nvidia_runtime.engines.journal import Entry
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 ENTRY = Entry(engine="docker", before="{}", after='{"a": 1}', runtimes=("nvidia",))
 
@@ -67,6 +68,27 @@ def test_journal_that_others_can_write_is_none(state: Path, tmp_path: Path) -> N
     (state / journal.NAME).chmod(0o666)
 
     assert journal.entries() == {}
+
+
+def test_journal_that_cannot_be_read_is_an_error(state: Path) -> None:
+    """What is done without it cannot be taken back exactly; a disk may be well again."""
+    state.mkdir()
+    (state / journal.NAME).symlink_to(journal.NAME)
+
+    for ask in (journal.entries, journal.problem, lambda: journal.write({})):
+        with pytest.raises(NvidiaRuntimeError) as error:
+            ask()
+        assert str(error.value).startswith(f"{state}/{journal.NAME}: cannot be read: ")
+        assert error.value.hint == "move it away to go on without what it says"
+
+
+def test_folder_in_its_place_is_put_aside(state: Path) -> None:
+    (state / journal.NAME).mkdir(parents=True)
+
+    journal.write({})
+
+    assert (state / (journal.NAME + journal.ASIDE)).is_dir()
+    assert journal.problem() == ""
 
 
 def test_backups_are_bounded(state: Path) -> None:
