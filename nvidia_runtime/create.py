@@ -80,9 +80,10 @@ def inject(
         edit.apply(file.spec, planned.edits, file.path)
         done = planned.reasons + planned.carry_out()  # if it fails, config.json is as it was
         _warn(log, planned.warnings)
-        bundle.write(file)
-        files.sweep(*bundle.leftovers(file))
-    if admitted.devices or admitted.refusals or admitted.warnings:
+        if planned.edits or removed:
+            bundle.write(file)
+            files.sweep(*bundle.leftovers(file))
+    if not admitted.is_empty():
         from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
         record.write(invocation, admitted.decision(), sources, done)

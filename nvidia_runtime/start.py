@@ -36,12 +36,13 @@ STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
 ALWAYS = (*STORE, "oci.argv", "oci.lowlevel", "runtime")
 CREATE = (
     *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
-    *("sources.find", "prepare.decide", "create", "store.record"),
+    *("prepare.decide", "sources.find", "create", "store.record"),
 )
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
-# What CDI specs call while a container is made.
+# What CDI specs call while a container is made; by which names that may be a hook of NVIDIA's.
 CDI_HOOKS = ("nvidia-cdi-hook",)
+TOOLKIT_HOOKS = (*CDI_HOOKS, "nvidia-ctk", "nvidia-container-toolkit-cdi-hook")
 HOOK = (
     *(*STORE, "admission.request", "admission.policy", "oci.lowlevel", "oci.bundle", "oci.state"),
     *("admission.capabilities", "hooks.command_line", "hooks.container_cli", "hooks.prestart"),

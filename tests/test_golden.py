@@ -34,7 +34,8 @@ def site() -> Iterator[Site]:
 
 
 def text_of(file: Path, site: Site) -> str:
-    return file.read_text().replace("{{root}}", str(site.folder))
+    text = file.read_text().replace("{{root}}", str(site.folder))
+    return text.replace("{{bin}}", str(BIN))
 
 
 def lay_out(case: Path, site: Site) -> None:

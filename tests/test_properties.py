@@ -9,11 +9,13 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import builders
 import pytest
+import shim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +25,9 @@ from nvidia_runtime.cdi import spec as cdi_spec_file
 from nvidia_runtime.compile import config, snapshot
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import argv, edit
+from nvidia_runtime.prepare import update_application_profile
 from nvidia_runtime.start import Launch
+from nvidia_runtime.store import files
 from nvidia_runtime.store.snapshot import Snapshot
 
 Document = dict[str, Any]
@@ -223,8 +227,12 @@ def test_mounts_are_there_and_cover_none(spec: Document, added: list[Document]) 
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bundle")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a bundle's folder, and in the place of the host's a state folder for what is created."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "SYSTEM_FOLDER", os.fspath(tmp_path_factory.mktemp("state")))
+        patch.delenv("XDG_RUNTIME_DIR", raising=False)
+        yield tmp_path_factory.mktemp("bundle")
 
 
 @functools.cache
@@ -255,6 +263,90 @@ def test_no_request_changes_no_byte(
         pass  # malformed
 
     assert (bundle / "config.json").read_bytes() == data
+
+
+# What an engine injected by itself
+
+VERBS = [
+    ["noop"],
+    ["create-symlinks", "--link", "a::/b"],
+    ["update-ldcache", "--folder", "/usr/lib"],
+    ["enable-cuda-compat", "--host-driver-version=580.1"],
+    ["update-application-profile"],
+    ["chmod", "--mode", "755", "--path", "/dev/dri"],
+    ["new-verb"],
+]
+OURS = "/usr/bin/nvidia-cdi-hook"
+native_hooks = st.lists(
+    st.builds(
+        lambda words, env: {"path": OURS, "args": ["nvidia-cdi-hook", *words], **env},
+        st.sampled_from(VERBS),
+        st.sampled_from([{}, {"env": []}, {"env": ["A=b"]}]),
+    )
+    | st.builds(lambda name: {"path": f"/{name}"}, NAMES),
+    max_size=4,
+)
+FAKE = Launch("", "", "", str(shim.BIN / shim.NAME))
+
+
+def others(hooks: Document) -> Document:
+    """Return the hooks that are not NVIDIA's, by stage, in their order."""
+    kept = {
+        stage: [hook for hook in entries if hook["path"].rpartition("/")[2] != "nvidia-cdi-hook"]
+        for stage, entries in hooks.items()
+    }
+    return {stage: entries for stage, entries in kept.items() if entries}
+
+
+@few
+@given(
+    specs(strange),
+    st.dictionaries(st.sampled_from(edit.STAGES), native_hooks, min_size=1),
+    st.sampled_from(["cdi", "csv", "jit-cdi", "auto"]),
+)
+def test_takeover_changes_hooks_alone(
+    bundle: Path, spec: Document, hooks: Document, mode: str
+) -> None:
+    """All else of config.json means the same, but for mounts of our own behind all others."""
+    spec = {**spec, "root": {"path": "rootfs"}, "hooks": hooks}
+    (bundle / "rootfs").mkdir(exist_ok=True)
+    (bundle / "config.json").write_bytes(as_bytes(spec, None, ascii_only=True))
+    invocation = argv.parse(["create", "--bundle", str(bundle), "c1"])
+
+    create.inject(invocation, FAKE, "runc", in_mode(bundle, mode), None)
+
+    after = json.loads((bundle / "config.json").read_bytes())
+    before = json.loads(json.dumps(spec))
+    assert others(after.pop("hooks", {})) == others(before.pop("hooks"))
+    mounted = before.get("mounts", [])
+    added = after.get("mounts", [])[len(mounted) :]
+    assert {mount["destination"] for mount in added} <= {update_application_profile.PATH}
+    if added:
+        after["mounts"] = after["mounts"][: len(mounted)]
+        before.setdefault("mounts", [])
+    assert after == before
+
+
+@few
+@given(st.dictionaries(st.sampled_from(edit.STAGES), native_hooks))
+def test_no_hook_of_nvidias_is_left_without_an_environment(bundle: Path, hooks: Document) -> None:
+    spec = builders.spec(hooks=hooks)
+    (bundle / "rootfs").mkdir(exist_ok=True)
+    (bundle / "config.json").write_bytes(as_bytes(spec, None, ascii_only=True))
+    invocation = argv.parse(["create", "--bundle", str(bundle), "c1"])
+
+    create.inject(invocation, FAKE, "runc", in_mode(bundle, "auto"), None)
+
+    after = json.loads((bundle / "config.json").read_bytes())["hooks"]
+    left = [hook for entries in after.values() for hook in entries if "nvidia" in hook["path"]]
+    assert all(hook["env"] for hook in left)
+    words = [hook["args"][1] for hook in left]
+    assert not {"noop", "create-symlinks"} & {
+        word
+        for stage, entries in after.items()
+        if stage not in ("poststart", "poststop")
+        for word in [hook["args"][1] for hook in entries if "nvidia" in hook["path"]]
+    }, words
 
 
 # Command lines

@@ -18,6 +18,9 @@ import pytest
 import shim
 from shim import Site
 
+from nvidia_runtime import start
+from nvidia_runtime.prepare import decide
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -190,6 +193,33 @@ def test_create_with_a_log_is_light(warm: Site) -> None:
     assert [entry["level"] for entry in shim.logged(log)] == ["info"]
     assert foreign(loaded) - LIGHT == set()
     assert heavy(loaded) == set()
+
+
+def test_create_that_an_engine_injected_for_is_light(warm: Site) -> None:
+    """It needs what a spec with hooks needs, and two modules to tell whose they are."""
+    hook = {"path": "/usr/bin/nvidia-cdi-hook", "args": ["nvidia-cdi-hook", "noop"], "env": ["A=b"]}
+    document = builders.spec(hooks={"createContainer": [hook]})
+    (warm.bundle / "rootfs").mkdir()
+    warm.write_bundle(document)
+    assert warm.create().code == 0
+    warm.write_bundle(document)
+
+    loaded = imports(warm, "create", "--bundle", warm.bundle, "c1")
+
+    assert warm.read_bundle()["hooks"] == {}
+    assert foreign(loaded) - LIGHT - {"_struct"} == set()
+    assert heavy(loaded) == set()
+    most = {*start.ALWAYS, *start.CREATE, *decide.MODULES, "admission.engine", "sources.native"}
+    assert ours(loaded) - most <= {"start", "prepare.noop"}
+
+
+def test_create_without_hooks_of_nvidias_loads_nothing_more(warm: Site) -> None:
+    seen = []
+    for hooks in ({}, {"createRuntime": [{"path": "/proc/1/exe", "args": ["libnetwork-setkey"]}]}):
+        warm.write_bundle(builders.spec(hooks=hooks))
+        seen.append(imports(warm, "create", "--bundle", warm.bundle, "c1"))
+
+    assert seen[0] == seen[1]
 
 
 def test_create_in_legacy_mode_is_light(warm: Site) -> None:

@@ -10,6 +10,7 @@ do counts as unreadable.  Ring: elsewhere; only where images are not trusted.
 import json
 import posix
 
+from nvidia_runtime.admission import engine
 from nvidia_runtime.admission.request import VISIBLE_DEVICES
 
 TYPE_CHECKING = False
@@ -73,19 +74,9 @@ def read(spec: "Document", container: str) -> Image | None:
         image = _find(spec, container)
     except _UnreadableError:
         return UNREADABLE
-    if image is None and _is_of_podman(spec):
+    if image is None and engine.is_of_podman(spec):
         return UNREADABLE
     return image
-
-
-def _is_of_podman(spec: "Document") -> bool:
-    """Whether podman made a container: it copies an image's annotations."""
-    annotations = spec.get("annotations")
-    if type(annotations) is not dict:
-        return False
-    return annotations.get("io.container.manager") == "libpod" or any(
-        key.startswith("io.podman.annotations.") for key in annotations
-    )
 
 
 def _find(spec: "Document", container: str) -> Image | None:

@@ -24,10 +24,14 @@ class Admitted:
     ``mode`` is the one that it was decided for, and ``auto`` until that is resolved.
     ``devices`` are ids as written, ``all``, ``none``, or qualified names; empty asks for nothing.
     Every refusal is a sentence that names the setting behind it; ``warnings`` say what the
-    container asks for and cannot be sure to find (CUDA, driver capabilities).
+    container asks for and cannot be sure to find (CUDA, driver capabilities).  ``has_native`` says
+    that the engine has injected devices by itself, of which nothing is decided here.
     """
 
-    __slots__ = ("devices", "gates", "imex", "mig", "mode", "refusals", "source", "warnings")
+    __slots__ = (
+        *("devices", "gates", "has_native", "imex", "mig", "mode", "refusals", "source"),
+        "warnings",
+    )
 
     def __init__(self, devices: tuple[str, ...], source: str) -> None:
         self.mode = ""
@@ -38,6 +42,11 @@ class Admitted:
         self.mig: tuple[str, ...] = ()
         self.refusals: list[str] = []
         self.warnings: list[str] = []
+        self.has_native = False
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to record."""
+        return not (self.devices or self.refusals or self.warnings or self.has_native)
 
     def decision(self) -> "Document":
         """Return what was asked for and decided, for the record."""

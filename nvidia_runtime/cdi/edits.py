@@ -7,6 +7,9 @@ The snapshot keeps the result, which is what `oci.edit.apply` takes but for the 
 
 from __future__ import annotations
 
+from nvidia_runtime.prepare import verbs
+from nvidia_runtime.start import TOOLKIT_HOOKS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +42,6 @@ def prepare(edits: Edits) -> Edits:
     return {name: value for name, value in prepared.items() if value or name == "intelRdt"}
 
 
-TOOLKIT_HOOKS = ("nvidia-cdi-hook", "nvidia-ctk", "nvidia-container-toolkit-cdi-hook")
 HOOK = ("path", "args", "env", "timeout")
 NODE = ("path", "hostPath", "type", "major", "minor", "fileMode", "permissions", "uid", "gid")
 RDT = (
@@ -67,7 +69,7 @@ def _hook(hook: Edits) -> Edits:
     """
     picked = _pick(hook, HOOK)
     if "env" not in picked and hook["path"].rpartition("/")[2] in TOOLKIT_HOOKS:
-        picked["env"] = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+        picked["env"] = list(verbs.ENVIRONMENT)
     return picked
 
 

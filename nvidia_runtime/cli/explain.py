@@ -10,10 +10,16 @@ from typing import Any
 
 from plumbum import cli
 
+from nvidia_runtime.cli import native
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.log import shown
-from nvidia_runtime.store import files
+from nvidia_runtime.store import files, snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Record = dict[str, Any]
 
@@ -39,9 +45,19 @@ class Explain(Command):
         if self.as_json:
             print(json.dumps(record, indent=2))
             return 0
-        for line in _lines(record, self.everything):
+        for line in _lines(record, self.everything, self._spec_dirs):
             print(shown(line))
         return 0
+
+    def _spec_dirs(self) -> list[str]:
+        """Return the spec dirs of config.toml; a broken one keeps nobody from reading a record."""
+        try:
+            values = config.load(files.config_path())[0]
+        except NvidiaRuntimeError as error:
+            self.warn(str(error))
+            values = config.defaults()
+        dirs: list[str] = values[snapshot.SPEC_DIRS]
+        return dirs
 
 
 def _names(folder: Path) -> list[str]:
@@ -91,7 +107,7 @@ def _read(folder: Path, name: str) -> Record:
     return record
 
 
-def _lines(record: Record, everything: bool) -> list[str]:
+def _lines(record: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
     """Return a record as text: what was requested, refused and injected."""
     requested = ", ".join(record.get("requested", ()))
     lines = [
@@ -103,7 +119,7 @@ def _lines(record: Record, everything: bool) -> list[str]:
     lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
     lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
     for part in record.get("injected", ()):
-        lines += _part(part, everything)
+        lines += _part(part, everything, spec_dirs)
     if record.get("cut"):
         lines.append(f"not shown  {record['cut']}: the record would be too large")
     lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
@@ -114,10 +130,15 @@ def _by(record: Record) -> str:
     return f" by {record['by']}" if record.get("by") else ""
 
 
-def _part(part: Record, everything: bool) -> list[str]:
+def _part(part: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
     """Return one source of edits as text."""
     edits: Record = part.get("edits") or {}
-    lines = ["", f"{part.get('device') or 'for all devices'}  from {_origin(part.get('from'))}"]
+    origin = part.get("from")
+    if isinstance(origin, dict) and "engine" in origin:
+        edits, about = native.limit(part, spec_dirs())
+        lines = ["", f"injected by {origin['engine'] or 'the engine'} itself (CDI)", *about]
+    else:
+        lines = ["", f"{part.get('device') or 'for all devices'}  from {_origin(origin)}"]
     lines += [f"  env     {entry}" for entry in edits.get("env", ())]
     for node in edits.get("devices", ()):
         path = node.get("hostPath", node.get("path"))
@@ -131,7 +152,7 @@ def _part(part: Record, everything: bool) -> list[str]:
         lines.append(f"  mount   and {len(mounts) - len(shown_mounts)} more (--all lists them)")
     for stage, hooks in edits.get("hooks", {}).items():
         for hook in hooks:
-            words = hook.get("args") or [hook.get("path", "")]
+            words = list(map(str, hook.get("args") or [hook.get("path", "")]))
             text = " ".join(words if everything else words[:4])
             lines.append(f"  hook    {stage}: {text}{' …' if text != ' '.join(words) else ''}")
     rest = [name for name in edits if name not in ("env", "devices", "mounts", "hooks")]

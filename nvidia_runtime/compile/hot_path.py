@@ -22,6 +22,7 @@ from nvidia_runtime.store import files
 SOMETIMES = (
     *("log", "admission.requirements", "host.facts", "host.platform", "sources.machine"),
     *("sources.legacy", "sources.legacy_extras", "store.machine_file"),
+    *("admission.engine", "sources.native"),
     *(f"prepare.{verb.replace('-', '_')}" for verb in verbs.VERBS),
 )
 

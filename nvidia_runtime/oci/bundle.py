@@ -78,6 +78,14 @@ def mounts(spec: "Document") -> "list[Document]":
     return [one for one in listed if type(one) is dict and type(one.get("destination")) is str]
 
 
+def devices(spec: "Document") -> "list[Document]":
+    """Return the device nodes of a config.json; the low-level runtime judges what is none."""
+    linux = spec.get("linux")
+    present = linux.get("devices") if type(linux) is dict else None
+    listed = present if type(present) is list else ()
+    return [one for one in listed if type(one) is dict and type(one.get("path")) is str]
+
+
 def unmapped(spec: "Document", gids: list[int]) -> list[int]:
     """Return those of some groups that the container's user namespace does not have.
 

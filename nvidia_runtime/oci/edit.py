@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of an OCI runtime-spec document, in place.  The only module that changes one.
+"""Edits of an OCI runtime-spec document, in place.  Only this module, and `numbers`, change one.
 
 Everything that is not edited stays as it is, unknown fields too; a field of a wrong type is an
 error with its path only where it has to be edited.
@@ -27,6 +27,9 @@ def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
     An edit is a dict of ``env`` (list of NAME=VALUE), ``devices`` (OCI devices, each with
     ``permissions``), ``mounts``, ``hooks`` (by stage), ``additionalGids``, ``intelRdt``,
     ``netDevices`` and ``seccomp``; the items are in the runtime-spec's own form.
+    For what is there already there are ``stages``, lists of hooks in the place of others,
+    ``numbers``, majors and minors of nodes by path, and ``topmost``, mounts behind all others,
+    whose order stays.
     """
     merged = _merge(edits)
     for name, value in merged.items():
@@ -50,7 +53,7 @@ def _merge(edits: "list[Document]") -> "Document":
                 stages = merged.setdefault(name, {})
                 for stage, hooks in value.items():
                     stages.setdefault(stage, []).extend(hooks)
-            elif name == "netDevices":
+            elif name in ("netDevices", "stages", "numbers"):
                 merged.setdefault(name, {}).update(value)
             elif type(value) is list:
                 merged.setdefault(name, []).extend(value)
@@ -209,6 +212,22 @@ def _apply_hooks(spec: "Document", hooks: "dict[str, list[Document]]", path: str
                 calls.append(hook)
 
 
+def _apply_stages(spec: "Document", stages: "dict[str, list[Document]]", path: str) -> None:
+    """Put other hooks in the place of all those of some stages; a stage without any goes."""
+    present = _object(spec, "hooks", path)
+    for stage, hooks in stages.items():
+        if hooks:
+            present[stage] = hooks
+        else:
+            present.pop(stage, None)
+
+
+def _apply_numbers(spec: "Document", numbers: "dict[str, tuple[int, int]]", path: str) -> None:
+    from nvidia_runtime.oci import numbers as device_numbers  # after an update of a driver
+
+    device_numbers.change(spec, numbers, path)
+
+
 def _apply_gids(spec: "Document", gids: list[int], path: str) -> None:
     user = _object(_object(spec, "process", path), "user", f"{path}: process")
     present = _list(user, "additionalGids", f"{path}: process.user")
@@ -229,9 +248,12 @@ def _apply_net_devices(spec: "Document", devices: "Document", path: str) -> None
 
 
 _APPLY: "dict[str, Callable[..., None]]" = {
+    "stages": _apply_stages,
+    "numbers": _apply_numbers,
     "env": _apply_env,
     "devices": _apply_devices,
     "mounts": _apply_mounts,
+    "topmost": _apply_mounts,
     "hooks": _apply_hooks,
     "additionalGids": _apply_gids,
     "intelRdt": _apply_intel_rdt,

@@ -2,6 +2,7 @@
 """The verb chmod: set the mode of files.  It is deprecated: few specs have it."""
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.oci import bundle
 from nvidia_runtime.rootfs import modes
 
 TYPE_CHECKING = False
@@ -11,9 +12,33 @@ if TYPE_CHECKING:
     from nvidia_runtime.prepare.work import Planning
 
 
+# Of the folders that runc makes for device nodes, whatever the umask; crun's depends on that.
+MADE = "755"
+
+
 def plan(planning: "Planning", step: "Step") -> None:
-    """Leave it to a hook: most files that it is for are in /dev, which is made later."""
-    planning.leave(step, "the files may be made when the container starts")
+    """Leave it to a hook: most files that it is for are in /dev, which is made later.
+
+    Specs of the toolkit until 1.17 have it for folders of device nodes, which runc makes so anyway.
+    """
+    if _is_made(planning, step):
+        planning.skip(step, f"runc makes the folders of device nodes with the mode {MADE}")
+    else:
+        planning.leave(step, "the files may be made when the container starts")
+
+
+def _is_made(planning: "Planning", step: "Step") -> bool:
+    """Whether the files are folders that runc makes with this mode, and nothing else is there."""
+    name = planning.conditions.runtime.rpartition("/")[2]
+    if not name.startswith("runc") or step.texts.get("mode", "").lstrip("0") != MADE:
+        return False
+    nodes = [node for edit in planning.edits for node in edit.get("devices", ())]
+    nodes += bundle.devices(planning.spec)
+    folders = {node["path"].rpartition("/")[0] for node in nodes}
+    return all(
+        path.startswith("/dev/") and path in folders and not planning.survey.is_given(path)
+        for path in step.all("path")
+    )
 
 
 def run(container: "Container", step: "Step") -> None:

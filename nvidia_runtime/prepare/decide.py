@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of the hooks among a container's edits: done on the host, or left to a hook.
+"""What becomes of a container's hooks: done on the host, or left to a hook.
 
+Those are meant that are among its edits, and those of NVIDIA's that an engine has written into
+config.json, where that injects CDI devices by itself.
 Few specs that people write have hooks, so what knows them is loaded only where there are some.
 """
 
 from nvidia_runtime import start
+from nvidia_runtime.oci import edit
 from nvidia_runtime.store.snapshot import IN_CONTAINER_HOOKS
 
 TYPE_CHECKING = False
@@ -54,6 +57,18 @@ class Preparation:
         return self._work() if self._work else []
 
 
+def by_engine(spec: "Document") -> "dict[str, list[Document]]":
+    """Return the hooks of a config.json, by stage, if some are of NVIDIA's CDI specs; else none."""
+    hooks = spec.get("hooks")
+    if not hooks or type(hooks) is not dict:
+        return {}
+    for present in hooks.values():
+        for hook in present if type(present) is list else ():
+            if edit.program_of(hook) in start.TOOLKIT_HOOKS:
+                return hooks
+    return {}
+
+
 def plan(  # noqa: PLR0917 (what a create has read so far)
     edits: "list[Document]",
     bundle: "Bundle",
@@ -62,16 +77,21 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
     settings: "Settings",
     mode: str,
 ) -> Preparation:
-    """Decide for a container's edits; nothing is written before `Preparation.carry_out`.
+    """Decide for a container's edits, and for the hooks of NVIDIA's that an engine wrote.
 
-    In legacy mode, and where the setting says so, hooks stay as they are.
+    Nothing is written before `Preparation.carry_out`.  In legacy mode the hooks among the edits
+    stay as they are, and where the setting says so, all do.
     Raises `NvidiaRuntimeError` where the setting forbids hooks and something needs one.
     """
-    if mode == "legacy" or settings[IN_CONTAINER_HOOKS] == "toolkit":
+    if settings[IN_CONTAINER_HOOKS] == "toolkit":
         return Preparation(edits)
-    if not any("hooks" in edit for edit in edits):
+    present = by_engine(bundle.spec)
+    own, kept = ([], edits) if mode == "legacy" else (edits, [])
+    if not present and not any("hooks" in edit for edit in own):
         return Preparation(edits)
     start.preload(*MODULES)
     from nvidia_runtime.prepare import takeover
 
-    return Preparation(*takeover.prepare(edits, bundle, launch, runtime, settings))
+    prepared = takeover.prepare(own, present, bundle, launch, runtime, settings)
+    changed, reasons, work, warnings = prepared
+    return Preparation(changed + kept, reasons, work, warnings)

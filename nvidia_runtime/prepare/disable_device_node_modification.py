@@ -7,6 +7,7 @@ NVML makes them as root with CAP_MKNOD, unless a file of the driver's parameters
 import posix
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.oci import bundle as oci_bundle
 from nvidia_runtime.rootfs import application_profile, files, resolver
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def _unneeded(spec: "Document", edits: "list[Document]", host: str) -> str:
     """Say why a container need not be kept from it, "" if it must; ``host`` is before /proc."""
     if not may_make_nodes(spec) or not _is_initial_user_namespace(host):
         return "the container may not make device nodes"
-    if _has_all_gpus(edits, host):
+    if _has_all_gpus(spec, edits, host):
         return "the container has all GPUs"
     return ""
 
@@ -100,14 +101,15 @@ def _is_initial_user_namespace(host: str) -> bool:
         posix.close(descriptor)
 
 
-def _has_all_gpus(edits: "list[Document]", host: str) -> bool:
+def _has_all_gpus(spec: "Document", edits: "list[Document]", host: str) -> bool:
     """Whether there is no other GPU: as many nodes as the driver has GPUs."""
-    nodes = {node["path"] for edit in edits for node in edit.get("devices", ())}
+    nodes = [node for edit in edits for node in edit.get("devices", ())]
+    paths = {node["path"] for node in [*nodes, *oci_bundle.devices(spec)]}
     try:
         count = len(posix.listdir(host + GPUS))
     except OSError:
         return False
-    return 0 < count <= sum(map(application_profile.is_gpu_path, nodes))
+    return 0 < count <= sum(map(application_profile.is_gpu_path, paths))
 
 
 def _filter(planning: "Planning", step: "Step") -> None:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb update-application-profile: hide other GPUs from EGL and Vulkan."""
 
+import posix
+
 from nvidia_runtime.errors import os_reason
+from nvidia_runtime.oci import bundle
 from nvidia_runtime.rootfs import application_profile
 
 TYPE_CHECKING = False
@@ -16,12 +19,11 @@ PATH = f"{application_profile.FOLDER}/{application_profile.NAME}"
 def plan(planning: "Planning", step: "Step") -> None:
     """Plan a file to be mounted: the spec says which nodes will be in /dev."""
     nodes = [node for edit in planning.edits for node in edit.get("devices", ())]
-    linux = planning.spec.get("linux")
-    present = linux.get("devices") if type(linux) is dict else None
-    nodes += [node for node in present or () if type(node) is dict]
+    nodes += bundle.devices(planning.spec)
     minors = [
         node.get("minor") for node in nodes if application_profile.is_gpu_path(node.get("path"))
     ]
+    minors += _mounted(planning)
     data = application_profile.text(minor for minor in minors if type(minor) is int)
     if not data:
         planning.skip(step, "the container has no GPU that a profile has room for")
@@ -29,6 +31,18 @@ def plan(planning: "Planning", step: "Step") -> None:
         planning.warn(f"the container gets no application profile: {reason}")
     elif planning.can_mount(step) and not planning.leave_covered(step, (PATH,)):
         planning.mount("application-profile", data, PATH)
+
+
+def _mounted(planning: "Planning") -> list[int]:
+    """Return the minors of nodes that are mounted, as a rootless engine has to."""
+    minors = []
+    for mount in planning.survey.mounts:
+        if application_profile.is_gpu_path(mount["destination"]):
+            try:
+                minors.append(posix.minor(posix.stat(mount["source"]).st_rdev))
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+    return minors
 
 
 def run(container: "Container", step: "Step") -> None:

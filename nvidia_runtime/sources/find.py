@@ -5,6 +5,7 @@ from nvidia_runtime import errors, start
 from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.bundle import unmapped
+from nvidia_runtime.prepare import decide
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store.snapshot import CAPABILITIES, DISABLE_REQUIRE
 
@@ -94,8 +95,18 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
 def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
-    """Return what is to be injected, by its source; what is odd is added to the warnings."""
+    """Return what is to be injected, by its source; what is odd is added to the warnings.
+
+    What the engine has injected by itself comes first.
+    """
     injected = _by_mode(bundle, asked, admitted, snapshot)
+    if hooks := decide.by_engine(bundle.spec):
+        start.preload("admission.engine", "sources.native")
+        from nvidia_runtime.sources import native  # where an engine reads CDI specs
+
+        native.leave_out_mounted(injected, bundle)
+        injected.insert(0, native.read(bundle, hooks, admitted.warnings))
+        admitted.has_native = True
     if admitted.mig:
         from nvidia_runtime.sources import generated  # what manages MIG devices asks so
 
@@ -173,7 +184,7 @@ def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Docu
     """
     for source in sources:
         specs.fill_nodes(source.edits, source.origin)
-    filled = [source.edits for source in sources]
+    filled = [source.edits for source in sources if source.edits]
     if any("netDevices" in edit for edit in filled):
         from nvidia_runtime.net import devices  # few containers get network interfaces
 

@@ -51,6 +51,74 @@ def test_says_what_a_container_got_and_from_where(site: Site) -> None:
     assert any(line.startswith(f"nvidia.com/gpu=0  from {site.specs}/gpus.json") for line in lines)
 
 
+def node(name: str) -> dict[str, Any]:
+    return {"path": f"/dev/{name}", "type": "c", "major": 195, "minor": 0}
+
+
+def gpu(name: str, *nodes: str) -> dict[str, Any]:
+    return device(name, deviceNodes=[{"path": f"/dev/{one}"} for one in nodes])
+
+
+def bind(path: str) -> dict[str, Any]:
+    return {"destination": path, "source": path}
+
+
+ALL = ("nvidia0", "nvidia1", "nvidia2")
+ALONE = (gpu("0", "nvidia0"), gpu("GPU-a", "nvidia0"), gpu("1", "nvidia1"), gpu("2", "nvidia2"))
+FILE = "/usr/lib/libcuda.so.580.95.05"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "devices", "guess"),
+    [
+        (["nvidia0", "nvidiactl"], [*ALONE, gpu("all", *ALL)], "0 or nvidia.com/gpu=GPU-a"),
+        (["nvidia1", "nvidia2"], [*ALONE, gpu("all", *ALL)], "1, nvidia.com/gpu=2"),
+        ([*ALL, "fuse"], [*ALONE, gpu("all", *ALL)], "all"),
+        (["fuse"], ALONE, ""),
+        (["fuse"], [gpu("0", "nvidia7")], "0"),
+    ],
+)
+def test_what_an_engine_injected_is_guessed_back(
+    nodes: list[str], devices: list[dict[str, Any]], guess: str, site: Site
+) -> None:
+    site.write_specs(gpus=cdi_spec(*devices))
+    edits = {
+        "devices": [node(name) for name in nodes],
+        "mounts": [bind(FILE), bind("/home/me"), bind("/dev/nvidia7"), bind("/usr/bin/nvidia-smi")],
+        "hooks": {"createContainer": [{"path": "/x", "args": ["nvidia-cdi-hook", 1, "noop"]}]},
+    }
+    part = {"device": "", "from": {"engine": "docker"}, "edits": edits}
+    file = site.state / "containers" / "c1.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "injected": [part]}))
+
+    got = explain(site, "c1")
+
+    lines = got.out.decode().splitlines()
+    start = lines.index("injected by docker itself (CDI)")
+    rest = lines[start + 1 :]
+    if guess:
+        assert rest.pop(0) == f"  guess   nvidia.com/gpu={guess}, by {site.specs}/gpus.json"
+    assert rest[0] == "  driver  580.95.05"
+    shown = [line for line in rest if line.startswith("  device")]
+    assert [line.split()[1] for line in shown] == [f"/dev/{one}" for one in nodes if one != "fuse"]
+    assert f"  mount   {FILE} at {FILE}" in rest
+    assert not any("/home/me" in line for line in rest)
+
+
+def test_broken_settings_keep_nobody_from_a_record_of_an_engines(site: Site) -> None:
+    hooks = {"createContainer": [{"path": "/usr/bin/nvidia-cdi-hook", "args": ["x", "noop"]}]}
+    (site.bundle / "rootfs").mkdir()
+    site.write_bundle({**asking("void"), "hooks": hooks})
+    assert site.create("c2").code == 0
+    site.config.write_text("=")
+
+    got = explain(site, "c2")
+
+    assert got.code == 0
+    assert "config.toml" in got.err
+    assert "injected by the engine itself (CDI)" in got.out.decode()
+
+
 def test_record_itself(site: Site) -> None:
     record = json.loads(explain(site, "c1", "--json").out)
 

@@ -23,6 +23,7 @@ from nvidia_runtime.rootfs import loader, resolver
 from nvidia_runtime.store import files as store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nvidia_runtime.prepare.work import Work
@@ -95,11 +96,15 @@ class Machine:
         *hooks: Document | tuple[str, ...],
         setting: str = "auto",
         bundle: str = "bundle",
+        nodes: Sequence[str] = (),
     ) -> Work:
-        """Plan for an injection of the driver and GPUs 0 and 3 with these hooks."""
+        """Plan for an injection of the driver, GPUs 0 and 3, and nodes, with these hooks."""
         entries = [hook(*one) if isinstance(one, tuple) else one for one in hooks]
-        nodes = [{"path": f"/dev/nvidia{n}", "type": "c", "minor": n} for n in (0, 3)]
-        edits = [{"devices": nodes, "mounts": self.mounts, "hooks": {"createContainer": entries}}]
+        gpus: list[Document] = [
+            {"path": f"/dev/nvidia{n}", "type": "c", "minor": n} for n in (0, 3)
+        ]
+        gpus += [{"path": f"/dev/{name}", "type": "c", "minor": 1} for name in nodes]
+        edits = [{"devices": gpus, "mounts": self.mounts, "hooks": {"createContainer": entries}}]
         before = copy.deepcopy(edits)
         how = work.Conditions(setting, self.runtime, self.program, f"{self.state}", f"{self.host}")
         how.by_filter = self.by_filter

@@ -8,6 +8,7 @@ a lot of it takes.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from nvidia_runtime.admission.image import Image
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit
-from nvidia_runtime.prepare import node_filter
+from nvidia_runtime.prepare import decide as decide_hooks
+from nvidia_runtime.prepare import node_filter, takeover, work
+from nvidia_runtime.sources import native
 from nvidia_runtime.store import record, snapshot
 
 from .test_limits import within
@@ -60,6 +63,8 @@ def of(**fields: Callable[[int], Any]) -> Made:
 
 
 GPU = "NVIDIA_VISIBLE_DEVICES=0"
+NATIVE = {"path": "/usr/bin/nvidia-cdi-hook"}
+LINK = ("nvidia-cdi-hook", "create-symlinks", "--link")
 ROOT = "/var/run/nvidia-container-devices"
 DECIDED: dict[str, Made] = {
     "devices": listed("NVIDIA_VISIBLE_DEVICES"),
@@ -105,6 +110,14 @@ DECIDED: dict[str, Made] = {
     "rules for devices": of(
         linux=lambda n: {"resources": {"devices": [{"allow": True, "minor": i} for i in range(n)]}}
     ),
+    "nodes whose numbers changed": of(
+        linux=lambda n: {
+            "devices": [{"path": f"/d/{i}", "type": "c", "major": 1, "minor": i} for i in range(n)],
+            "resources": {
+                "devices": [{"allow": True, "type": "c", "major": 1, "minor": i} for i in range(n)]
+            },
+        }
+    ),
     "rules for calls": of(
         linux=lambda n: {
             "seccomp": {
@@ -114,6 +127,11 @@ DECIDED: dict[str, Made] = {
         }
     ),
     "hooks": of(hooks=lambda n: {"createContainer": [{"path": f"/{i}"} for i in range(n)]}),
+    "hooks that an engine injected": of(
+        hooks=lambda n: {
+            "createContainer": [{**NATIVE, "args": [*LINK, f"a::/{i}"]} for i in range(n)]
+        }
+    ),
     "the prestart hook": of(
         hooks=lambda n: {"prestart": [{"path": "/nvidia-container-runtime-hook"}] * n}
     ),
@@ -137,7 +155,13 @@ def decide(document: dict[str, Any], edits: list[dict[str, Any]]) -> None:
     edit.remove_hooks(document, ("nvidia-container-runtime-hook",), "config.json")
     node_filter.forbid(document)
     bundle.unmapped(document, [44])
-    edit.apply(document, edits, "config.json")
+    if hooks := decide_hooks.by_engine(document):
+        how = work.Conditions("always", "runc", "/x", "")
+        planned = takeover.plan([], document, "/", "config.json", how, hooks)
+        edit.apply(document, planned.edits, "config.json")
+        native.read(bundle.Bundle("/config.json", document, os.stat("/")), hooks, [])
+    numbers = {node["path"]: (2, 0) for node in bundle.devices(document)}
+    edit.apply(document, [*edits, {"numbers": numbers}], "config.json")
 
 
 def lines_of(document: dict[str, Any], edits: list[dict[str, Any]]) -> int:
