@@ -37,9 +37,9 @@ for program in {" ".join(ENGINES)}; do
   echo "== version $("$program" --version | head -n 1)"
 done
 echo "== tests"
-export NVCR_WAYS=/ways
+export NVCR_WAYS=/venv/ways
 "$venv/bin/python" -m pytest -q -rsfE --tb=short -p no:cacheprovider "$@" && code=0 || code=$?
-[ ! -e /ways ] || sed 's/^/== way /' /ways
+[ ! -e $NVCR_WAYS ] || sed 's/^/== way /' $NVCR_WAYS
 exit $code
 """
 WORDS = ("-n", "2", "--ignore=tests/engines/files", "tests/engines")

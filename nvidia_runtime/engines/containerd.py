@@ -262,8 +262,8 @@ ENGINE = Engine(
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
-        ((1, 7, 24), "0.8.0"),  # tried
-        ((2, 1), "1.0.0"),  # tried
+        ((1, 7, 24), "0.8.0"),  # Debian 13 has it: tests/engines/test_ways.py
+        ((2, 1), "1.0.0"),  # sid has it: tests/engines/test_ways.py
     ),
     cdi_by_default=(2,),
     without_cdi="what a pod asks for by CDI is dropped without a word",

@@ -107,7 +107,7 @@ ENGINE = Engine(
         ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
         ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706
         ((27, 4), "0.8.0"),  # https://github.com/moby/moby/pull/48886
-        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; 28.5 was tried
+        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; sid has 28.5
     ),
     cdi_by_default=(28, 2),
     without_cdi="'--device nvidia.com/gpu=0' is refused",
