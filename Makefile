@@ -2,7 +2,7 @@
 # Every target prepares what it needs: packages by apt-get (root), our own package in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-security test-versions
+.PHONY: help setup run test test-long test-security test-versions test-engines
 .PHONY: bench bench-short bench-compare lint pins clean
 
 # -rs says why what is skipped is
@@ -32,6 +32,10 @@ test-security: ## try every known attack, in its long form
 test-versions: ## try Python 3.11 to 3.15, the oldest dependencies and the newest
 	@sh tests/setup.sh test
 	@.venv/bin/python tests/versions.py
+
+test-engines: ## try the engines of Debian 12, 13 and sid, each in a root of its own
+	@sh tests/setup.sh test
+	@.venv/bin/python tests/generations.py
 
 bench: ## time the runtime against its budgets
 	@sh tests/setup.sh test

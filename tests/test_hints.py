@@ -47,6 +47,10 @@ DOCKER = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/daemon.json")
 MENDED = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/mended.json")
 PODMAN = ("runtime", "configure", "--runtime=podman", "--config={tmp}/containers.conf")
 SELFTEST = ("selftest", "--security", "--programs={bin}", "--only=T20-link")
+CONTAINERD_2 = (
+    *("runtime", "configure", "--runtime=containerd", "--config={tmp}/first.toml"),
+    "--executable-path={tmp}/containerd",
+)
 CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
@@ -121,6 +125,11 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         "leave --nvidia-runtime-name out, or take another",
         (*DOCKER, "--nvidia-runtime-name=runc"),
         DOCKER,
+    ),
+    (
+        "give it a --drop-in-config, which is of version 3",
+        (*CONTAINERD_2, "--drop-in-config="),
+        (*CONTAINERD_2, "--drop-in-config={tmp}/conf.d/x.toml"),
     ),
     (
         "… does not look in PATH",
@@ -225,6 +234,11 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "mended.json").write_text("{}")
     (tmp_path / "list.csv").write_text("dev, /dev/gdrdrv\n")
     (tmp_path / "absent.csv").write_text("dev, /dev/absent\n")
+    (tmp_path / "first.toml").write_text('root = "/x"\n')
+    (tmp_path / "containerd").write_text(
+        "#!/bin/sh\necho containerd github.com/containerd v2.1.4\n"
+    )
+    (tmp_path / "containerd").chmod(0o755)
     sticky = tmp_path / "sticky"
     sticky.mkdir()
     sticky.chmod(0o1777)
@@ -566,7 +580,8 @@ PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] =
         ),
         lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
     ),
-    "install libnvidia-container-tools, or set ….path to where it is": (
+    "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
+    " libnvidia-container-tools, or set ….path to where it is": (
         lambda hook: (
             hook.site.write_bundle(container()),
             hook.write_settings(cli='path = ""'),

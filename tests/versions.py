@@ -16,21 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from distributions import images
+import debians
 
-TREE = Path(__file__).resolve().parents[1]
-LOGS = TREE / "build" / "versions"
-# Counts up where what is kept has to be made anew; a Debian that moves is anyway, after a while.
-EDITION = 1
-MOST_DAYS = 30
+LOGS = debians.TREE / "build" / "versions"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 OURS = ("jsonschema", "plumbum", "pyroute2", "tomlkit", "yaml")
 # Which Debian has it.
@@ -39,7 +31,6 @@ PROGRAMS = (
     *("busybox-static", "ca-certificates", "gcc", "iproute2", "kmod", "libc6-dev", "mksh"),
     *("musl-tools", "procps", "runc"),
 )
-TOOLS = ("build", "hatchling", "hypothesis", "pytest", "pytest-xdist")
 # These need engines, a GPU, or what does not depend on the interpreter.
 NOT = (
     "benchmarks/*",
@@ -51,48 +42,8 @@ NOT = (
     "test_linters.py",
 )
 
-# The words are the root, the scratch folder, the tree, and the command.
-ENTER = """
-root=$1 scratch=$2 tree=$3
-shift 3
-mount -t tmpfs scratch "$scratch"
-mkdir "$scratch/root"
-[ -n "$NVCR_KEEP" ] || { cp -a "$root/." "$scratch/root"; root=$scratch/root; }
-mount --bind "$root" "$scratch/root"
-cd "$scratch/root"
-for place in proc sys dev; do mount --rbind "/$place" "$place"; done
-for place in run tmp; do mount -t tmpfs -o mode=1777 tmpfs "$place"; done
-cat /etc/resolv.conf >etc/resolv.conf
-if [ -z "$NVCR_KEEP" ]; then # whoever vouches for the servers here
-  cat /etc/ssl/certs/ca-certificates.crt >etc/ssl/certs/ca-certificates.crt
-  mkdir src && cp -a "$tree/." src
-fi
-pivot_root . mnt
-umount -l mnt
-exec "$@"
-"""
-# In a root that is made: a mirror may lag, and no service is to be started.
-FILL = """
-echo 'Acquire::Check-Valid-Until "false";' >/etc/apt/apt.conf.d/90nvcr
-printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"
-"""
-# In the copy of the tree: an environment, a container, the tests.
-TRY = """
-python=$1 packages=$2 venv=$3
-shift 3
-[ "$PWD" != /src ] || ln -sf "$(command -v "$python")" /usr/bin/python3
-pip="$venv/bin/python -m pip install -qq --disable-pip-version-check"
-"$python" -m venv $([ "$packages" = newest ] || echo --system-site-packages) "$venv"
-$pip -c tests/pins.txt $TOOLS
-if [ "$packages" = newest ]; then
-  $pip --no-build-isolation .
-else
-  $pip --no-build-isolation --no-deps .
-fi
-echo "== $("$venv/bin/python" --version), $("$venv/bin/python" -m pip list --format freeze | tr '\\n' ' ')"
-export NVCR_BIN="$venv/bin" # not every Python of the machine has what ours needs
+# In the copy of the tree: a container, the tests.
+TRY = f"""{debians.INSTALL}
 echo "== run"
 "$venv/bin/python" tests/demo.py
 echo "== tests"
@@ -131,66 +82,10 @@ def native(version: str) -> str:
 
 
 def root(suite: str) -> Path:
-    """Return a Debian with the interpreters that it is wanted for; make it if need be."""
-    folder = images.cache() / f"versions-{suite}-{EDITION}"
-    if folder.exists() and time.time() - folder.stat().st_mtime > MOST_DAYS * 86400:
-        shutil.rmtree(folder)
-    if not folder.exists():
-        print(f"debootstrap {suite} {folder}", flush=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f"versions-{suite}.", dir=folder.parent))
-        try:
-            words = ["debootstrap", "--variant=minbase", suite, str(draft), images.MIRROR]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            pythons = [f"python{version}-venv" for version, it in SUITES.items() if it == suite]
-            ours = [f"python3-{name}" for name in OURS] if suite == "bookworm" else []
-            fill = ["sh", "-ec", FILL, "sh", *PROGRAMS, *pythons, *ours]
-            done = inside(draft, fill, stdout=subprocess.PIPE, keep=True)
-            if done.returncode:
-                sys.exit(f"{suite} cannot be made: {done.stdout[-1000:]}")
-            draft.chmod(0o755)
-            os.utime(draft)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
-def inside(
-    folder: Path, words: list[str], *, stdout: Any, keep: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in a root: what it writes is kept, or is in memory and goes with it."""
-    with tempfile.TemporaryDirectory(prefix="nvcr-versions-") as scratch, copy() as tree:
-        enter = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*enter, str(folder), scratch, str(tree), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**environment(), "NVCR_KEEP": "yes" if keep else ""},
-            check=False,
-        )
-        return done
-
-
-def environment() -> dict[str, str]:
-    """Return what a run needs of our environment: how packages are fetched."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
-    kept.pop("PIP_FIND_LINKS", None)
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {**kept, "PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "TOOLS": " ".join(TOOLS)}
-
-
-@contextmanager
-def copy() -> Iterator[Path]:
-    """Copy the tree, without what is built in it."""
-    ignored = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache")
-    with tempfile.TemporaryDirectory(prefix="nvcr-versions-") as folder:
-        os.chmod(folder, 0o755)
-        tree = Path(folder) / "tree"
-        shutil.copytree(TREE, tree, symlinks=True, ignore=ignored)
-        yield tree
+    """Return a Debian with the interpreters that it is wanted for."""
+    pythons = [f"python{version}-venv" for version, it in SUITES.items() if it == suite]
+    ours = [f"python3-{name}" for name in OURS] if suite == "bookworm" else []
+    return debians.root("versions", suite, [*PROGRAMS, *pythons, *ours])
 
 
 def attempt(row: Row, words: list[str]) -> bool:
@@ -205,7 +100,7 @@ def attempt(row: Row, words: list[str]) -> bool:
     attempted = ["sh", "-ec", TRY, "sh"]
     with log.open("w") as file:
         if path:
-            with copy() as tree:
+            with debians.copy() as tree:
                 attempted += [path, row.packages, str(tree.parent / "venv"), *words]
                 code = subprocess.run(
                     attempted,
@@ -213,13 +108,13 @@ def attempt(row: Row, words: list[str]) -> bool:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    env=environment(),
+                    env=debians.environment(),
                     check=False,
                 ).returncode
         else:
             attempted += [f"python{row.python}", row.packages, "/venv", *words]
             attempted = ["sh", "-c", 'cd /src && exec "$@"', "sh", *attempted]
-            code = inside(root(suite), attempted, stdout=file).returncode
+            code = debians.inside(root(suite), attempted, stdout=file).returncode
     print(f"{row.name}: {result(log.read_text(errors='replace'), code)}", end="")
     print(f", {time.monotonic() - began:.0f} s, {path or f'Debian {suite}'}", flush=True)
     if code:
@@ -230,13 +125,7 @@ def attempt(row: Row, words: list[str]) -> bool:
 def result(said: str, code: int) -> str:
     """Return the interpreter's version, and pytest's counts."""
     version = re.search(r"^== Python (\S+),", said, re.MULTILINE)
-    counts = dict.fromkeys(("passed", "failed", "skipped", "error"), 0)
-    for number, name in re.findall(r"(\d+) (passed|failed|skipped|error)", said[-400:]):
-        counts[name] = int(number)
-    text = ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped"))
-    if counts["error"] or (code and not counts["failed"]):
-        text += ", FAILED" if "== tests" in said else ", FAILED before the tests"
-    return f"Python {version[1] if version else '?'}: {text}"
+    return f"Python {version[1] if version else '?'}: {debians.counts(said, code)}"
 
 
 def main() -> None:

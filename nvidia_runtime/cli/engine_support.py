@@ -25,6 +25,15 @@ def newest_version() -> tuple[str, str]:
 
     Both are "" where there is no engine with CDI.
     """
+    newest = by_engine()
+    if not newest:
+        return "", ""
+    reason = min(newest, key=lambda name: VERSIONS.index(newest[name]))
+    return newest[reason], reason
+
+
+def by_engine() -> dict[str, str]:
+    """Return the newest CDI version that each installed engine with CDI knows, by its name."""
     from nvidia_runtime.engines import supported  # its formats; most specs need no engine's version
 
     newest = {}
@@ -33,10 +42,7 @@ def newest_version() -> tuple[str, str]:
         version = _version_of(engine.program)
         if version and (cdi := newest_for(engine, version)):
             newest[f"{engine.name} {'.'.join(map(str, version))}"] = cdi
-    if not newest:
-        return "", ""
-    reason = min(newest, key=lambda name: VERSIONS.index(newest[name]))
-    return newest[reason], reason
+    return newest
 
 
 def newest_for(engine: Engine, version: Version) -> str:

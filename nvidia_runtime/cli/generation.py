@@ -9,6 +9,7 @@ from typing import Any
 
 from plumbum import cli
 
+from nvidia_runtime.cdi.versions import VERSIONS
 from nvidia_runtime.cli import engine_support, environment
 from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.compile import config
@@ -22,9 +23,10 @@ from nvidia_runtime.store.snapshot import DRIVER_ROOT
 
 PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
 CTK = "nvidia-ctk"
+SPEC_VERSION = "nvidia-ctk.cdi-spec-version"
 NO_ALL = f"{PREFIX}NO_ALL_DEVICE"
 NO_GIDS = "no-additional-gids-for-device-nodes"
-ENGINES = "engines"
+ENGINES, CONTENT = "engines", "content"
 # The flags and hooks that have an effect; the toolkit knows more flags.
 FLAGS = (
     NO_GIDS,
@@ -126,12 +128,13 @@ class Generating(Command):
         "devices by index or UUID, all, or none; default: all",
     )
     no_all = cli.Flag(["--no-all-device"], help=f"leave out the device all [${NO_ALL}]")
-    version_wanted = cli.SwitchAttr(
+    version_wanted = _text(
         ["--spec-version"],
-        str,
+        f"{PREFIX}SPEC_VERSION",
         "",
-        help="the CDI version, or engines for the newest that the engines here accept;"
-        " default: the oldest that the spec needs",
+        "the CDI version, engines for the newest that the engines here read, or content for the"
+        " oldest that the spec needs; default: content, without what an engine here does not read"
+        " where it is written for engines",
     )
     patience = cli.SwitchAttr(
         ["--patience"], float, 20.0, help="seconds that NVML may take for a GPU"
@@ -143,13 +146,16 @@ class Generating(Command):
         help="combined: one call for all hooks",
     )
 
+    lost = ""  # what the CDI version does not have, for a spec with nodes that need it
+
     def options(self) -> Options:
         """Return the options of the command line.  Raises `NvidiaRuntimeError` for invalid ones."""
         options = Options(self.mode.lower(), _parts(self.ids) or ("all",))
         options.thorough = True
         options.path = os.environ.get("PATH", "")
         options.data_dirs = os.environ.get("XDG_DATA_DIRS", "")
-        options.driver_root = _absolute(self.driver_root or self._configured_root() or "/")
+        settings = self._settings()
+        options.driver_root = _absolute(self.driver_root or str(settings[DRIVER_ROOT]) or "/")
         options.dev_root = _absolute(self.dev_root)
         options.library_folders = tuple(map(_absolute, _parts(self.library_folders)))
         options.config_folders = tuple(map(_absolute, _parts(self.config_folders)))
@@ -166,19 +172,24 @@ class Generating(Command):
         options.hook_program = self._hook_program(self.hook_path)
         self._choose_hooks(options)
         self._choose_flags(options)
-        self._choose_version(options)
+        wanted = self.version_wanted or str(settings[SPEC_VERSION])
+        self._choose_version(options, wanted.removeprefix("v"))
         return options
 
-    def _configured_root(self) -> str:
-        """Return the driver root of config.toml; a broken one is an error only if it is named."""
+    def is_for_engines(self) -> bool:
+        """Whether the spec is written where engines read it."""
+        return False
+
+    def _settings(self) -> config.Settings:
+        """Return the settings of config.toml; a broken one is an error only if it is named."""
         given = str(getattr(self.root_app, "config", ""))
         try:
-            return str(config.load(given or files.config_path())[0][DRIVER_ROOT])
+            return config.load(given or files.config_path())[0]
         except NvidiaRuntimeError as error:
             if given:
                 raise
             self.warn(f"{error}; the driver root is /")
-            return ""
+            return config.defaults()
 
     def _hook_program(self, given: str) -> str:
         """Return the absolute path of the hook program; a name is one beside us, or in PATH."""
@@ -215,29 +226,36 @@ class Generating(Command):
         for name in sorted(options.flags.difference(FLAGS)):
             self.warn(f"the feature flag {name!r} has no effect; the flags are {', '.join(FLAGS)}")
 
-    def _choose_version(self, options: Options) -> None:
-        """Choose the CDI version, and leave out what the installed engines do not accept."""
-        options.spec_version = self.version_wanted.removeprefix("v")
-        if options.spec_version != ENGINES:
+    def _choose_version(self, options: Options, wanted: str) -> None:
+        """Choose the CDI version, and leave out what it or the installed engines do not have."""
+        if wanted == CONTENT:
             return
-        options.spec_version = ""
+        if wanted not in ("", ENGINES):
+            options.spec_version = wanted
+            if wanted in VERSIONS:
+                self._leave_out_gids(options, wanted, f"CDI {wanted}")
+            return
+        if not wanted and not self.is_for_engines():
+            return
         newest, reason = engine_support.newest_version()
         if not reason:
-            self.warn("no container engine with CDI found; the spec has the version that it needs")
+            if wanted:
+                what = "no container engine with CDI found; the spec has the version that it needs"
+                self.warn(what)
             return
         if not engine_support.has_least(newest):
-            self.warn(
-                f"{reason} is not known to accept any spec of GPUs; this one has the oldest version"
-            )
+            self.warn(f"{reason} is not known to read any spec of GPUs; this one is the oldest")
             options.with_gids = False
             return
-        options.spec_version = newest
-        self.tell(f"CDI {newest} is the newest version that {reason} is known to accept")
-        if options.with_gids and not engine_support.has_gids(newest):
+        if wanted:
+            options.spec_version = newest
+            self.tell(f"CDI {newest} is the newest version that {reason} is known to read")
+        self._leave_out_gids(options, newest, f"CDI {newest}, the newest that {reason} reads,")
+
+    def _leave_out_gids(self, options: Options, version: str, name: str) -> None:
+        if options.with_gids and not engine_support.has_gids(version):
             options.with_gids = False
-            self.warn(
-                f"CDI {newest} lacks additionalGids: users other than root need the nodes' groups"
-            )
+            self.lost = f"{name} lacks additionalGids: users other than root need the nodes' groups"
 
 
 def _parts(values: list[str]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ DEFAULTS: Settings = {
     f"{_CLI}.user": "",
     f"{_CLI}.ldconfig": "@/sbin/ldconfig",
     "nvidia-ctk.path": "nvidia-ctk",
+    "nvidia-ctk.cdi-spec-version": "",
     f"{_RUNTIME}.debug": "/dev/null",
     f"{_RUNTIME}.log-level": "info",
     f"{_RUNTIME}.runtimes": ["runc", "crun"],

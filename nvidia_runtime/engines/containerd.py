@@ -8,17 +8,20 @@ from the last file that has one.  Version 1 is edited in place.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 
 from nvidia_runtime.engines import (
     containerd_files,
     difference,
+    program,
     runtimes,
     toml_engine,
     toml_file,
     write,
 )
 from nvidia_runtime.engines.containerd_files import (
+    CRI,
     DEFAULT_VERSION,
     NEWEST,
     RUNTIME,
@@ -27,9 +30,10 @@ from nvidia_runtime.engines.containerd_files import (
     version_of,
 )
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
-from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile
+from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Version
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 K3S = "{0} finds nvidia-container-runtime itself when it starts; there is nothing to configure"
 K3S_HINT = (
@@ -98,9 +102,12 @@ def configure(intent: Intent) -> ChangeSet:
     """Add our runtime in a drop-in that the file imports, or in the file itself."""
     own = write.read(intent.config)
     document = toml_file.parse(own or "", intent.config)
-    newest = NEWEST[0] if intent.version >= NEWEST[1] else DEFAULT_VERSION
-    is_in_place = not intent.drop_in or version_of(document, intent.config, newest) == 1
-    source = _source(intent, document, newest, is_in_place)
+    engine = _version(intent, document)
+    newest = NEWEST[0] if engine >= NEWEST[1] else DEFAULT_VERSION
+    heeded = _heeded(intent, document, engine)
+    is_in_place = not intent.drop_in or version_of(heeded, intent.config, newest) == 1
+    source = _source(intent, heeded, newest, is_in_place)
+    intent = replace(intent, version=engine)
     if is_in_place:
         changes = _in_place(intent, own, document, source)
     elif intent.is_merged:
@@ -111,8 +118,29 @@ def configure(intent: Intent) -> ChangeSet:
         changes = _with_drop_in(intent, own, document, source)
     return ChangeSet(
         changes=tuple(changes),
-        warnings=(*_surprises(intent, source), *_warnings_of(intent, document)),
+        warnings=(*_surprises(intent, source), *_warnings_of(intent, heeded, document)),
     )
+
+
+def _version(intent: Intent, document: Document) -> Version:
+    """Return containerd's version, of the program in PATH where a file is silent of its own."""
+    if intent.version or "version" in document:
+        return intent.version
+    path = shutil.which(intent.executable or ENGINE.program)
+    return program.version(path, path) if path else ()
+
+
+def _heeded(intent: Intent, document: Document, engine: Version) -> Document:
+    """Return what counts of a file: containerd 2 heeds no CRI table of version 1."""
+    if not document or engine < NEWEST[1] or version_of(document, intent.config) != 1:
+        return document
+    if not intent.drop_in:
+        raise NvidiaRuntimeError(
+            "containerd 2 heeds no runtimes in a file of version 1",
+            intent.config,
+            "give it a --drop-in-config, which is of version 3",
+        )
+    return {"version": NEWEST[0]}
 
 
 def _in_place(intent: Intent, own: str | None, document: Document, source: Source) -> list[Change]:
@@ -170,12 +198,12 @@ def _surprises(intent: Intent, source: Source) -> list[str]:
     return []
 
 
-def _warnings_of(intent: Intent, document: Document) -> list[str]:
+def _warnings_of(intent: Intent, heeded: Document, document: Document) -> list[str]:
     """Say what in a file keeps kubernetes, or us, from what we would do."""
     warnings = []
-    version = version_of(document, intent.config)
+    version = version_of(heeded, intent.config)
     disabled = document.get("disabled_plugins")
-    names = ("cri", places(version).runtimes[1])
+    names = ("cri", CRI[2], places(version).runtimes[1])
     if isinstance(disabled, list) and any(name in disabled for name in names):
         warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
     if version == 1 and intent.drop_in:
@@ -186,7 +214,7 @@ def _warnings_of(intent: Intent, document: Document) -> list[str]:
 def _entry(source: Source, version: int, intent: Intent) -> Document:
     """Make the table of our runtime, for a file of a version, from that of another one."""
     options = toml_engine.options(source.document, source.at, intent.name, source.where)
-    options = RUNTIME if options is None else options
+    options = containerd_files.builtin(version) if options is None else options
     inner = options.get("options", {})
     if not isinstance(inner, dict):
         raise runtimes.wrong_type(("options",), "a table", inner, source.where)
@@ -216,10 +244,9 @@ def _source(intent: Intent, document: Document, newest: int, is_in_place: bool) 
         document = toml_file.parse(text, where)
     elif not is_in_place or version_of(document, where) > DEFAULT_VERSION:
         drop_in = os.path.realpath(intent.drop_in)
-        files = containerd_files.layers(intent.config, View())
-        document = containerd_files.combined(
-            [layer for layer in files if os.path.realpath(layer[0]) != drop_in]
-        )
+        _own, *others = containerd_files.layers(intent.config, View())
+        others = [layer for layer in others if os.path.realpath(layer[0]) != drop_in]
+        document = containerd_files.combined([(intent.config, document), *others])
     # Else a table in another file would replace this file's, and not be a part of it.
     return Source(document=document, where=where, version=version_of(document, where, newest))
 
@@ -235,10 +262,11 @@ ENGINE = Engine(
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
-        ((1, 7, 24), "0.8.0"),  # tried
-        ((2, 1), "1.0.0"),  # tried
+        ((1, 7, 24), "0.8.0"),  # Debian 13 has it: tests/engines/test_ways.py
+        ((2, 1), "1.0.0"),  # sid has it: tests/engines/test_ways.py
     ),
     cdi_by_default=(2,),
+    without_cdi="what a pod asks for by CDI is dropped without a word",
     format=toml_engine.TOML,
     places_in=containerd_files.places_in,
     configure=configure,

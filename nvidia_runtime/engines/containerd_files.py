@@ -9,7 +9,7 @@ from typing import Any
 
 from nvidia_runtime.engines import difference, runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
-from nvidia_runtime.engines.engine import ChangeSet, Intent, Layer, Places
+from nvidia_runtime.engines.engine import ChangeSet, Intent, Layer, Places, Version
 from nvidia_runtime.engines.view import View, covers
 from nvidia_runtime.engines.write import Change
 
@@ -25,6 +25,7 @@ RUNTIME: Document = {
     "runtime_engine": "",
     "privileged_without_host_devices": False,
 }
+BEFORE_3 = ("runtime_root", "runtime_engine")  # containerd 2 knows them no more
 
 
 def places(version: int) -> Places:
@@ -38,6 +39,11 @@ def places(version: int) -> Places:
         program=("options", "BinaryName"),
         version="version",
     )
+
+
+def builtin(version: int) -> Document:
+    """Return the table of a runtime for files of a version that have none to copy from."""
+    return {key: value for key, value in RUNTIME.items() if version in CRI or key not in BEFORE_3}
 
 
 def version_of(document: Document, where: str, newest: int = DEFAULT_VERSION) -> int:
@@ -67,11 +73,14 @@ def layers(path: str, view: View) -> list[Layer]:
     return list(listing.items())
 
 
-def combined(files: list[Layer]) -> Document:
+def combined(files: list[Layer], engine: Version = ()) -> Document:
     """Put the CRI plugin's table of the imported files over that of a file, as containerd does.
 
-    The last table wins, as a whole up to version 2; only containerd 2 may merge it.
+    The last table wins, as a whole up to version 2; only containerd 2 may merge it, and it reads
+    each file by the version of that.
     """
+    if engine >= NEWEST[1]:
+        files = [(path, _migrated(document, path)) for path, document in files]
     (path, document), *others = files
     version = version_of(document, path)
     cri = places(version).runtimes[:2]
@@ -83,6 +92,19 @@ def combined(files: list[Layer]) -> Document:
             table = difference.merged(runtimes.table(document, cri, path), table)
         document = difference.carried_out([Edit(cri, table)], document)
     return document
+
+
+def _migrated(document: Document, path: str) -> Document:
+    """Return what containerd 2 takes over of a file: nothing from the CRI table of version 1."""
+    version = version_of(document, path, NEWEST[0])
+    if version == NEWEST[0]:
+        return document or {"version": version}
+    old = places(version).runtimes[:2]
+    table = {} if version == 1 else runtimes.table(document, old, path)
+    new = {key: value for key, value in document.items() if key != "plugins"}
+    new["version"] = NEWEST[0]
+    cri = places(NEWEST[0]).runtimes[:2]
+    return difference.carried_out([Edit(cri, table)], new) if table else new
 
 
 def _patterns(document: Document) -> list[Any]:

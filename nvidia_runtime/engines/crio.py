@@ -47,7 +47,8 @@ def _source(intent: Intent) -> Document:
     """Read what cri-o runs with: from its files, or from itself."""
     if not intent.by_command:
         files = layers(intent.config, View())
-        return ENGINE.combined([layer for layer in files if layer[0] != intent.drop_in])
+        others = [layer for layer in files if layer[0] != intent.drop_in]
+        return ENGINE.combined(others, intent.version)
     program = intent.executable or ENGINE.program
     text, name = toml_engine.asked([program, "status", "config"], ["crio-status", "config"])
     return toml_file.parse(text, name)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from nvidia_runtime import schemas
-from nvidia_runtime.engines import difference, json_file, runtimes, write
+from nvidia_runtime.engines import difference, docker_gpus, json_file, runtimes, write
 from nvidia_runtime.engines.difference import Document
 from nvidia_runtime.engines.engine import (
     ChangeSet,
@@ -107,12 +107,14 @@ ENGINE = Engine(
         ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
         ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706
         ((27, 4), "0.8.0"),  # https://github.com/moby/moby/pull/48886
-        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; 28.5 was tried
+        ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; sid has 28.5
     ),
     cdi_by_default=(28, 2),
+    without_cdi="'--device nvidia.com/gpu=0' is refused",
     format=Format(parse=parse, edited=edited),
     places_in=lambda _document, _path: PLACES,
     configure=configure,
+    usage=docker_gpus.usage,
     layers=lambda path, view: [(path, parse(view.read(path), path))],
     # Since dockerd 23.0; an older one leaves it to our schema, which has been asked already.
     question=lambda path, _drop_in: ["--validate", "--config-file", path],

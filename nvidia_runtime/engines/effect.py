@@ -16,14 +16,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.engines.difference import Document
-    from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Layer, Places, Summary
+    from nvidia_runtime.engines.engine import (
+        ChangeSet,
+        Engine,
+        Intent,
+        Layer,
+        Places,
+        Summary,
+        Version,
+    )
 
     Look = Callable[[Document, Places], Any]
 
 
-def summary(engine: Engine, path: str) -> Summary:
-    """Return what an engine's files say of our runtimes."""
-    document = engine.combined(engine.layers(path, View()))
+def summary(engine: Engine, path: str, version: Version = ()) -> Summary:
+    """Return what an engine's files say of our runtimes to a version of it, () for any."""
+    document = engine.combined(engine.layers(path, View()), version)
     return runtimes.summary(document, engine.places_in(document, path))
 
 
@@ -53,18 +61,18 @@ def _overruled(engine: Engine, intent: Intent, plan: ChangeSet) -> list[str]:
         return difference.at(runtimes.in_force(document, at), at.default)
 
     edit = "--config={} --drop-in-config= changes that one"
-    if file := _last_word(engine, layers, places[0], program):
+    if file := _last_word(engine, intent, layers, places[0], program):
         return [f"{file} is read after {ours} and hides the runtime there; {edit.format(file)}"]
-    if intent.is_default and (file := _last_word(engine, layers, places[0], default)):
+    if intent.is_default and (file := _last_word(engine, intent, layers, places[0], default)):
         return [f"{file} is read after {ours} and has another default; {edit.format(file)}"]
     return []
 
 
-def _last_word(engine: Engine, layers: list[Layer], ours: int, look: Look) -> str:
+def _last_word(engine: Engine, intent: Intent, layers: list[Layer], ours: int, look: Look) -> str:
     """Return the last file that makes another value of ours, "" where ours holds in the end."""
     values = []
     for end in range(ours + 1, len(layers) + 1):
-        document = engine.combined(layers[:end])
+        document = engine.combined(layers[:end], intent.version)
         values.append(look(document, engine.places_in(document, layers[0][0])))
     if difference.is_same(values[0], values[-1]):
         return ""

@@ -122,7 +122,7 @@ class Format:
     tidied: Callable[[str, str, str], str] = lambda text, _before, _after: text
 
 
-def _merged(layers: list[Layer]) -> Document:
+def _merged(layers: list[Layer], _version: Version) -> Document:
     return functools.reduce(difference.merged, (document for _path, document in layers))
 
 
@@ -155,18 +155,23 @@ class Engine:
     # From which of its versions on it knows a CDI version, with the source of each row: the CDI
     # library of its go.mod, or what it took when it was tried.  It may know newer ones.
     cdi_versions: tuple[tuple[Version, str], ...]
-    # The first version that has CDI on where its file is silent.
+    # The first version that has CDI on where its file is silent, and what comes of CDI names where
+    # it is off.
     cdi_by_default: Version
+    without_cdi: str = ""
 
     format: Format
     # Where a document, of a path, has what we change.
     places_in: Callable[[Document, str], Places]
     configure: Callable[[Intent], ChangeSet]
-    # The files that it reads, the first of which is given, in their order; and all in one document.
+    # The files that it reads, the first of which is given, in their order; and all in one document,
+    # as a version of it has them, () where that is not known.
     layers: Callable[[str, View], list[Layer]]
-    combined: Callable[[list[Layer]], Document] = _merged
+    combined: Callable[[list[Layer], Version], Document] = _merged
     # The words that have it judge a file and a drop-in.
     question: Callable[[str, str], list[str]]
+    # How containers ask for GPUs, given the process id of the daemon, 0 for none.
+    usage: Callable[[Intent, int], str] = lambda _intent, _pid: ""
     # What a document needs in place of our runtime, given what is left of it and what it was.
     completed: Callable[[Document, Document, Intent], Document] = lambda left, _was, _intent: left
     # Whether what is left of a drop-in without our runtime says nothing of its own.

@@ -63,7 +63,7 @@ ENGINE = Engine(
         ((4, 7), "0.6.0"),  # go.mod of 4.7.0
         ((5, 1), "0.7.0"),  # https://github.com/containers/podman/pull/22280
         ((5, 2), "0.8.0"),  # go.mod of 5.2.0
-        ((5, 5), "1.0.0"),  # go.mod of 5.5.0; 5.8 was tried
+        ((5, 5), "1.0.0"),  # go.mod of 5.5.0; sid has 5.8
     ),
     cdi_by_default=(4, 1),
     format=toml_engine.TOML,

@@ -38,6 +38,16 @@ def of_nodes(nodes: list[DeviceNode], with_gids: bool) -> Edits:
     return edits
 
 
+def has_grouped(spec: Edits) -> bool:
+    """Whether a spec has nodes that users outside a group, root's apart, may not use."""
+    parts = [spec, *spec["devices"]]
+    nodes = [node for part in parts for node in part["containerEdits"].get("deviceNodes", ())]
+    return any(
+        node.get("gid") and node["fileMode"] & OTHERS_READ_WRITE != OTHERS_READ_WRITE
+        for node in nodes
+    )
+
+
 def by_depth(path: str) -> tuple[int, str]:
     """Return the sort key of paths in a spec: the less deep first."""
     return path.count("/"), path

@@ -143,7 +143,10 @@ def _find(search: str) -> str:
         program = f"{folder}/{NAME}"
         if folder[:1] == "/" and lowlevel.is_executable(program):
             return program
-    hint = f"install libnvidia-container-tools, or set {NAME}.path to where it is"
+    hint = (
+        "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
+        f" libnvidia-container-tools, or set {NAME}.path to where it is"
+    )
     raise NvidiaRuntimeError(f"cannot find {NAME} in {search}", hint=hint)
 
 

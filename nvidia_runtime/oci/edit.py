@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 # What a node's permissions say where it shall be seen, but not used.
 NO_ACCESS = "none"
-STAGES = (
-    *("prestart", "createRuntime", "createContainer", "startContainer"),
-    *("poststart", "poststop"),
-)
+# podman 5 makes the second of the first, which is deprecated; runtimes call both at one time.
+AT_PRESTART = ("prestart", "createRuntime")
+STAGES = (*AT_PRESTART, "createContainer", "startContainer", "poststart", "poststop")
 
 
 def apply(spec: "Document", edits: "list[Document]", path: str) -> None:
@@ -63,28 +62,32 @@ def _merge(edits: "list[Document]") -> "Document":
 
 
 def remove_hooks(spec: "Document", names: tuple[str, ...], path: str) -> bool:
-    """Remove the prestart hooks whose program has one of these names; say if there were any."""
+    """Remove the hooks at prestart whose program has one of these names; say if there were any."""
     if not spec.get("hooks"):
         return False
-    present = _prestart_hooks(spec, path)
-    kept = [hook for hook in present if program_of(hook) not in names]
-    if len(kept) == len(present):
-        return False
-    if kept:
-        spec["hooks"]["prestart"] = kept
-    else:
-        del spec["hooks"]["prestart"]
-    return True
+    is_removed = False
+    for stage in AT_PRESTART:
+        present = _hooks(spec, stage, path)
+        kept = [hook for hook in present if program_of(hook) not in names]
+        if len(kept) == len(present):
+            continue
+        is_removed = True
+        spec["hooks"][stage] = kept
+        if not kept:
+            del spec["hooks"][stage]
+    return is_removed
 
 
 def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
-    """Whether a prestart hook runs a program of one of these names."""
-    return any(program_of(hook) in names for hook in _prestart_hooks(spec, path))
+    """Whether a hook at prestart runs a program of one of these names."""
+    return any(
+        program_of(hook) in names for stage in AT_PRESTART for hook in _hooks(spec, stage, path)
+    )
 
 
-def _prestart_hooks(spec: "Document", path: str) -> list[object]:
+def _hooks(spec: "Document", stage: str, path: str) -> list[object]:
     hooks = object_at(spec, "hooks", path)
-    return list_at(hooks, "prestart", f"{path}: hooks") if hooks.get("prestart") else []
+    return list_at(hooks, stage, f"{path}: hooks") if hooks.get(stage) else []
 
 
 def program_of(hook: object) -> str:
@@ -201,15 +204,14 @@ def _apply_hooks(spec: "Document", hooks: "dict[str, list[Document]]", path: str
     for stage, added in hooks.items():
         calls = _list(present, stage, f"{path}: hooks")
         counts: dict[str, int] = {}
-        for hook in calls:
-            key = _key(hook)
+        for key in map(_key, calls):
             counts[key] = counts.get(key, 0) + 1
         for hook in added:
             key = _key(hook)
-            if counts.get(key):
-                counts[key] -= 1
-            else:
+            if not counts.get(key):
                 calls.append(hook)
+            else:
+                counts[key] -= 1
 
 
 def _apply_stages(spec: "Document", stages: "dict[str, list[Document]]", path: str) -> None:

@@ -298,19 +298,19 @@ def test_driver_root_of_config_toml(is_named: bool, tmp_path: Path) -> None:
         pytest.param(
             {"podman": "4.9.3"},
             "0.6.0",
-            "CDI 0.6.0 is the newest version that podman 4.9.3 is known to accept",
+            "CDI 0.6.0 is the newest version that podman 4.9.3 is known to read",
             id="podman 4.9",
         ),
         pytest.param(
             {"podman": "5.4.0"},
             "0.8.0",
-            "CDI 0.8.0 is the newest version that podman 5.4.0 is known to accept",
+            "CDI 0.8.0 is the newest version that podman 5.4.0 is known to read",
             id="podman 5.4",
         ),
         pytest.param(
             {"podman": "4.1.1"},
             "0.5.0",
-            "podman 4.1.1 is not known to accept any spec",
+            "podman 4.1.1 is not known to read any spec",
             id="too old",
         ),
         pytest.param({}, "0.7.0", "no container engine with CDI found", id="none"),
@@ -338,3 +338,66 @@ def test_no_driver(tmp_path: Path) -> None:
 
     assert (ended.code, ended.out) == (1, "")
     assert f"nvidia-ctk: {root}: has no libnvidia-ml.so.1: no driver is installed" in ended.err
+
+
+# A GPU whose nodes belong to a group, on a machine with an engine that knows no groups.
+POD = {"podman": "4.9.3"}
+LACKS = "warning: CDI {} lacks additionalGids: users other than root need the nodes' groups\n"
+NEWEST = "0.6.0, the newest that podman 4.9.3 reads,"
+
+
+def settings(folder: Path, *lines: str) -> dict[str, str]:
+    """Write a config.toml whose spec dir is the folder's; return what names it."""
+    file = folder / "nvidia-container-runtime/config.toml"
+    file.parent.mkdir()
+    dirs = f"[nvidia-container-runtime.modes.cdi]\nspec-dirs = [{json.dumps(f'{folder}/cdi')}]\n"
+    file.write_text("".join(f"{line}\n" for line in lines) + dirs)
+    (folder / "cdi").mkdir()
+    return {"XDG_CONFIG_HOME": os.fspath(folder)}
+
+
+@pytest.mark.parametrize(
+    ("where", "version", "says"),
+    [
+        pytest.param("cdi/nvidia.json", "0.5.0", LACKS.format(NEWEST), id="where engines look"),
+        pytest.param("nvidia.json", "0.7.0", "", id="elsewhere"),
+    ],
+)
+def test_spec_for_engines_has_what_they_read(
+    where: str, version: str, says: str, tmp_path: Path
+) -> None:
+    """The oldest version that holds the content, without what an engine here does not know."""
+    env = {"PATH": install(tmp_path, **POD), **settings(tmp_path)}
+
+    ended = run(f"--output={tmp_path / where}", machine="t4x1", env=env)
+
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / where).read_text())["cdiVersion"] == version
+    assert [line for line in ended.err.splitlines(keepends=True) if "Gids" in line] == (
+        [says] if says else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "lines", "version"),
+    [
+        pytest.param([], {"SPEC_VERSION": "0.5.0"}, [], "0.5.0", id="variable"),
+        pytest.param([], {}, ['cdi-spec-version = "v0.6.0"'], "0.6.0", id="setting"),
+        pytest.param(
+            [], {"SPEC_VERSION": "0.8.0"}, ['cdi-spec-version = "0.5.0"'], "0.8.0", id="both"
+        ),
+        pytest.param(["--spec-version=1.0.0"], {"SPEC_VERSION": "0.5.0"}, [], "1.0.0", id="flag"),
+        pytest.param([], {}, ['cdi-spec-version = "engines"'], "0.6.0", id="engines"),
+        pytest.param([], {}, ['cdi-spec-version = "content"'], "0.7.0", id="content"),
+    ],
+)
+def test_version_is_pinned(
+    words: list[str], variables: dict[str, str], lines: list[str], version: str, tmp_path: Path
+) -> None:
+    env = {"PATH": install(tmp_path, **POD), **settings(tmp_path, "[nvidia-ctk]", *lines)}
+    env |= {f"NVIDIA_CTK_CDI_GENERATE_{name}": value for name, value in variables.items()}
+
+    ended = run(*words, machine="t4x1", env=env)
+
+    assert spec(ended)["cdiVersion"] == version
+    assert ("lacks additionalGids" in ended.err) is (version < "0.7.0")

@@ -17,6 +17,7 @@ from nvidia_runtime.cli import findings
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 from . import ctk
+from .test_engine_support import install
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "cdi"
 HOOK = {"hookName": "createContainer", "path": "/bin/true", "env": ["A=b"]}
@@ -249,3 +250,42 @@ def test_files_that_others_may_write(tmp_path: Path) -> None:
         "warning: cdi/a.json: belongs to user 65534, who can change what containers get",
         "warning: cdi/b.json: can be written by others (mode 0664): chmod go-w",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "engines", "said"),
+    [
+        ("0.7.0", {"podman": "4.9.3"}, "podman 4.9.3 reads CDI up to 0.6.0"),
+        ("0.6.0", {"podman": "4.9.3"}, ""),
+        (
+            "v1.0.0",
+            {"podman": "5.5.0", "containerd": "1.7.24"},
+            "containerd 1.7.24 reads CDI up to 0.8.0",
+        ),
+        ("0.7.0", {"dockerd": "20.10.24"}, ""),
+    ],
+    ids=["too new", "known", "too new for one", "an engine without CDI"],
+)
+def test_version_that_an_engine_here_does_not_read(
+    version: str, engines: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    file = folder / "a.json"
+    file.write_text(json.dumps(cdi_spec(cdiVersion=version)))
+
+    got = ctk.run(
+        "cdi",
+        "validate",
+        f"--spec-dir={folder}",
+        "--format=json",
+        PATH=install(tmp_path, **engines),
+    )
+
+    rows = [row for row in json.loads(got.out)["findings"] if row["path"] == "cdiVersion"]
+    hint = (
+        f"and ignores this file: 'nvidia-ctk cdi generate --output={file}' writes one that it reads"
+    )
+    assert [(row["severity"], row["message"]) for row in rows] == (
+        [("warning", f"{said}, {hint}")] if said else []
+    )

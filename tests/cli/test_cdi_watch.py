@@ -20,6 +20,7 @@ from nvidia_runtime.cli.cdi.watch import PROGRAM
 SPEC = "/var/run/cdi/nvidia.yaml"
 UEVENT = simulated.TREE / "tests/watch/uevent.py"
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(simulated.TREE), **ctk.HOOK}
+ENVIRONMENT["NVIDIA_CTK_CDI_GENERATE_SPEC_VERSION"] = "content"  # whatever engines are here
 WATCH = [sys.executable, "-c", PROGRAM, "cdi", "watch", "--settle=0.2"]
 # Starts the service, runs each command when the output contains its text, and ends the service.
 DRIVER = """

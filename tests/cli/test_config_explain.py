@@ -45,7 +45,7 @@ def test_value_and_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "keys"),
     [
-        pytest.param("nvidia-ctk", ["nvidia-ctk.path"], id="table"),
+        pytest.param("nvidia-ctk", ["nvidia-ctk.path", "nvidia-ctk.cdi-spec-version"], id="table"),
         pytest.param("spec-dirs", ["nvidia-container-runtime.modes.cdi.spec-dirs"], id="last word"),
         pytest.param(
             "debug",

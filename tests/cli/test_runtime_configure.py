@@ -9,10 +9,15 @@ import pty
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
+
+from nvidia_runtime.engines import docker_gpus
+from nvidia_runtime.engines.engine import Intent
 
 from . import ctk
 
@@ -22,6 +27,7 @@ default_runtime_name = "kata"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]
 runtime_type = "io.containerd.kata.v2"
 """
+INTENT = Intent(name="nvidia", program="nvidia-container-runtime", config="/x")
 NVIDIA = {"args": [], "path": "nvidia-container-runtime"}
 
 
@@ -149,11 +155,45 @@ def test_what_it_says(host: Host) -> None:
     file = host.folder / "daemon.json"
 
     after = "docker reads it when it is started again"
+    how = f"{docker_gpus.usage(INTENT, 0)}\n"
 
-    assert host.configure("--config", file).err == f"wrote {file}\n{after}\n"
-    assert host.configure("--config", file).err == f"nothing to change: {file}\n"
+    assert host.configure("--config", file).err == f"wrote {file}\n{after}\n{how}"
+    assert host.configure("--config", file).err == f"nothing to change: {file}\n{how}"
     assert host.run("unconfigure", "--config", file).err == f"removed {file}\n{after}\n"
     assert host.run("unconfigure", "--config", file).err == f"nothing to change: {file}\n"
+
+
+@pytest.mark.parametrize(
+    ("is_default", "has_hook", "says"),
+    [
+        (False, True, "containers get GPUs by 'docker run --runtime=nvidia --gpus all'"),
+        (True, True, "containers get GPUs by 'docker run --gpus all'"),
+        (
+            False,
+            False,
+            "containers get GPUs by 'docker run --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all'; "
+            "'--gpus all' works, too, once nvidia-container-runtime-hook is in dockerd's PATH ({}) "
+            "and it is restarted",
+        ),
+    ],
+    ids=["named", "default", "without the hook"],
+)
+def test_how_docker_is_asked(
+    is_default: bool, has_hook: bool, says: str, host: Host, tmp_path: Path
+) -> None:
+    """By the PATH that the daemon has, which may not be ours."""
+    if has_hook:
+        host.program("nvidia-container-runtime-hook", "exit 0")
+    daemon = subprocess.Popen(["/bin/sleep", "1000"], env={"PATH": str(host.bin)})
+    try:
+        intent = replace(INTENT, is_default=is_default)
+        environment = Path(f"/proc/{daemon.pid}/environ")
+        waiting.eventually(environment.read_bytes, "the program is executed")
+
+        assert docker_gpus.usage(intent, daemon.pid) == says.format(host.bin)
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def test_dry_run_prints_the_files_as_the_toolkit_does(host: Host) -> None:

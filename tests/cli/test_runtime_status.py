@@ -10,6 +10,7 @@ import pytest
 
 from nvidia_runtime.cli.runtime import status
 from nvidia_runtime.cli.runtime.status import Status
+from nvidia_runtime.engines import native_cdi
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.engines.supported import ENGINES
 
@@ -49,7 +50,39 @@ def engine(
 def test_cdi(
     name: str, version: tuple[int, ...], *, setting: bool | None, has: bool | None
 ) -> None:
-    assert status.has_cdi(engine(name, version), setting) is has
+    assert native_cdi.is_on(ENGINES[name], version, setting) is has
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "setting", "says"),
+    [
+        pytest.param("docker", (26, 1, 5), None, "is refused; 'nvidia-ctk runtime", id="docker"),
+        pytest.param("docker", (28, 5, 1), None, "", id="docker where it is on"),
+        pytest.param(
+            "docker",
+            (20, 10, 24),
+            None,
+            "takes names like nvidia.com/gpu=0 since 25;",
+            id="too old",
+        ),
+        pytest.param("docker", (), None, "", id="unknown"),
+        pytest.param("containerd", (1, 7, 24), None, "is dropped without a word;", id="containerd"),
+        pytest.param(
+            "containerd", (2, 1, 4), False, "is dropped without a word;", id="switched off"
+        ),
+        pytest.param("podman", (4, 3, 1), True, "", id="podman"),
+    ],
+)
+def test_what_comes_of_cdi_names(
+    name: str, version: tuple[int, ...], setting: bool | None, says: str
+) -> None:
+    note = native_cdi.note(ENGINES[name], version, setting)
+
+    assert bool(note) is bool(says)
+    assert says in note
+    assert status.describe(engine(name, version)).notes == (
+        (note,) if note and setting is None else ()
+    )
 
 
 def test_what_a_file_says_of_us(tmp_path: Path) -> None:

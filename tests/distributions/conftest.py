@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from engines import cgroups
 from engines.bundles import Bundles
-from engines.conftest import group, machine, require, scratch  # noqa: F401 (fixtures)
+from engines.conftest import group, machine, scratch  # noqa: F401 (fixtures)
+from engines.installed import require
 from engines.machine import Machine
 
 from .site import Site, hold

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from engines import containerd, docker, podman, processes, rootfs
-from engines.conftest import require
+from engines.installed import require
 from engines.machine import Runtime
 
 from . import images, sight

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from engines import processes
 from engines.bundles import Bundles
-from engines.conftest import require
+from engines.installed import require
 
 from . import images, sight
 from .boxes import Change, box

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from engines.bundles import Bundles
-from engines.conftest import require
+from engines.installed import require
 
 from . import images, sight
 from .boxes import Box, box

@@ -20,7 +20,7 @@ import waiting
 from cli import ctk
 from engines import podman, processes
 from engines.bundles import Bundles
-from engines.conftest import require
+from engines.installed import require
 
 from . import images, sight
 from .boxes import Change, box

@@ -191,7 +191,8 @@ class Bundles:
 
     def containers(self) -> list[str]:
         """List the containers that the engine knows, running or not."""
-        return sorted(os.listdir(self.state())) if self.state().exists() else []
+        names = sorted(os.listdir(self.state())) if self.state().exists() else []
+        return [name for name in names if not name.startswith(".")]  # crun's cache
 
     def clean(self) -> None:
         """Remove what a failed test left."""

@@ -12,28 +12,27 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from . import cgroups, containerd, docker, podman, processes, rootfs
+from . import pods as containerd_of_pods
 from .bundles import Bundles
 from .containerd import Containerd
 from .docker import Docker
 from .engine import Engine
+from .installed import require
 from .machine import Machine
+from .places import Containerds, Dockers
 from .podman import Podman
+from .pods import Pods
 
 TREE = Path(__file__).resolve().parents[2]
 # Looks at the mount table, ten a second, until mounts go by themselves.
 GRACE = 30
 ENGINES = ("docker", "containerd", "podman", "runc_v1", "runc_v2", "crun_v1", "crun_v2")
-
-
-def require(program: str) -> str:
-    """Find a program, or skip."""
-    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    return path or pytest.skip(f"{program} is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +127,42 @@ def containerd_socket(machine: Machine, daemon_env: dict[str, str]) -> Iterator[
 
 
 @pytest.fixture(scope="session")
+def pods(
+    machine: Machine, busybox: str, image: Path, group: str, daemon_env: dict[str, str]
+) -> Pods:
+    """Prepare what pods need."""
+    pytest.importorskip("grpc", reason="grpcio is not installed")
+    require("containerd")
+    require("ctr")
+    pause = machine.scratch / "pause.tar"
+    command = ("/bin/sleep", "1000")
+    rootfs.archive(
+        machine.scratch / "rootfs", pause, name=containerd_of_pods.PAUSE, command=command
+    )
+    return Pods(group=group, env=daemon_env, images=(image, pause))
+
+
+@pytest.fixture(scope="session")
+def dockers(
+    machine: Machine, image: Path, containerd_socket: Path, group: str
+) -> Iterator[Dockers]:
+    """Keep docker's daemons until all ways have been tried."""
+    require("dockerd")
+    require("docker")
+    with ExitStack() as stack:
+        yield Dockers(
+            machine=machine, image=image, containerd=containerd_socket, group=group, stack=stack
+        )
+
+
+@pytest.fixture(scope="session")
+def containerds(machine: Machine, pods: Pods) -> Iterator[Containerds]:
+    """Keep the daemons until all ways have been tried."""
+    with ExitStack() as stack:
+        yield Containerds(machine=machine, pods=pods, stack=stack)
+
+
+@pytest.fixture(scope="session")
 def live_docker(
     machine: Machine,
     image: Path,
@@ -163,8 +198,7 @@ def live_containerd(
 ) -> Iterator[Containerd]:
     """Import the image into a namespace of our own."""
     ctr = (require("ctr"), "--address", os.fspath(containerd_socket), "--namespace", "nvcr")
-    snapshotter = ("--snapshotter", containerd.SNAPSHOTTER)
-    processes.succeed([*ctr, "images", "import", *snapshotter, os.fspath(image)])
+    processes.succeed([*ctr, *containerd.importing(), os.fspath(image)])
     live = Containerd(
         ctr=ctr,
         runc_root=machine.scratch / "c/runc",

@@ -14,7 +14,7 @@ from subprocess import CompletedProcess
 
 import waiting
 
-from . import processes
+from . import installed, processes
 from .engine import FOREVER
 from .machine import Runtime
 from .rootfs import IMAGE
@@ -24,7 +24,11 @@ SNAPSHOTTER = "native"  # the one that works on every file system
 # Left out: what writes to /opt and /etc, and what needs a network.
 CONFIG = """\
 version = 2
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.nri.v1.nri",
+]
 """
 # When a process ends, ctr 1.6 closes its pipes before it has read them empty: output of one that
 # ends at once can be lost.
@@ -118,6 +122,12 @@ class Containerd:
         for container in self.containers():
             processes.run([*self.ctr, "tasks", "delete", "--force", container])
             processes.run([*self.ctr, "containers", "delete", container])
+
+
+def importing() -> tuple[str, ...]:
+    """Return the words of `ctr` that import an image; containerd 2 would unpack by its settings."""
+    local = ("--local",) if installed.version_of("containerd") >= (2,) else ()
+    return ("images", "import", *local, "--snapshotter", SNAPSHOTTER)
 
 
 @contextmanager

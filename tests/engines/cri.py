@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import grpc
 import waiting
 
 from . import wire
@@ -47,9 +46,12 @@ MESSAGES: wire.Messages = {
         "image": (2, "Image"),
         "command": (3, [str]),
         "envs": (6, ["Variable"]),
+        "annotations": (10, ["Entry"]),
         "log_path": (11, str),
         "linux": (15, "LinuxContainer"),
+        "cdi_devices": (17, ["CdiDevice"]),
     },
+    "CdiDevice": {"name": (1, str)},
     "CreateContainerRequest": {
         "pod_sandbox_id": (1, str),
         "config": (2, "ContainerConfig"),
@@ -77,6 +79,8 @@ class Cri:
 
     def call(self, method: str, asks: str, gives: str, **fields: Any) -> wire.Message:
         """Call a method of the RuntimeService; an error of the service is a grpc.RpcError."""
+        import grpc  # not in every environment that loads the fixtures
+
         with grpc.insecure_channel(f"unix://{self.socket}") as channel:
             answer = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(
                 wire.encode(MESSAGES, asks, fields),
@@ -109,15 +113,19 @@ class Pod:
     config: wire.Message
     id: str
 
-    def start(self, *, gpus: str | None) -> PodContainer:
-        """Start a container that stays."""
+    def start(
+        self, *, gpus: str | None, annotations: Sequence[wire.Message] = (), cdi: str = ""
+    ) -> PodContainer:
+        """Start a container that stays; ``cdi`` is the name in the pod's CDI field."""
         asked = [] if gpus is None else [{"key": "NVIDIA_VISIBLE_DEVICES", "value": gpus}]
         config = {
             "metadata": {"name": "c"},
             "image": {"image": self.cri.image},
             "command": list(FOREVER),
             "envs": asked,
+            "annotations": list(annotations),
             "log_path": f"{self.id}.log",
+            "cdi_devices": [{"name": cdi}] if cdi else [],
             "linux": {
                 "security_context": {
                     "capabilities": {"add_capabilities": ["MKNOD"]},
@@ -164,3 +172,11 @@ class PodContainer:
         info = {entry["key"]: entry["value"] for entry in got["info"]}
         document: dict[str, Any] = json.loads(info["info"])
         return document
+
+
+def refused() -> type[Exception]:
+    """Return the class of the service's errors."""
+    import grpc  # as in Cri.call
+
+    error: type[Exception] = grpc.RpcError
+    return error

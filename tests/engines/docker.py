@@ -132,8 +132,7 @@ def daemon_on(
     ``enter`` are words that go before it, as ``cgroups.enter`` gives them.
     """
     folder = file.parent
-    address = f"unix://{folder}/d.sock"
-    client = ("docker", "--config", os.fspath(folder / "client"), "--host", address)
+    client = client_of(folder)
     with processes.daemon(
         [*enter, "dockerd", "--config-file", os.fspath(file), *flags],
         log=folder / "log",
@@ -141,3 +140,9 @@ def daemon_on(
         is_ready=lambda: processes.run([*client, "version"]).returncode == 0,
     ):
         yield client
+
+
+def client_of(folder: Path) -> tuple[str, ...]:
+    """Return the words with which the client of a folder's daemon begins."""
+    address = f"unix://{folder}/d.sock"
+    return ("docker", "--config", os.fspath(folder / "client"), "--host", address)

@@ -35,7 +35,10 @@ describe() {{
 printf '%s\\0' "$0" "$@" >"$call/argv"
 $bb cat "/proc/$$/environ" >"$call/environment"
 $bb readlink "/proc/$$/cwd" >"$call/cwd"
-$bb sed -n -e /^SigBlk:/p -e /^SigIgn:/p "/proc/$$/status" >"$call/signals"
+# By itself: a newer busybox blocks all signals around a fork, which its child might see.
+while read -r name value; do
+    case $name in SigBlk: | SigIgn:) echo "$name $value" ;; esac
+done <"/proc/$$/status" >"$call/signals"
 pid=
 for word do case $word in --pid=*) pid=${{word#--pid=}} ;; esac; done
 root=$word

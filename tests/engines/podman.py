@@ -26,6 +26,10 @@ lock_type = "file"
 """
 
 
+# podman 5 has a word on control groups of version 1 for each call.
+QUIET = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "yes"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodmanContainer:
     """A container of `podman run --detach`."""
@@ -93,6 +97,7 @@ class Podman:
             "PATH": os.environ["PATH"],
             "HOME": os.fspath(self.folder),
             "CONTAINERS_CONF": os.fspath(self.folder / "containers.conf"),
+            **QUIET,
         }
 
     def run_words(self, gpus: str | None) -> tuple[str, ...]:

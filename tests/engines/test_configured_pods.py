@@ -6,74 +6,20 @@ The story is that of `test_configured`, told by pods; and `ctr` runs the program
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import configured, containerd, processes, rootfs
-from .conftest import require
+from nvidia_runtime.engines import containerd_files, difference
+
+from . import configured, containerd, cri, installed, processes, rootfs
+from . import pods as containerd_of_pods
+from .installed import require
 from .machine import Machine
-
-grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
-
-from . import cri  # noqa: E402 (needs grpc)
-
-PAUSE = "nvcr.test/pause:latest"
-CRI_2 = 'plugins."io.containerd.grpc.v1.cri"'
-# What an administrator has: settings of his own, which the container needs, and comments.
-CONTAINERD = """\
-# of this host
-{version}disabled_plugins = ["io.containerd.internal.v1.opt"] # it writes to /opt
-
-[{cri}]
-  sandbox_image = "{pause}" # no registry here
-  restrict_oom_score_adj = true
-  [{cri}.cni]
-    bin_dir = "{folder}/cni"
-    conf_dir = "{folder}/cni"
-  [{cri}.containerd]
-    snapshotter = "native"
-    [{cri}.containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-"""
-
-
-@pytest.fixture
-def pods(
-    machine: Machine, busybox: str, image: Path, group: str, daemon_env: dict[str, str]
-) -> Pods:
-    """Prepare what pods need."""
-    require("containerd")
-    require("ctr")
-    pause = machine.scratch / "pause.tar"
-    rootfs.archive(machine.scratch / "rootfs", pause, name=PAUSE, command=("/bin/sleep", "1000"))
-    return Pods(group=group, env=daemon_env, images=(image, pause))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pods:
-    """containerd as a kubelet uses it."""
-
-    group: str
-    env: dict[str, str]
-    images: tuple[Path, ...]
-
-    @contextmanager
-    def daemon(self, file: Path) -> Iterator[cri.Cri]:
-        """Keep containerd running on a file, with the images."""
-        with containerd.daemon_on(file, env=self.env) as socket:
-            ctr = ["ctr", "--address", os.fspath(socket), "--namespace=k8s.io"]
-            snapshotter = f"--snapshotter={containerd.SNAPSHOTTER}"
-            for image in self.images:
-                processes.succeed([*ctr, "images", "import", snapshotter, os.fspath(image)])
-            logs = file.parent / "logs"
-            yield cri.Cri(socket=socket, image=rootfs.IMAGE, group=self.group, logs=logs)
+from .pods import Pods
 
 
 def seen_in_pod(service: cri.Cri, handler: str) -> tuple[str, dict[str, Any]]:
@@ -88,29 +34,39 @@ def seen_in_pod(service: cri.Cri, handler: str) -> tuple[str, dict[str, Any]]:
         pod.remove()
 
 
-@pytest.mark.parametrize(
-    ("version", "plugin", "drop_in"),
-    [
-        pytest.param("version = 2\n", CRI_2, "conf.d/99-nvidia.toml", id="version 2, drop-in"),
-        pytest.param("version = 2\n", CRI_2, "", id="version 2, in place"),
-        pytest.param("", "plugins.cri", "", id="version 1, in place"),
-    ],
-)
+DROP_IN = "conf.d/99-nvidia.toml"
+# The version of config.toml, the drop-in, and the versions of containerd that heed such a file: from
+# one on, and before another.  Version 0 is a file that is silent of it, and of all that we change.
+FILES = [
+    pytest.param(1, "", (1,), (2,), id="version 1, in place"),
+    pytest.param(2, DROP_IN, (1,), (3,), id="version 2, drop-in"),
+    pytest.param(2, "", (1,), (3,), id="version 2, in place"),
+    pytest.param(3, DROP_IN, (2,), (3,), id="version 3, drop-in"),
+    pytest.param(3, "", (2,), (3,), id="version 3, in place"),
+    pytest.param(0, DROP_IN, (2,), (3,), id="no version, drop-in"),
+]
+
+
+@pytest.mark.parametrize(("version", "drop_in", "since", "before"), FILES)
 def test_containerd(
     pods: Pods,
     machine: Machine,
-    version: str,
-    plugin: str,
+    version: int,
     drop_in: str,
-    request: pytest.FixtureRequest,
+    since: tuple[int, ...],
+    before: tuple[int, ...],
 ) -> None:
-    folder = machine.scratch / f"cc{request.node.callspec.indices['version']}{len(drop_in)}"
+    engine = installed.version_of("containerd")
+    if not since <= engine < before:
+        pytest.skip(f"containerd {engine[0]} does not heed such a file")
+    folder = machine.scratch / f"cc{version}{len(drop_in)}"
     folder.mkdir()
     file = folder / "config.toml"
-    opt = "opt" if plugin == "plugins.cri" else "io.containerd.internal.v1.opt"
-    text = CONTAINERD.format(version=version, cri=plugin, pause=PAUSE, folder=folder)
-    file.write_text(text.replace("io.containerd.internal.v1.opt", opt))
-    before = configured.tree(folder)
+    file.write_text(containerd_of_pods.text(folder, version or 3))
+    if not version:
+        file.rename(folder / "host.toml")
+        file.write_text(containerd_of_pods.SILENT.format(folder=folder))
+    as_it_was = configured.tree(folder)
     runtime = machine.runtime(f"configured-{folder.name}", require("runc"))
     where = (f"--config={file}", f"--drop-in-config={folder / drop_in if drop_in else ''}")
     flags = (*where, f"--nvidia-runtime-path={runtime.path}")
@@ -139,21 +95,23 @@ def test_containerd(
 
     configured.tell(folder, "unconfigure", "containerd", *where)
 
-    assert configured.tree(folder) == before
+    assert configured.tree(folder) == as_it_was
     with pods.daemon(file) as service:
         assert seen_in_pod(service, "")[0] == ""
-        with pytest.raises(grpc.RpcError, match='no runtime for "nvidia" is configured'):
+        with pytest.raises(cri.refused(), match='no runtime for "nvidia" is configured'):
             service.start_pod("nvidia")
 
 
 def seen_by_ctr(file: Path, service: cri.Cri, folder: Path) -> str:
     """Run a container by `ctr`, with the program that containerd has for its handler nvidia."""
     dump = processes.succeed(["containerd", "--config", os.fspath(file), "config", "dump"])
-    program = next(line for line in dump.splitlines() if "BinaryName" in line and "nvidia" in line)
+    document = tomllib.loads(dump)
+    place = (*containerd_files.places_in(document, "").runtimes, "nvidia", "options", "BinaryName")
+    program = difference.at(document, place)
     ctr = ("ctr", "--address", os.fspath(service.socket), "--namespace=k8s.io", "run", "--rm")
     words = (
         "--snapshotter", containerd.SNAPSHOTTER, "--cgroup", f"/{service.group}/ctr",
-        "--runc-root", f"{folder}/runc", "--runc-binary", json.loads(program.partition("=")[2]),
+        "--runc-root", f"{folder}/runc", "--runc-binary", program,
         "--env=NVIDIA_VISIBLE_DEVICES=0", rootfs.IMAGE, "by-ctr",
     )  # fmt: skip
     return configured.lines((*ctr, *words))

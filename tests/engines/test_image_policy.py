@@ -14,7 +14,7 @@ import pytest
 
 from nvidia_runtime.admission import image as image_env
 
-from . import processes, rootfs
+from . import installed, processes, rootfs
 from .containerd import Containerd
 from .docker import Docker
 from .machine import Machine
@@ -141,6 +141,8 @@ def test_name_as_podman_reads_it(
     entry: str, podman: Podman, machine: Machine, tmp_path: Path
 ) -> None:
     """What podman makes of an image's entry is the image's, too: it gets nothing by it."""
+    if installed.version_of("podman") >= (5,):
+        pytest.skip("podman 5 refuses such an image, or takes the name as it is")
     name = "localhost/nvcr-odd-names:latest"
     rootfs.archive(machine.scratch / "rootfs", tmp_path / "image", name=name, env=(entry,))
     words = podman.podman(podman.runtime)
@@ -161,12 +163,14 @@ def test_name_as_podman_reads_it(
 def test_annotation_of_a_podman_image(
     lines: Sequence[str], seen: str, podman: Podman, machine: Machine
 ) -> None:
+    is_copied = installed.version_of("podman") < (5,)
     with settings(machine, "podman", *lines) as log:
         words = (*podman.podman(podman.runtime), "run", *podman.run_words("void"), "--rm")
         done = processes.run([*words, f"{ASKING_IMAGE}-2", *LOOK], env=podman.env)
 
-        assert (done.stdout, done.returncode) == (seen, 0), done.stderr
-        assert ("ignoring the annotation cdi.k8s.io" in log.read_text()) == (seen == NOTHING)
+        assert (done.stdout, done.returncode) == (seen if is_copied else NOTHING, 0), done.stderr
+        is_refused = is_copied and seen == NOTHING
+        assert ("ignoring the annotation cdi.k8s.io" in log.read_text()) == is_refused
 
 
 def test_containerd_does_not_tell(live_containerd: Containerd, machine: Machine) -> None:

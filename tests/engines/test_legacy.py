@@ -19,8 +19,8 @@ from cli import ctk
 from . import cgroups, legacy_cli, processes
 from . import docker as dockers
 from .bundles import Bundles, await_exit
-from .conftest import require
 from .docker import Docker
+from .installed import require
 from .legacy_cli import LDCONFIG, Call, Cli
 from .machine import Machine
 from .podman import Podman

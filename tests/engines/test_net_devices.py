@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 import waiting
 
+from nvidia_runtime.net import devices
+
 from . import cgroups, processes
 from .bundles import BundleContainer, Bundles
 from .docker import Docker
@@ -159,11 +161,13 @@ def nics(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def site(request: pytest.FixtureRequest, nics: Machine) -> Iterator[Site]:
     """Take each low-level runtime in turn, on a host with two links."""
     live: Bundles = request.getfixturevalue(f"live_{request.param}")
+    program, view = request.param.split("_")
+    if devices.recognise(shutil.which(program) or "") == devices.MOVES:
+        pytest.skip(f"this {program} moves interfaces itself, and gives none back")
     with network(*live.enter) as host:
         processes.succeed([*host.enter("mount"), "sh", "-c", OWN_STATE])
         add_link(host, "veth", "nic0")
         add_link(host, "veth", "nic1")
-        program, view = request.param.split("_")
         enter = (*host.enter("net", "mount"), *cgroups.limits(view, program))
         runtime = write_runtime(nics, program, *enter)
         bundles = replace(live, enter=enter, runtime=runtime)

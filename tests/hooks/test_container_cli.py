@@ -109,7 +109,8 @@ def test_program_that_is_nowhere(hook: Hook) -> None:
 
     assert message.startswith("cannot find nvidia-container-cli in ")
     assert message.endswith(
-        " | install libnvidia-container-tools, or set nvidia-container-cli.path to where it is"
+        " | add --runtime=nvidia to 'docker run --gpus': our runtime does without it;"
+        " or install libnvidia-container-tools, or set nvidia-container-cli.path to where it is"
     )
 
 

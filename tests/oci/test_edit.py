@@ -371,6 +371,11 @@ def hook(program: str) -> dict[str, str]:
             id="a stage that gets empty goes",
         ),
         pytest.param({"prestart": [{"path": f"/x/{OUR_NAMES[0]}/"}]}, {}, id="slash at the end"),
+        pytest.param(
+            {"prestart": [hook(OUR_NAMES[0])], "createRuntime": [hook(OUR_NAMES[1]), hook("x")]},
+            {"createRuntime": [hook("x")]},
+            id="where podman 5 puts it",
+        ),
     ],
 )
 def test_remove_hooks(present: Document, expected: Document) -> None:
@@ -388,7 +393,7 @@ def test_remove_hooks(present: Document, expected: Document) -> None:
         {"prestart": None},
         {"prestart": []},
         {"prestart": [hook("x"), {"path": 5}, "nvidia-container-toolkit", None]},
-        {"createRuntime": [hook(OUR_NAMES[0])]},
+        {"createContainer": [hook(OUR_NAMES[0])]},
     ],
 )
 def test_no_hook_to_remove(hooks: object) -> None:
@@ -400,8 +405,9 @@ def test_no_hook_to_remove(hooks: object) -> None:
 
 
 @pytest.mark.parametrize("name", OUR_NAMES)
-def test_has_hook(name: str) -> None:
-    assert edit.has_hook({"hooks": {"prestart": [hook("x"), hook(name)]}}, OUR_NAMES, PATH)
+@pytest.mark.parametrize("stage", ["prestart", "createRuntime"])
+def test_has_hook(stage: str, name: str) -> None:
+    assert edit.has_hook({"hooks": {stage: [hook("x"), hook(name)]}}, OUR_NAMES, PATH)
 
 
 @pytest.mark.parametrize(

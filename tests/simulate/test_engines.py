@@ -21,10 +21,10 @@ from distributions.conftest import low_level
 from distributions.site import Site, hold
 from engines import cgroups, containerd, docker, podman, processes
 from engines.bundles import Bundles
-from engines.conftest import require
 from engines.containerd import Containerd
 from engines.docker import Docker
 from engines.engine import Engine
+from engines.installed import require
 from engines.machine import Machine, Runtime
 from engines.podman import Podman
 from engines.rootfs import IMAGE

@@ -11,12 +11,18 @@ from plumbum import cli
 from nvidia_runtime.cli.generation import PREFIX, Generating
 from nvidia_runtime.compile import config, written
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import coherence, machine, output
+from nvidia_runtime.generate import coherence, entries, machine, output
 from nvidia_runtime.store.snapshot import SPEC_DIRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nvidia_runtime.generate.options import Generated, Options
+
+
+# Where engines look, whatever the runtime's own settings are (CDI SPEC.md, "Spec directories").
+ENGINE_DIRS = ("/etc/cdi", "/var/run/cdi")
 
 
 class Generate(Generating):
@@ -53,6 +59,12 @@ class Generate(Generating):
         self.tell(f"Generated CDI spec with version {specs['']['cdiVersion']}")
         return 0
 
+    def is_for_engines(self) -> bool:
+        """Whether the spec is written where engines, or the runtime, read it."""
+        return bool(self.output) and (
+            _is_in(self.output, ENGINE_DIRS) or is_in_spec_dir(self.output)
+        )
+
     def _form(self) -> str:
         """Return the requested format, "" if there is none."""
         form = self.format.lower()
@@ -67,6 +79,8 @@ class Generate(Generating):
             self.warn(warning)
         for problem in dict.fromkeys(generated.problems.values()):
             self.warn(f"left out: {problem}")
+        if self.lost and entries.has_grouped(generated.spec):
+            self.warn(self.lost)
 
     def _write(self, specs: dict[str, coherence.Spec], form: str, options: Options) -> None:
         """Write each spec in the format of its file name."""
@@ -98,5 +112,9 @@ def is_in_spec_dir(path: str) -> bool:
         settings = config.load(files.config_path())[0]
     except NvidiaRuntimeError:
         settings = config.defaults()
+    return _is_in(path, settings[SPEC_DIRS])
+
+
+def _is_in(path: str, folders: Iterable[str]) -> bool:
     folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
-    return folder in map(os.path.realpath, settings[SPEC_DIRS])
+    return folder in map(os.path.realpath, folders)

@@ -69,6 +69,7 @@ def _of_host(dirs: list[str]) -> tuple[list[Finding], list[str]]:
         if spec:
             specs[path] = spec
             results += warnings.of_host(spec, path)
+            results += warnings.of_engines(spec, path)
     results += warnings.of_registry(host, specs, paths)
     results += warnings.of_dirs(dirs)
     return results, list(dict.fromkeys(paths))

@@ -7,7 +7,8 @@ import os
 import stat
 from typing import Any
 
-from nvidia_runtime.cdi import registry
+from nvidia_runtime.cdi import registry, versions
+from nvidia_runtime.cli import engine_support
 from nvidia_runtime.cli.findings import Finding
 from nvidia_runtime.errors import os_reason
 from nvidia_runtime.sources.specs import KINDS
@@ -53,6 +54,18 @@ def of_host(spec: Spec, file: str) -> Iterator[Finding]:
             others = f", for {len(places)} hooks" if len(places) > 1 else ""
             text = f"{path!r} is not a program on this host{others}"
             yield _warning(file, f"{places[0]}.path", text)
+
+
+def of_engines(spec: Spec, file: str) -> Iterator[Finding]:
+    """Warn of a version that an engine of this host does not know: it ignores the whole file."""
+    version = spec["cdiVersion"].removeprefix("v")
+    for engine, newest in engine_support.by_engine().items():
+        if versions.is_older(newest, version):
+            text = (
+                f"{engine} reads CDI up to {newest}, and ignores this file:"
+                f" 'nvidia-ctk cdi generate --output={file}' writes one that it reads"
+            )
+            yield _warning(file, "cdiVersion", text)
 
 
 def of_owner(path: str) -> Iterator[Finding]:

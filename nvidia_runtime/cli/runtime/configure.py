@@ -14,12 +14,13 @@ from plumbum import cli
 from nvidia_runtime import start
 from nvidia_runtime.cli import files, oci_hook
 from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
-from nvidia_runtime.engines import apply, effect, write
+from nvidia_runtime.engines import apply, effect, native_cdi, write
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
 
 if TYPE_CHECKING:
+    from nvidia_runtime.engines.engine import Intent
     from nvidia_runtime.engines.running import Running
 
 HOOK_MODES = ("oci-hook", "hook")
@@ -96,7 +97,17 @@ class Configure(EngineCommand):
             written = apply.configure(engine, intent, plan, self.warn)
         self._check_program(intent.program, PROGRAM, "--nvidia-runtime-path")
         self.report(plan, written, daemon)
+        self._say_how(intent, daemon)
         return 0
+
+    def _say_how(self, intent: Intent, daemon: Running | None) -> None:
+        """Say how containers ask for GPUs now, and what the engine makes of CDI names."""
+        cdi = ""
+        if daemon:
+            setting = effect.summary(self.engine, daemon.config, daemon.version).cdi
+            cdi = native_cdi.note(self.engine, daemon.version, setting)
+        for text in filter(None, (self.engine.usage(intent, daemon.pid if daemon else 0), cdi)):
+            self.tell(text)
 
     def _check_flags(self, daemon: Running | None) -> None:
         """Refuse what would keep the daemon from starting; warn of what its flag overrules."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import effect, running, supported
+from nvidia_runtime.engines import effect, native_cdi, running, supported
 from nvidia_runtime.engines.engine import Engine, Summary
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -80,11 +80,12 @@ def of(engine: Engine) -> list[Status]:
 
 def describe(daemon: Running) -> Status:
     """Describe an engine; a file that cannot be read is a part of the description."""
-    summary, problem = Summary(), daemon.elsewhere
+    summary, problem, note = Summary(), daemon.elsewhere, ""
     if not problem:
         try:
-            summary = effect.summary(daemon.engine, daemon.config)
+            summary = effect.summary(daemon.engine, daemon.config, daemon.version)
             summary = replace(summary, default=daemon.default or summary.default)
+            note = native_cdi.note(daemon.engine, daemon.version, summary.cdi)
         except NvidiaRuntimeError as error:
             problem = str(error)
     return Status(
@@ -101,19 +102,10 @@ def describe(daemon: Running) -> Status:
         runtimes=summary.runtimes,
         default_runtime=summary.default,
         is_default=summary.is_default,
-        cdi=has_cdi(daemon, summary.cdi),
+        cdi=native_cdi.is_on(daemon.engine, daemon.version, summary.cdi),
         problem=problem,
-        notes=tuple(filter(None, (daemon.profile.advice, daemon.profile.note))),
+        notes=tuple(filter(None, (daemon.profile.advice, daemon.profile.note, note))),
     )
-
-
-def has_cdi(daemon: Running, setting: bool | None) -> bool | None:
-    """Whether an engine injects CDI devices itself; None where its version is not known."""
-    if not daemon.version:
-        return setting
-    if daemon.version < daemon.engine.cdi_versions[0][0]:
-        return False
-    return daemon.version >= daemon.engine.cdi_by_default if setting is None else setting
 
 
 def table(statuses: list[Status]) -> list[str]:

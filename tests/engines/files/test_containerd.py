@@ -12,6 +12,7 @@ import pytest
 
 from nvidia_runtime.engines import containerd, containerd_files, difference, effect
 from nvidia_runtime.engines.engine import Intent, Summary
+from nvidia_runtime.errors import NvidiaRuntimeError
 
 V2 = 'plugins."io.containerd.grpc.v1.cri"'
 V3 = 'plugins."io.containerd.cri.v1.runtime"'
@@ -20,6 +21,7 @@ V3 = 'plugins."io.containerd.cri.v1.runtime"'
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # what containerd is installed is asked elsewhere
 
 
 def intent_of(folder: Path, text: str, **options: Any) -> Intent:
@@ -131,6 +133,60 @@ def test_engine_that_merges_gets_our_table_alone(tmp_path: Path) -> None:
     assert len(plan.changes) == 1
     table = tomllib.loads(plan.changes[0].after or "")["plugins"]["io.containerd.grpc.v1.cri"]
     assert list(table) == ["containerd"]
+
+
+FIRST = 'imports = ["/etc/containerd/other.d/*.toml"]\ndisabled_plugins = []\nroot = "/x"\n'
+
+
+@pytest.mark.parametrize("text", [FIRST, f"version = 1\n{FIRST}"], ids=["silent", "version 1"])
+def test_containerd_2_is_given_version_3_beside_a_file_of_version_1(
+    text: str, tmp_path: Path
+) -> None:
+    """It heeds no CRI table of version 1; and it reads each file by the version of that."""
+    intent = intent_of(tmp_path, text, version=(2, 1, 4))
+    plan = containerd.configure(intent)
+
+    table = drop_in(intent)
+    assert table["version"] == 3
+    assert list(table["plugins"]) == ["io.containerd.cri.v1.runtime"]
+    entry = difference.at(table, (*containerd_files.places(3).runtimes, "nvidia"))
+    assert entry.keys() == {"runtime_type", "privileged_without_host_devices", "options"}
+    new = tomllib.loads(plan.changes[1].after or "")
+    assert new == {
+        **tomllib.loads(text),
+        "imports": ["/etc/containerd/other.d/*.toml", f"{tmp_path}/conf.d/*.toml"],
+    }
+    for change in plan.changes:
+        Path(change.path).parent.mkdir(exist_ok=True)
+        Path(change.path).write_text(change.after or "")
+    assert effect.summary(containerd.ENGINE, intent.config, (2, 1, 4)).runtimes == ("nvidia",)
+    assert effect.summary(containerd.ENGINE, intent.config, (1, 7, 24)).runtimes == ()
+    assert not [change for change in containerd.configure(intent).changes if change.is_needed]
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "expected"),
+    [(1, (2, 0), ()), (1, (1, 7), ("nvidia",)), (2, (2, 0), ("nvidia",)), (2, (), ("nvidia",))],
+)
+def test_status_reads_each_file_by_its_own_version(
+    version: int, engine: tuple[int, ...], expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    cri, line = ("plugins.cri", "") if version == 1 else (V2, "version = 2\n")
+    text = OURS.format(version=line, cri=cri, program="BinaryName")
+    intent = intent_of(tmp_path, text)
+
+    assert effect.summary(containerd.ENGINE, intent.config, engine).runtimes == expected
+
+
+def test_file_of_version_1_cannot_be_edited_in_place_for_containerd_2(tmp_path: Path) -> None:
+    intent = intent_of(tmp_path, FIRST, version=(2, 1, 4), drop_in="")
+
+    with pytest.raises(NvidiaRuntimeError) as error:
+        containerd.configure(intent)
+
+    assert str(error.value).startswith(
+        f"{intent.config}: containerd 2 heeds no runtimes in a file of version 1"
+    )
 
 
 def test_describe(tmp_path: Path) -> None:

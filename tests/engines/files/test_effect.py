@@ -287,7 +287,7 @@ def test_table_that_is_the_default(version: str, cri: str, drop_in: str, tmp_pat
 
     configure("containerd", intent)
     files = engine.layers(intent.config, View())
-    document = engine.combined(files)
+    document = engine.combined(files, ())
     at = engine.places_in(document, "")
     assert difference.at(document, at.default_table) is difference.ABSENT
     assert difference.at(document, (*at.runtimes, "nvidia", "options", "SystemdCgroup")) is True

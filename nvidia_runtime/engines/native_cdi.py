@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines that inject CDI devices themselves: whether one does, and what comes of names if not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nvidia_runtime.engines.engine import Engine, Version
+
+
+def is_on(engine: Engine, version: Version, setting: bool | None) -> bool | None:
+    """Whether an engine injects CDI devices itself; None where its version is not known.
+
+    ``setting`` is what its files say, None where they are silent.
+    """
+    if not version:
+        return setting
+    if version < engine.cdi_versions[0][0]:
+        return False
+    return version >= engine.cdi_by_default if setting is None else setting
+
+
+def note(engine: Engine, version: Version, setting: bool | None) -> str:
+    """Say what comes of CDI names in an engine that does not take them, and what to do about it."""
+    if not version or is_on(engine, version, setting):
+        return ""
+    first = engine.cdi_versions[0][0]
+    if version < first:
+        since = ".".join(map(str, first))
+        return (
+            f"{engine.name} takes names like nvidia.com/gpu=0 since {since};"
+            " with this version NVIDIA_VISIBLE_DEVICES may have them, for our runtime"
+        )
+    return (
+        f"CDI is off in {engine.name}: {engine.without_cdi}; 'nvidia-ctk runtime configure"
+        f" --runtime={engine.name} --cdi.enabled' and a restart switch it on"
+    )
