@@ -22,11 +22,11 @@ def limit(part: Record, spec_dirs: list[str]) -> tuple[Record, list[str]]:
     In config.json all nodes and mounts are alike: what no CDI spec has must look like a driver's.
     """
     edits: Record = part.get("edits") or {}
-    known = registry.read(spec_dirs)
+    specs = registry.read(spec_dirs)
     hooks = [hook for stage in edits.get("hooks", {}).values() for hook in stage]
     words = [word for hook in hooks for word in _words(hook)]
     nodes, mounts = edits.get("devices", []), edits.get("mounts", [])
-    own = _in_specs(known)
+    own = _in_specs(specs)
     edits = {
         **edits,
         "devices": [node for node in nodes if _is_nvidias(node["path"]) or node["path"] in own],
@@ -38,16 +38,16 @@ def limit(part: Record, spec_dirs: list[str]) -> tuple[Record, list[str]]:
     }
     paths = {node["path"] for node in nodes}
     paths |= {mount["destination"] for mount in mounts}  # as a rootless engine has nodes
-    lines = [f"  guess   {text}" for text in _guesses(known, paths)]
+    lines = [f"  guess   {text}" for text in _guesses(specs, paths)]
     if version := _version(edits["mounts"], words):
         lines.append(f"  driver  {version}")
     return edits, lines
 
 
-def _in_specs(known: registry.Registry) -> set[str]:
+def _in_specs(specs: registry.Registry) -> set[str]:
     """Return the paths in the container of all that CDI specs have."""
     paths: set[str] = set()
-    for file, device in known.devices.values():
+    for file, device in specs.devices.values():
         for edits in (device["containerEdits"], file.spec.get("containerEdits") or {}):
             paths |= _paths(edits)
             paths |= {mount["containerPath"] for mount in edits.get("mounts") or ()}
@@ -79,24 +79,24 @@ def _version(mounts: list[Record], words: list[str]) -> str:
     return said[0] if said else ""
 
 
-def _guesses(known: registry.Registry, paths: set[str]) -> list[str]:
+def _guesses(specs: registry.Registry, paths: set[str]) -> list[str]:
     """Name the devices, of each spec file, that may have brought the nodes of a container.
 
     Devices with the same nodes are one by other names, and one with all nodes of others is meant in
     the place of these.
     """
     by_file: dict[str, dict[frozenset[str], list[str]]] = {}
-    for name, (file, device) in known.devices.items():
+    for name, (file, device) in specs.devices.items():
         nodes = _paths(device["containerEdits"])
         if nodes and nodes <= paths and _paths(file.spec.get("containerEdits") or {}) <= paths:
             by_file.setdefault(file.path, {}).setdefault(nodes, []).append(name)
-    return [f"{_names(found)}, by {path}" for path, found in sorted(by_file.items())]
+    return [f"{_names(devices)}, by {path}" for path, devices in sorted(by_file.items())]
 
 
 def _paths(edits: Record) -> frozenset[str]:
     return frozenset(node["path"] for node in edits.get("deviceNodes") or ())
 
 
-def _names(found: dict[frozenset[str], list[str]]) -> str:
-    largest = [nodes for nodes in found if not any(nodes < other for other in found)]
-    return ", ".join(" or ".join(sorted(found[nodes], key=len)) for nodes in largest)
+def _names(devices: dict[frozenset[str], list[str]]) -> str:
+    largest = [nodes for nodes in devices if not any(nodes < other for other in devices)]
+    return ", ".join(" or ".join(sorted(devices[nodes], key=len)) for nodes in largest)

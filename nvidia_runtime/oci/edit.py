@@ -87,6 +87,8 @@ def has_hook(spec: "Document", names: tuple[str, ...], path: str) -> bool:
 
 def _hooks(spec: "Document", stage: str, path: str) -> list[object]:
     hooks = object_at(spec, "hooks", path)
+    if stage != AT_PRESTART[0] and type(hooks.get(stage)) is not list:
+        return []  # an odd one is the runtime's to judge
     return list_at(hooks, stage, f"{path}: hooks") if hooks.get(stage) else []
 
 
@@ -218,10 +220,9 @@ def _apply_stages(spec: "Document", stages: "dict[str, list[Document]]", path: s
     """Put other hooks in the place of all those of some stages; a stage without any goes."""
     present = _object(spec, "hooks", path)
     for stage, hooks in stages.items():
-        if hooks:
-            present[stage] = hooks
-        else:
-            present.pop(stage, None)
+        present[stage] = hooks
+        if not hooks:
+            del present[stage]
 
 
 def _apply_numbers(spec: "Document", numbers: "dict[str, tuple[int, int]]", path: str) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def change(spec: "Document", numbers: "dict[str, tuple[int, int]]", path: str) -> None:
-    """Give the nodes of some paths other numbers, and change the rules for these very numbers.
+    """Change the numbers of the nodes of some paths, and the rules for these very numbers.
 
     A rule for several devices stays, and one that a node of another path needs stays beside ours.
     """

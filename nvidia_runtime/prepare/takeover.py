@@ -263,7 +263,7 @@ def _without(
 
 
 def _guard(present: "dict[str, list[Document]]", changed: "dict[str, list[Document]]") -> None:
-    """Give NVIDIA's hooks that stay an environment where an engine's spec gave them none."""
+    """Let NVIDIA's hooks that stay have an environment where an engine's spec has none."""
     for stage in edit.STAGES:
         hooks = changed[stage] if stage in changed else _list(present, stage)
         bare = [

@@ -61,11 +61,11 @@ def read(*devices: Any, **fields: Any) -> tuple[native.Native, list[str]]:
 
 
 def test_right_numbers_stay(nodes: Path) -> None:
-    found, warnings = read(
+    source, warnings = read(
         node(nodes / "nvidia0", MAJOR), node(nodes / "nvidia-uvm", MAJOR, 1), node(nodes / "x", 1)
     )
 
-    assert (found.edits, warnings) == ({}, [])
+    assert (source.edits, warnings) == ({}, [])
 
 
 def test_node_under_another_name_stays(nodes: Path) -> None:
@@ -77,9 +77,9 @@ def test_node_under_another_name_stays(nodes: Path) -> None:
 def test_old_numbers_become_the_hosts(old: object, nodes: Path) -> None:
     path = nodes / "nvidia-uvm"
 
-    found, warnings = read(node(path, old, 7))
+    source, warnings = read(node(path, old, 7))
 
-    assert found.edits == {"numbers": {str(path): (MAJOR, 1)}}
+    assert source.edits == {"numbers": {str(path): (MAJOR, 1)}}
     said = f"{path} is {MAJOR}:1 on this host, the engine injected it as {old}:7"
     assert warnings == [said]
 
