@@ -75,6 +75,7 @@ class EngineCommand(Command):
         if self.restart_way not in restart.WAYS:
             what = f"invalid --restart: {self.restart_way!r}"
             raise NvidiaRuntimeError(what, hint=f"it is one of {', '.join(restart.WAYS)}")
+        restart.check(self.engine, self.restart_way)
         if not self.name.isprintable():
             raise NvidiaRuntimeError(f"invalid --nvidia-runtime-name: {self.name!r}")
         if self.drop_in in ("", BY_ENGINE):

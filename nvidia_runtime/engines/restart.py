@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from nvidia_runtime.engines import running
+from nvidia_runtime.engines.engine import Engine
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
@@ -23,6 +24,13 @@ SIGNAL = "signal"
 WAYS = (NONE, ASK, SYSTEMD, SIGNAL)
 SECONDS = 120  # what restarting may take, and what coming back may take
 UNIT = re.compile(r"/([^/]+)\.service(?:/|$)", re.MULTILINE)
+
+
+def check(engine: Engine, way: str) -> None:
+    """Raise `NvidiaRuntimeError` where an engine cannot be made to read its files in this way."""
+    if way == SIGNAL and engine.has_daemon and not engine.reloads:
+        what = f"{engine.name} reads its configuration only when it starts"
+        raise NvidiaRuntimeError(what, hint=f"--restart={SYSTEMD} restarts it")
 
 
 def carry_out(daemon: Running, way: str, tell: Callable[[str], None]) -> None:
@@ -74,9 +82,7 @@ def _is_wanted(name: str, words: list[str]) -> bool:
 
 def _signal(daemon: Running, tell: Callable[[str], None]) -> None:
     name = daemon.engine.name
-    if not daemon.engine.reloads:
-        what = f"{name} reads its configuration only when it starts"
-        raise NvidiaRuntimeError(what, hint=f"--restart={SYSTEMD} restarts it")
+    check(daemon.engine, SIGNAL)
     try:
         os.kill(daemon.pid, signal.SIGHUP)
     except OSError as error:

@@ -99,6 +99,10 @@ def test_docker(flags: list[str], expected: dict[str, Any], host: Host) -> None:
         (["--restart=now"], "invalid --restart: 'now'\nhint: it is one of none, ask,"),
         (["--drop-in-config=/x"], "docker does not support drop-in configs\nhint: docker reads"),
         (
+            ["--runtime=containerd", "--restart=signal"],
+            "containerd reads its configuration only when it starts\nhint: --restart=systemd",
+        ),
+        (
             ["--runtime=crio", "--drop-in-config=x"],
             "the path of the drop-in must be absolute, not 'x'",
         ),
