@@ -20,7 +20,8 @@ KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
     """Look every device up; a spec's own edits come before its first device's.
 
-    Raises one `NvidiaRuntimeError` for all devices that cannot be resolved.
+    Raises one `NvidiaRuntimeError` for all devices that cannot be resolved, and `ValueError` for a
+    damaged snapshot.
     """
     parts: list[Source] = []
     origins: dict[bytes, str] = {}
@@ -34,8 +35,7 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
         if number not in origins:
             header = registry.line("@" + number.decode())
             if header is None:
-                hint = "'nvidia-ctk snapshot drop' removes it"
-                raise NvidiaRuntimeError("the snapshot lacks a spec", hint=hint)
+                raise ValueError("the snapshot lacks a spec")  # it is compiled anew
             origins[number] = header[0].decode()
             parts.append(Source("", origins[number], header[1].decode()))
         parts.append(Source(name, origins[number], text.decode()))

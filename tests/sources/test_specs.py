@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from builders import Document, cdi_spec, device
+from builders import Document, asking, cdi_spec, device
+from shim import Site
 
 from nvidia_runtime.admission import request
 from nvidia_runtime.compile import config
@@ -199,3 +200,19 @@ def test_edits_without_nodes() -> None:
 
 def test_default_kind_is_a_setting() -> None:
     assert config.defaults()[request.DEFAULT_KIND] == "nvidia.com/gpu"
+
+
+def test_snapshot_that_lacks_a_spec_is_compiled_anew() -> None:
+    with Site() as site:
+        site.write_specs(nvidia=cdi_spec())
+        site.write_bundle(asking("0"))
+        site.settle()
+        assert site.create().code == 0
+        (snapshot,) = site.snapshots()
+        snapshot.write_bytes(snapshot.read_bytes().replace(b"\n@", b"\n%"))
+        site.write_bundle(asking("0"))
+
+        got = site.create()
+
+        assert (got.code, got.err, got.runtime) == (0, "", "runc")
+        assert b"\n@" in site.snapshots()[0].read_bytes()
