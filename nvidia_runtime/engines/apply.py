@@ -100,7 +100,8 @@ def _carry_out(
     if not changes:
         return
     earlier = objection()
-    write.carry_out(changes, (lambda: "") if earlier else objection)
+    hint = f"its backup is in {journal.folder()}/{journal.BACKUPS}"
+    write.carry_out(changes, (lambda: "") if earlier else objection, hint)
     if earlier:
         warn(f"the engine cannot judge the change, since it objected before: {earlier}")
 

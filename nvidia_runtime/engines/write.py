@@ -76,8 +76,11 @@ def read(path: str) -> str | None:
         raise NvidiaRuntimeError("is not UTF-8", f"{path}:{line}:{column}") from None
 
 
-def carry_out(changes: list[Change], objection: Callable[[], str]) -> None:
-    """Write files, then have them judged; on any error all become what they were before."""
+def carry_out(changes: list[Change], objection: Callable[[], str], hint: str = "") -> None:
+    """Write files, then have them judged; on any error all become what they were before.
+
+    ``hint`` is for a file that cannot be put back.
+    """
     done: list[Change] = []
     folders: list[str] = []
     try:
@@ -94,20 +97,20 @@ def carry_out(changes: list[Change], objection: Callable[[], str]) -> None:
                 ", ".join(change.path for change in changes),
             )
     except BaseException as error:  # a Ctrl-C too: half of a change is worse than none
-        _take_back(done, error)
+        _take_back(done, error, hint)
         for folder in reversed(folders):
             remove_folder(folder)
         raise
 
 
-def _take_back(changes: list[Change], error: BaseException) -> None:
+def _take_back(changes: list[Change], error: BaseException, hint: str) -> None:
     for change in reversed(changes):
         try:
             if read(change.path) != change.before:
                 _replace(change.path, change.before)
         except NvidiaRuntimeError as another:
             what = f"{error}; and the old file could not be put back: {another}"
-            raise NvidiaRuntimeError(what, hint="nvidia-ctk keeps a backup of it") from error
+            raise NvidiaRuntimeError(what, hint=hint) from error
 
 
 def discard(path: str) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NONE = "none"
 COHERENT_FLAG = "enable-coherent-annotations"
 COHERENT = "gpu.nvidia.com/coherent"
-NODES_HINT = "'nvidia-smi' as root makes it, and 'nvidia-ctk system create-device-nodes'"
+NODES_HINT = "'nvidia-smi' as root makes it"
 
 
 def generate(options: Options, machine: Machine) -> Generated:

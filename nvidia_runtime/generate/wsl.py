@@ -76,7 +76,7 @@ def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
         stores = dxcore.driver_stores(library, machine.patience)
     except NvidiaRuntimeError as error:
         stores = []
-        warnings.append(f"{error}; looking for the driver in {STORES}")
+        warnings.append(f"{error}; {error.hint}; looking for the driver in {STORES}")
     for store in stores:
         if os.path.exists(driver_root.join(root, f"{store}/{CUDA}")):
             return driver_root.join(root, store)
