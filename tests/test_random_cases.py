@@ -283,8 +283,8 @@ def of(document: Document, *path: str) -> Any:
 
 
 def is_ours(stage: str, hook: Document) -> bool:
-    """Whether it is the hook of legacy mode, which is taken out."""
-    return stage == "prestart" and bool(hook["path"] == OURS)
+    """Whether it is the hook of legacy mode, which is taken out; podman 5 moves it."""
+    return stage in ("prestart", "createRuntime") and bool(hook["path"] == OURS)
 
 
 def wrong(before: Document, after: Document, case: Case) -> list[str]:

@@ -12,7 +12,6 @@ from plumbum import cli
 
 from nvidia_runtime.cli import native
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.log import shown
 from nvidia_runtime.store import files, snapshot
@@ -51,6 +50,8 @@ class Explain(Command):
 
     def _spec_dirs(self) -> list[str]:
         """Return the spec dirs of config.toml; a broken one keeps nobody from reading a record."""
+        from nvidia_runtime.compile import config  # heavy: TOML
+
         try:
             values = config.load(files.config_path())[0]
         except NvidiaRuntimeError as error:
