@@ -484,7 +484,28 @@ def by_the_shell(site: Site) -> shim.Ended:
     return site.create(launcher=NAME, shell=("sh", "/bin/sh"), cwd=site.launcher.parent)
 
 
+def by_link_as_readme_has_it(site: Site) -> shim.Ended:
+    """Beside a link to nvidia-ctk, whose first line names the interpreter of the installation."""
+    folder = site.folder / "local bin"
+    folder.mkdir()
+    installed = site.folder / "opt/bin"
+    installed.mkdir(parents=True)
+    (site.folder / "opt/nvidia_runtime").symlink_to(shim.TREE / "nvidia_runtime")
+    shutil.copy(site.launcher, installed / NAME)
+    (installed / "python3").symlink_to(site.python)
+    (installed / "nvidia-ctk").write_text(f"#!{installed}/python3\n")
+    for name in (NAME, "nvidia-ctk"):
+        (folder / name).symlink_to(installed / name)
+    no_readlink = site.folder / "no-readlink"
+    no_readlink.mkdir()
+    (no_readlink / "readlink").write_text("#!/bin/sh\nexit 1\n")
+    (no_readlink / "readlink").chmod(0o755)
+    path = f"{no_readlink}:{site.environment['PATH']}"
+    return site.create(launcher=folder / NAME, env={"PATH": path})
+
+
 CALLS = [by_absolute_path, by_relative_path, by_path, by_link, by_link_to_a_link, by_the_shell]
+CALLS += [by_link_as_readme_has_it]
 
 
 def check_that_it_injects(site: Site, call: Callable[[Site], shim.Ended]) -> None:

@@ -36,8 +36,9 @@ class Show(Configured):
         for name in _names(folder, MACHINE):
             print(f"machine       {_machine(os.path.join(folder, name))}")
         for name in _names(folder, SHORTCUT):
-            line = Path(folder, name).read_text(errors="replace").rstrip("\n")
-            print(f"shortcut      {line.rpartition(':')[2]}  for {line.rpartition(':')[0]}")
+            text = Path(folder, name).read_text(errors="replace")
+            key, _, runtime = text.partition("\n")[0].rpartition(":")
+            print(f"shortcut      {runtime}  for {key}")
         print(f"records       {len(_names(f'{folder}/containers', ''))}")
         return 0
 
