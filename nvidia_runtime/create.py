@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.oci.argv import Invocation
     from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.start import Launch
+    from nvidia_runtime.store.lines import Source
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SECTION = "nvidia-container-runtime"
@@ -47,14 +48,15 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     runtime = lowlevel.find(runtimes, path, launch.launcher)
     # With a debug file every call is logged, which the shortcut would not do.
     is_silent = settings[f"{SECTION}.debug"] in ("", "/dev/null")
-    is_known = not is_silent or launch.knows(runtime, compiled.stamp, WORDS)
-    inject(invocation, launch, runtime, compiled, log)
+    is_asking = inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
-    if not is_known:
+    # Where all creates ask for something, the launcher need not look for it.
+    if is_silent and not launch.knows(runtime, compiled.stamp, "" if is_asking else WORDS):
         from nvidia_runtime.admission import words  # now and then
         from nvidia_runtime.store import shortcut
 
-        shortcut.remember(launch, config, runtime, words.of_requests(compiled))
+        of_requests = None if is_asking else words.of_requests(compiled)
+        shortcut.remember(launch, config, runtime, of_requests)
     if start.HOT.is_to_be_made():
         from nvidia_runtime.compile import hot_path  # after an installation
 
@@ -64,8 +66,8 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
 
 def inject(
     invocation: "Invocation", launch: "Launch", runtime: str, config: "Snapshot", log: "Log | None"
-) -> None:
-    """Rewrite config.json by what the container asks for and may have; else it stays as it is."""
+) -> bool:
+    """Rewrite config.json by what the container may have; return whether it asks for anything."""
     file = bundle.read(invocation.bundle, invocation.config)
     asked = _request(file, invocation, config.settings)
     admitted = find.admit(asked, config, launch.program())
@@ -83,10 +85,19 @@ def inject(
         if planned.edits or removed:
             bundle.write(file)
             files.sweep(*bundle.leftovers(file))
-    if not admitted.is_empty():
-        from nvidia_runtime.store import record  # a create that asks for nothing leaves none
+    return _record(invocation, admitted, sources, done) or removed
 
-        record.write(invocation, admitted.decision(), sources, done)
+
+def _record(
+    invocation: "Invocation", admitted: "Admitted", sources: "list[Source]", done: list[str]
+) -> bool:
+    """Write the record of a container that asks for something; return whether it does."""
+    if admitted.is_empty():
+        return bool(sources)
+    from nvidia_runtime.store import record  # a create that asks for nothing leaves none
+
+    record.write(invocation, admitted.decision(), sources, done)
+    return True
 
 
 def _request(file: "Bundle", invocation: "Invocation", settings: "Settings") -> "Request":

@@ -265,6 +265,20 @@ def test_state_alone_knows_no_words(site: Site) -> None:
     assert len(file.read_text().splitlines()) > 5
 
 
+def test_words_are_learnt_where_a_create_asks_for_nothing(site: Site, shell: Shell) -> None:
+    """Where all ask, as under a runtime that users name, looking for words would only cost."""
+    site.write_specs(nvidia=builders.cdi_spec())
+    lines = []
+    for spec in (builders.asking(), builders.asking(), builders.spec(), builders.asking()):
+        site.write_bundle(spec)
+        assert site.create(shell=shell).runtime == "runc"
+        file = site.shortcut()
+        assert file is not None
+        lines.append(file.read_text().splitlines()[1][:3])
+
+    assert lines == ["0:", "0:", "1:/", "1:/"]
+
+
 # Random texts of config.json.
 NAMES = ["NVIDIA_VISIBLE_DEVICES", "NVIDIA_IMEX_CHANNELS", "NVIDIA_GDS", "CUDA_VERSION", "SWARM"]
 OTHERS = ["PATH", "HOME", "GPU", "VISIBLE_DEVICES", "NVIDI", "CUDA"]

@@ -112,10 +112,12 @@ def heavy(modules: set[str]) -> set[str]:
 
 @pytest.fixture
 def warm(site: Site) -> Site:
-    """Return a machine whose snapshot and shortcut are made."""
+    """Return a machine whose snapshot and shortcut are made, with the words of creates."""
     site.settle()
-    for command in ("state", "create"):
-        assert (site.create() if command == "create" else site.run(command, "c1")).code == 0
+    assert site.run("state", "c1").code == 0
+    for spec in (builders.asking(), builders.spec(), builders.asking()):
+        site.write_bundle(spec)
+        assert site.create().code == 0
     site.write_bundle(builders.asking())
     assert site.snapshots()
     assert site.shortcut()
@@ -176,10 +178,12 @@ def test_create_of_a_plain_request_is_light(devices: str, warm: Site) -> None:
 
 
 def test_create_without_devices_is_light(warm: Site) -> None:
+    """With a flag by which the launcher leaves it to Python."""
     warm.write_bundle(builders.spec())
 
-    loaded = imports(warm, "create", "--bundle", warm.bundle, "c1")
+    loaded = imports(warm, "--debug=false", "create", "--bundle", warm.bundle, "c1")
 
+    assert "create" in ours(loaded)
     assert foreign(loaded) - LIGHT == set()
     assert heavy(loaded) == set()
 
@@ -217,9 +221,10 @@ def test_create_without_hooks_of_nvidias_loads_nothing_more(warm: Site) -> None:
     seen = []
     for hooks in ({}, {"createRuntime": [{"path": "/proc/1/exe", "args": ["libnetwork-setkey"]}]}):
         warm.write_bundle(builders.spec(hooks=hooks))
-        seen.append(imports(warm, "create", "--bundle", warm.bundle, "c1"))
+        seen.append(imports(warm, "--debug=false", "create", "--bundle", warm.bundle, "c1"))
 
     assert seen[0] == seen[1]
+    assert "create" in ours(seen[0])
 
 
 def test_create_in_legacy_mode_is_light(warm: Site) -> None:
