@@ -142,7 +142,9 @@ class Survey:
         return self._keep(place.path.rstrip("/"), place.descriptor)
 
     def _keep(self, path: str, descriptor: int) -> str:
-        if path not in self._folders and len(self._folders) < MOST_OPEN:
+        """Keep a folder open if the one above it is, so that a mount on that ends both."""
+        is_below = path.rpartition("/")[0] in self._folders
+        if is_below and path not in self._folders and len(self._folders) < MOST_OPEN:
             self._folders[path] = descriptor
         elif descriptor >= 0:
             posix.close(descriptor)
