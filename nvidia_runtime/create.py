@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SECTION = "nvidia-container-runtime"
-# How the launcher's shortcut goes on where it knows which creates need Python: store/shortcut.
-WORDS = "1:"
 
 
 def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
@@ -51,12 +49,12 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     is_asking = inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
     # Where all creates ask for something, the launcher need not look for it.
-    if is_silent and not launch.knows(runtime, compiled.stamp, "" if is_asking else WORDS):
+    if is_silent and not launch.knows(runtime, compiled.stamp, "" if is_asking else start.ASKING):
         from nvidia_runtime.admission import words  # now and then
         from nvidia_runtime.store import shortcut
 
-        of_requests = None if is_asking else words.of_requests(compiled)
-        shortcut.remember(launch, config, runtime, of_requests)
+        asking = None if is_asking else words.of_requests(compiled)
+        shortcut.remember(launch, config, runtime, asking)
     if start.HOT.is_to_be_made():
         from nvidia_runtime.compile import hot_path  # after an installation
 

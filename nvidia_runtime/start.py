@@ -53,6 +53,10 @@ CDI_HOOK = (
 )
 
 
+# How the launcher's shortcut goes on where it says which creates need Python: store/shortcut.
+ASKING = "1:"
+
+
 class Launch:
     """What the launcher handed over besides the words: see packaging/bin."""
 
@@ -68,8 +72,8 @@ class Launch:
         """Return the name that we were called by; ``.cdi`` and ``.legacy`` force a mode."""
         return self.launcher.rpartition("/")[2]
 
-    def knows(self, runtime: str, stamp: "list[int] | None", words: str = "") -> bool:
-        """Whether the launcher's shortcut says this runtime and ``words``, for config.toml now."""
+    def knows(self, runtime: str, stamp: "list[int] | None", then: str = "") -> bool:
+        """Whether the launcher's shortcut says this runtime, and ``then``, for config.toml now."""
         try:
             if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:
                 return False
@@ -81,7 +85,7 @@ class Launch:
                 posix.close(descriptor)
         except (OSError, ValueError):
             return False
-        beginning = f"{self.key}:{runtime}\n{words}".encode("utf-8", "surrogateescape")
+        beginning = f"{self.key}:{runtime}\n{then}".encode("utf-8", "surrogateescape")
         return line.startswith(beginning)
 
 

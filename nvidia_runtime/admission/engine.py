@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 # containerd's shim has a folder for each namespace: docker's is moby.
 TASKS = ("io.containerd.runtime.v2.task/", "io.containerd.runtime.v1.linux/")
 DOCKER = ("moby", "plugins.moby")
-PODS = "k8s.io"
 STORAGE = "-containers/"  # containers/storage: podman and cri-o
 
 

@@ -14,6 +14,7 @@ import errno
 import os
 import time
 
+from nvidia_runtime.start import ASKING
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 SETTLED_NS = 2_000_000_000
 MOST_FILES = 8
 PREFIX = "low-level-runtime."
-# How the second line begins.
-WORDS, UNKNOWN = "1:", "0:"
+# The second line where nothing is known of creates.
+UNKNOWN = "0:"
 
 
 def remember(launch: "Launch", config: str, runtime: str, words: "list[str] | None" = None) -> None:
@@ -65,7 +66,7 @@ def _of_creates(words: "list[str] | None") -> list[str]:
     if words is None:
         return [UNKNOWN]
     program = _grep() if words else ""
-    return [f"{WORDS}{program}", *(words if program else ())]
+    return [f"{ASKING}{program}", *(words if program else ())]
 
 
 def _grep() -> str:

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.generate.options import Generated, Options
 
 
-# Where engines look, whatever the runtime's own settings are (CDI SPEC.md, "Spec directories").
-ENGINE_DIRS = ("/etc/cdi", "/var/run/cdi")
-
-
 class Generate(Generating):
     """Generate the CDI spec of this machine: its GPUs and the files of its driver."""
 
@@ -62,7 +58,7 @@ class Generate(Generating):
     def is_for_engines(self) -> bool:
         """Whether the spec is written where engines, or the runtime, read it."""
         return bool(self.output) and (
-            _is_in(self.output, ENGINE_DIRS) or is_in_spec_dir(self.output)
+            _is_in(self.output, config.DEFAULTS[SPEC_DIRS]) or is_in_spec_dir(self.output)
         )
 
     def _form(self) -> str:
