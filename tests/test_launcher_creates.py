@@ -284,7 +284,7 @@ NAMES = ["NVIDIA_VISIBLE_DEVICES", "NVIDIA_IMEX_CHANNELS", "NVIDIA_GDS", "CUDA_V
 OTHERS = ["PATH", "HOME", "GPU", "VISIBLE_DEVICES", "NVIDI", "CUDA"]
 VALUES = ["all", "0", "enabled", "9.0", "", "vendor.com/x=0", "\u00e9\u20ac", 'a"b\\c/d']
 KEYS = ["cdi.k8s.io/x", "cdi.k8s.io/", "io.kubernetes/x", "cdi.k8s", "run.oci/hooks"]
-PROGRAMS = [*start.HOOKS, *start.CDI_HOOKS, "nvidia-ctk", "other-hook"]
+PROGRAMS = [*start.HOOKS, *start.TOOLKIT_HOOKS, "other-hook"]
 
 
 def random_spec(chance: random.Random) -> dict[str, Any]:
@@ -334,7 +334,7 @@ def does_ask(spec: dict[str, Any], settings: dict[str, Any]) -> bool:
     said = [name for name in request.Request.__slots__ if name not in ("environment", "privileged")]
     if any(getattr(asked, name) != getattr(empty, name) for name in said):
         return True
-    programs = (*start.HOOKS, *start.CDI_HOOKS, "nvidia-ctk")
+    programs = (*start.HOOKS, *start.TOOLKIT_HOOKS)
     stages = spec.get("hooks", {}).values()
     return any(hook["path"].rpartition("/")[2] in programs for hooks in stages for hook in hooks)
 
