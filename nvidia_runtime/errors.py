@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception for what a user can act on.  Ring: pass-through."""
 
-import errno
-
 
 class NvidiaRuntimeError(Exception):
     """What is wrong, where (a file and the path in it), and what to do next.
@@ -48,14 +46,14 @@ def os_reason(error: Exception) -> str:
 
 
 REMEDIES = {
-    errno.ENOSPC: "make room on the file system",
-    errno.EDQUOT: "make room, or raise the quota",
-    errno.EIO: "look at the kernel's log (dmesg): the disk may be failing",
-    errno.EMFILE: "raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)",
-    errno.ENFILE: "raise the machine's limit of open files (sysctl fs.file-max)",
-    errno.EROFS: "make the file system writable",
-    errno.ENOMEM: "free memory, or raise the limit of the control group",
-    errno.ESTALE: "mount the file system anew",
+    "ENOSPC": "make room on the file system",
+    "EDQUOT": "make room, or raise the quota",
+    "EIO": "look at the kernel's log (dmesg): the disk may be failing",
+    "EMFILE": "raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)",
+    "ENFILE": "raise the machine's limit of open files (sysctl fs.file-max)",
+    "EROFS": "make the file system writable",
+    "ENOMEM": "free memory, or raise the limit of the control group",
+    "ESTALE": "mount the file system anew",
 }
 
 
@@ -64,7 +62,11 @@ DAMAGED = "install the package anew; dmesg says whether the disk is failing"
 
 def remedy(error: Exception) -> str:
     """Return what to do where it is the machine that fails a system call, "" if it is not."""
-    return REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+    if not isinstance(error, OSError):
+        return ""
+    from errno import errorcode  # 50 us, for a message
+
+    return REMEDIES.get(errorcode.get(error.errno or 0, ""), "")
 
 
 def internal(error: Exception, flag: str) -> NvidiaRuntimeError:

@@ -5,7 +5,8 @@ A create needs some dozen modules of ours, of which each costs CPython 0.1 ms to
 and describe; executing it takes a third.  So the modules of the hot path are put into
 ``sys.modules`` here, from one file with the code of all, else from their own compiled files.  In
 any doubt (no such file, one that is not of this source or this interpreter) the rest is left to
-``import``, which every module still says and which then finds them there.
+``import``, which every module still says and which then finds them there.  The launcher
+loads this module past the folders on ``sys.path``: `begin` puts it into ``sys.modules``.
 
 What is CPython's own affair may be otherwise in its next version, so whatever goes wrong with it
 costs time, not the container.  All that is in one module, and it is long, since each further one
@@ -89,8 +90,11 @@ class Launch:
         return line.startswith(beginning)
 
 
-def begin() -> "ModuleType":
-    """Prepare the process, and load what the call probably needs; return the program's module."""
+def begin(this: "ModuleType") -> "ModuleType":
+    """Prepare the process, and load what the call probably needs; return the program's module.
+
+    ``this`` is the module that we are.
+    """
     if sys.version_info < (3, 11):  # noqa: UP036 (the launcher takes what there is)
         from nvidia_runtime.linux import newer_python
 
@@ -98,12 +102,28 @@ def begin() -> "ModuleType":
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     reset_signal("SIGINT", "default_int_handler")  # end as runc would, without a traceback
     _compile_what_is_cut()
+    if PACKAGE not in sys.modules:
+        _take_place(this)
     name = launcher().rpartition("/")[2]
     hook = HOOK if name in HOOKS else CDI_HOOK if name in CDI_HOOKS else ()
     preload(*(hook or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
     program = f"{PACKAGE}.{hook[-1] if hook else 'runtime'}"
     __import__(program)
     return sys.modules[program]
+
+
+def _take_place(this: "ModuleType") -> None:
+    """Put the package, and this module into it, where `import` finds them."""
+    code = HOT.code("__init__", f"{FOLDER}/__init__.py")
+    if code is None:
+        __import__(PACKAGE)
+    else:
+        package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
+        package.__path__, package.__file__ = [FOLDER], f"{FOLDER}/__init__.py"
+        exec(code, package.__dict__)  # noqa: S102 (what an import does)
+    this.__package__ = PACKAGE
+    parent: Any = sys.modules[PACKAGE]
+    sys.modules[__name__] = parent.start = this
 
 
 def launcher() -> str:
@@ -149,7 +169,8 @@ def _compile_what_is_cut() -> None:
         for leaf in ("__init__", "start"):
             if _compiled(f"{FOLDER}/{leaf}.py", _cache(FOLDER, leaf)) is None:
                 _forget(FOLDER, leaf)
-    loader: Any = type(__spec__.loader)
+    external: Any = __import__("_frozen_importlib_external")
+    loader = external.SourceFileLoader
     read = loader.get_code
 
     def get_code(self: "Any", name: str) -> "CodeType":
@@ -239,9 +260,12 @@ TAG = sys.implementation.cache_tag
 
 
 class Hot:
-    """A file with the code of the hot path's modules; `compile.hot_path` makes it anew."""
+    """A file with the code of the hot path's modules; `compile.hot_path` makes it anew.
 
-    NAME, FORMAT = "hot_path", b"hot path v1\0"
+    It says nothing of lines, which a traceback shows, so that ``--debug`` does without it.
+    """
+
+    NAME, FORMAT = "hot_path", b"hot path v2\0"
 
     def __init__(self) -> None:
         self.path = _cache(FOLDER, self.NAME)
@@ -250,7 +274,7 @@ class Hot:
         self.is_behind = False
 
     def _open(self) -> "dict[str, tuple[int, int, int, int]]":
-        """Open the file, which stays open: another may take its place meanwhile."""
+        """Read the index of the file, which stays open: another may take its place meanwhile."""
         try:
             self._descriptor = posix.open(self.path, posix.O_RDONLY | posix.O_NONBLOCK)
             magic, size = posix.read(self._descriptor, 16), posix.read(self._descriptor, 4)
@@ -278,6 +302,8 @@ class Hot:
             at, size, *stamp = self._index[name]
             status = posix.stat(source)
             if stamp == [status.st_mtime_ns, status.st_size]:
+                if IS_DEBUGGING:
+                    return None
                 code: CodeType = marshal.loads(posix.pread(self._descriptor, size, at))  # noqa: S302
                 if type(code) is type(begin.__code__):
                     return code
@@ -287,6 +313,7 @@ class Hot:
         return None
 
 
+IS_DEBUGGING = not {"--debug", "-debug"}.isdisjoint(sys.argv)
 HOT = Hot()
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bundle's config.json on the disk: read once, replaced as a whole or not at all."""
 
-import errno
 import posix
 
 from nvidia_runtime import document
@@ -193,7 +192,9 @@ def _fill(descriptor: int, data: bytes, bundle: Bundle) -> None:
         try:
             posix.fchown(descriptor, bundle.uid, bundle.gid)
         except OSError as error:  # a group in which a rootless engine has no part
-            if error.errno not in (errno.EPERM, errno.EINVAL):
+            from errno import EINVAL, EPERM  # few bundles are another user's
+
+            if error.errno not in (EPERM, EINVAL):
                 raise
     posix.fchmod(descriptor, bundle.mode)  # after the owner: a change of owner clears set-id bits
 

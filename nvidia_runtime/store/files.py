@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
 
-import errno
 import posix
 import time
 
@@ -20,6 +19,7 @@ LONGEST_TEXT = 4096
 LONGEST_NAME = 200
 LONGEST_PID = 7
 LEFT_SECONDS = 60
+EEXIST = 17  # the module errno is 50 us
 # What is dated later than in an hour was dated by another clock; a server of files may be ahead.
 FUTURE_NS = 3_600_000_000_000
 
@@ -214,7 +214,7 @@ def replace(
             posix.close(descriptor)
         if posix.lstat(temporary).st_ino != number:  # our id is another's in its PID namespace
             temporary = ""
-            raise FileExistsError(errno.EEXIST, "another process writes it", path)
+            raise FileExistsError(EEXIST, "another process writes it", path)
         posix.rename(temporary, path)
     except BaseException:
         try:

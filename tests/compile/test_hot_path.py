@@ -75,9 +75,9 @@ def test_all_that_is_loaded_ahead_is_in_it() -> None:
 
 
 def test_code_is_that_of_the_sources() -> None:
-    """With their lines, for whoever reads a traceback; without docstrings."""
+    """Without docstrings and the places of instructions."""
     data = hot_path.make(PACKAGE)
-    end = 20 + int.from_bytes(data[16:20], "little")
+    end = start_of_code(data)
     index = marshal.loads(data[20:end])
 
     assert list(index) == hot_path.names()
@@ -86,26 +86,27 @@ def test_code_is_that_of_the_sources() -> None:
         whole = codes(compile(file.read_bytes(), str(file), "exec"))
         bare = codes(marshal.loads(data[at : at + size]))
         places = [(code.co_name, code.co_firstlineno, code.co_filename) for code in bare]
+        assert {code.co_linetable for code in bare} == {b""}
         assert places == [(code.co_name, code.co_firstlineno, str(file)) for code in whole]
         assert [text for text in docstrings(file) if text.encode() in data] == []
     assert sum(size for _, size, _, _ in index.values()) == len(data) - end
 
 
+def start_of_code(data: bytes) -> int:
+    return 20 + int.from_bytes(data[16:20], "little")
+
+
 def test_create_opens_one_file_of_ours(site: Site) -> None:
-    """But for the two that come before: the package and `start`."""
+    """But for `start`, which comes before."""
     compiled = site.launcher.parents[2] / "nvidia_runtime"
     for file in compiled.rglob("*.pyc"):
-        if file.name.split(".")[0] not in ("__init__", "start", "hot_path"):
+        if file.name.split(".")[0] not in ("start", "hot_path"):
             file.unlink()
     before = {path: path.stat().st_ctime_ns for path in compiled.rglob("*.pyc")}
 
     create(site)
 
     assert {path: path.stat().st_ctime_ns for path in compiled.rglob("*.pyc")} == before
-
-
-def start_of_code(file: Path) -> int:
-    return 20 + int.from_bytes(file.read_bytes()[16:20], "little")
 
 
 def instead(file: Path, make: Callable[[Path], None]) -> None:
@@ -118,10 +119,10 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
     "it is empty": lambda file: file.write_bytes(b""),
     "it is cut in its first word": lambda file: os.truncate(file, 10),
     "it is cut in its index": lambda file: os.truncate(file, 300),
-    "it is cut in the code": lambda file: os.truncate(file, start_of_code(file) + 100),
+    "it is cut in the code": lambda file: os.truncate(file, start_of_code(file.read_bytes()) + 100),
     "it is another interpreter's": lambda file: file.write_bytes(b"1234" + file.read_bytes()[4:]),
     "it is an older version's": lambda file: file.write_bytes(
-        file.read_bytes().replace(b"hot path v1", b"hot path v0", 1)
+        file.read_bytes().replace(b"hot path v2", b"hot path v1", 1)
     ),
     "its index is no index": lambda file: file.write_bytes(
         file.read_bytes()[:16] + b"\1\0\0\0" + marshal.dumps(None) + file.read_bytes()[21:]
@@ -144,7 +145,7 @@ def test_doubt(doubt: str, site: Site) -> None:
     assert file.is_dir() or file.read_bytes() == good
 
 
-@pytest.mark.parametrize("module", ["document", "oci/edit", "create"])
+@pytest.mark.parametrize("module", ["__init__", "document", "oci/edit", "create"])
 def test_edited_source_counts_at_once(module: str, site: Site) -> None:
     """And the file follows it."""
     source = site.launcher.parents[2] / "nvidia_runtime" / f"{module}.py"
@@ -158,6 +159,21 @@ def test_edited_source_counts_at_once(module: str, site: Site) -> None:
     assert after != before
     assert f"{module.rpartition('/')[2]}_edited".encode() in after
     assert file_of(site).read_bytes() == after
+
+
+def test_debugging_shows_lines(site: Site) -> None:
+    """Which the file has not."""
+    source = site.launcher.parents[2] / "nvidia_runtime/create.py"
+    source.write_text(f"{source.read_text()}\n\ndef run(*_):\n    1 / 0\n")
+    file_of(site).write_bytes(hot_path.make(source.parent))
+    site.write_bundle(builders.asking())
+
+    plain, debugging = site.create(), site.run("--debug", "create", "--bundle", site.bundle, "c1")
+
+    line = source.read_text().count("\n")
+    assert "ZeroDivisionError" in plain.err
+    assert "create.py" not in plain.err
+    assert f'create.py", line {line}, in run' in debugging.err
 
 
 @needs_root

@@ -312,7 +312,7 @@ sys.path.append(sys.argv.pop(1))
 before = set(sys.modules)
 posix._exit = lambda code: print(code, *sorted(set(sys.modules) - before))
 from nvidia_runtime import start
-start.begin().main()
+start.begin(start).main()
 """
 
 
