@@ -18,6 +18,7 @@ import posix
 import sys
 
 try:
+    import _imp
     import marshal
     from _frozen_importlib_external import MAGIC_NUMBER
 except ImportError:
@@ -36,8 +37,8 @@ FOLDER = __file__.rpartition("/")[0]
 STORE = ("errors", "document", "store.files", "store.lines", "store.snapshot")
 ALWAYS = (*STORE, "oci.argv", "oci.lowlevel", "runtime")
 CREATE = (
-    *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "sources.specs"),
-    *("prepare.decide", "sources.find", "create", "store.record"),
+    *("admission.request", "admission.policy", "oci.bundle", "oci.edit", "prepare.decide"),
+    *("sources.find", "create", "store.record"),
 )
 # The prestart hook's names: those that the launcher may have, and by which it is known in a spec.
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
@@ -102,6 +103,7 @@ def begin(this: "ModuleType") -> "ModuleType":
     gc.disable()  # a process of 10 ms; collecting while it decodes JSON costs 0.2 ms
     reset_signal("SIGINT", "default_int_handler")  # end as runc would, without a traceback
     _compile_what_is_cut()
+    HOT.load_library("_json")
     if PACKAGE not in sys.modules:
         _take_place(this)
     name = launcher().rpartition("/")[2]
@@ -270,10 +272,10 @@ class Hot:
     def __init__(self) -> None:
         self.path = _cache(FOLDER, self.NAME)
         self._descriptor = -1
-        self._index: dict[str, tuple[int, int, int, int]] | None = None
+        self._index: dict[str, tuple[Any, ...]] | None = None
         self.is_behind = False
 
-    def _open(self) -> "dict[str, tuple[int, int, int, int]]":
+    def _open(self) -> "dict[str, tuple[Any, ...]]":
         """Read the index of the file, which stays open: another may take its place meanwhile."""
         try:
             self._descriptor = posix.open(self.path, posix.O_RDONLY | posix.O_NONBLOCK)
@@ -285,6 +287,24 @@ class Hot:
             pass
         self.is_behind = True
         return {}
+
+    def load_library(self, name: str) -> None:
+        """Load a module of CPython's that is a library, without a search for it.
+
+        Where it was when the file was made counts for that interpreter alone.
+        """
+        try:
+            if self._index is None:
+                self._index = self._open()
+            build, path = self._index[name]
+            if build == sys.version and name not in sys.modules:
+                spec = type(sys.__spec__)(name, None, origin=path)
+                module = _imp.create_dynamic(spec)
+                module.__spec__ = spec
+                _imp.exec_dynamic(module)
+                sys.modules[name] = module
+        except Exception:  # noqa: BLE001 (`import` searches)
+            return
 
     def is_to_be_made(self) -> bool:
         """Whether it is behind, and we may write it."""

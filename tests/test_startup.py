@@ -213,7 +213,14 @@ def test_create_that_an_engine_injected_for_is_light(warm: Site) -> None:
     assert warm.read_bundle()["hooks"] == {}
     assert foreign(loaded) - LIGHT - {"_struct"} == set()
     assert heavy(loaded) == set()
-    most = {*start.ALWAYS, *start.CREATE, *decide.MODULES, "admission.engine", "sources.native"}
+    most = {
+        *start.ALWAYS,
+        *start.CREATE,
+        *decide.MODULES,
+        "admission.engine",
+        "sources.native",
+        "sources.specs",
+    }
     assert ours(loaded) - most <= {"start", "prepare.noop"}
 
 

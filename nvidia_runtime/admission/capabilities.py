@@ -4,10 +4,11 @@
 Loaded where a container that gets devices asks for some.
 """
 
+from nvidia_runtime.admission import request
 from nvidia_runtime.errors import some
 from nvidia_runtime.store.snapshot import CAPABILITIES
 
-VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
+VARIABLE = request.DRIVER_CAPABILITIES
 KNOWN = ("compat32", "compute", "display", "graphics", "ngx", "utility", "video")
 DEFAULT = ("compute", "utility")
 

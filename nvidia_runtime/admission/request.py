@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MOST_DEVICES = 4096
 DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+DRIVER_CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 ANNOTATION_PREFIXES = "nvidia-container-runtime.modes.cdi.annotation-prefixes"
 IMEX_CHANNELS = "NVIDIA_IMEX_CHANNELS"
 # What manages and watches MIG devices; only a privileged container may have it.

@@ -2,14 +2,17 @@
 """Make the one file that holds the code of all modules of the hot path; `start.Hot` reads it.
 
 The code is that of the sources without docstrings, annotations and the places of instructions,
-which nothing there looks at: two fifths less to read.  The file lies among the package's compiled
-files, as trusted as they are; who may not write there does without.
+which nothing there looks at: two fifths less to read.  It also says where the interpreter has the
+library that reads JSON, whose search takes longer than to load it.  The file lies among the
+package's compiled files, as trusted as they are; who may not write there does without.
 """
 
 from __future__ import annotations
 
 import ast
 import marshal
+import sys
+from importlib.machinery import PathFinder
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
@@ -21,7 +24,7 @@ from nvidia_runtime.store import files
 # What is loaded ahead of its import besides, where a container asks for it.
 SOMETIMES = (
     *("log", "admission.requirements", "host.facts", "host.platform", "sources.machine"),
-    *("sources.legacy", "sources.legacy_extras", "store.machine_file"),
+    *("sources.specs", "sources.legacy", "store.machine_file"),
     *("admission.engine", "sources.native"),
     *(f"prepare.{verb.replace('-', '_')}" for verb in verbs.VERBS),
 )
@@ -55,15 +58,25 @@ def make(folder: Path) -> bytes:
         index[name] = (0, len(code), status.st_mtime_ns, status.st_size)
         codes.append(code)
     # The places depend on the length of the index, which has none of them yet: all are as long.
-    places = len(_head(index))
+    library = _library("_json")
+    places = len(_head(index, library))
     for name, (_, size, *stamp) in index.items():
         index[name] = (places, size, stamp[0], stamp[1])
         places += size
-    return _head(index) + b"".join(codes)
+    return _head(index, library) + b"".join(codes)
 
 
-def _head(index: dict[str, tuple[int, int, int, int]]) -> bytes:
-    text = marshal.dumps(index, 0)  # of version 0: every number has its own length
+def _library(name: str) -> dict[str, tuple[str, str]]:
+    """Return where this interpreter has a module that is a library; some have it built in."""
+    spec = PathFinder.find_spec(name)
+    return {name: (sys.version, spec.origin)} if spec and spec.origin else {}
+
+
+def _head(
+    index: dict[str, tuple[int, int, int, int]], library: dict[str, tuple[str, str]]
+) -> bytes:
+    # Of version 0: every number has its own length.
+    text = marshal.dumps({**library, **index}, 0)
     return MAGIC_NUMBER + start.Hot.FORMAT + len(text).to_bytes(4, "little") + text
 
 

@@ -6,7 +6,6 @@ from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.bundle import unmapped
 from nvidia_runtime.prepare import decide
-from nvidia_runtime.sources import specs
 from nvidia_runtime.store.snapshot import CAPABILITIES, DISABLE_REQUIRE
 
 TYPE_CHECKING = False
@@ -52,7 +51,8 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
 
 
 def _platform(snapshot: "Snapshot") -> str:
-    start.preload("host.platform", "store.machine_file", "sources.machine")  # looks at the machine
+    # Only this looks at the machine.
+    start.preload("host.platform", "sources.specs", "store.machine_file", "sources.machine")
     from nvidia_runtime.host import platform
 
     if mode := platform.mode():
@@ -81,7 +81,7 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
             requirements.enforce(environment, settings)
         else:
             warnings += requirements.judge(environment, facts.read(), rule)
-    wanted = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
+    wanted = environment.get(request.DRIVER_CAPABILITIES, "")
     supported: str = settings[CAPABILITIES]
     if wanted and not {"all", *supported.split(",")}.issuperset(wanted.split(",")):
         from nvidia_runtime.admission import capabilities  # every CUDA image asks for usual ones
@@ -101,7 +101,7 @@ def sources(
     """
     injected = _by_mode(bundle, asked, admitted, snapshot)
     if hooks := decide.by_engine(bundle.spec):
-        start.preload("admission.engine", "sources.native")
+        start.preload("admission.engine", "sources.specs", "sources.native")
         from nvidia_runtime.sources import native  # where an engine reads CDI specs
 
         native.leave_out_mounted(injected, bundle)
@@ -133,7 +133,7 @@ def _by_mode(
 ) -> "list[Source]":
     mode = admitted.mode
     if mode == "legacy":
-        start.preload("sources.legacy", "sources.legacy_extras")  # other modes do without
+        start.preload("sources.legacy")  # other modes do without
         from nvidia_runtime.sources import legacy
 
         return legacy.sources(bundle, asked, admitted, snapshot.settings)
@@ -145,13 +145,11 @@ def _by_mode(
         names = request.qualify(ids, kind)
         ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
         if not ids:
-            devices = _registered(names, snapshot, admitted.warnings)
-            admitted.warnings += specs.doubts(devices)
-            return devices
+            return _registered(names, snapshot, admitted.warnings)
         if len(ids) != len(names):
             what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")
-    start.preload("store.machine_file", "sources.machine")  # other modes do without
+    start.preload("sources.specs", "store.machine_file", "sources.machine")  # as above
     from nvidia_runtime.sources import machine
 
     return machine.sources(ids, admitted, asked.environment, snapshot)
@@ -165,6 +163,9 @@ def _registered(
     What goes wrong with the snapshot may be the snapshot's fault: the specs have the last word,
     and over those that we wrote the machine.
     """
+    start.preload("sources.specs")  # legacy mode does without
+    from nvidia_runtime.sources import specs
+
     try:
         devices = specs.sources(names, snapshot) if snapshot.has_fresh_devices() else []
         is_fit = bool(devices) and not specs.misfit(devices)[0]
@@ -174,7 +175,9 @@ def _registered(
         from nvidia_runtime.sources import renew  # heavy: YAML
 
         devices = renew.sources(names, snapshot, warnings)
-    return specs.judge(devices, warnings)
+    devices = specs.judge(devices, warnings)
+    warnings += specs.doubts(devices)
+    return devices
 
 
 def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Document]":
@@ -182,8 +185,13 @@ def edits(sources: "list[Source]", bundle: "Bundle", runtime: str) -> "list[Docu
 
     ``runtime`` is the low-level runtime's path, which tells whether it moves interfaces itself.
     """
-    for source in sources:
-        specs.fill_nodes(source.edits, source.origin)
+    having = [source for source in sources if "devices" in source.edits]
+    if having:
+        start.preload("sources.specs")
+        from nvidia_runtime.sources import specs  # as above
+
+        for source in having:
+            specs.fill_nodes(source.edits, source.origin)
     filled = [source.edits for source in sources if source.edits]
     if any("netDevices" in edit for edit in filled):
         from nvidia_runtime.net import devices  # few containers get network interfaces

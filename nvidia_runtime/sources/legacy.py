@@ -2,9 +2,11 @@
 """Legacy mode: the prestart hook, which lets ``nvidia-container-cli`` do the injection."""
 
 from nvidia_runtime import document, start
+from nvidia_runtime.admission.request import DRIVER_CAPABILITIES
 from nvidia_runtime.oci import edit, lowlevel
 from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
+from nvidia_runtime.store.snapshot import COMPAT_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from nvidia_runtime.oci.bundle import Bundle
     from nvidia_runtime.store.snapshot import Settings
 
+DISPLAYING = ("graphics", "display", "all")
+NO_COMPAT_HOOK = "features.disable-cuda-compat-lib-hook"
 HOOK = "nvidia-container-runtime-hook"
 MISSING = (
     "{} is not on this machine, and the container will fail by it; install it beside the runtime"
@@ -23,11 +27,7 @@ def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", settings: "Settings"
 ) -> list[Source]:
     """Return what legacy mode injects: gated devices, graphics files, the hook if it is missing."""
-    injected: list[Source] = []
-    if admitted.devices:
-        from nvidia_runtime.sources import legacy_extras  # only with devices
-
-        injected += legacy_extras.sources(asked, admitted, settings)
+    injected = extras(asked, admitted, settings) if admitted.devices else []
     if not edit.has_hook(bundle.spec, start.HOOKS, bundle.path):
         path = lowlevel.executable(str(settings[f"{HOOK}.path"]), HOOK, files.environment(b"PATH"))
         if not lowlevel.is_executable(path):
@@ -38,6 +38,19 @@ def sources(
 
         injected.append(image_policy.override(asked.overrides))
     return injected
+
+
+def extras(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:
+    """Return the edits for what the prestart hook knows nothing of; most containers need none."""
+    compat = settings[COMPAT_MODE] == "hook" and not settings[NO_COMPAT_HOOK]
+    graphics = not set(DISPLAYING).isdisjoint(
+        asked.environment.get(DRIVER_CAPABILITIES, "").split(",")
+    )
+    if not (admitted.gates or compat or graphics):
+        return []
+    from nvidia_runtime.sources import legacy_extras
+
+    return legacy_extras.sources(admitted, settings, compat, graphics)
 
 
 def _hook(path: str) -> Source:

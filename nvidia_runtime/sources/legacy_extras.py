@@ -4,8 +4,10 @@
 NVIDIA_VISIBLE_DEVICES stays as it is: the prestart hook reads it after us.
 """
 
+from nvidia_runtime.admission.request import DRIVER_CAPABILITIES
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.sources import generated
 from nvidia_runtime.store import files
 from nvidia_runtime.store.lines import Source
 from nvidia_runtime.store.snapshot import COMPAT_MODE, DRIVER_ROOT, NO_GIDS
@@ -15,29 +17,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.admission.policy import Admitted
-    from nvidia_runtime.admission.request import Request
     from nvidia_runtime.host.driver import Driver
     from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.store.snapshot import Settings
 
     Edits = dict[str, Any]
 
-CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
-DISPLAYING = ("graphics", "display", "all")
 CTK = "nvidia-ctk"
-NO_COMPAT_HOOK = "features.disable-cuda-compat-lib-hook"
 # The kernel's own, also where the driver's files lie below another root.
 SYSFS = "/sys"
 
 
-def sources(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:
+def sources(
+    admitted: "Admitted", settings: "Settings", compat: bool, graphics: bool
+) -> list[Source]:
     """Return the edits for gated features, CUDA compatibility by a hook, graphics and display."""
-    compat = settings[COMPAT_MODE] == "hook" and not settings[NO_COMPAT_HOOK]
-    graphics = not set(DISPLAYING).isdisjoint(asked.environment.get(CAPABILITIES, "").split(","))
-    if not (admitted.gates or compat or graphics):
-        return []
-    from nvidia_runtime.sources import generated  # only where the settings or a container ask
-
     injected = [generated.feature(gate, settings, mode="legacy") for gate in admitted.gates]
     if compat or graphics:
         for name, edits in _of_driver(admitted.devices, settings, compat, graphics):
@@ -80,7 +74,7 @@ def _version(installed: "Driver", compat: bool, graphics: bool) -> str:
     if compat:
         needs.append(f'{COMPAT_MODE} = "hook"')
     if graphics:
-        needs.append(f"graphics or display in {CAPABILITIES}")
+        needs.append(f"graphics or display in {DRIVER_CAPABILITIES}")
     what = "has no libcuda.so.VERSION or libnvidia-ml.so.VERSION to tell the driver's version, "
     what += f"which is needed for {' and '.join(needs)}"
     hint = f"install the driver there, or set {DRIVER_ROOT} to where it is"

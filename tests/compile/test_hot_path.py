@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import _json
 import ast
 import marshal
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
@@ -79,6 +81,7 @@ def test_code_is_that_of_the_sources() -> None:
     data = hot_path.make(PACKAGE)
     end = start_of_code(data)
     index = marshal.loads(data[20:end])
+    assert index.pop("_json") == (sys.version, _json.__file__)
 
     assert list(index) == hot_path.names()
     for name, (at, size, _, _) in index.items():

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from host import trees
 
+from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.admission.request import Request
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.gpu import Gpu
-from nvidia_runtime.sources import legacy_extras
+from nvidia_runtime.sources import legacy, legacy_extras
 from nvidia_runtime.store import snapshot
 from nvidia_runtime.store.lines import Source
 
@@ -31,11 +32,11 @@ def sources(
 ) -> list[Source]:
     """Ask for GPU 0 of a machine whose driver lies below a root."""
     asked = Request()
-    asked.environment = {legacy_extras.CAPABILITIES: capabilities}
+    asked.environment = {request.DRIVER_CAPABILITIES: capabilities}
     admitted = Admitted(("0",), "environment")
     admitted.gates = gates
     values = {**config.defaults(), snapshot.DRIVER_ROOT: f"{root}", **settings}
-    return legacy_extras.sources(asked, admitted, values)
+    return legacy.extras(asked, admitted, values)
 
 
 def verbs(parts: list[Source]) -> list[str]:
@@ -77,7 +78,7 @@ def test_other_compatibility_modes_have_no_hook(mode: str) -> None:
 
 
 def test_compatibility_hook_is_switched_off_by_its_feature() -> None:
-    assert sources(Path("/nowhere"), {**COMPAT, legacy_extras.NO_COMPAT_HOOK: True}) == []
+    assert sources(Path("/nowhere"), {**COMPAT, legacy.NO_COMPAT_HOOK: True}) == []
 
 
 def test_gates_go_first_and_set_no_variable(tmp_path: Path) -> None:
