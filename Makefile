@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-long test-security test-versions test-engines
-.PHONY: bench bench-short bench-tables bench-compare lint pins clean
+.PHONY: bench bench-short bench-tables bench-plots bench-compare lint pins clean
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -53,6 +53,12 @@ bench-short: ## the same by CPU time, in fewer rounds, with a quarter more allow
 bench-tables: ## put the figures of the last make bench into BENCHMARKS.md
 	@sh tests/setup.sh test
 	@.venv/bin/python tests/benchmarks/tables.py
+
+bench-plots: ## draw how a create grows, into packaging/pictures and BENCHMARKS.md (3 minutes)
+	@sh tests/setup.sh test
+	@[ -d .venv/plots/matplotlib ] || .venv/bin/python -m pip install -qq --disable-pip-version-check --target .venv/plots 'matplotlib>=3.8'
+	@.venv/bin/python tests/benchmarks/scale.py
+	@PYTHONPATH=.venv/plots .venv/bin/python tests/benchmarks/plots.py
 
 bench-compare: ## compare with the revision BASE, by PAIRS of runs (200): is anything slower?
 	@sh tests/setup.sh test

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -47,7 +48,7 @@ class Site:
         self.spec = json.dumps(container(), indent=1)
         self.idle = folder / "idle"
         self.idle.mkdir()
-        asks_for_nothing = json.dumps(container(is_asking=False), indent=1)
+        asks_for_nothing = json.dumps(container(""), indent=1)
         (self.idle / "config.json").write_text(asks_for_nothing)
         self.state = folder / "state.json"
         state = {"ociVersion": "1.1.0", "id": "c1", "status": "creating", "pid": 1}
@@ -61,11 +62,13 @@ class Site:
             "XDG_RUNTIME_DIR": str(self.folder),
         }
 
-    def config(self, name: str, specs: int = 0, mode: str = "cdi") -> dict[str, str]:
+    def config(
+        self, name: str, specs: int = 0, mode: str = "cdi", spec: dict[str, Any] | None = None
+    ) -> dict[str, str]:
         """Write a config.toml with its own spec dir; return the environment that selects it."""
         specs_dir = self.folder / f"cdi-{name}"
         specs_dir.mkdir()
-        (specs_dir / "nvidia.json").write_text(json.dumps(gpus(8)))
+        (specs_dir / "nvidia.json").write_text(json.dumps(spec or gpus(8)))
         for number in range(specs):
             path = specs_dir / f"vendor{number}.json"
             path.write_text(json.dumps(other_spec(number)))
@@ -96,7 +99,7 @@ def empty_program() -> bytes:
     return Path(shutil.which("true") or "/bin/true").read_bytes()
 
 
-def gpus(count: int) -> dict[str, object]:
+def gpus(count: int, mounts: int = 45) -> dict[str, Any]:
     """Make a CDI spec as large as a real one of ``count`` GPUs, without hooks."""
     names = [f"nvidia{number}" for number in range(count)]
     names += [f"dri/card{number}" for number in range(count)]
@@ -121,7 +124,7 @@ def gpus(count: int) -> dict[str, object]:
             "containerPath": f"/usr/lib/x86_64-linux-gnu/libnvidia-part{number}.so.570.133.20",
             "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
         }
-        for number in range(45)
+        for number in range(mounts)
     ]
     return {
         "cdiVersion": "0.5.0",
@@ -137,8 +140,8 @@ def other_spec(number: int) -> dict[str, object]:
     return {"cdiVersion": "0.5.0", "kind": f"vendor{number}.com/device", "devices": [device]}
 
 
-def container(*, is_asking: bool = True) -> dict[str, object]:
-    """Make a config.json as large as docker's, 20 KB, that asks for all GPUs, or for none."""
+def container(devices: str = "all") -> dict[str, object]:
+    """Make a config.json as large as docker's, 20 KB, that asks for GPUs, or for none."""
     names = [f"syscall_number_{number}" for number in range(340)]
     capabilities = [f"CAP_NUMBER_{number}" for number in range(14)]
     return {
@@ -147,7 +150,7 @@ def container(*, is_asking: bool = True) -> dict[str, object]:
             "user": {"uid": 0, "gid": 0},
             "args": ["sh"],
             "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-            + ["NVIDIA_VISIBLE_DEVICES=all" if is_asking else "OTHER_VARIABLE=all"]
+            + [f"NVIDIA_VISIBLE_DEVICES={devices}" if devices else "OTHER_VARIABLE=all"]
             + [f"VARIABLE_{number}=a value of this container" for number in range(20)],
             "cwd": "/",
             "capabilities": {"bounding": capabilities, "effective": capabilities},

@@ -177,6 +177,11 @@ def save(section: str, rows: Sequence[Row], form: Form) -> None:
         "rounds": form.rounds,
         "rows": [document(row) for row in rows],
     }
+    write(file, results)
+
+
+def write(file: Path, results: dict[str, Any]) -> None:
+    """Write a file of figures, as a whole."""
     file.parent.mkdir(exist_ok=True)
     fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps(results, indent=1) + "\n")

@@ -13,13 +13,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import results
 
 PAGE = results.TREE / "BENCHMARKS.md"
-BEGIN, END = "<!-- {}: made by make bench-tables -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- {}: made by make {} -->\n", "<!-- end -->\n"
 
 
-def put(page: str, name: str, text: str) -> str:
-    """Return a page with a text between the marks of a name."""
-    head, rest = page.split(BEGIN.format(name))
-    return f"{head}{BEGIN.format(name)}{text}{END}{rest.split(END, 1)[1]}"
+def put(page: str, name: str, text: str, by: str = "bench-tables") -> str:
+    """Return a page with a text between the marks of a name, and of the target that makes it."""
+    begin = BEGIN.format(name, by)
+    head, rest = page.split(begin)
+    return f"{head}{begin}{text}{END}{rest.split(END, 1)[1]}"
 
 
 def page(text: str, measured: dict[str, Any]) -> str:
