@@ -1,75 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time the shim against a bare interpreter and a bare runtime, as whole processes.
+"""Measure the shim against a bare interpreter and a bare runtime, as whole processes.
 
-All figures are medians of interleaved runs, since these machines drift: only ratios of one run
-mean anything.  ``python tests/benchmarks/bench.py`` prints the table and fails beyond a budget;
-``--short`` takes fewer rounds and fails beyond budget x 1.25.  Needs nothing but the package.
+Runs are interleaved, since these machines drift: only ratios of one run mean anything.  ``python
+tests/benchmarks/bench.py`` prints the table and fails beyond a budget; ``--short`` goes by CPU time,
+takes fewer rounds and fails beyond budget x 1.25.  Needs nothing but the package.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import functools
 import json
 import os
 import shutil
-import statistics
-import struct
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-TREE = Path(__file__).resolve().parents[2]
-NAME = "nvidia-container-runtime"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import cost, results
+from benchmarks.cost import INTERPRETER, Case
+from benchmarks.results import NAME, Row
+
+RUNTIME = "bare runtime"
+COMPILE, PEAK = "create that compiles 1000 specs, half of them YAML", "peak memory of a create"
 # An x86-64 program that only exits: the cheapest low-level runtime there can be.
 EMPTY_ELF = bytes.fromhex(
     "7f454c4602010100000000000000000002003e0001000000780040000000000040000000000000000000000000000000"
     "000000004000380001004000000000000100000005000000000000000000000000004000000000000000400000000000"
     "7f000000000000007f0000000000000000100000000000006a3c5831ff0f05"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A command to time; ``budget`` bounds its ratio to the bare interpreter, 0 does not.
-
-    ``over`` names the case whose median is subtracted first.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    program: str = ""
-    budget: float = 0.0
-    over: str = ""
-    stdin: str = "/dev/null"
-    before: Callable[[], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a command took: milliseconds by the clock and of the processor, and its instructions.
-
-    The latter two count what it waited for, too; a machine that counts no instructions says 0.
-    """
-
-    wall: float
-    cpu: float
-    instructions: float
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A case's median in milliseconds and its ratio to the bare interpreter."""
-
-    case: Case
-    median: float
-    ratio: float
 
 
 class Site:
@@ -86,7 +48,7 @@ class Site:
         self.spec = json.dumps(container(), indent=1)
         self.idle = folder / "idle"
         self.idle.mkdir()
-        asks_for_nothing = json.dumps(container(is_asking=False), indent=1)
+        asks_for_nothing = json.dumps(container(""), indent=1)
         (self.idle / "config.json").write_text(asks_for_nothing)
         self.state = folder / "state.json"
         state = {"ociVersion": "1.1.0", "id": "c1", "status": "creating", "pid": 1}
@@ -100,11 +62,13 @@ class Site:
             "XDG_RUNTIME_DIR": str(self.folder),
         }
 
-    def config(self, name: str, specs: int = 0, mode: str = "cdi") -> dict[str, str]:
+    def config(
+        self, name: str, specs: int = 0, mode: str = "cdi", spec: dict[str, Any] | None = None
+    ) -> dict[str, str]:
         """Write a config.toml with its own spec dir; return the environment that selects it."""
         specs_dir = self.folder / f"cdi-{name}"
         specs_dir.mkdir()
-        (specs_dir / "nvidia.json").write_text(json.dumps(gpus(8)))
+        (specs_dir / "nvidia.json").write_text(json.dumps(spec or gpus(8)))
         for number in range(specs):
             path = specs_dir / f"vendor{number}.json"
             path.write_text(json.dumps(other_spec(number)))
@@ -135,7 +99,7 @@ def empty_program() -> bytes:
     return Path(shutil.which("true") or "/bin/true").read_bytes()
 
 
-def gpus(count: int) -> dict[str, object]:
+def gpus(count: int, mounts: int = 45) -> dict[str, Any]:
     """Make a CDI spec as large as a real one of ``count`` GPUs, without hooks."""
     names = [f"nvidia{number}" for number in range(count)]
     names += [f"dri/card{number}" for number in range(count)]
@@ -160,7 +124,7 @@ def gpus(count: int) -> dict[str, object]:
             "containerPath": f"/usr/lib/x86_64-linux-gnu/libnvidia-part{number}.so.570.133.20",
             "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
         }
-        for number in range(45)
+        for number in range(mounts)
     ]
     return {
         "cdiVersion": "0.5.0",
@@ -176,8 +140,8 @@ def other_spec(number: int) -> dict[str, object]:
     return {"cdiVersion": "0.5.0", "kind": f"vendor{number}.com/device", "devices": [device]}
 
 
-def container(*, is_asking: bool = True) -> dict[str, object]:
-    """Make a config.json as large as docker's, 20 KB, that asks for all GPUs, or for none."""
+def container(devices: str = "all") -> dict[str, object]:
+    """Make a config.json as large as docker's, 20 KB, that asks for GPUs, or for none."""
     names = [f"syscall_number_{number}" for number in range(340)]
     capabilities = [f"CAP_NUMBER_{number}" for number in range(14)]
     return {
@@ -186,7 +150,7 @@ def container(*, is_asking: bool = True) -> dict[str, object]:
             "user": {"uid": 0, "gid": 0},
             "args": ["sh"],
             "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-            + ["NVIDIA_VISIBLE_DEVICES=all" if is_asking else "OTHER_VARIABLE=all"]
+            + [f"NVIDIA_VISIBLE_DEVICES={devices}" if devices else "OTHER_VARIABLE=all"]
             + [f"VARIABLE_{number}=a value of this container" for number in range(20)],
             "cwd": "/",
             "capabilities": {"bounding": capabilities, "effective": capabilities},
@@ -221,106 +185,40 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
     create = ("create", "--bundle", str(site.bundle), "--pid-file", "/dev/null", "c1")
     plain = site.environment()
     rows: list[tuple[Case, dict[str, str]]] = [
-        (Case(name="bare interpreter", words=(python, "-I", "-S", "-c", "pass")), plain),
-        (Case(name="bare runtime", words=(str(site.runtime), *state)), plain),
+        (Case(name=INTERPRETER, words=(python, "-I", "-S", "-c", "pass")), plain),
+        (Case(name=RUNTIME, words=(str(site.runtime), *state)), plain),
     ]
-    shells = (
-        ("dash", ("dash",), 0.2, 0.34),
-        ("busybox", ("busybox", "sh"), 0.2, 0.34),
-        ("bash", ("sh",), 0.25, 0.45),
-    )
+    shells = (("dash", ("dash",)), ("busybox", ("busybox", "sh")), ("bash", ("sh",)))
     idle = ("create", "--bundle", str(site.idle), "--pid-file", "/dev/null", "c2")
     mixed = site.config("mixed")  # of its own: the launcher looks for words where some ask not
-    for name, words, pass_through, asking_nothing in shells:
+    for name, words in shells:
         if program := shutil.which(name):
-            for title, call, budget in (
-                ("pass-through", state, pass_through),
-                ("create that asks for nothing", idle, asking_nothing),
-            ):
+            for title, call in (("pass-through", state), ("create that asks for nothing", idle)):
                 case = Case(
                     name=f"{title}, {name}",
                     words=(*words, launcher, *call),
                     program=program,
-                    budget=budget,
-                    over="bare runtime",
+                    over=RUNTIME,
                 )
                 rows.append((case, warm if call is state else mixed))
-    for name, environment, budget in (
-        ("create, 8 GPUs", warm, 1.45),
-        ("create, 8 GPUs, where others ask for nothing", mixed, 1.65),
-        ("create, 8 GPUs, 500 more specs", many, 1.7),
-        ("create, 8 GPUs, 1000 more specs", thousand, 2.0),
-        ("create, legacy mode", legacy, 1.45),
+    for name, environment in (
+        ("create, 8 GPUs", warm),
+        ("create, 8 GPUs, where others ask for nothing", mixed),
+        ("create, 8 GPUs, 500 more specs", many),
+        ("create, 8 GPUs, 1000 more specs", thousand),
+        ("create, legacy mode", legacy),
     ):
-        case = Case(name=name, words=(launcher, *create), budget=budget, before=site.restore)
+        case = Case(name=name, words=(launcher, *create), before=site.restore)
         rows.append((case, environment))
     for mode, environment in (("legacy", legacy), ("auto", site.config("auto", 0, "auto"))):
         case = Case(
             name=f"prestart hook, {mode} mode",
             words=(f"{launcher}-hook", "prestart"),
-            budget=1.6,
             stdin=str(site.state),
             before=site.restore,
         )
         rows.append((case, environment))
     return rows
-
-
-def run(case: Case, environment: dict[str, str]) -> Cost:
-    """Run a command once."""
-    if case.before:
-        case.before()
-    quiet = [
-        (os.POSIX_SPAWN_OPEN, 0, case.stdin, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-    ]
-    executed = instructions()
-    began = time.perf_counter_ns()
-    pid = os.posix_spawn(case.program or case.words[0], case.words, environment, file_actions=quiet)
-    _, status, usage = os.wait4(pid, 0)
-    took = time.perf_counter_ns() - began
-    if status:
-        raise SystemExit(f"{case.name}: {' '.join(case.words)} ended with status {status}")
-    cpu = usage.ru_utime + usage.ru_stime
-    return Cost(took / 1e6, cpu * 1e3, instructions() - executed)
-
-
-def instructions() -> int:
-    """Return how many instructions this process and its children have executed; 0 if not counted."""
-    counter = _counter()
-    return int.from_bytes(os.read(counter, 8), sys.byteorder) if counter >= 0 else 0
-
-
-@functools.cache
-def _counter() -> int:
-    """Open a counter of the processor, see perf_event_open(2); -1 where there is none."""
-    number = {"x86_64": 298, "aarch64": 241}.get(os.uname().machine)
-    if number is None:
-        return -1
-    size, hardware, count_instructions, inherit = 112, 0, 1, 1 << 1
-    attributes = struct.pack("=IIQQQQQ", hardware, size, count_instructions, 0, 0, 0, inherit)
-    attributes = attributes.ljust(size, b"\0")
-    # Of this process, on any processor, in no group.
-    counter: int = ctypes.CDLL(None).syscall(number, attributes, 0, -1, -1, 0)
-    return counter
-
-
-def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]]) -> list[Figure]:
-    """Run all cases in turn, so that a drift of the machine meets all of them."""
-    for case, environment in wanted:
-        for _ in range(3):  # compiles bytecode and the snapshot, and lets its stamps settle
-            run(case, environment)
-            time.sleep(0.06)
-    times: dict[str, list[float]] = {case.name: [] for case, _ in wanted}
-    for _ in range(rounds):
-        for case, environment in wanted:
-            times[case.name].append(run(case, environment).wall)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    bare = medians["bare interpreter"]
-    return [
-        Figure(case, medians[case.name], (medians[case.name] - medians.get(case.over, 0.0)) / bare)
-        for case, _ in wanted
-    ]
 
 
 def cold(site: Site) -> tuple[Case, dict[str, str]]:
@@ -334,7 +232,7 @@ def cold(site: Site) -> tuple[Case, dict[str, str]]:
         path.write_text("# YAML\n" + path.read_text())
         path.rename(path.with_suffix(".yaml"))
     words = (str(site.launcher), "create", "--bundle", str(site.bundle), "c1")
-    return Case(name="create that compiles 1000 specs", words=words, before=site.touch), environment
+    return Case(name=COMPILE, words=words, before=site.touch), environment
 
 
 def peak_memory(case: Case, environment: dict[str, str], python: str) -> float:
@@ -353,14 +251,6 @@ def peak_memory(case: Case, environment: dict[str, str], python: str) -> float:
     return int(done.stdout) / 1024
 
 
-def find_launcher(bin_dir: str) -> Path:
-    """Return the launcher: of ``bin_dir``, else of this environment, else of the tree."""
-    for folder in (bin_dir, sysconfig.get_path("scripts"), str(TREE / "packaging" / "bin")):
-        if folder and (Path(folder) / NAME).exists():
-            return Path(folder) / NAME
-    raise SystemExit(f"no {NAME} found")
-
-
 def enter_tmpfs() -> None:
     """Run again with a tmpfs of our own on /run: where engines keep bundles, and we our state.
 
@@ -376,40 +266,32 @@ def enter_tmpfs() -> None:
 def main() -> None:
     """Print the table; exit with 1 if a budget is exceeded."""
     enter_tmpfs()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="fewer rounds, budgets x 1.25")
-    parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--bin", default="", help="folder of the executables")
-    options = parser.parse_args()
-    rounds = options.rounds or (25 if options.short else 100)
-    slack = 1.25 if options.short else 1.0
-    launcher = find_launcher(options.bin)
-    python = str(launcher.parent / "python3")
-    if not os.path.exists(python):
-        python = sys.executable
+    form = results.form(__doc__, rounds=100, short_rounds=30)
     place = "/run" if os.environ.get("NVCR_BENCH_RUN") else None
     with tempfile.TemporaryDirectory(prefix="nvcr-bench-", dir=place) as folder:
-        site = Site(Path(folder), launcher)
-        wanted = cases(site, python)
-        figures = measure(rounds, wanted)
+        site = Site(Path(folder), form.launcher)
+        wanted = cases(site, form.python)
+        times = cost.measure(form.rounds, wanted, form.kind)
         slow = cold(site)
-        seconds = statistics.median(run(*slow).wall for _ in range(5)) / 1000
+        compiling = [getattr(cost.run(*slow), form.kind) for _ in range(5)]
         create = next(pair for pair in wanted if pair[0].name == "create, 8 GPUs")
-        memory = peak_memory(*create, python)
-    failed = memory > 15 * slack or seconds > 1.0 * slack
-    print(f"{launcher}, {python}, medians of {rounds}\n")
-    print("| | ms | interpreter starts | budget |\n|---|---|---|---|")
-    for figure in figures:
-        case = figure.case
-        over = f" (over the {case.over})" if case.over else ""
-        print(
-            f"| {case.name}{over} | {figure.median:.2f} | {figure.ratio:.2f} | {case.budget or ''} |"
+        memory = peak_memory(*create, form.python)
+    rows = [
+        Row(
+            name=case.name,
+            judged_by=form.judge,
+            figure=cost.starts(times, case.name, case.over),
+            unit=results.unit(case.over),
+            ms=times[case.name],
         )
-        failed = failed or (bool(case.budget) and figure.ratio > case.budget * slack)
-    print(f"| create that compiles 1000 specs, half of them YAML, s | {seconds:.2f} | | 1.0 |")
-    print(f"| peak memory of a create, MB | {memory:.1f} | | 15 |")
-    if failed:
-        raise SystemExit("a budget is exceeded")
+        for case, _ in wanted
+    ]
+    seconds = cost.TYPICAL[form.kind](compiling) / 1000
+    rows += [
+        Row(name=COMPILE, judged_by=form.judge, figure=seconds, unit="s"),
+        Row(name=PEAK, judged_by=results.MEMORY, figure=memory, unit="MB"),
+    ]
+    results.finish("programs", rows, form)
 
 
 if __name__ == "__main__":

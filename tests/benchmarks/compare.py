@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import simulated
-from benchmarks import bench, containers, machines
+from benchmarks import bench, containers, cost, machines, results
 
 HERE = str(Path(__file__).resolve())
 MOST = 1.02
@@ -44,8 +44,8 @@ HOST = "host"
 PLACES = (HOST, machines.FULL, machines.MIG, machines.MIXED, "containers")
 # A row that takes less, in ms, is run several times for each of a pair.
 SHORT = 15
-Pairs = dict[str, list[tuple[bench.Cost, bench.Cost]]]
-Rows = dict[str, Callable[[], bench.Cost]]
+Pairs = dict[str, list[tuple[cost.Cost, cost.Cost]]]
+Rows = dict[str, Callable[[], cost.Cost]]
 
 
 class Median(NamedTuple):
@@ -67,15 +67,15 @@ class Side:
         pipe = subprocess.PIPE
         self.said = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            words, stdin=pipe, stdout=pipe, stderr=self.said, text=True, cwd=bench.TREE
+            words, stdin=pipe, stdout=pipe, stderr=self.said, text=True, cwd=results.TREE
         )
         self.rows: list[str] = self._answer()
 
-    def measure(self, row: str) -> bench.Cost:
+    def measure(self, row: str) -> cost.Cost:
         """Run a row once."""
         assert self.process.stdin
         print(row, file=self.process.stdin, flush=True)
-        return bench.Cost(*self._answer())
+        return cost.Cost(*self._answer())
 
     def end(self) -> None:
         """End the process, by the end of its input."""
@@ -96,7 +96,7 @@ def serve(place: str, tree: Path) -> None:
     """Print the names of a place's rows; then run each that is read, and print what it took."""
     if place == HOST:
         bench.enter_tmpfs()
-    launcher = tree / "packaging" / "bin" / bench.NAME
+    launcher = tree / "packaging" / "bin" / results.NAME
     with (
         host(launcher)
         if place == HOST
@@ -118,7 +118,7 @@ def host(launcher: Path) -> Iterator[Rows]:
         ours = [pair for pair in bench.cases(site, sys.executable) if "bare" not in pair[0].name]
         for words in (["--help"], ["cdi", "list", "--spec-dir", f"{folder}/cdi-warm"]):
             name = " ".join(["nvidia-ctk", *words[:2]])
-            case = bench.Case(name=name, words=(f"{launcher.parent}/nvidia-ctk", *words))
+            case = cost.Case(name=name, words=(f"{launcher.parent}/nvidia-ctk", *words))
             ours.append((case, site.environment()))
         yield timed([*ours, bench.cold(site)])
 
@@ -141,10 +141,10 @@ def real_containers(launcher: Path) -> Iterator[Rows]:
         }
 
 
-def timed(cases: list[tuple[bench.Case, dict[str, str]]]) -> Rows:
+def timed(cases: list[tuple[cost.Case, dict[str, str]]]) -> Rows:
     """Return cases as rows."""
     return {
-        case.name: lambda case=case, environment=environment: bench.run(case, environment)  # type: ignore[misc]
+        case.name: lambda case=case, environment=environment: cost.run(case, environment)  # type: ignore[misc]
         for case, environment in cases
     }
 
@@ -160,8 +160,8 @@ def measure(base: Side, tree: Side, rows: list[str], pairs: int) -> Pairs:
     costs: Pairs = {row: [] for row in rows}
     for _ in range(pairs):
         for row, count in often.items():
-            earlier: list[bench.Cost] = []
-            later: list[bench.Cost] = []
+            earlier: list[cost.Cost] = []
+            later: list[cost.Cost] = []
             for number in range(count):
                 sides = [(base, earlier), (tree, later)]
                 for side, taken in sides if (number + len(costs[row])) % 2 else sides[::-1]:
@@ -170,10 +170,10 @@ def measure(base: Side, tree: Side, rows: list[str], pairs: int) -> Pairs:
     return costs
 
 
-def mean(costs: list[bench.Cost]) -> bench.Cost:
+def mean(costs: list[cost.Cost]) -> cost.Cost:
     """Return what one of several runs took."""
     values = zip(*map(dataclasses.astuple, costs), strict=True)
-    return bench.Cost(*map(statistics.fmean, values))
+    return cost.Cost(*map(statistics.fmean, values))
 
 
 def median(values: Sequence[float]) -> Median:
@@ -188,7 +188,7 @@ def median(values: Sequence[float]) -> Median:
     return Median(ordered[at], statistics.median(ordered), ordered[count - 1 - at])
 
 
-def ratios(costs: list[tuple[bench.Cost, bench.Cost]]) -> dict[str, Median]:
+def ratios(costs: list[tuple[cost.Cost, cost.Cost]]) -> dict[str, Median]:
     """Return by each measure that there is how much of the base's the tree takes."""
     measures = {
         "wall": [(base.wall, tree.wall) for base, tree in costs],
@@ -232,19 +232,24 @@ def export(base: str, folder: Path) -> tuple[Path, Path]:
     """Copy both revisions, so that nothing but what is in them differs; return their folders."""
     base_tree, tree = folder / "base", folder / "tree"
     base_tree.mkdir()
-    words = ["git", "-C", str(bench.TREE), "archive", base, *PARTS]
+    words = ["git", "-C", str(results.TREE), "archive", base, *PARTS]
     archive = subprocess.run(words, capture_output=True, check=False)
     if archive.returncode:
         raise SystemExit(archive.stderr.decode())
     subprocess.run(["tar", "-x", "-C", str(base_tree)], input=archive.stdout, check=True)
-    for part in PARTS:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(bench.TREE / part, tree / part, symlinks=True, ignore=ignored)
+    copy_tree(tree)
     for copy in (base_tree, tree):
         ctk = copy / "packaging" / "bin" / "nvidia-ctk"
         ctk.write_text(CTK.format(python=sys.executable, tree=str(copy)))
         ctk.chmod(0o755)
     return base_tree, tree
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy what our programs need of the tree as it is."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for part in PARTS:
+        shutil.copytree(results.TREE / part, folder / part, symlinks=True, ignore=ignored)
 
 
 def places() -> Sequence[str]:
@@ -276,7 +281,7 @@ def main() -> None:
         base, tree = export(options.base, Path(folder))
         chosen = places()
         print(f"of {options.base}, {options.pairs} pairs; medians of ratios, 95 % bounds\n")
-        if not bench.instructions():
+        if not cost.instructions():
             print("perf_event_open(2) counts no instructions on this machine\n")
         print("| | base, ms | wall | CPU | instructions | judged by |\n|---|---|---|---|---|---|")
         for place in chosen:

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time ``runc create`` of real containers with eight simulated GPUs; needs root and runc.
+"""Measure ``runc create`` of real containers with eight simulated GPUs; needs root and runc.
 
 What is asked for is the same in all cases: the same device nodes and driver files.  The bare cases
 get them in a config.json that is ready, without any hook; ours start from what an engine writes.
-Medians of interleaved runs, as in ``bench.py``; ``--short`` takes fewer rounds and fails beyond
-budget x 1.25.
+Medians of interleaved runs, as in ``bench.py``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,13 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import simulated
-from benchmarks import bench
+from benchmarks import cost, results
+from benchmarks.cost import INTERPRETER, Cost
+from benchmarks.results import Form, Row
 
 MACHINE = "a100x8"
-# How much longer a create may take with all that is prepared for the container's programs.
-BUDGET = 1.25
-# How many interpreter starts longer than runc alone, without any hook, where an engine injected.
-STARTS_BUDGET = 3.2
 ALONE = "runc alone"
 NATIVE = "injected by an engine (CDI), its hooks done on the host"
 ID = "nvcr-bench"
@@ -49,16 +45,13 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CAPABILITIES = ("bounding", "effective", "permitted")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
-# A case's name, the one that it is compared to, its budget, and its median in ms.
-Row = tuple[str, str, float, float]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A create: by which program, of which config.json, in which environment and folder.
 
     ``is_new`` says that its root has nothing but what the image has; otherwise it is as the create
-    before left it.  ``budget`` bounds the ratio to ``over``, the same without hooks and links.
+    before left it.  It is compared to ``over``: the same without hooks and links, or runc alone.
     """
 
     name: str
@@ -68,7 +61,6 @@ class Case:
     folder: Path
     is_new: bool
     over: str = ""
-    budget: float = 0.0
 
 
 class Site:
@@ -86,9 +78,9 @@ class Site:
         config = self.folder / f"{hooks}{'_' * [*TITLES].index(hooks)}.toml"
         lines = [
             f'nvidia-ctk.path = "{self.launcher.parent}/nvidia-cdi-hook"',
-            f'[{bench.NAME}]\nruntimes = ["{self.runc}"]',
+            f'[{results.NAME}]\nruntimes = ["{self.runc}"]',
             f'in-container-hooks = "{"auto" if hooks == "none" else hooks}"',
-            f"[{bench.NAME}.modes.jit-cdi]",
+            f"[{results.NAME}.modes.jit-cdi]",
             f"nvcdi-disable-hooks = {json.dumps(['all'] if hooks == 'none' else [])}",
         ]
         config.write_text("".join(f"{line}\n" for line in lines))
@@ -100,7 +92,6 @@ class Site:
         """Return the two cases of a setting, on one container of its own."""
         folder = self.folder / hooks
         (folder / "rootfs").mkdir(parents=True, exist_ok=True)
-        budget = BUDGET if hooks == "auto" else 0.0
         return [
             Case(
                 name=f"{TITLES[hooks]}, {when}",
@@ -110,7 +101,6 @@ class Site:
                 folder=folder,
                 is_new=is_new,
                 over=f"{TITLES['none']}, {when}",
-                budget=budget,
             )
             for when, is_new in STARTS.items()
         ]
@@ -153,14 +143,18 @@ class Site:
             for case, when in zip((first, again), STARTS, strict=True)
         ]
 
-    def create(self, case: Case) -> bench.Cost:
+    def create(self, case: Case) -> Cost:
         """Create a container and remove it again; return what the create took."""
         if case.is_new or not os.path.ismount(case.folder / "rootfs"):
             renew(case.folder, self.folder / "image")
         (case.folder / "config.json").write_text(case.spec)
         where = ("--root", f"{self.folder}/state")
-        words = (case.program, *where, "create", "--bundle", str(case.folder), ID)
-        took = bench.run(bench.Case(name=case.name, words=words), case.environment)
+        options = ("--bundle", str(case.folder), "--pid-file", f"{self.folder}/pid")
+        words = (case.program, *where, "create", *options, ID)
+        took = cost.run(cost.Case(name=case.name, words=words), case.environment)
+        # The container's first process, which waits for its start, has done much of the work.
+        os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
+        took = replace(took, cpu=took.cpu + cost.reap())
         call(self.runc, *where, "delete", "--force", ID)
         return took
 
@@ -225,6 +219,7 @@ def container(root: Path) -> dict[str, Any]:
 @contextmanager
 def opened(launcher: Path, runc: str) -> Iterator[tuple[Site, list[Case]]]:
     """Return what there is to time on the machine that we are on."""
+    cost.adopt()
     with tempfile.TemporaryDirectory(prefix="nvcr-bench-", ignore_cleanup_errors=True) as folder:
         call("mount", "-t", "tmpfs", "tmpfs", folder)
         site = Site(Path(folder), launcher, runc)
@@ -233,27 +228,26 @@ def opened(launcher: Path, runc: str) -> Iterator[tuple[Site, list[Case]]]:
         call("umount", "--recursive", "--lazy", folder)
 
 
-def inside(launcher: Path, runc: str, rounds: int) -> None:
-    """Time what there is to time on the machine that we are on; print the figures as JSON."""
-    with opened(launcher, runc) as (site, cases):
+def inside(form: Form) -> None:
+    """Measure what there is on the machine that we are on; print the rows as JSON."""
+    with opened(form.launcher, runc()) as (site, cases):
         for case in cases * 3:  # compiles bytecode and the snapshot, and lets its stamps settle
             site.create(case)
             time.sleep(0.06)
-        times: dict[str, list[float]] = {case.name: [] for case in cases}
         words = (os.path.realpath(sys.executable), "-I", "-S", "-c", "pass")
-        start = bench.Case(name="bare interpreter", words=words)
-        times[start.name] = []
-        for _ in range(rounds):
-            times[start.name].append(bench.run(start, {"PATH": PATH}).wall)
+        start = cost.Case(name=INTERPRETER, words=words)
+        costs: dict[str, list[Cost]] = {
+            name: [] for name in (INTERPRETER, *(c.name for c in cases))
+        }
+        for _ in range(form.rounds):
+            costs[start.name].append(cost.run(start, {"PATH": PATH}))
             for case in cases:
-                times[case.name].append(site.create(case).wall)
-    spec = json.loads(cases[0].spec)
-    files = [mount for mount in spec["mounts"] if mount.get("type") not in ("proc", "tmpfs")]
-    counts = [len(spec["linux"]["devices"]), len(files), statistics.median(times[start.name])]
-    rows = [
-        [case.name, case.over, case.budget, statistics.median(times[case.name])] for case in cases
-    ]
-    print(json.dumps([counts, rows]))
+                costs[case.name].append(site.create(case))
+    times = {
+        name: cost.TYPICAL[form.kind]([getattr(one, form.kind) for one in of_case])
+        for name, of_case in costs.items()
+    }
+    print(json.dumps([[case.name, case.over] for case in cases] + [times]))
 
 
 def runc() -> str:
@@ -273,49 +267,30 @@ def missing() -> str:
 
 def main() -> None:
     """Print the table; exit with 1 if a budget is exceeded."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="fewer rounds, budgets x 1.25")
-    parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--bin", default="", help="folder of the executables")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    form = results.form(__doc__, rounds=30, short_rounds=10)
     if why := missing():
         print(why)
         return
-    launcher = bench.find_launcher(options.bin)
-    rounds = options.rounds or (10 if options.short else 30)
-    if options.inside:
-        inside(launcher, runc(), rounds)
+    if form.inside:
+        inside(form)
         return
-    words = [sys.executable, str(Path(__file__).resolve()), "--bin", str(launcher.parent)]
-    words += ["--inside", "--rounds", str(rounds)]
-    done = simulated.run(MACHINE, words, cwd=bench.TREE, timeout=600)
+    words = [sys.executable, *form.words(str(Path(__file__).resolve()), MACHINE)]
+    done = simulated.run(MACHINE, words, cwd=results.TREE, timeout=600)
     if done.returncode:
         raise SystemExit(f"{MACHINE}: {done.stderr}")
-    counts, rows = json.loads(done.stdout.splitlines()[-1])
-    show(counts, rows, rounds, 1.25 if options.short else 1.0)
+    *cases, times = json.loads(done.stdout.splitlines()[-1])
+    rows = [row(name, over, times, form) for name, over in cases]
+    results.finish("containers", rows, form)
 
 
-def show(counts: list[float], rows: list[Row], rounds: int, slack: float) -> None:
-    """Print the table."""
-    nodes, mounts, start = counts
-    print(f"runc create, {nodes} device nodes, {mounts} driver files, medians of {rounds}\n")
-    print("| | ms | of the same without hooks and links | budget |\n|---|---|---|---|")
-    medians = {name: median for name, _, _, median in rows}
-    failed = False
-    for name, over, budget, median in rows:
-        ratio = median / medians.get(over, median)
-        failed = failed or bool(budget and ratio > budget * slack)
-        shown = f"{ratio:.2f}" if over and not over.startswith(ALONE) else ""
-        print(f"| {name} | {median:.1f} | {shown} | {budget or ''} |")
-    print(f"\nOver {ALONE}, in interpreter starts of {start:.1f} ms; budget {STARTS_BUDGET}:\n")
-    for name, over, _, median in rows:
-        if name.startswith(NATIVE):
-            starts = (median - medians[over]) / start
-            failed = failed or starts > STARTS_BUDGET * slack
-            print(f"- {name}: {starts:.2f}")
-    if failed:
-        raise SystemExit("a budget is exceeded")
+def row(name: str, over: str, times: dict[str, float], form: Form) -> Row:
+    """Return a case's row: over runc alone in interpreter starts, else the ratio to another case."""
+    ratio: dict[str, Any] = {}
+    if over.startswith(ALONE):
+        ratio = {"figure": cost.starts(times, name, over), "unit": f"starts over {ALONE}"}
+    elif over:
+        ratio = {"figure": times[name] / times[over], "unit": "times"}
+    return Row(name=name, judged_by=form.judge, ms=times[name], **ratio)
 
 
 if __name__ == "__main__":

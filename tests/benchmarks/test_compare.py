@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from benchmarks import bench, compare
+from benchmarks import compare, results
 from benchmarks.compare import Median
+from benchmarks.cost import Cost
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,8 @@ def test_bounds_of_a_median(values: range, expected: Median) -> None:
     assert compare.median([float(value) for value in reversed(values)]) == expected
 
 
-def pairs(*ratios: float, cpu: float = 1.0) -> list[tuple[bench.Cost, bench.Cost]]:
-    return [(bench.Cost(10, 5, 0), bench.Cost(10 * ratio, 5 * cpu, 0)) for ratio in ratios]
+def pairs(*ratios: float, cpu: float = 1.0) -> list[tuple[Cost, Cost]]:
+    return [(Cost(10, 5, 0), Cost(10 * ratio, 5 * cpu, 0)) for ratio in ratios]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def pairs(*ratios: float, cpu: float = 1.0) -> list[tuple[bench.Cost, bench.Cost
     ],
 )
 def test_which_rows_are_slower(
-    costs: list[tuple[bench.Cost, bench.Cost]], judge: str, slower: list[str]
+    costs: list[tuple[Cost, Cost]], judge: str, slower: list[str]
 ) -> None:
     medians = compare.ratios(costs)
 
@@ -51,7 +52,7 @@ def test_which_rows_are_slower(
 
 
 def test_both_revisions_are_measured() -> None:
-    if not (bench.TREE / ".git").exists() or not shutil.which("git"):
+    if not (results.TREE / ".git").exists() or not shutil.which("git"):
         pytest.skip("needs a git checkout: the revision to compare to")
     words = [sys.executable, compare.HERE, "HEAD", "--pairs", "1", "--place", "host"]
     words += ["--rows", "create, 8 GPUs$"]
@@ -63,7 +64,7 @@ def test_both_revisions_are_measured() -> None:
 
 
 def test_unknown_revision() -> None:
-    if not (bench.TREE / ".git").exists() or not shutil.which("git"):
+    if not (results.TREE / ".git").exists() or not shutil.which("git"):
         pytest.skip("needs a git checkout: the revision to compare to")
     done = subprocess.run(
         [sys.executable, compare.HERE, "no-such"], capture_output=True, text=True, check=False

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each row of the benchmarks may cost at most, in the row's unit; others have no budget."""
+
+BUDGETS = {
+    # bench.py: the programs, in interpreter starts
+    "pass-through, dash": 0.2,
+    "create that asks for nothing, dash": 0.34,
+    "pass-through, busybox": 0.2,
+    "create that asks for nothing, busybox": 0.34,
+    "pass-through, bash": 0.25,
+    "create that asks for nothing, bash": 0.45,
+    "create, 8 GPUs": 1.45,
+    "create, 8 GPUs, where others ask for nothing": 1.65,
+    "create, 8 GPUs, 500 more specs": 1.7,
+    "create, 8 GPUs, 1000 more specs": 2.0,
+    "create, legacy mode": 1.45,
+    "prestart hook, legacy mode": 1.6,
+    "prestart hook, auto mode": 1.6,
+    "create that compiles 1000 specs, half of them YAML": 1.0,  # seconds
+    "peak memory of a create": 15,  # MB
+    # machines.py: the default mode, in interpreter starts
+    "create, auto mode, 8 GPUs": 1.6,
+    "hook-free preparation of a new image, in addition": 1.0,
+    "the same for an image that was started before": 0.6,
+    "create, auto mode, 56 MIG devices": 2.2,
+    "create that compiles 8 GPUs": 6.5,
+    "create that compiles 4 GPUs and 12 MIG devices, by NVML": 6.5,
+    "cdi generate, 8 GPUs": 20,
+    "create that compiles 4 GPUs and 12 MIG devices where a GPU takes 0.3 s to open": 3.0,  # seconds
+    # containers.py: times the same without hooks and links
+    "prepared on the host, new container": 1.25,
+    "prepared on the host, second start": 1.25,
+    # containers.py: interpreter starts over runc alone
+    "injected by an engine (CDI), its hooks done on the host, new container": 3.2,
+    "injected by an engine (CDI), its hooks done on the host, second start": 3.2,
+}
