@@ -76,19 +76,18 @@ class Launch:
 
     def knows(self, runtime: str, stamp: "list[int] | None", then: str = "") -> bool:
         """Whether the launcher's shortcut says this runtime, and ``then``, for config.toml now."""
+        beginning = f"{self.key}:{runtime}\n{then}".encode("utf-8", "surrogateescape")
         try:
             if stamp and posix.stat(self.shortcut).st_mtime_ns != stamp[3]:
                 return False
             flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK
             descriptor = posix.open(self.shortcut, flags)
             try:
-                line = posix.read(descriptor, 1 << 16)
+                return posix.read(descriptor, len(beginning)) == beginning
             finally:
                 posix.close(descriptor)
         except (OSError, ValueError):
             return False
-        beginning = f"{self.key}:{runtime}\n{then}".encode("utf-8", "surrogateescape")
-        return line.startswith(beginning)
 
 
 def begin(this: "ModuleType") -> "ModuleType":
@@ -96,6 +95,8 @@ def begin(this: "ModuleType") -> "ModuleType":
 
     ``this`` is the module that we are.
     """
+    if PACKAGE not in sys.modules:
+        sys.path.append(FOLDER.rpartition("/")[0])
     if sys.version_info < (3, 11):  # noqa: UP036 (the launcher takes what there is)
         from nvidia_runtime.linux import newer_python
 

@@ -285,7 +285,7 @@ def test_interpreter_starts_without_site_packages(site: Site) -> None:
     site.launcher = shim.copy_tree(site.folder / "tree")
     python = os.path.realpath(site.python)
     site.python.unlink()
-    site.python.write_text(f'#!/bin/sh\nexec {python} "$1" -c \'{THIRD_PARTY}\' "${{4%:}}"\n')
+    site.python.write_text(f'#!/bin/sh\nexec {python} "$1" -c \'{THIRD_PARTY}\' "${{6%:}}"\n')
     site.python.chmod(0o755)
 
     got = site.run("state", "c1", env={"PYTHONPATH": str(Path(pytest.__file__).parents[1])})

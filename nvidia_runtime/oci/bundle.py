@@ -132,7 +132,7 @@ def _read_all(descriptor: int, size: int, path: str) -> bytes:
             f"is too large: {size} bytes, the limit is {LARGEST}", where=path, hint=HINT
         )
     data = posix.read(descriptor, size + 1)
-    while part := posix.read(descriptor, 1 << 16):
+    while part := posix.read(descriptor, 1 << 12):  # mostly there is no more
         data += part
         if len(data) > LARGEST:
             raise NvidiaRuntimeError(

@@ -208,7 +208,7 @@ def cases(site: Site, python: str) -> list[tuple[Case, dict[str, str]]]:
         ("create, 8 GPUs, 1000 more specs", thousand),
         ("create, legacy mode", legacy),
     ):
-        case = Case(name=name, words=(launcher, *create), before=site.restore)
+        case = Case(name=name, words=(launcher, *create), over=RUNTIME, before=site.restore)
         rows.append((case, environment))
     for mode, environment in (("legacy", legacy), ("auto", site.config("auto", 0, "auto"))):
         case = Case(

@@ -9,17 +9,17 @@ BUDGETS = {
     "create that asks for nothing, busybox": 0.34,
     "pass-through, bash": 0.25,
     "create that asks for nothing, bash": 0.45,
-    "create, 8 GPUs": 1.45,
-    "create, 8 GPUs, where others ask for nothing": 1.65,
+    "create, 8 GPUs": 1.4,
+    "create, 8 GPUs, where others ask for nothing": 1.6,
     "create, 8 GPUs, 500 more specs": 1.7,
     "create, 8 GPUs, 1000 more specs": 2.0,
-    "create, legacy mode": 1.45,
+    "create, legacy mode": 1.3,
     "prestart hook, legacy mode": 1.6,
     "prestart hook, auto mode": 1.6,
     "create that compiles 1000 specs, half of them YAML": 1.0,  # seconds
     "peak memory of a create": 15,  # MB
     # machines.py: the default mode, in interpreter starts
-    "create, auto mode, 8 GPUs": 1.6,
+    "create, auto mode, 8 GPUs": 1.55,
     "hook-free preparation of a new image, in addition": 1.0,
     "the same for an image that was started before": 0.6,
     "create, auto mode, 56 MIG devices": 2.2,
