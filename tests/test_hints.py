@@ -1691,7 +1691,12 @@ def test_disk_that_does_not_answer(site: Site) -> None:
     assert (done.code, done.err, done.runtime) == (0, "", "runc")
 
 
+# Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "'systemctl disable --now …' first",
+    "link to it, and name the link by --nvidia-ctk-path",
+    "move it away, or use another --prefix; nothing was changed",
+    "name it by --nvidia-ctk-path",
     "; --prune removes it",
     "correct …, or leave it out: without a file the defaults hold",
     "--bundle names the bundle's folder",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import stat
@@ -66,6 +67,11 @@ def test_files(wheel: Path) -> None:
             "nvidia_runtime/_schemas/docker-daemon.schema.json",
             "nvidia_runtime/_schemas/oci-config.schema.json",
             "nvidia_runtime/_schemas/state.schema.json",
+            *[
+                f"nvidia_runtime/_systemd/{unit.name}"
+                for unit in (TREE / "packaging/systemd").iterdir()
+                if unit.suffix != ".md"
+            ],
             "nvidia_runtime/simulate/mock_dxcore.c",
             "nvidia_runtime/simulate/mock_nvml.c",
             *[f"{DATA}/{name}" for name in LAUNCHERS],
@@ -167,6 +173,28 @@ def test_installed_package_has_its_schemas(bin_folder: Path) -> None:
     )
 
     assert run.stdout == "CDI specification file\n"
+
+
+def test_installed_package_has_its_units(bin_folder: Path, tmp_path: Path) -> None:
+    """They name what has come with them; plumbum is that of this environment."""
+    plumbum = importlib.util.find_spec("plumbum")
+    assert plumbum
+    assert plumbum.origin
+    (tmp_path / "plumbum").symlink_to(Path(plumbum.origin).parent)
+    words = ["-m", "nvidia_runtime", "system", "install-units", "--dry-run", "--prefix=/nowhere"]
+    environment = {"PATH": f"{bin_folder}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
+
+    run = subprocess.run(
+        [str(bin_folder / "python3"), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=bin_folder,
+        env=environment,
+    )
+
+    assert run.stderr.count("\n") == 5
+    assert f"\nExecStart={bin_folder}/nvidia-ctk cdi watch\n" in run.stdout
 
 
 def test_source_archive(tmp_path: Path) -> None:
