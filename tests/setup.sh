@@ -16,7 +16,7 @@ run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
   shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
-  debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
+  systemctl=systemd debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
 policy=/usr/sbin/policy-rc.d
 
 die() {
