@@ -47,11 +47,13 @@ def test_docker(
         run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
         assert configured.lines((*run, "--runtime=nvidia", rootfs.IMAGE)) == configured.SEEN
         assert configured.lines((*run, rootfs.IMAGE)) == ""
+        assert configured.status("docker", **here)["restart_needed"] is False
 
-        said = configured.tell(
-            folder, "configure", "docker", *flags, "--set-as-default", "--restart=signal", **here
-        )
+        configured.tell(folder, "configure", "docker", *flags, "--set-as-default", **here)
+        assert configured.status("docker", **here)["restart_needed"] is True
+        said = configured.tell(folder, "configure", "docker", *flags, "--restart=signal", **here)
 
+        assert "docker has not read its files since they changed" in said
         assert "was told to read runtimes and the default runtime" in said
         waiting.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
         assert configured.lines((*run, rootfs.IMAGE)) == configured.SEEN
@@ -62,10 +64,12 @@ def test_docker(
             ["nvidia"],
             True,
         )
+        assert status["restart_needed"] is False
 
-    configured.tell(folder, "unconfigure", "docker", f"--config={file}")
+        configured.tell(folder, "unconfigure", "docker", f"--config={file}")
 
-    assert configured.tree(folder) == before
+        assert configured.tree(folder) == before
+        assert configured.status("docker", **here)["restart_needed"] is True
     with docker.daemon_on(file, env=daemon_env) as client:
         run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
         assert configured.lines((*run, rootfs.IMAGE)) == ""
@@ -141,13 +145,18 @@ def test_containerd_that_had_only_ours(
 
     said = configured.tell(folder, "configure", "containerd", *where)
 
+    assert "no longer the default" not in said
+    dump = ("containerd", "-c", os.fspath(file), "config", "dump")
+    table = tomllib.loads(processes.succeed(dump))["plugins"][CRI]["containerd"]
+    assert table["default_runtime_name"] == "nvidia"
+    said = configured.tell(folder, "configure", "containerd", *where, "--set-as-default=false")
+
     assert "nvidia is no longer the default runtime" in said
     with containerd.daemon_on(file, env=daemon_env) as socket:
         listing = processes.succeed(["ctr", "--address", os.fspath(socket), "plugins", "ls"])
         (cri,) = [line.split() for line in listing.splitlines() if " cri " in line]
         assert cri[-1] == "ok"
-    dump = tomllib.loads(processes.succeed(["containerd", "-c", os.fspath(file), "config", "dump"]))
-    table = dump["plugins"][CRI]["containerd"]
+    table = tomllib.loads(processes.succeed(dump))["plugins"][CRI]["containerd"]
     assert table["default_runtime_name"] == "runc"
     assert table["runtimes"]["runc"]["options"]["SystemdCgroup"] is True
     configured.tell(folder, "unconfigure", "containerd", *where)
@@ -216,6 +225,27 @@ def test_podman(machine: Machine, busybox: str, group: str, *, drop_in: bool) ->
 
     assert configured.tree(folder) == before
     assert look.by("") == ""
+
+
+def test_podman_that_is_told_of_its_file(machine: Machine) -> None:
+    """By a variable, with which it reads no drop-in."""
+    require("podman")
+    folder = machine.scratch / "cv"
+    folder.mkdir()
+    file = folder / "own.conf"
+    file.write_text(f"{podman.CONFIG}" + 'runtime = "runc" # not crun\n')
+    runtime = machine.runtime("configured-podman-variable", require("runc"))
+    flags = (f"--nvidia-runtime-path={runtime.path}", "--set-as-default")
+    told = {"CONTAINERS_CONF": os.fspath(file)}
+
+    configured.tell(folder, "configure", "podman", *flags, **told)
+
+    view = ["podman", "info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}"]
+    got = processes.succeed(
+        [*view[:1], f"--root={folder}/r", *view[1:]], env={**os.environ, **told}
+    )
+    assert got.strip() == f"nvidia {runtime.path}"
+    assert not Path(f"{file}.d").exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
