@@ -78,7 +78,7 @@ install_packages() {
 }
 
 digest() {
-  find nvidia_runtime packaging/bin packaging/man packaging/systemd schemas pyproject.toml tests/pins.txt README.md LICENSE \
+  find nvidia_runtime packaging/nvidia-ctk packaging/bin packaging/man packaging/systemd schemas pyproject.toml tests/pins.txt README.md LICENSE \
     -name __pycache__ -prune -o ! -type d -print | LC_ALL=C sort | xargs sha256sum | sha256sum
 }
 
