@@ -216,7 +216,8 @@ def test_program_finds_the_package_beside_it(way: str, wheel: Path, tmp_path: Pa
     ]
     subprocess.run(words, check=True)
     (package,) = (tmp_path / "p").glob("**/nvidia_runtime/__init__.py")
-    package.write_text(package.read_text().replace(__version__, "9.8.7"))
+    # Of another length: Python would take a file of the same size and second for the compiled one.
+    package.write_text(package.read_text().replace(__version__, "10.98.7"))
     (program,) = (tmp_path / "p").glob("**/bin/nvidia-ctk")
     link = tmp_path / "nvidia-ctk"
     link.symlink_to(program)
@@ -225,7 +226,7 @@ def test_program_finds_the_package_beside_it(way: str, wheel: Path, tmp_path: Pa
         run = subprocess.run(
             [path, "--version"], check=True, capture_output=True, text=True, env={"PATH": "/bin"}
         )
-        assert run.stdout.endswith("\nimplementation: nvidia-container-runtime 9.8.7\n")
+        assert run.stdout.endswith("\nimplementation: nvidia-container-runtime 10.98.7\n")
     assert call(program.parent / RUNTIMES[0], tmp_path, "state", "c1") == "runc state c1\n"
 
 
