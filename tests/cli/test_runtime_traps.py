@@ -288,7 +288,7 @@ FLAGS = {
 @pytest.mark.parametrize("is_in_place", [False, True], ids=["as usual", "in place"])
 @pytest.mark.parametrize("engine", FLAGS)
 def test_default_stays_in_a_second_run(engine: str, is_in_place: bool, tmp_path: Path) -> None:
-    """Its own drop-in was written anew without it; --set-as-default=false drops it."""
+    """Its own drop-in was written anew without it."""
     file = tmp_path / "file.conf"
     words = [f"--runtime={engine}", f"--config={file}"]
     program = f"--nvidia-runtime-path={runtime(tmp_path)}"
@@ -309,19 +309,6 @@ def test_default_stays_in_a_second_run(engine: str, is_in_place: bool, tmp_path:
     assert "nothing to change" in again.err
     assert ctk.run("runtime", "unconfigure", *words, **env).code == 0
     assert "nvidia" not in text()
-
-
-def test_default_is_dropped_on_request(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    words = ["--runtime=containerd", f"--config={file}", "--drop-in-config="]
-    env = {"STATE_DIRECTORY": f"{tmp_path}/state"}
-    ctk.run("runtime", "configure", *words, "--set-as-default", **env)
-    assert 'default_runtime_name = "nvidia"' in file.read_text()
-
-    got = ctk.run("runtime", "configure", *words, "--set-as-default=false", **env)
-
-    assert (got.code, "default_runtime_name" in file.read_text()) == (0, False)
-    assert "nvidia is no longer the default runtime; --set-as-default keeps it" in got.err
 
 
 def test_file_that_podman_is_told_of(tmp_path: Path) -> None:

@@ -128,39 +128,44 @@ SystemdCgroup = true
 """
 
 
+@pytest.mark.parametrize("program", ["nvidia-container-runtime", "another"])
 @pytest.mark.parametrize("drop_in", ["", "conf.d/99-nvidia.toml"], ids=["in place", "drop-in"])
 def test_containerd_that_had_only_ours(
-    machine: Machine, daemon_env: dict[str, str], drop_in: str
+    machine: Machine, daemon_env: dict[str, str], drop_in: str, program: str
 ) -> None:
-    """containerd 1 starts without CRI where the runtime that is the default is missing."""
+    """containerd 1 starts without CRI where the runtime that is the default is missing.
+
+    Ours stays the default; it does not become it in the place of another of its name.
+    """
     require("containerd")
     if installed.version_of("containerd") >= (2,):
         pytest.skip("containerd 2 has a runc of its own beside a table of runtimes")
     require("ctr")
-    folder = machine.scratch / f"co{len(drop_in)}"
+    folder = machine.scratch / f"co{len(drop_in)}{program[0]}"
     folder.mkdir()
     file = folder / "config.toml"
-    file.write_text(ONLY_OURS)
+    before = ONLY_OURS.replace("nvidia-container-runtime", program)
+    file.write_text(before)
     where = (f"--config={file}", f"--drop-in-config={folder / drop_in if drop_in else ''}")
 
     said = configured.tell(folder, "configure", "containerd", *where)
 
-    assert "no longer the default" not in said
-    dump = ("containerd", "-c", os.fspath(file), "config", "dump")
-    table = tomllib.loads(processes.succeed(dump))["plugins"][CRI]["containerd"]
-    assert table["default_runtime_name"] == "nvidia"
-    said = configured.tell(folder, "configure", "containerd", *where, "--set-as-default=false")
-
-    assert "nvidia is no longer the default runtime" in said
+    is_ours = program != "another"
+    assert ("nvidia is no longer the default runtime" in said) is not is_ours
     with containerd.daemon_on(file, env=daemon_env) as socket:
         listing = processes.succeed(["ctr", "--address", os.fspath(socket), "plugins", "ls"])
         (cri,) = [line.split() for line in listing.splitlines() if " cri " in line]
         assert cri[-1] == "ok"
-    table = tomllib.loads(processes.succeed(dump))["plugins"][CRI]["containerd"]
-    assert table["default_runtime_name"] == "runc"
-    assert table["runtimes"]["runc"]["options"]["SystemdCgroup"] is True
+    dump = tomllib.loads(processes.succeed(["containerd", "-c", os.fspath(file), "config", "dump"]))
+    table = dump["plugins"][CRI]["containerd"]
+    default = "nvidia" if is_ours else "runc"
+    assert table["default_runtime_name"] == default
+    assert table["runtimes"][default]["options"]["SystemdCgroup"] is True
     configured.tell(folder, "unconfigure", "containerd", *where)
-    assert configured.tree(folder) == {"config.toml": ONLY_OURS.encode()}
+    if "nothing to change" in said:  # then there is no record, and all of ours goes
+        assert "nvidia" not in file.read_text()
+    else:
+        assert configured.tree(folder) == {"config.toml": before.encode()}
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -27,7 +27,6 @@ HOOK_MODES = ("oci-hook", "hook")
 FILE_MODES = ("", "config-file", "config")
 FILE = "file"
 COMMAND = "command"
-DEFAULT_FLAGS = ("nvidia-set-as-default", "set-as-default")
 
 
 class Configure(EngineCommand):
@@ -64,7 +63,7 @@ class Configure(EngineCommand):
         help="with oci-hook: the absolute path of the hook",
     )
     is_default = cli.Flag(
-        [f"--{name}" for name in DEFAULT_FLAGS], help="make it the default runtime"
+        ["--nvidia-set-as-default", "--set-as-default"], help="make it the default runtime"
     )
     name = cli.SwitchAttr(["--nvidia-runtime-name"], str, NAME, help="the runtime's name")
     cdi = cli.Flag(
@@ -91,7 +90,9 @@ class Configure(EngineCommand):
             cdi=self._is_cdi_meant(daemon),
             by_command=self.source == COMMAND and engine.prints_configuration,
         )
-        intent = replace(intent, is_default=self._is_default_meant(intent))
+        # A run without the flag leaves the default as it is.
+        is_default = bool(self.is_default) or effect.is_default(engine, intent)
+        intent = replace(intent, is_default=is_default)
         if self.is_dry:
             self.show(effect.planned(engine, intent))
             return 0
@@ -140,12 +141,6 @@ class Configure(EngineCommand):
         version = ".".join(map(str, daemon.version))
         self.warn(f"{self.runtime} {version} has no CDI; the flag changes nothing")
         return False
-
-    def _is_default_meant(self, intent: Intent) -> bool:
-        """Whether ours is to be the default: a run without the flag leaves it as it is."""
-        if self.is_default or {*DEFAULT_FLAGS} & {*self.switched_off}:
-            return bool(self.is_default)
-        return effect.is_default(self.engine, intent)
 
     def _found(self, intent: Intent, daemon: Running | None) -> tuple[Intent, str]:
         """Take the runtime beside us where nobody named one and the usual one is missing.
