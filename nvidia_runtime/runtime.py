@@ -95,9 +95,10 @@ def _settings(config: str) -> "tuple[Settings, Stamp | None, NvidiaRuntimeError 
 
 
 def _print_version() -> None:
-    from nvidia_runtime import __version__
+    from nvidia_runtime import TOOLKIT, __version__
 
-    text = f"NVIDIA Container Runtime version {__version__}\nspec: 1.3.0\n\n"
+    text = f"NVIDIA Container Runtime version {TOOLKIT}\n"
+    text += f"implementation: nvidia-container-runtime {__version__}\nspec: 1.3.0\n\n"
     posix.write(1, text.encode())
 
 

@@ -16,7 +16,7 @@ run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
   shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
-  debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
+  systemctl=systemd debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
 policy=/usr/sbin/policy-rc.d
 
 die() {
@@ -78,7 +78,7 @@ install_packages() {
 }
 
 digest() {
-  find nvidia_runtime packaging/bin packaging/man schemas pyproject.toml tests/pins.txt README.md LICENSE \
+  find nvidia_runtime packaging/nvidia-ctk packaging/bin packaging/man packaging/systemd schemas pyproject.toml tests/pins.txt README.md LICENSE \
     -name __pycache__ -prune -o ! -type d -print | LC_ALL=C sort | xargs sha256sum | sha256sum
 }
 

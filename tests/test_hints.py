@@ -1691,7 +1691,15 @@ def test_disk_that_does_not_answer(site: Site) -> None:
     assert (done.code, done.err, done.runtime) == (0, "", "runc")
 
 
+# Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "'systemctl disable --now …' first",
+    "link to it, and name the link by --nvidia-ctk-path",
+    "move it away, or use another --prefix; nothing was changed",
+    "name it by --nvidia-ctk-path",
+    "install it first, or leave --set-as-default out",
+    "leave --restart out, and restart it yourself",
+    "run it as root, or name the file by --config",
     "; --prune removes it",
     "correct …, or leave it out: without a file the defaults hold",
     "--bundle names the bundle's folder",

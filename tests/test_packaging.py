@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from nvidia_runtime import __version__
+from nvidia_runtime import TOOLKIT, __version__
 
 TREE = Path(__file__).resolve().parents[1]
 RUNTIMES = (
@@ -66,9 +68,14 @@ def test_files(wheel: Path) -> None:
             "nvidia_runtime/_schemas/docker-daemon.schema.json",
             "nvidia_runtime/_schemas/oci-config.schema.json",
             "nvidia_runtime/_schemas/state.schema.json",
+            *[
+                f"nvidia_runtime/_systemd/{unit.name}"
+                for unit in (TREE / "packaging/systemd").iterdir()
+                if unit.suffix != ".md"
+            ],
             "nvidia_runtime/simulate/mock_dxcore.c",
             "nvidia_runtime/simulate/mock_nvml.c",
-            *[f"{DATA}/{name}" for name in LAUNCHERS],
+            *[f"{DATA}/{name}" for name in (*LAUNCHERS, "nvidia-ctk")],
             *[
                 f"{MAN}/man{page.suffix[1:]}/{page.name}"
                 for page in (TREE / "packaging/man").iterdir()
@@ -76,7 +83,6 @@ def test_files(wheel: Path) -> None:
             f"{INFO}/METADATA",
             f"{INFO}/RECORD",
             f"{INFO}/WHEEL",
-            f"{INFO}/entry_points.txt",
             f"{INFO}/licenses/LICENSE",
         ]
     )
@@ -98,11 +104,13 @@ def test_launchers(name: str, wheel: Path) -> None:
         assert archive.read(info) == (TREE / "packaging/bin" / LAUNCHERS[0]).read_bytes()
 
 
-def test_programs_of_python(wheel: Path) -> None:
+def test_program_of_python(wheel: Path) -> None:
+    """Installers put their interpreter in the place of this first line."""
     with zipfile.ZipFile(wheel) as archive:
-        text = archive.read(f"{INFO}/entry_points.txt").decode()
+        text = archive.read(f"{DATA}/nvidia-ctk").decode()
 
-    assert text == "[console_scripts]\nnvidia-ctk = nvidia_runtime.cli:main\n"
+    own = (TREE / "packaging/nvidia-ctk").read_text()
+    assert text == own.replace("#!/usr/bin/env python3\n", "#!python\n")
 
 
 @pytest.fixture(scope="module")
@@ -138,20 +146,22 @@ def call(launcher: Path, folder: Path, *words: str) -> str:
 def test_installed_launcher(name: str, bin_folder: Path, tmp_path: Path) -> None:
     assert call(bin_folder / name, tmp_path, "state", "c1") == "runc state c1\n"
     assert call(bin_folder / name, tmp_path, "--version") == (
-        f"NVIDIA Container Runtime version {__version__}\nspec: 1.3.0\n\nrunc --version\n"
+        f"NVIDIA Container Runtime version {TOOLKIT}\n"
+        f"implementation: nvidia-container-runtime {__version__}\nspec: 1.3.0\n\n"
+        "runc --version\n"
     )
 
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_installed_hook(name: str, bin_folder: Path, tmp_path: Path) -> None:
-    expected = f"NVIDIA Container Runtime Hook version {__version__}\n"
+    expected = f"NVIDIA Container Runtime Hook version {TOOLKIT}\n"
 
     assert call(bin_folder / name, tmp_path, "-version") == expected
 
 
 def test_installed_cdi_hook(bin_folder: Path, tmp_path: Path) -> None:
     assert call(bin_folder / CDI_HOOK, tmp_path, "--version") == (
-        f"NVIDIA CDI Hook version {__version__}\n"
+        f"NVIDIA CDI Hook version {TOOLKIT}\n"
     )
 
 
@@ -167,6 +177,89 @@ def test_installed_package_has_its_schemas(bin_folder: Path) -> None:
     )
 
     assert run.stdout == "CDI specification file\n"
+
+
+def test_installed_package_has_its_units(bin_folder: Path, tmp_path: Path) -> None:
+    """They name what has come with them; plumbum is that of this environment."""
+    plumbum = importlib.util.find_spec("plumbum")
+    assert plumbum
+    assert plumbum.origin
+    (tmp_path / "plumbum").symlink_to(Path(plumbum.origin).parent)
+    words = ["-m", "nvidia_runtime", "system", "install-units", "--dry-run", "--prefix=/nowhere"]
+    environment = {"PATH": f"{bin_folder}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}
+
+    run = subprocess.run(
+        [str(bin_folder / "python3"), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=bin_folder,
+        env=environment,
+    )
+
+    assert run.stderr.count("\n") == 5
+    assert f"\nExecStart={bin_folder}/nvidia-ctk cdi watch\n" in run.stdout
+
+
+@pytest.mark.parametrize("way", ["--prefix", "--target"])
+def test_program_finds_the_package_beside_it(way: str, wheel: Path, tmp_path: Path) -> None:
+    """Without PYTHONPATH, by a link, and before the package that this interpreter has."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    words = [
+        *pip,
+        "--no-index",
+        "--no-deps",
+        "--ignore-installed",
+        way,
+        f"{tmp_path}/p",
+        f"{wheel}",
+    ]
+    subprocess.run(words, check=True)
+    (package,) = (tmp_path / "p").glob("**/nvidia_runtime/__init__.py")
+    # Of another length: Python would take a file of the same size and second for the compiled one.
+    package.write_text(package.read_text().replace(__version__, "10.98.7"))
+    (program,) = (tmp_path / "p").glob("**/bin/nvidia-ctk")
+    link = tmp_path / "nvidia-ctk"
+    link.symlink_to(program)
+
+    for path in (program, link):
+        run = subprocess.run(
+            [path, "--version"], check=True, capture_output=True, text=True, env={"PATH": "/bin"}
+        )
+        assert run.stdout.endswith("\nimplementation: nvidia-container-runtime 10.98.7\n")
+    assert call(program.parent / RUNTIMES[0], tmp_path, "state", "c1") == "runc state c1\n"
+
+
+def test_archives_are_the_same_wherever_they_are_built(tmp_path: Path) -> None:
+    """Of a copy that is younger, in another folder, under another umask and in another zone."""
+    if not (TREE / ".git").exists():
+        pytest.skip("needs a git clone, which knows the tree's files")
+    built = {}
+    for name, mask, zone in (("a", 0o022, "UTC"), ("b/c", 0o077, "Asia/Tokyo")):
+        tree = tmp_path / name / "tree"
+        files = subprocess.run(
+            ["git", "-C", TREE, "ls-files", "-zco", "--exclude-standard"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split("\0")
+        for file in filter(None, files):
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(TREE / file, tree / file, follow_symlinks=False)
+            if not (tree / file).is_symlink():
+                (tree / file).chmod((TREE / file).stat().st_mode & ~mask)
+        words = ["-m", "build", "--no-isolation", "--outdir", f"{tree}/dist", f"{tree}"]
+        env = {**os.environ, "TZ": zone}
+        subprocess.run(
+            [sys.executable, *words], check=True, capture_output=True, env=env, umask=mask
+        )
+        built[name] = {file.name: file.read_bytes() for file in (tree / "dist").iterdir()}
+
+    assert sorted(path.partition("-")[2] for path in built["a"]) == [
+        f"{__version__}-py3-none-any.whl",
+        f"{__version__}.tar.gz",
+    ]
+    assert built["a"] == built["b/c"]
 
 
 def test_source_archive(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ admission generate watch
 compile
 hooks selftest sources
 create cli
-runtime
+__main__ runtime
 """
 MODULES = sorted((shim.TREE / PACKAGE).rglob("*.py"))
 

@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import configparser
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import shim
+from cli import ctk
+
+from nvidia_runtime.cli.system import units
 
 FOLDER = Path(__file__).resolve().parents[1] / "packaging/systemd"
+needs_analyze = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="needs systemd-analyze"
+)
 UNITS = sorted(path for path in FOLDER.iterdir() if path.suffix in (".service", ".path"))
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 ENGINES = {
@@ -37,9 +46,10 @@ FORBIDDING = (
     "PrivateUsers",
     "DynamicUser",
     "User",
-    "SystemCallFilter",
     "MemoryDenyWriteExecute",
 )
+# systemd.exec(5), SystemCallFilter: what loads a driver, makes nodes and sets limits.
+NEEDED = {"@module", "@mount", "@privileged", "@resources", "@system-service", "@chown", "@setuid"}
 
 
 def sections(path: Path) -> dict[str, dict[str, list[str]]]:
@@ -63,6 +73,7 @@ def seconds(path: Path, name: str) -> float:
 def test_units_have_the_toolkit_s_names() -> None:
     """Who enabled them by name has them still."""
     assert [path.name for path in sorted(FOLDER.iterdir())] == [
+        "90-nvidia-cdi-refresh.preset",
         "99-nvidia-cdi-refresh.rules",
         "README.md",
         "nvidia-cdi-refresh.env",
@@ -104,6 +115,9 @@ def test_service_may_do_what_it_has_to(unit: Path) -> None:
     assert settings["ProtectSystem"] == ["full"]  # strict makes /run read-only, full not
     assert settings["ReadWritePaths"] == ["-/etc/cdi"]
     assert "AF_NETLINK" in settings["RestrictAddressFamilies"][0]
+    (calls,) = settings["SystemCallFilter"]
+    assert calls[0] == "~"
+    assert set(calls[1:].split()) & NEEDED == set()
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
@@ -151,22 +165,54 @@ def test_unit_is_read_by_others_too(unit: Path) -> None:
     assert parser["Install"]["WantedBy"] == "multi-user.target"
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask systemd-analyze, which leaves a file in /run, where root may hide that."""
+    hidden = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh")
+    call = [*(hidden if shim.is_root else ()), "systemd-analyze", *words]
+    return subprocess.run(call, capture_output=True, text=True, check=False)
+
+
+@needs_analyze
 def test_systemd_has_nothing_to_say(tmp_path: Path) -> None:
-    """With a program that is there, since it looks for what it would start."""
+    """As they are installed, with a program that is there: it looks for what it would start."""
     program = tmp_path / "nvidia-ctk"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for unit in UNITS:
-        text = unit.read_text().replace("/usr/bin/nvidia-ctk", str(program))
-        (tmp_path / unit.name).write_text(text.replace("/bin/kill", str(program)))
+    texts = units.texts(f"{tmp_path}/usr", f"{program}")
+    for path, text in texts.items():
+        ctk.write(Path(path), text.replace("/bin/kill", f"{program}"))
 
-    files = [str(tmp_path / unit.name) for unit in UNITS]
-    words = ["systemd-analyze", "verify", "--man=no", *files]
-    got = subprocess.run(words, capture_output=True, text=True, check=False)
+    files = [path for path in texts if path.endswith((".service", ".path"))]
+    got = analyze("verify", "--man=no", *files)
 
     ours = [line for line in got.stderr.splitlines() if "nvidia" in line or str(tmp_path) in line]
     assert ours == []
+
+
+@needs_analyze
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
+def test_exposure(unit: Path) -> None:
+    """A threshold of 50 is 5.0; each right that counts has a line that says what needs it."""
+    words = ("security", "--offline=yes", "--no-pager", f"{unit}")
+
+    assert analyze(*words, "--threshold=50").returncode == 0
+    got = analyze(*words, "--json=short")
+    lines = SERVICES[0].read_text().splitlines()
+    reasons = " ".join(line for line in lines if line.startswith("# "))
+    rights = [row["name"] for row in json.loads(got.stdout) if row["exposure"]]
+    assert len(rights) > 10
+    assert [right for right in rights if not any(word in reasons for word in named(right))] == []
+
+
+def named(right: str) -> list[str]:
+    """Return the words by which a reason may name a right of systemd-analyze's list."""
+    _, _, value = right.partition("=~")
+    if not value:
+        return [f"{word}=" for word in re.findall(r"[A-Z]\w+(?==)", right)]
+    head, _, names = value.partition("(")
+    if not names:
+        return [value]
+    return [f"{head}{name.rstrip('*')}" for name in names.rstrip(")").split("|")]
 
 
 @pytest.mark.skipif(not shutil.which("udevadm"), reason="needs udevadm")

@@ -21,7 +21,7 @@ import pytest
 import shim
 from shim import Site
 
-from nvidia_runtime import __version__
+from nvidia_runtime import TOOLKIT, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -364,7 +364,10 @@ def test_stdout_and_stderr_are_the_runtimes(site: Site) -> None:
     assert got == shim.Ended(0, f"out {site.bundle}\n".encode(), "err\n")
 
 
-BANNER = f"NVIDIA Container Runtime version {__version__}\nspec: 1.3.0\n\n"
+BANNER = (
+    f"NVIDIA Container Runtime version {TOOLKIT}\n"
+    f"implementation: nvidia-container-runtime {__version__}\nspec: 1.3.0\n\n"
+)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 from plumbum import cli
 from plumbum.cli import switches
 
-from nvidia_runtime import __version__, document, log
+from nvidia_runtime import TOOLKIT, __version__, document, log
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 BOOLEANS = {"": False} | dict.fromkeys(document.TRUE, True) | dict.fromkeys(document.FALSE, False)
@@ -61,7 +61,8 @@ class Command(cli.Application):
     )
     def version(self) -> None:
         """Print the version in the toolkit's form, which scripts parse."""
-        print(f"NVIDIA Container Toolkit CLI version {__version__}")
+        print(f"NVIDIA Container Toolkit CLI version {TOOLKIT}")
+        print(f"implementation: nvidia-container-runtime {__version__}")
 
     def _parse_args(self, argv: list[str]) -> Any:
         try:

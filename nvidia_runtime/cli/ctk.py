@@ -59,7 +59,7 @@ class Spec(Group):
 
 
 class System(Group):
-    """Create device nodes and links that the driver's programs would create at first use."""
+    """Create device nodes and links as the driver's programs do; install units for systemd."""
 
 
 Ctk.subcommand("cdi", Cdi)
@@ -89,6 +89,7 @@ Spec.subcommand("validate", f"{ROOM}.spec_validate.Validate")
 Ctk.subcommand("system", System)
 System.subcommand("create-dev-char-symlinks", f"{ROOM}.system.dev_char.CreateDevCharSymlinks")
 System.subcommand("create-device-nodes", f"{ROOM}.system.device_nodes.CreateDeviceNodes")
+System.subcommand("install-units", f"{ROOM}.system.install_units.InstallUnits")
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import preview, restart, running, supported
-from nvidia_runtime.engines.engine import Intent
+from nvidia_runtime.engines import preview, reading, restart, running, supported
+from nvidia_runtime.engines.engine import Intent, expanded
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -96,12 +96,32 @@ class EngineCommand(Command):
         first = daemons[0] if daemons else None
         if first and first.elsewhere:
             raise NvidiaRuntimeError(first.elsewhere, hint="or name the file by --config")
+        if first and not self.is_dry:
+            self._refuse_root_s(first)
         for other in daemons[1:]:
             name = f" of {other.profile.name}" if other.profile.name else ""
             self.warn(
                 f"another {self.runtime}{name} runs, too, on {other.config}; it is left alone"
             )
         return first
+
+    def _refuse_root_s(self, daemon: Running) -> None:
+        """Refuse to change a user's file, or to try root's, where root's daemon is what runs."""
+        if not daemon.pid or daemon.owner == os.geteuid() or os.geteuid() == 0:
+            return
+        what = f"{self.runtime} (pid {daemon.pid}) is root's, and reads {daemon.config}"
+        own = next((one.config for one in self.engine.profiles if one.is_rootless), "")
+        if own:
+            what += f", not your own {expanded(own)}"
+        raise NvidiaRuntimeError(what, hint="run it as root, or name the file by --config")
+
+    def restartable(self, daemon: Running | None) -> Running | None:
+        """Return the daemon that --restart is about; raise where it could not be restarted."""
+        if not daemon and self.restart_way != restart.NONE:
+            daemon = running.find(self.engine)
+        if daemon:
+            restart.check_daemon(daemon, self.restart_way)
+        return daemon
 
     def advise(self, daemon: Running | None) -> bool:
         """Say why there is nothing to do, and return whether that is so."""
@@ -136,7 +156,8 @@ class EngineCommand(Command):
             return config, ""  # what an engine makes its file from is one file
         if daemon and daemon.profile.drop_in:
             return config, daemon.profile.drop_in
-        if self.config and self.engine.config_variable:
+        variable = self.engine.config_variable
+        if variable and (self.config or os.environ.get(variable)):
             return config, ""  # the engine is told of it by the variable, and reads no other file
         return config, self.engine.drop_in.format(config=config)
 
@@ -175,13 +196,20 @@ class EngineCommand(Command):
                 self.tell(f"{'removed' if change.after is None else 'wrote'} {change.path}")
         if not written:
             self.tell(f"nothing to change: {', '.join(change.path for change in plan.changes)}")
-            if self.restart_way != restart.NONE:
-                self.tell(f"{self.runtime} was left alone; it has read the file if it began later")
+            self._say_whether_read(daemon)
             return
-        if not daemon and self.restart_way == restart.NONE:
+        if not daemon:
             if self.engine.has_daemon:
                 self.tell(f"{self.runtime} reads it when it is started again")
             return
-        daemon = daemon or running.find(self.engine)
-        if daemon:
+        restart.carry_out(daemon, self.restart_way, self.tell)
+
+    def _say_whether_read(self, daemon: Running | None) -> None:
+        """Restart a daemon, or say how, that began before its files were last changed."""
+        is_behind = reading.is_behind(daemon) if daemon else None
+        if daemon and is_behind:
+            self.tell(f"{self.runtime} has not read its files since they changed")
             restart.carry_out(daemon, self.restart_way, self.tell)
+        elif self.restart_way != restart.NONE and daemon and daemon.pid:
+            so_far = "has read its files" if is_behind is False else "cannot say what it has read"
+            self.tell(f"{self.runtime} {so_far}; it was left alone")

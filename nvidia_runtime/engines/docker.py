@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from nvidia_runtime import schemas
-from nvidia_runtime.engines import difference, docker_gpus, json_file, runtimes, write
+from nvidia_runtime.engines import difference, docker_gpus, docker_info, json_file, runtimes, write
 from nvidia_runtime.engines.difference import Document
 from nvidia_runtime.engines.engine import (
     ChangeSet,
@@ -114,6 +114,7 @@ ENGINE = Engine(
     format=Format(parse=parse, edited=edited),
     places_in=lambda _document, _path: PLACES,
     configure=configure,
+    ask=docker_info.ask,
     usage=docker_gpus.usage,
     layers=lambda path, view: [(path, parse(view.read(path), path))],
     # Since dockerd 23.0; an older one leaves it to our schema, which has been asked already.

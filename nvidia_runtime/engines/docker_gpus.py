@@ -6,34 +6,24 @@ Then the hook, or our runtime in its place, gives the container its GPUs.
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
+
+from nvidia_runtime.engines import processes
 
 if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import Intent
 
 HOOK = "nvidia-container-runtime-hook"
-FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd's
 
 
 def usage(intent: Intent, pid: int) -> str:
     """Say how containers ask for GPUs, given the daemon that runs, 0 for none."""
     named = "" if intent.is_default else f" --runtime={intent.name}"
-    search = _path_of(pid) if pid else FOLDERS
+    search = processes.search_path(pid)
     if shutil.which(HOOK, path=search):
         return f"containers get GPUs by 'docker run{named} --gpus all'"
     return (
         f"containers get GPUs by 'docker run{named} -e NVIDIA_VISIBLE_DEVICES=all';"
         f" '--gpus all' works, too, once {HOOK} is in dockerd's PATH ({search}) and it is restarted"
     )
-
-
-def _path_of(pid: int) -> str:
-    """Return the PATH of a process, as far as it may be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = os.fsdecode(file.read()).split("\0")
-    except OSError:
-        return FOLDERS
-    return dict(entry.partition("=")[::2] for entry in entries).get("PATH", FOLDERS)

@@ -35,6 +35,17 @@ def summary(engine: Engine, path: str, version: Version = ()) -> Summary:
     return runtimes.summary(document, engine.places_in(document, path))
 
 
+def is_default(engine: Engine, intent: Intent) -> bool:
+    """Whether the runtime is the default already, by the files or a drop-in that is named."""
+    layers = engine.layers(intent.config, View())
+    if intent.drop_in and intent.drop_in not in [path for path, _ in layers]:
+        text = View().read(intent.drop_in)
+        layers.append((intent.drop_in, engine.format.parse(text, intent.drop_in)))
+    document = engine.combined(layers, intent.version)
+    said = runtimes.summary(document, engine.places_in(document, intent.config))
+    return said.is_default and said.default == intent.name
+
+
 def planned(engine: Engine, intent: Intent) -> ChangeSet:
     """Return what adding the runtime changes; warn of a file that would be read over it."""
     plan = engine.configure(intent)

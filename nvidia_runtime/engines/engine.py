@@ -90,6 +90,18 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What a daemon says that it knows: runtimes with their programs, its default, CDI.
+
+    ``cdi`` is None where it does not say.
+    """
+
+    programs: dict[str, str]
+    default: str
+    cdi: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Where an engine's document has its runtimes, its default runtime and its switch for CDI.
 
@@ -170,6 +182,8 @@ class Engine:
     combined: Callable[[list[Layer], Version], Document] = _merged
     # The words that have it judge a file and a drop-in.
     question: Callable[[str, str], list[str]]
+    # What the daemon behind a socket knows, None where it cannot be asked.
+    ask: Callable[[str], Knowledge | None] = lambda _socket: None
     # How containers ask for GPUs, given the process id of the daemon, 0 for none.
     usage: Callable[[Intent, int], str] = lambda _intent, _pid: ""
     # What a document needs in place of our runtime, given what is left of it and what it was.

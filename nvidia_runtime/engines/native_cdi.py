@@ -16,18 +16,22 @@ def is_on(engine: Engine, version: Version, setting: bool | None) -> bool | None
     """
     if not version:
         return setting
-    if version < engine.cdi_versions[0][0]:
+    if is_too_old(engine, version):
         return False
     return version >= engine.cdi_by_default if setting is None else setting
+
+
+def is_too_old(engine: Engine, version: Version) -> bool:
+    """Whether a version of an engine has no CDI that could be switched on."""
+    return bool(version) and version < engine.cdi_versions[0][0]
 
 
 def note(engine: Engine, version: Version, setting: bool | None) -> str:
     """Say what comes of CDI names in an engine that does not take them, and what to do about it."""
     if not version or is_on(engine, version, setting):
         return ""
-    first = engine.cdi_versions[0][0]
-    if version < first:
-        since = ".".join(map(str, first))
+    if is_too_old(engine, version):
+        since = ".".join(map(str, engine.cdi_versions[0][0]))
         return (
             f"{engine.name} takes names like nvidia.com/gpu=0 since {since};"
             " with this version NVIDIA_VISIBLE_DEVICES may have them, for our runtime"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from nvidia_runtime.engines import difference, runtimes, toml_engine, toml_file, write
 from nvidia_runtime.engines.difference import Document
 from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Layer, Places, Profile
@@ -11,6 +13,8 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 
 PLACES = Places(runtimes=("engine", "runtimes"), default=("engine", "runtime"))
 SUFFIX = ".conf"
+# containers.conf(5): the one file that is read, and one that is read after all others.
+ONLY, LAST = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
 PROFILES = (
     Profile(config="/etc/containers/containers.conf"),
     Profile(
@@ -46,8 +50,9 @@ def configure(intent: Intent) -> ChangeSet:
 
 
 def layers(path: str, view: View) -> list[Layer]:
-    """Read containers.conf and its drop-ins."""
-    files = [path, *view.listed(f"{path}.d", SUFFIX)]
+    """Read containers.conf and its drop-ins, or the files that variables name in their place."""
+    files = [path, *([] if os.environ.get(ONLY) else view.listed(f"{path}.d", SUFFIX))]
+    files += filter(None, [os.environ.get(LAST, "")])
     return [(file, toml_file.parse(view.read(file), file)) for file in files]
 
 
@@ -56,7 +61,7 @@ ENGINE = Engine(
     program="podman",
     profiles=PROFILES,
     drop_in="{config}.d/99-nvidia.conf",
-    config_variable="CONTAINERS_CONF",
+    config_variable=ONLY,
     cdi_versions=(
         ((4, 1), "0.3.0"),  # go.mod of 4.1.0
         ((4, 3), "0.5.0"),  # go.mod of 4.3.0

@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 SECONDS = 2.0
+FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd's PATH
 LISTENS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix
 DELETED = " (deleted)"
 
@@ -20,7 +22,7 @@ class Process:
 
     ``is_ours`` says that this is a file of this machine that root or our own user runs; anything
     else, such as a container's, must not be executed here.  ``view`` is the root of what the
-    process sees, "" where that is what we see.
+    process sees, "" where that is what we see.  ``began`` is when, in seconds of the clock.
     """
 
     pid: int
@@ -31,6 +33,7 @@ class Process:
     program: str
     is_ours: bool
     view: str
+    began: float = 0.0
 
 
 def behind(path: str, name: str, proc: str = "/proc") -> Iterator[Process]:
@@ -41,15 +44,31 @@ def behind(path: str, name: str, proc: str = "/proc") -> Iterator[Process]:
     """
     if not os.path.exists(path):
         return
-    pids = [peer(path)]
-    for attempt in range(2):
-        for pid in pids:
+    for ask in (_peers, holders, _owners):
+        for pid in ask(path, proc):
             process = read(pid, proc)
             if process and name in _names(process):
                 yield process
                 return
-        if attempt == 0:
-            pids = holders(path, proc)
+
+
+def _peers(path: str, _proc: str) -> list[int]:
+    return [peer(path)]
+
+
+def _owners(path: str, proc: str) -> list[int]:
+    """List the processes of a socket's owner, where we may not call it: one of them listens."""
+    if os.access(path, os.W_OK):
+        return []
+    owner = os.stat(path).st_uid
+    return [pid for pid in _pids(proc) if _owner(f"{proc}/{pid}") == owner]
+
+
+def _owner(folder: str) -> int:
+    try:
+        return os.stat(folder).st_uid
+    except OSError:  # it has ended
+        return -1
 
 
 def _names(process: Process) -> set[str]:
@@ -131,7 +150,19 @@ def read(pid: int, proc: str = "/proc") -> Process | None:
         program=f"{folder}/exe",
         is_ours=owner in (0, os.geteuid()) and is_here,
         view=f"{folder}/root" if is_foreign else "",
+        began=_began(folder),
     )
+
+
+def _began(folder: str) -> float:
+    """Return when a process was started, 0 where it is not known: see proc(5), stat."""
+    try:
+        with open(f"{folder}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b") ")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _link(path: str) -> str:
@@ -140,6 +171,16 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except PermissionError:
         return ""
+
+
+def search_path(pid: int) -> str:
+    """Return the PATH of a process as far as it may be read, else that of systemd's services."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return FOLDERS
+    return dict(entry.partition("=")[::2] for entry in entries).get("PATH", FOLDERS)
 
 
 def sees(process: Process, path: str) -> bool:

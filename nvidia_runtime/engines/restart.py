@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,14 @@ def check(engine: Engine, way: str) -> None:
         raise NvidiaRuntimeError(what, hint=f"--restart={SYSTEMD} restarts it")
 
 
+def check_daemon(daemon: Running, way: str) -> None:
+    """Raise `NvidiaRuntimeError` where what would restart a daemon is missing."""
+    words = command(daemon) if daemon.pid else []
+    if way == SYSTEMD and words and not shutil.which(words[0]):
+        what = f"{words[0]}, which would restart {daemon.engine.name}, is not on this machine"
+        raise NvidiaRuntimeError(what, hint="leave --restart out, and restart it yourself")
+
+
 def carry_out(daemon: Running, way: str, tell: Callable[[str], None]) -> None:
     """Make a daemon read its configuration again in one of the ways, or say how to.
 
@@ -45,7 +54,7 @@ def carry_out(daemon: Running, way: str, tell: Callable[[str], None]) -> None:
         return
     words = command(daemon)
     if way == ASK:
-        way = SYSTEMD if _is_wanted(name, words) else NONE
+        way = SYSTEMD if shutil.which(words[0]) and _is_wanted(name, words) else NONE
     if way == NONE:
         tell(f"to make {name} read the file: {shlex.join(words)}")
     elif way == SIGNAL:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from nvidia_runtime.engines import processes, program
 from nvidia_runtime.engines.engine import Engine, Profile, Version, expanded
 
-FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -20,7 +18,8 @@ class Running:
     ``executable`` is "" and ``version`` () where the program is not one to be run here.  ``config``
     is the file in use, whether it exists or not, ``template`` what the engine makes that file from,
     "" for nothing.  ``elsewhere`` is why its files are not those that are seen from here,
-    ``default`` the default runtime that the daemon was told by a flag.
+    ``default`` the default runtime that the daemon was told by a flag.  ``owner`` is its user's id,
+    ``began`` when it was started, 0 where that is not known.
     """
 
     engine: Engine
@@ -33,6 +32,8 @@ class Running:
     template: str = ""
     elsewhere: str = ""
     default: str = ""
+    owner: int = 0
+    began: float = 0.0
 
 
 def find(engine: Engine, root: str = "/") -> Running | None:
@@ -49,13 +50,13 @@ def all_of(engine: Engine, root: str = "/") -> list[Running]:
 
 
 def daemons(engine: Engine, root: str = "/") -> list[Running]:
-    """List all that run of an engine."""
+    """List all that run of an engine, our own user's first."""
     by_pid: dict[int, Running] = {}
     for socket in _sockets(engine):
         path = _below(root, socket)
         for process in processes.behind(path, engine.program, _below(root, "/proc")):
             by_pid.setdefault(process.pid, _running(engine, process, socket, root))
-    return list(by_pid.values())
+    return sorted(by_pid.values(), key=lambda daemon: daemon.owner != os.geteuid())
 
 
 def _sockets(engine: Engine) -> list[str]:
@@ -88,6 +89,8 @@ def _running(engine: Engine, process: processes.Process, socket: str, root: str)
         elsewhere=_of_another_user(engine, process, profile)
         or _elsewhere(engine, process, config, root),
         default=_argument(process.words[1:], engine.default_flags),
+        owner=process.owner,
+        began=process.began,
     )
 
 
@@ -147,7 +150,9 @@ def _idle(engine: Engine, profile: Profile, executable: str, root: str) -> Runni
 
 def _program(engine: Engine, root: str) -> str:
     """Find an engine's program in PATH, or where programs of root's are."""
-    search = f"{os.environ.get('PATH', '')}:{FOLDERS}" if root == "/" else FOLDERS
+    search = (
+        f"{os.environ.get('PATH', '')}:{processes.FOLDERS}" if root == "/" else processes.FOLDERS
+    )
     for folder in search.split(":"):
         path = os.path.join(folder, engine.program)
         if folder.startswith("/") and shutil.which(_below(root, path)):

@@ -28,19 +28,26 @@ def is_ours(program: Any) -> bool:
 
 def summary(document: Document, places: Places) -> Summary:
     """Return what a document says of our runtimes; what has a wrong type does not count."""
+    ours = programs(document, places)
     document = in_force(document, places)
-    entries = difference.at(document, places.runtimes)
     default = difference.at(document, places.default)
     cdi = difference.at(document, places.cdi) if places.cdi else True
     return Summary(
-        runtimes=tuple(
-            name
-            for name, entry in (entries.items() if isinstance(entries, dict) else ())
-            if is_ours(difference.at(entry, places.program))
-        ),
+        runtimes=tuple(ours),
         default=default if isinstance(default, str) else "",
         cdi=cdi if isinstance(cdi, bool) else None,
     )
+
+
+def programs(document: Document, places: Places) -> dict[str, str]:
+    """Return our runtimes in a document, each with its program, or the first of several."""
+    entries = difference.at(in_force(document, places), places.runtimes)
+    ours = {}
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        program = difference.at(entry, places.program)
+        if is_ours(program):
+            ours[name] = program if isinstance(program, str) else next(filter(is_ours, program))
+    return ours
 
 
 def in_force(document: Document, places: Places) -> Document:

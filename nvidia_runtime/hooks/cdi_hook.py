@@ -69,9 +69,9 @@ def _carry_out(call: "Words", program: str, *, debug: bool) -> int:
 
 
 def _print(call: "Words") -> None:
-    from nvidia_runtime import __version__
+    from nvidia_runtime import TOOLKIT
 
-    text = f"NVIDIA CDI Hook version {__version__}\n" if call.version else verbs.USAGE
+    text = f"NVIDIA CDI Hook version {TOOLKIT}\n" if call.version else verbs.USAGE
     posix.write(1, text.encode())
 
 

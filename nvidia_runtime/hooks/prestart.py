@@ -44,9 +44,9 @@ def main() -> None:
     ignored, launcher, words = sys.argv[3], sys.argv[4], sys.argv[5:]
     call = command_line.parse(words)
     if call.version and not (call.complaint or call.help):
-        from nvidia_runtime import __version__
+        from nvidia_runtime import TOOLKIT
 
-        posix.write(1, f"NVIDIA Container Runtime Hook version {__version__}\n".encode())
+        posix.write(1, f"NVIDIA Container Runtime Hook version {TOOLKIT}\n".encode())
         _exit(0)
     if call.command in command_line.NO_OPERATIONS:
         _exit(0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,14 @@ from . import ctk
 
 
 def test_version_is_said_as_scripts_know_it() -> None:
+    """They compare the first version that is printed with one of the toolkit's."""
     got = ctk.run("--version")
 
-    assert got.out == f"NVIDIA Container Toolkit CLI version {nvidia_runtime.__version__}\n"
+    assert re.search(r"\d+\.\d+\.\d+", got.out)[0] >= "1.17.8"  # type: ignore[index]
+    assert got.out == (
+        f"NVIDIA Container Toolkit CLI version {nvidia_runtime.TOOLKIT}\n"
+        f"implementation: nvidia-container-runtime {nvidia_runtime.__version__}\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -155,14 +155,19 @@ def test_files_that_are_wrong(engine: str, text: str, says: str, host: Host) -> 
 
 
 def test_what_it_says(host: Host) -> None:
+    """The program is in our PATH, and not in that of a daemon to come."""
     host.program("nvidia-container-runtime", "exit 0")
     file = host.folder / "daemon.json"
+    named = f"warning: nvidia-container-runtime is not in docker's PATH; {host.bin}/"
+    named += "nvidia-container-runtime is named\n"
 
     after = "docker reads it when it is started again"
     how = f"{docker_gpus.usage(INTENT, 0)}\n"
 
-    assert host.configure("--config", file).err == f"wrote {file}\n{after}\n{how}"
-    assert host.configure("--config", file).err == f"nothing to change: {file}\n{how}"
+    assert host.configure("--config", file).err == f"{named}wrote {file}\n{after}\n{how}"
+    assert host.configure("--config", file).err == f"{named}nothing to change: {file}\n{how}"
+    path = json.loads(file.read_text())["runtimes"]["nvidia"]["path"]
+    assert path == f"{host.bin}/nvidia-container-runtime"
     assert host.run("unconfigure", "--config", file).err == f"removed {file}\n{after}\n"
     assert host.run("unconfigure", "--config", file).err == f"nothing to change: {file}\n"
 
@@ -382,7 +387,8 @@ def test_runtime_that_is_not_there_is_a_warning(host: Host) -> None:
 
     absent = host.configure("--config", file, "--nvidia-runtime-path=/nowhere/runtime")
     host.program("nvidia-container-runtime", "exit 0")
-    present = host.configure("--config", file)
+    program = host.bin / "nvidia-container-runtime"
+    present = host.configure("--config", file, f"--nvidia-runtime-path={program}")
 
     assert "warning: /nowhere/runtime is not on this machine" in absent.err
     assert (absent.code, present.code) == (0, 0)

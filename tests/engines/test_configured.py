@@ -47,11 +47,13 @@ def test_docker(
         run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
         assert configured.lines((*run, "--runtime=nvidia", rootfs.IMAGE)) == configured.SEEN
         assert configured.lines((*run, rootfs.IMAGE)) == ""
+        assert configured.status("docker", **here)["restart_needed"] is False
 
-        said = configured.tell(
-            folder, "configure", "docker", *flags, "--set-as-default", "--restart=signal", **here
-        )
+        configured.tell(folder, "configure", "docker", *flags, "--set-as-default", **here)
+        assert configured.status("docker", **here)["restart_needed"] is True
+        said = configured.tell(folder, "configure", "docker", *flags, "--restart=signal", **here)
 
+        assert "docker has not read its files since they changed" in said
         assert "was told to read runtimes and the default runtime" in said
         waiting.eventually(lambda: default_of(client) == "nvidia", "nvidia is the default")
         assert configured.lines((*run, rootfs.IMAGE)) == configured.SEEN
@@ -62,10 +64,12 @@ def test_docker(
             ["nvidia"],
             True,
         )
+        assert status["restart_needed"] is False
 
-    configured.tell(folder, "unconfigure", "docker", f"--config={file}")
+        configured.tell(folder, "unconfigure", "docker", f"--config={file}")
 
-    assert configured.tree(folder) == before
+        assert configured.tree(folder) == before
+        assert configured.status("docker", **here)["restart_needed"] is True
     with docker.daemon_on(file, env=daemon_env) as client:
         run = (*client, "run", "--rm", "--network=none", "--env=NVIDIA_VISIBLE_DEVICES=0")
         assert configured.lines((*run, rootfs.IMAGE)) == ""
@@ -124,34 +128,44 @@ SystemdCgroup = true
 """
 
 
+@pytest.mark.parametrize("program", ["nvidia-container-runtime", "another"])
 @pytest.mark.parametrize("drop_in", ["", "conf.d/99-nvidia.toml"], ids=["in place", "drop-in"])
 def test_containerd_that_had_only_ours(
-    machine: Machine, daemon_env: dict[str, str], drop_in: str
+    machine: Machine, daemon_env: dict[str, str], drop_in: str, program: str
 ) -> None:
-    """containerd 1 starts without CRI where the runtime that is the default is missing."""
+    """containerd 1 starts without CRI where the runtime that is the default is missing.
+
+    Ours stays the default; it does not become it in the place of another of its name.
+    """
     require("containerd")
     if installed.version_of("containerd") >= (2,):
         pytest.skip("containerd 2 has a runc of its own beside a table of runtimes")
     require("ctr")
-    folder = machine.scratch / f"co{len(drop_in)}"
+    folder = machine.scratch / f"co{len(drop_in)}{program[0]}"
     folder.mkdir()
     file = folder / "config.toml"
-    file.write_text(ONLY_OURS)
+    before = ONLY_OURS.replace("nvidia-container-runtime", program)
+    file.write_text(before)
     where = (f"--config={file}", f"--drop-in-config={folder / drop_in if drop_in else ''}")
 
     said = configured.tell(folder, "configure", "containerd", *where)
 
-    assert "nvidia is no longer the default runtime" in said
+    is_ours = program != "another"
+    assert ("nvidia is no longer the default runtime" in said) is not is_ours
     with containerd.daemon_on(file, env=daemon_env) as socket:
         listing = processes.succeed(["ctr", "--address", os.fspath(socket), "plugins", "ls"])
         (cri,) = [line.split() for line in listing.splitlines() if " cri " in line]
         assert cri[-1] == "ok"
     dump = tomllib.loads(processes.succeed(["containerd", "-c", os.fspath(file), "config", "dump"]))
     table = dump["plugins"][CRI]["containerd"]
-    assert table["default_runtime_name"] == "runc"
-    assert table["runtimes"]["runc"]["options"]["SystemdCgroup"] is True
+    default = "nvidia" if is_ours else "runc"
+    assert table["default_runtime_name"] == default
+    assert table["runtimes"][default]["options"]["SystemdCgroup"] is True
     configured.tell(folder, "unconfigure", "containerd", *where)
-    assert configured.tree(folder) == {"config.toml": ONLY_OURS.encode()}
+    if "nothing to change" in said:  # then there is no record, and all of ours goes
+        assert "nvidia" not in file.read_text()
+    else:
+        assert configured.tree(folder) == {"config.toml": before.encode()}
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -216,6 +230,27 @@ def test_podman(machine: Machine, busybox: str, group: str, *, drop_in: bool) ->
 
     assert configured.tree(folder) == before
     assert look.by("") == ""
+
+
+def test_podman_that_is_told_of_its_file(machine: Machine) -> None:
+    """By a variable, with which it reads no drop-in."""
+    require("podman")
+    folder = machine.scratch / "cv"
+    folder.mkdir()
+    file = folder / "own.conf"
+    file.write_text(f"{podman.CONFIG}" + 'runtime = "runc" # not crun\n')
+    runtime = machine.runtime("configured-podman-variable", require("runc"))
+    flags = (f"--nvidia-runtime-path={runtime.path}", "--set-as-default")
+    told = {"CONTAINERS_CONF": os.fspath(file)}
+
+    configured.tell(folder, "configure", "podman", *flags, **told)
+
+    view = ["podman", "info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}"]
+    got = processes.succeed(
+        [*view[:1], f"--root={folder}/r", *view[1:]], env={**os.environ, **told}
+    )
+    assert got.strip() == f"nvidia {runtime.path}"
+    assert not Path(f"{file}.d").exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

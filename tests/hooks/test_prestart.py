@@ -14,7 +14,7 @@ import simulated
 from hook_host import CLI, DEVICES, HOOK, Hook, container
 from shim import Ended, Site
 
-from nvidia_runtime import __version__
+from nvidia_runtime import TOOLKIT
 from nvidia_runtime.hooks import prestart
 
 PRIVILEGED = {"bounding": ["CAP_KILL", "CAP_SYS_ADMIN"]}
@@ -403,7 +403,7 @@ def test_no_operation(command: str, hook: Hook) -> None:
 
 
 def test_version(hook: Hook) -> None:
-    text = f"NVIDIA Container Runtime Hook version {__version__}\n"
+    text = f"NVIDIA Container Runtime Hook version {TOOLKIT}\n"
 
     assert hook.run("-version", "prestart") == Ended(0, text.encode(), "")
 

@@ -14,7 +14,7 @@ from plumbum import cli
 from nvidia_runtime import start
 from nvidia_runtime.cli import files, oci_hook
 from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
-from nvidia_runtime.engines import apply, effect, native_cdi, write
+from nvidia_runtime.engines import apply, effect, native_cdi, processes, running, supported, write
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel
@@ -82,21 +82,25 @@ class Configure(EngineCommand):
         if self.advise(daemon):
             return 0
         self._check_flags(daemon)
+        restartable = self.restartable(daemon)
         engine = self.engine
+        intent, said = self._found(self.intent(daemon, self.program), daemon)
         intent = replace(
-            self.intent(daemon, self.program),
-            is_default=self.is_default,
-            cdi=self.cdi,
+            intent,
+            cdi=self._is_cdi_meant(daemon),
             by_command=self.source == COMMAND and engine.prints_configuration,
         )
+        # A run without the flag leaves the default as it is.
+        is_default = bool(self.is_default) or effect.is_default(engine, intent)
+        intent = replace(intent, is_default=is_default)
         if self.is_dry:
             self.show(effect.planned(engine, intent))
             return 0
         with write.locked(intent.config):
             plan = effect.planned(engine, intent)
             written = apply.configure(engine, intent, plan, self.warn)
-        self._check_program(intent.program, PROGRAM, "--nvidia-runtime-path")
-        self.report(plan, written, daemon)
+        self._warn(said, daemon)
+        self.report(plan, written, restartable)
         self._say_how(intent, daemon)
         return 0
 
@@ -120,12 +124,42 @@ class Configure(EngineCommand):
             raise NvidiaRuntimeError(what, hint=hint)
         self.warn(f"{what}, which counts more than its files; {hint}")
 
-    def _check_program(self, program: str, name: str, flag: str) -> None:
-        """Warn if a program is missing here, and name one that is not; an engine may find it."""
-        if shutil.which(program):
+    def _warn(self, said: str, daemon: Running | None) -> None:
+        """Warn of a program, and of an engine, that is not there; name engines that are."""
+        if said:
+            self.warn(said)
+        if daemon or self.config or self.engine_program:
             return
-        own = lowlevel.beside(os.path.abspath(sys.argv[0]), name)
-        self.warn(f"{program} is not on this machine{f'; {flag}={own} is' if own else ''}")
+        others = [name for name, engine in supported.ENGINES.items() if running.find(engine)]
+        here = f"; --runtime={' or '.join(others)} is" if others else ""
+        self.warn(f"{self.runtime} is not on this machine{here}")
+
+    def _is_cdi_meant(self, daemon: Running | None) -> bool:
+        """Whether to switch CDI on; warn of a version that has none."""
+        if not self.cdi or not daemon or not native_cdi.is_too_old(self.engine, daemon.version):
+            return bool(self.cdi)
+        version = ".".join(map(str, daemon.version))
+        self.warn(f"{self.runtime} {version} has no CDI; the flag changes nothing")
+        return False
+
+    def _found(self, intent: Intent, daemon: Running | None) -> tuple[Intent, str]:
+        """Take the runtime beside us where nobody named one and the usual one is missing.
+
+        The other value is a warning.  What was named and is missing may come later; until then an
+        engine of this machine would start no container with it as the default.
+        """
+        search = processes.search_path(daemon.pid if daemon else 0)
+        if shutil.which(intent.program, path=search):
+            return intent, ""
+        own = _own(PROGRAM)
+        if own and self.program == PROGRAM:
+            place = f"in {self.runtime}'s PATH" if self.engine.looks_in_path else "on this machine"
+            return replace(intent, program=own), f"{intent.program} is not {place}; {own} is named"
+        what = _missing(intent.program, own, "--nvidia-runtime-path")
+        if self.is_default and daemon and not self.is_dry:
+            hint = "install it first, or leave --set-as-default out"
+            raise NvidiaRuntimeError(f"{what}: no container would start", hint=hint)
+        return intent, what
 
     def _check_source(self) -> None:
         if self.mode not in FILE_MODES:
@@ -145,9 +179,19 @@ class Configure(EngineCommand):
     def _write_hook(self) -> int:
         self.warn("hook files are a way of the past; the runtime does not need them")
         text = oci_hook.text(self.hook)
-        self._check_program(self.hook, start.HOOKS[0], "--nvidia-runtime-hook-path")
+        if not shutil.which(self.hook):
+            self.warn(_missing(self.hook, _own(start.HOOKS[0]), "--nvidia-runtime-hook-path"))
         if self.output:
             files.write(self.output, text.encode())
         else:
             print(text, end="")
         return 0
+
+
+def _own(name: str) -> str:
+    """Return a program of ours beside the one that runs, or in PATH, "" where there is none."""
+    return lowlevel.beside(os.path.abspath(sys.argv[0]), name) or shutil.which(name) or ""
+
+
+def _missing(program: str, own: str, flag: str) -> str:
+    return f"{program} is not on this machine{f'; {flag}={own} is' if own else ''}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass, replace
 
 from plumbum import cli
 
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.engines import effect, native_cdi, running, supported
+from nvidia_runtime.engines import effect, native_cdi, reading, restart, running, supported
 from nvidia_runtime.engines.engine import Engine, Summary
 from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -23,7 +24,8 @@ NONE = "-"
 class Status:
     """An engine as it is shown; ``cdi`` is None where its version is not known.
 
-    ``problem`` is why its files cannot be read, ``notes`` are for the user.
+    ``restart_needed`` says that it has not read its files as they are, None that this cannot be
+    told.  ``problem`` is why its files cannot be read, ``notes`` are for the user.
     """
 
     engine: str
@@ -40,6 +42,7 @@ class Status:
     default_runtime: str = ""
     is_default: bool = False
     cdi: bool | None = None
+    restart_needed: bool | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
 
@@ -80,12 +83,16 @@ def of(engine: Engine) -> list[Status]:
 
 def describe(daemon: Running) -> Status:
     """Describe an engine; a file that cannot be read is a part of the description."""
-    summary, problem, note = Summary(), daemon.elsewhere, ""
+    summary, problem, notes, is_behind = Summary(), daemon.elsewhere, [], None
     if not problem:
         try:
             summary = effect.summary(daemon.engine, daemon.config, daemon.version)
             summary = replace(summary, default=daemon.default or summary.default)
-            note = native_cdi.note(daemon.engine, daemon.version, summary.cdi)
+            notes = [native_cdi.note(daemon.engine, daemon.version, summary.cdi)]
+            is_behind = reading.is_behind(daemon)
+            if is_behind:
+                words = shlex.join(restart.command(daemon))
+                notes.append(f"it has not read its files since they changed: {words}")
         except NvidiaRuntimeError as error:
             problem = str(error)
     return Status(
@@ -103,8 +110,9 @@ def describe(daemon: Running) -> Status:
         default_runtime=summary.default,
         is_default=summary.is_default,
         cdi=native_cdi.is_on(daemon.engine, daemon.version, summary.cdi),
+        restart_needed=is_behind,
         problem=problem,
-        notes=tuple(filter(None, (daemon.profile.advice, daemon.profile.note, note))),
+        notes=tuple(filter(None, (daemon.profile.advice, daemon.profile.note, *notes))),
     )
 
 
@@ -122,6 +130,8 @@ def _row(status: Status) -> tuple[str, ...]:
     if not status.installed:
         return (_name(status), "not installed", *[NONE] * (len(HEAD) - 2))
     runs = f"pid {status.pid}" if status.running else "no"
+    if status.restart_needed:
+        runs += ", restart needed"
     if not supported.ENGINES[status.engine].has_daemon:
         runs = "no daemon"
     return (

@@ -25,6 +25,7 @@ class Unconfigure(EngineCommand):
         """Change the files, or show the changes."""
         self.check()
         daemon = self.daemon()
+        restartable = self.restartable(daemon)
         intent = self.intent(daemon)
         if self.is_dry:
             self.show(undo.plan(self.engine, intent, self.name))
@@ -32,5 +33,5 @@ class Unconfigure(EngineCommand):
         with write.locked(intent.config):
             plan = undo.plan(self.engine, intent, self.name)
             written = apply.unconfigure(self.engine, intent, plan, self.warn, self.name)
-        self.report(plan, written, daemon)
+        self.report(plan, written, restartable)
         return 0

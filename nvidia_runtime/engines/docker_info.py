@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What dockerd says that it knows, as ``docker info`` asks it: the Engine API's GET /info."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from nvidia_runtime.engines.engine import Knowledge
+
+SECONDS = 5.0
+LARGEST = 16 << 20
+
+
+def ask(path: str) -> Knowledge | None:
+    """Ask the daemon behind a socket; None where it does not answer, or not us."""
+    connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(SECONDS)
+            client.connect(path)
+            connection.sock = client
+            connection.request("GET", "/info")
+            response = connection.getresponse()
+            document = json.loads(response.read(LARGEST)) if response.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return knowledge(document) if isinstance(document, dict) else None
+
+
+def knowledge(document: dict[str, Any]) -> Knowledge:
+    """Return what an answer says of runtimes and CDI."""
+    runtimes = document.get("Runtimes")
+    folders = document.get("CDISpecDirs", ())  # since docker 25; null or empty where CDI is off
+    return Knowledge(
+        programs={
+            str(name): str(entry.get("path", ""))
+            for name, entry in (runtimes.items() if isinstance(runtimes, dict) else ())
+            if isinstance(entry, dict)
+        },
+        default=str(document.get("DefaultRuntime") or ""),
+        cdi=None if folders == () else bool(folders),
+    )
