@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-long test-security test-versions test-engines
 .PHONY: bench bench-short bench-tables bench-plots bench-compare lint pins clean
-.PHONY: deb
+.PHONY: deb rpm
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -70,7 +70,7 @@ lint: ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict nvidia_runtime tests
-	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run packaging/debian/build
+	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run packaging/install packaging/version packaging/*/build
 
 # For every Python from pyproject's floor on; uv is for this alone, and stays out of .venv/bin.
 pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests
@@ -82,6 +82,10 @@ pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests
 deb: ## build the Debian package of what is committed, into build/deb
 	@sh tests/setup.sh deb
 	@packaging/debian/build
+
+rpm: ## build the RPM of what is committed, into build/rpm
+	@sh tests/setup.sh rpm
+	@packaging/rpm/build
 
 clean: ## remove .venv, caches and what was built; apt's packages stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh python|run|test|deb: prepare this machine for a target of the Makefile.  Packages that are
-# missing come by apt-get, which removes none and starts no service here; the package of this tree
+# setup.sh python|run|test|deb|rpm: prepare this machine for a target of the Makefile.  Packages that
+# are missing come by apt-get, which removes none and starts no service here; the package of this tree
 # is installed into .venv as a wheel, again after a change, and all that pip brings with it is of the
 # version that tests/pins.txt says.  With nothing to do it says nothing.
 set -eu
@@ -109,8 +109,9 @@ install_tree() {
 case $section in
   python) wanted=$python ;;
   run) wanted="$python $run" ;;
-  test) wanted="$python $run $test $deb lintian=lintian" ;;
+  test) wanted="$python $run $test $deb lintian=lintian rpmbuild=rpm rpmlint=rpmlint" ;;
   deb) wanted=$deb ;;
+  rpm) wanted='rpmbuild=rpm git=git' ;;
   *) die "setup.sh has no section $section" ;;
 esac
 # shellcheck disable=SC2086 # words
@@ -124,4 +125,4 @@ if [ "$section" = run ] || [ -n "$lacking" ]; then
 fi
 # shellcheck disable=SC2086 # words
 [ -z "$lacking" ] || install_packages $lacking
-[ "$section" = deb ] || install_tree
+case $section in deb | rpm) ;; *) install_tree ;; esac

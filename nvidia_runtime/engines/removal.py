@@ -25,14 +25,21 @@ NAME = "purge"
 
 def main() -> None:
     """Keep what a purge needs, and say on stderr what the engines have until then."""
+    keep(warn("purge the package, or install it again"))
+
+
+def warn(
+    hint: str = "install it again, and run 'nvidia-ctk runtime unconfigure' first",
+) -> list[Change]:
+    """Say on stderr what the engines still have; return what would take it out."""
     changes, warnings = plan()
-    keep(changes)
     for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
     if changes:
         paths = ", ".join(change.path for change in changes)
         what = f"engines still call the runtime that is removed: {paths}"
-        sys.stderr.write(f"{what}\nhint: purge the package, or install it again\n")
+        sys.stderr.write(f"{what}\nhint: {hint}\n")
+    return changes
 
 
 def plan() -> tuple[list[Change], list[str]]:
