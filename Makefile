@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-long test-security test-versions test-engines
 .PHONY: bench bench-short bench-tables bench-plots bench-compare lint pins clean
-.PHONY: dist sbom release
+.PHONY: dist sbom release deb rpm
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -70,7 +70,8 @@ lint: ## check style and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict nvidia_runtime tests
-	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run packaging/sbom packaging/release
+	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run packaging/install packaging/version \
+	  packaging/sbom packaging/release packaging/*/build
 
 # For every Python from pyproject's floor on; uv is for this alone, and stays out of .venv/bin.
 pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests
@@ -89,6 +90,14 @@ sbom: dist ## add a CycloneDX SBOM of the wheel, and SHA-256 sums
 
 release: ## make the release VERSION: version, change log, tag, packages, SBOM, sums
 	@packaging/release "$(VERSION)"
+
+deb: ## build the Debian package of what is committed, into build/deb
+	@sh tests/setup.sh deb
+	@packaging/debian/build
+
+rpm: ## build the RPM of what is committed, into build/rpm
+	@sh tests/setup.sh rpm
+	@packaging/rpm/build
 
 clean: ## remove .venv, caches and what was built; apt's packages stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh python|run|test: prepare this machine for a target of the Makefile.  Packages that are
-# missing come by apt-get, which removes none and starts no service here; the package of this tree
+# setup.sh python|run|test|deb|rpm: prepare this machine for a target of the Makefile.  Packages that
+# are missing come by apt-get, which removes none and starts no service here; the package of this tree
 # is installed into .venv as a wheel, again after a change, and all that pip brings with it is of the
 # version that tests/pins.txt says.  With nothing to do it says nothing.
 set -eu
@@ -17,6 +17,9 @@ test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=con
   shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
   systemctl=systemd debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
+# What packaging/debian/control has as Build-Depends, of Debian's own Python.
+deb='dh=debhelper dh_python3=dh-python dpkg-buildpackage=dpkg-dev git=git jsonschema=python3-jsonschema
+  plumbum=python3-plumbum tomlkit=python3-tomlkit yaml=python3-yaml'
 policy=/usr/sbin/policy-rc.d
 
 die() {
@@ -27,6 +30,8 @@ die() {
 is_there() {
   if [ "$1" = ensurepip ]; then
     "$(interpreter)" -c 'import ensurepip, venv' 2>/dev/null
+  elif [ -z "${2%%python3-*}" ]; then
+    /usr/bin/python3 -I -c "import $1" 2>/dev/null
   else
     command -v "$1" >/dev/null
   fi
@@ -40,7 +45,7 @@ interpreter() {
 
 missing() {
   for pair in "$@"; do
-    is_there "${pair%%=*}" || echo "${pair#*=}"
+    is_there "${pair%%=*}" "${pair#*=}" || echo "${pair#*=}"
   done | xargs # on one line
 }
 
@@ -104,7 +109,9 @@ install_tree() {
 case $section in
   python) wanted=$python ;;
   run) wanted="$python $run" ;;
-  test) wanted="$python $run $test" ;;
+  test) wanted="$python $run $test $deb lintian=lintian rpmbuild=rpm rpmlint=rpmlint" ;;
+  deb) wanted=$deb ;;
+  rpm) wanted='rpmbuild=rpm git=git' ;;
   *) die "setup.sh has no section $section" ;;
 esac
 # shellcheck disable=SC2086 # words
@@ -118,4 +125,4 @@ if [ "$section" = run ] || [ -n "$lacking" ]; then
 fi
 # shellcheck disable=SC2086 # words
 [ -z "$lacking" ] || install_packages $lacking
-install_tree
+case $section in deb | rpm) ;; *) install_tree ;; esac

@@ -203,6 +203,7 @@ RECIPES: dict[str, Recipe] = {
     "busybox": busybox,
     "bullseye": debian("bullseye"),
     "trixie": debian("trixie"),
+    "sid": debian("sid"),
     "split": debian("bookworm", "--no-merged-usr"),
     "i386": debian("bookworm", "--arch=i386"),
     "lib64": lib64,

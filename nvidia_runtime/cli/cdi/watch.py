@@ -8,12 +8,15 @@ import sys
 
 from plumbum import cli
 
+import nvidia_runtime
 from nvidia_runtime.cli.command import check_seconds
 from nvidia_runtime.cli.environment_file import WithEnvironmentFile
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.watch import service, signs, uevents
 
-PROGRAM = "from nvidia_runtime.cli import main; main()"
+# Where a package put us is not always where an interpreter looks.
+SITE = os.path.dirname(os.path.dirname(nvidia_runtime.__file__))
+PROGRAM = f"import sys; sys.path.append({SITE!r}); from nvidia_runtime.cli import main; main()"
 DEFAULTS = service.Timing()
 
 
