@@ -280,9 +280,9 @@ def main() -> None:
         Row(
             name=case.name,
             judged_by=form.judge,
-            figure=cost.starts(times, case.name, case.over),
+            figure=cost.starts(times, case.name, form.kind, case.over),
             unit=results.unit(case.over),
-            ms=times[case.name],
+            ms=cost.TYPICAL[form.kind](times[case.name]),
         )
         for case, _ in wanted
     ]

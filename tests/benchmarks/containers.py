@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import simulated
 from benchmarks import cost, results
-from benchmarks.cost import INTERPRETER, Cost
+from benchmarks.cost import INTERPRETER, Cost, Times
 from benchmarks.results import Form, Row
 
 MACHINE = "a100x8"
@@ -236,17 +236,11 @@ def inside(form: Form) -> None:
             time.sleep(0.06)
         words = (os.path.realpath(sys.executable), "-I", "-S", "-c", "pass")
         start = cost.Case(name=INTERPRETER, words=words)
-        costs: dict[str, list[Cost]] = {
-            name: [] for name in (INTERPRETER, *(c.name for c in cases))
-        }
+        times: Times = {name: [] for name in (INTERPRETER, *(case.name for case in cases))}
         for _ in range(form.rounds):
-            costs[start.name].append(cost.run(start, {"PATH": PATH}))
+            times[start.name].append(getattr(cost.run(start, {"PATH": PATH}), form.kind))
             for case in cases:
-                costs[case.name].append(site.create(case))
-    times = {
-        name: cost.TYPICAL[form.kind]([getattr(one, form.kind) for one in of_case])
-        for name, of_case in costs.items()
-    }
+                times[case.name].append(getattr(site.create(case), form.kind))
     print(json.dumps([[case.name, case.over] for case in cases] + [times]))
 
 
@@ -283,14 +277,15 @@ def main() -> None:
     results.finish("containers", rows, form)
 
 
-def row(name: str, over: str, times: dict[str, float], form: Form) -> Row:
+def row(name: str, over: str, times: Times, form: Form) -> Row:
     """Return a case's row: over runc alone in interpreter starts, else the ratio to another case."""
-    ratio: dict[str, Any] = {}
+    figure: dict[str, Any] = {}
     if over.startswith(ALONE):
-        ratio = {"figure": cost.starts(times, name, over), "unit": f"starts over {ALONE}"}
+        figure = {"figure": cost.starts_more(times, name, over), "unit": f"starts over {ALONE}"}
     elif over:
-        ratio = {"figure": times[name] / times[over], "unit": "times"}
-    return Row(name=name, judged_by=form.judge, ms=times[name], **ratio)
+        figure = {"figure": cost.ratio(times, name, over), "unit": "times"}
+    ms = cost.TYPICAL[form.kind](times[name])
+    return Row(name=name, judged_by=form.judge, ms=ms, **figure)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# What each case took in each round, in ms.
+Times = dict[str, list[float]]
 # The case that others are compared with.
 INTERPRETER = "bare interpreter"
-# Of all rounds, by the kind of time.  What else runs only ever adds time of the processor, by caches
-# that are no longer warm: beside four busy loops on two cores the lowest of 25 rounds gave ratios
-# within 4 % of an idle machine's, the median within 10 %.
+# What counts of all rounds, by the kind of time.  What else runs only ever adds time of the processor,
+# by caches that are no longer warm: beside four busy loops on two cores ratios of the lowest of 25
+# rounds were within 4 % of an idle machine's, those of medians within 10 %.
 TYPICAL: dict[str, Callable[[list[float]], float]] = {"wall": statistics.median, "cpu": min}
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, see prctl(2)
 
@@ -69,8 +71,8 @@ def run(case: Case, environment: dict[str, str]) -> Cost:
     return Cost(took / 1e6, cpu * 1e3, instructions() - executed)
 
 
-def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]], kind: str) -> dict[str, float]:
-    """Return what each case takes, by a field of its cost.
+def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]], kind: str) -> Times:
+    """Return what each case took in each round, by a field of its cost.
 
     All run in turn, so that a drift of the machine meets all of them.
     """
@@ -78,16 +80,33 @@ def measure(rounds: int, wanted: list[tuple[Case, dict[str, str]]], kind: str) -
         for _ in range(3):  # compiles bytecode and the snapshot, and lets its stamps settle
             run(case, environment)
             time.sleep(0.06)
-    costs: dict[str, list[float]] = {case.name: [] for case, _ in wanted}
+    times: Times = {case.name: [] for case, _ in wanted}
     for _ in range(rounds):
         for case, environment in wanted:
-            costs[case.name].append(getattr(run(case, environment), kind))
-    return {name: TYPICAL[kind](values) for name, values in costs.items()}
+            times[case.name].append(getattr(run(case, environment), kind))
+    return times
 
 
-def starts(times: dict[str, float], name: str, over: str = "") -> float:
-    """Return a time in interpreter starts, less that of the case that it is over."""
-    return (times[name] - times.get(over, 0.0)) / times[INTERPRETER]
+def starts(times: Times, name: str, kind: str, over: str = "") -> float:
+    """Return a case in interpreter starts, less what a much smaller one takes."""
+    typical = TYPICAL[kind]
+    less = typical(times[over]) if over else 0.0
+    return (typical(times[name]) - less) / typical(times[INTERPRETER])
+
+
+def starts_more(times: Times, name: str, over: str) -> float:
+    """Return how many interpreter starts more than another case a case takes.
+
+    What differs little is compared within each round: a busy machine meets both alike.
+    """
+    rounds = zip(times[name], times[over], times[INTERPRETER], strict=True)
+    return statistics.median((more - less) / start for more, less, start in rounds)
+
+
+def ratio(times: Times, name: str, over: str) -> float:
+    """Return how many times another case a case takes, compared in the same way."""
+    rounds = zip(times[name], times[over], strict=True)
+    return statistics.median(more / less for more, less in rounds)
 
 
 def adopt() -> None:

@@ -24,7 +24,7 @@ TITLES = {
     "devices": ("A create, by the devices of a spec", "devices (three nodes each)"),
     "mounts": ("A create, by the mounts of a device", "mounts"),
     "specs": ("A create, by other CDI specs on the machine", "specs"),
-    "at-once": ("Creates at once", "creates at once, two cores"),
+    "at-once": ("Creates at once", "creates at once, on {cores} cores"),
 }
 # Each colour of a light page, and what takes its place on a dark one.
 PAPER, INK, GRID = "#ffffff", "#24292f", "#d0d7de"
@@ -62,7 +62,7 @@ STYLE = {
 MARKERS = "os^"
 
 
-def draw(question: str, answers: list[dict[str, Any]]) -> str:
+def draw(question: str, answers: list[dict[str, Any]], cores: int) -> str:
     """Return a picture: time at the left, memory at the right."""
     import matplotlib as mpl  # installed for this target alone
     from matplotlib import pyplot as plt
@@ -86,7 +86,7 @@ def draw(question: str, answers: list[dict[str, Any]]) -> str:
         memory.set_title("MB: peak memory of one create")
         for axes in (time, memory):
             axes.set_xscale("log")
-            axes.set_xlabel(label)
+            axes.set_xlabel(label.format(cores=cores))
             axes.set_xticks(counts, [f"{count:,}" for count in counts])
             axes.xaxis.set_minor_locator(ticker.NullLocator())
         time.set_yscale("log")
@@ -144,7 +144,7 @@ def main() -> None:
     measured = json.loads(scale.FILE.read_text())
     for question, answers in measured["questions"].items():
         file = PICTURES / f"{question}.svg"
-        file.write_text(draw(question, answers))
+        file.write_text(draw(question, answers, measured["machine"]["cores"]))
         print(f"wrote {file}")
     text = table(measured["questions"])
     tables.PAGE.write_text(tables.put(tables.PAGE.read_text(), "scale", text, by="bench-plots"))

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,8 @@ STARTS = "starts"
 MEMORY = "peak memory"
 # By the name of a cost's field.
 JUDGES = {"wall": "median time", "cpu": "lowest CPU time"}
+# Programs that figures depend on, and how each is asked for its version; dash has none to say.
+VERSIONS = {"runc": "--version", "bash": "--version", "busybox": "--help"}
 # runc may lie where only root looks.
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -191,23 +194,26 @@ def write(file: Path, results: dict[str, Any]) -> None:
 def surroundings(form: Form) -> dict[str, Any]:
     """Return what figures depend on: the machine, the interpreter, what was measured with what."""
     git = ("git", "-C", str(TREE), "describe", "--always", "--dirty", "--abbrev=12")
-    runc = said("runc", "--version")
+    version = "import platform; print(platform.python_version())"
     return {
         "revision": said(*git),
+        "programs": str(form.launcher),
         "form": "short" if form.is_short else "long",
         "slack": SLACK if form.is_short else 1.0,
         "machine": machine(),
         "interpreter": {
             "path": os.path.realpath(form.python),
-            "version": said(
-                form.python, "-ISc", "import platform; print(platform.python_version())"
-            ),
+            "version": said(form.python, "-ISc", version),
         },
-        "versions": {
-            "runc": runc.split("\n")[0].removeprefix("runc version "),
-            "launcher": str(form.launcher),
-        },
+        "versions": {name: version_of(name, word) for name, word in VERSIONS.items()},
     }
+
+
+def version_of(program: str, word: str) -> str:
+    """Return a program's version, as it says it; nothing where there is no such program."""
+    line = said(program, word).split("\n")[0]
+    match = re.search(r"\d+\.\d[^\s(]*", line)
+    return match[0] if match else ""
 
 
 def machine() -> dict[str, Any]:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import bench, containers, machines, results, tables
+from benchmarks import bench, containers, cost, machines, results, tables
 from benchmarks.budgets import BUDGETS
+from benchmarks.cost import INTERPRETER
 from benchmarks.results import Form, Row
 
 CREATE = "create, 8 GPUs"
@@ -43,11 +43,8 @@ def row(name: str = CREATE, figure: float | None = 1.0, **fields: Any) -> Row:
 def test_every_budget_is_that_of_a_row(tmp_path: Path) -> None:
     """Of those with a shell in their names some are missing where that shell is."""
     site = bench.Site(tmp_path, tmp_path / "launcher")
-    times: dict[str, float] = defaultdict(
-        lambda: 1.0, {"cdi generate": 1.0, "bare interpreter": 1.0}
-    )
-    cases = ("warm", "cold", "new image", "second start")
-    full = {**dict.fromkeys(cases, 1.0), **times}
+    cases = ("warm", "cold", "new image", "second start", "cdi generate", INTERPRETER)
+    full = {name: [1.0] for name in cases}
     names = {case.name for case, _ in bench.cases(site, "python3")} | {bench.COMPILE, bench.PEAK}
     names |= {one.name for one in machines.table(full, full, full, form(tmp_path))}
     names |= {machines.ATTACH}
@@ -127,6 +124,30 @@ def test_who_is_over_budget_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert end.value.code == f"over budget: {CREATE}"
     assert (tmp_path / "build/bench-short.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "over", "starts"),
+    [("wall", "", 12 / 4), ("cpu", "", 10 / 3), ("wall", "less", 5 / 4), ("cpu", "less", 6 / 3)],
+)
+def test_starts(kind: str, over: str, starts: float) -> None:
+    times = {"more": [10.0, 12.0, 14.0], "less": [7.0, 4.0, 10.0], INTERPRETER: [3.0, 4.0, 8.0]}
+
+    assert cost.starts(times, "more", kind, over) == pytest.approx(starts)
+
+
+def test_difference_is_that_of_rounds() -> None:
+    """In the second of which the machine was slow."""
+    times = {"more": [11.0, 33.0, 10.5], "less": [10.0, 30.0, 10.0], INTERPRETER: [5.0, 15.0, 5.0]}
+
+    assert cost.starts_more(times, "more", "less") == pytest.approx(0.2)
+
+
+def test_ratio_is_that_of_rounds() -> None:
+    """In the second of which the machine was slow."""
+    times = {"more": [11.0, 33.0, 10.5], "less": [10.0, 30.0, 10.0]}
+
+    assert cost.ratio(times, "more", "less") == pytest.approx(1.1)
 
 
 def test_what_an_orphan_takes_is_counted() -> None:
