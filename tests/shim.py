@@ -84,6 +84,14 @@ def shells() -> list[Any]:
     return entries
 
 
+# The launcher calls the interpreter with its flags, -c, a program, and the program's words.
+WRAPPER = """#!/bin/sh
+flags=$1 program=$3
+shift 3
+exec {python} "$flags" -c '{code}'"$program" "$@"
+"""
+
+
 class Site:
     """A scratch machine: its own /run, config.toml, spec dir, bundle and low-level runtimes.
 
@@ -253,6 +261,25 @@ class Site:
     def create(self, *words: str | bytes | Path, **options: Any) -> Ended:
         """Call ``create`` for the bundle."""
         return self.run("create", "--bundle", self.bundle, *(words or ("c1",)), **options)
+
+    def put_before(self, code: str) -> None:
+        """Let the interpreter on PATH execute some code before the launcher's program."""
+        if BIN != TREE / "packaging" / "bin":
+            pytest.skip("programs that are installed start their own interpreter, not that of PATH")
+        python = os.path.realpath(self.python)
+        self.python.unlink()
+        self.python.write_text(WRAPPER.format(python=python, code=code))
+        self.python.chmod(0o755)
+
+    def probe(self, code: str, *words: str | bytes | Path, **options: Any) -> Ended:
+        """Call the shim so once; the options are those of `start`."""
+        python = os.path.realpath(self.python)
+        self.put_before(code)
+        try:
+            return self.run(*words, **options)
+        finally:
+            self.python.unlink()
+            self.python.symlink_to(python)
 
 
 def end(process: subprocess.Popen[bytes]) -> Ended:

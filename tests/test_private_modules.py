@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,25 +53,12 @@ CASES = [
     # Of these two it is asked what they have, once and for all.
     if (name, private) not in {("has changed", "_struct"), ("has changed", "_socket")}
 ] + [pytest.param("_json", ALONE, id="_json is empty, and json was not loaded")]
-WRAPPER = """#!/bin/sh
-flags=$1 program=$3
-shift 3
-exec {python} "$flags" -c '{before}'"$program" "$@"
-"""
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     with Site() as machine:
         yield machine
-
-
-def put_before(site: Site, text: str) -> None:
-    """Let the interpreter execute a text before the launcher's program."""
-    python = os.path.realpath(site.python)
-    site.python.unlink()
-    site.python.write_text(WRAPPER.format(python=python, before=text))
-    site.python.chmod(0o755)
 
 
 def ask_for_all_that_is_prepared(site: Site) -> Path:
@@ -99,7 +85,7 @@ def ask_for_all_that_is_prepared(site: Site) -> Path:
 @pytest.mark.parametrize(("private", "text"), CASES)
 def test_calls_work(private: str, text: str, site: Site) -> None:
     ask_for_all_that_is_prepared(site)
-    put_before(site, text.format(private=private, public=PRIVATE[private]))
+    site.put_before(text.format(private=private, public=PRIVATE[private]))
 
     first = site.create()
     passed_on = site.run("--log", site.folder / "log", "state", "c1", "-v")
@@ -115,7 +101,7 @@ def test_calls_work(private: str, text: str, site: Site) -> None:
 def test_error_is_told_as_ever(text: str, site: Site) -> None:
     """Not all that JSON is read for is right."""
     site.write_bundle(b'{"process":')
-    put_before(site, text.format(private="_json", public="json"))
+    site.put_before(text.format(private="_json", public="json"))
     log = site.folder / "log"
 
     got = site.run("--log", log, "--log-format", "json", "create", "--bundle", site.bundle, "c1")

@@ -33,12 +33,6 @@ def say(*_):
     posix._exit(0)
 posix.execv = say
 """
-# The launcher calls the interpreter with its flags, -c, a program, and the program's words.
-WRAPPER = """#!/bin/sh
-flags=$1 program=$3
-shift 3
-exec {python} "$flags" -c '{probe}'"$program" "$@"
-"""
 # In place of our program, what a third-party import meets; the first word is our package's folder.
 THIRD_PARTY = """
 import sys
@@ -72,26 +66,12 @@ def site() -> Iterator[Site]:
 
 
 def imports(site: Site, *words: str | Path, **options: Any) -> set[str]:
-    """Call the shim; return the modules that its interpreter had loaded beyond its own start.
-
-    ``python3`` on PATH is a script that puts a probe in front of the launcher's program.
-    """
-    if shim.BIN != shim.TREE / "packaging" / "bin":
-        pytest.skip("programs that are installed start their own interpreter, not that of PATH")
-    python = os.path.realpath(site.python)
-    site.python.unlink()
-    site.python.write_text(WRAPPER.format(python=python, probe=PROBE))
-    site.python.chmod(0o755)
-
-    process = site.start(*words, **options)
-    got = shim.end(process)
-
-    site.python.unlink()
-    site.python.symlink_to(python)
+    """Call the shim; return the modules that its interpreter had loaded beyond its own start."""
+    got = site.probe(PROBE, *words, **options)
     assert got.code == 0, got.err
     if got.runtime:  # without an interpreter
         return set()
-    bare = [python, "-I", "-S", "-c", "import sys; print(*sys.modules)"]
+    bare = [str(site.python), "-I", "-S", "-c", "import sys; print(*sys.modules)"]
     start = subprocess.run(bare, capture_output=True, text=True, check=True)
     return set(got.out.decode().split()) - set(start.stdout.split())
 

@@ -441,7 +441,7 @@ def test_warm_create_is_light(hooks: str, most: int, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "python3").symlink_to(python)
     wrapper = tmp_path / "wrapper"
-    wrapper.write_text(startup.WRAPPER.format(python=python, probe=startup.PROBE))
+    wrapper.write_text(shim.WRAPPER.format(python=python, code=startup.PROBE))
     wrapper.chmod(0o755)
     probe = {**FIRST, "shell": f"mv {wrapper} {folder}/python3"}
     env = {"PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin"}
