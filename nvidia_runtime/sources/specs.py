@@ -11,9 +11,13 @@ from nvidia_runtime.store.snapshot import SPEC_DIRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.snapshot import Snapshot
 
+# More devices than that are not looked for one after the other: an index is a module more to load.
+MANY = 64
 KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 
 
@@ -26,14 +30,19 @@ def sources(devices: tuple[str, ...], registry: "Snapshot") -> list[Source]:
     parts: list[Source] = []
     origins: dict[bytes, str] = {}
     missing: list[str] = []
+    find: "Callable[[str], list[bytes] | None]" = registry.line
+    if len(devices) > MANY:
+        from nvidia_runtime.store import index  # a look for each goes through the whole snapshot
+
+        find = index.of(registry.data)
     for name in devices:
-        fields = registry.line(name)
+        fields = find(name)
         if fields is None:
             missing.append(name)
             continue
         number, text = fields
         if number not in origins:
-            header = registry.line("@" + number.decode())
+            header = find("@" + number.decode())
             if header is None:
                 raise ValueError("the snapshot lacks a spec")  # it is compiled anew
             origins[number] = header[0].decode()
