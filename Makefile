@@ -26,7 +26,7 @@ test: ## run the tests, with real engines (apt: docker, containerd, podman, crun
 	@$(PYTEST)
 
 test-long: ## run the tests that take minutes, too
-	@sh tests/setup.sh test
+	@sh tests/setup.sh long
 	@$(PYTEST) --long
 
 test-security: ## try every known attack, in its long form

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def warn(
-    hint: str = "install it again, and run 'nvidia-ctk runtime unconfigure' first",
+    advice: str = "install it again, and run 'nvidia-ctk runtime unconfigure' first",
 ) -> list[Change]:
     """Say on stderr what the engines still have; return what would take it out."""
     changes, warnings = plan()
@@ -38,7 +38,7 @@ def warn(
     if changes:
         paths = ", ".join(change.path for change in changes)
         what = f"engines still call the runtime that is removed: {paths}"
-        sys.stderr.write(f"{what}\nhint: {hint}\n")
+        sys.stderr.write(f"{what}\nhint: {advice}\n")
     return changes
 
 

@@ -16,7 +16,7 @@ import waiting
 from engines import bundles
 from simulated import need_root
 
-from . import hosts, images, toolkit_packages
+from . import foreign, hosts, images, toolkit_packages
 from .hosts import Host
 
 TREE = Path(__file__).resolve().parents[2]
@@ -397,3 +397,67 @@ def test_debian_is_upgraded(deb: Path, tmp_path: Path, group: str) -> None:
         assert not host.path(PACKAGE).exists()
         for path, text in filter(lambda pair: pair[0], ENGINES.values()):
             assert host.path(path).read_text() == text
+
+
+@pytest.mark.long
+def test_purge_leaves_what_was_changed_after_the_removal(deb: Path, tmp_path: Path) -> None:
+    """Without Python, which may go first, nobody can tell what of it is ours."""
+    with debian("bookworm", tmp_path, deb) as host:
+        write_engines(host)
+        install(host, deb)
+        configure(host)
+        host.succeed("apt-get", "remove", "--yes", NAME)
+        docker, podman = (host.path(ENGINES[name][0]) for name in ("docker", "podman"))
+        docker.write_text(docker.read_text() + "\n")
+        changed = docker.read_text()
+        host.sh("mv /usr/bin/python3 /usr/bin/python3.gone")
+        done = host.run("dpkg", "--purge", NAME)
+
+        assert done.returncode == 0, done
+        assert "/etc/docker/daemon.json was changed after the removal and stays" in done.stderr
+        assert docker.read_text() == changed
+        assert podman.read_text() == ENGINES["podman"][1]
+        assert host.path("/var/lib/nvidia-container-runtime/backups").is_dir()
+        assert not host.path(CONFIG).exists()
+
+
+# A low-level runtime that says how it was called: qemu cannot run a real one.
+STAND_IN = '#!/bin/sh\n[ "$1" != --version ] || echo runc version 1.0\necho "runc $*"\n'
+
+
+@pytest.mark.long
+def test_another_architecture(deb: Path, tmp_path: Path) -> None:
+    """The package is of all architectures; here it is on arm64."""
+    need_root()
+    with foreign.copy(tmp_path / "root") as root:
+
+        def succeed(*words: str) -> str:
+            done = foreign.run(root, *words)
+            assert done.returncode == 0, done
+            return done.stdout
+
+        shutil.copy2(deb, root / "root")
+        words = ("apt-get", "install", "--yes", "--no-install-recommends")
+        succeed(*words, f"/root/{deb.name}")
+        assert succeed("uname", "-m").strip() == "aarch64"
+        assert succeed("nvidia-container-runtime", "--version").count("runc version 1.") == 1
+        assert (root / CONFIG[1:]).exists()
+        names = {file.name for file in (root / PACKAGE[1:] / "__pycache__").iterdir()}
+        assert {"hot_path.cpython-311.pyc", "start.cpython-311.pyc"} <= names
+
+        (root / "usr/sbin/runc").unlink()
+        (root / "usr/sbin/runc").write_text(STAND_IN)
+        (root / "usr/sbin/runc").chmod(0o755)
+        (root / "etc/cdi").mkdir()
+        (root / "etc/cdi/example.json").write_text(json.dumps(SPEC))
+        config = bundles.spec(("true",), gpus="example.com/device=one", group="none")
+        (root / "bundle/rootfs").mkdir(parents=True)
+        (root / "bundle/config.json").write_text(json.dumps(config))
+        call = ("nvidia-container-runtime", "create", "--bundle", "/bundle", "one")
+        assert succeed(*call) == "runc create --bundle /bundle one\n"
+        said = json.loads((root / "bundle/config.json").read_text())
+        assert "EXAMPLE=is there" in said["process"]["env"]
+        assert succeed("nvidia-container-runtime", "state", "one") == "runc state one\n"
+        assert "example.com/device=one" in succeed("nvidia-ctk", "cdi", "list")
+        succeed("apt-get", "purge", "--yes", NAME)
+        assert not (root / PACKAGE[1:]).exists()
