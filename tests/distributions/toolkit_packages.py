@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nvidia_runtime
+
 from . import images
 
-VERSION = "1.20.0-1"
+VERSION = f"{nvidia_runtime.TOOLKIT}-1"
 BASE, TOOLKIT = "nvidia-container-toolkit-base", "nvidia-container-toolkit"
 EXTENSIONS = "nvidia-container-toolkit-operator-extensions"
 LIBRARY, TOOLS = "libnvidia-container1", "libnvidia-container-tools"
@@ -50,7 +52,7 @@ FILES: dict[str, dict[str, str]] = {
     TOOLKIT: {"/usr/bin/nvidia-container-runtime-hook": THEIRS},
     EXTENSIONS: {f"/usr/bin/nvidia-container-runtime.{mode}": THEIRS for mode in ("cdi", "legacy")},
     TOOLS: {"/usr/bin/nvidia-container-cli": THEIRS},
-    LIBRARY: {"/usr/lib/x86_64-linux-gnu/libnvidia-container.so.1.20.0": "a library\n"},
+    LIBRARY: {"/usr/lib/x86_64-linux-gnu/libnvidia-container.so.1.20.1": "a library\n"},
 }
 NEEDS = {
     TOOLKIT: f"{BASE} (= {VERSION}), {TOOLS} (= {VERSION})",
