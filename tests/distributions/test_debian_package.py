@@ -421,6 +421,29 @@ def test_purge_leaves_what_was_changed_after_the_removal(deb: Path, tmp_path: Pa
         assert not host.path(CONFIG).exists()
 
 
+CHANGELOG = f"""\
+{NAME} (0.1.0) unstable; urgency=medium
+
+  * For autopkgtest, which wants one.
+
+ -- Nobody <nobody@example.org>  Thu, 01 Jan 2026 00:00:00 +0000
+"""
+
+
+@pytest.mark.long
+def test_by_debians_own_program(deb: Path, tmp_path: Path) -> None:
+    with debian("bookworm", tmp_path, deb) as host:
+        shutil.copytree(TREE / "packaging/debian", host.share / "tree/debian")
+        (host.share / "tree/debian/changelog").write_text(CHANGELOG)
+        words = ("apt-get", "install", "--yes", "--no-install-recommends")
+        host.sh("apt-get -qq update")
+        host.succeed(*words, "autopkgtest", "dpkg-dev")
+        tree, package = host.shared("tree/"), host.shared(deb.name)
+        said = host.succeed("autopkgtest", "--no-built-binaries", package, tree, "--", "null")
+
+        assert said.splitlines().count("container            PASS") == 1
+
+
 # A low-level runtime that says how it was called: qemu cannot run a real one.
 STAND_IN = '#!/bin/sh\n[ "$1" != --version ] || echo runc version 1.0\necho "runc $*"\n'
 
