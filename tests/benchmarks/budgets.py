@@ -33,4 +33,7 @@ BUDGETS = {
     # containers.py: interpreter starts over runc alone
     "injected by an engine (CDI), its hooks done on the host, new container": 3.2,
     "injected by an engine (CDI), its hooks done on the host, second start": 3.2,
+    # cold.py: MB, the size of the toolkit's executable
+    "read by a first create, auto mode, 8 GPUs": 10,
+    "read by a first create, cdi mode, 8 GPUs": 10,
 }
