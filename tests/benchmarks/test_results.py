@@ -194,5 +194,6 @@ def test_page_needs_all_of_one_run() -> None:
         tables.page(tables.PAGE.read_text(), {"sections": {"machines": {}}})
 
     assert (
-        end.value.code == "not measured in this run: programs, containers, cold; run 'make bench'"
+        end.value.code
+        == "not measured in this run: programs, containers, cold, engines; run 'make bench'"
     )
