@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import simulated
-from benchmarks import containers, cost, results
+from benchmarks import containers, cost, image, results
 from benchmarks.cost import INTERPRETER, Case, Times
 from benchmarks.results import NAME, Form, Row
 from engines import cgroups, containerd, docker, podman, processes, rootfs
@@ -44,11 +44,11 @@ class Site:
 
     def __init__(self, folder: Path, launcher: Path) -> None:
         self.folder = folder
-        self.launcher = str(launcher)
-        self.runc = containers.runc()
+        self.launcher = os.path.abspath(launcher)
+        self.runc = results.program("runc")
         self.group = f"nvcr-bench-{os.getpid()}"
         self.image = folder / "image.tar"
-        containers.make_image(folder / "image")
+        image.make(folder / "image")
         (folder / "image/bin/true").symlink_to("sh")
         rootfs.archive(folder / "image", self.image)
         CONFIG.parent.mkdir(exist_ok=True)

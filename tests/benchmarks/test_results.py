@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_every_budget_is_that_of_a_row(tmp_path: Path) -> None:
     names |= {machines.ATTACH, cold.AUTO, cold.CDI}
     titles = (containers.TITLES["auto"], containers.NATIVE)
     names |= {f"{title}, {when}" for title in titles for when in containers.STARTS}
+    names |= {one.name for one in containers.added(defaultdict(lambda: [1.0]), form(tmp_path))}
 
     lacking = [name for name in BUDGETS if name not in names]
 
