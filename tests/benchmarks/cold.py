@@ -191,7 +191,7 @@ def disk() -> Iterator[str]:
         place.mkdir()
         with image.open("wb") as file:
             file.truncate(SIZE)
-        call("mkfs.ext4", "-q", str(image))
+        call(results.program("mkfs.ext4"), "-q", str(image))
         call("mount", "-o", "loop", str(image), str(place))
         try:
             number = os.stat(place).st_dev
@@ -213,10 +213,10 @@ def missing() -> str:
     """Say why nothing can be counted here; empty where it can."""
     if os.geteuid():
         return "not root: no file system of our own, so nothing is cold"
-    for program in ("strace", "mkfs.ext4"):
-        if not shutil.which(program, path=results.PATH):
+    for program in ("strace", "mkfs.ext4", "losetup"):
+        if not results.program(program):
             return f"no {program}, so nothing is counted cold"
-    return "" if os.path.exists("/dev/loop-control") else "no loop devices, so nothing is cold"
+    return "" if results.said("losetup", "--find") else "no loop device, so nothing is cold"
 
 
 def main() -> None:
