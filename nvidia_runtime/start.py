@@ -172,9 +172,11 @@ def _compile_what_is_cut() -> None:
         for leaf in ("__init__", "start"):
             if _compiled(f"{FOLDER}/{leaf}.py", _cache(FOLDER, leaf)) is None:
                 _forget(FOLDER, leaf)
-    external: Any = __import__("_frozen_importlib_external")
-    loader = external.SourceFileLoader
-    read = loader.get_code
+    try:
+        loader: Any = __import__("_frozen_importlib_external").SourceFileLoader
+        read = loader.get_code
+    except Exception:  # noqa: BLE001 (CPython's own affair)
+        return
 
     def get_code(self: "Any", name: str) -> "CodeType":
         try:

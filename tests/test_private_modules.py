@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ PRIVATE = {
     "_struct": "struct",
     "_socket": "socket",
     "_imp": "hashlib",
-    "_sha2" if sys.version_info >= (3, 12) else "_sha256": "hashlib",
     "_frozen_importlib_external": "importlib.util",
     "marshal": "importlib.util",
 }

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Merged caches, remembered by what they were made from: images are started more than once.
+"""Merged caches, remembered with what they were made from: images are started more than once.
 
-A file a result, in our state folder, named by SHA-256: an image must not be able to choose what
-another one gets.
+A file a result, in our state folder.  An image must not be able to choose what another one gets, so
+the file has all that decides, to be compared: its name is a short digest, for which one could be
+made to fit.
 """
 
 import posix
-import sys
 
 from nvidia_runtime import document
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -14,8 +14,8 @@ from nvidia_runtime.rootfs import files, resolver
 
 FOLDER = "merged-caches"
 MOST = 64
-# The length of a digest.
-SEAL = 16
+# The length of a digest, and of the number of bytes that decide.
+SEAL, NUMBER = 16, 8
 # An image chooses how large its cache is, up to some megabytes.
 MOST_BYTES = 16 << 20
 
@@ -26,13 +26,15 @@ class Memory:
     ``rest`` is what else decides, as ``repr`` says it.
     """
 
-    __slots__ = ("_name", "_state")
+    __slots__ = ("_decides", "_name", "_state")
 
     def __init__(self, state: str, data: bytes, rest: object) -> None:
         self._state = state if data else ""
-        self._name = ""
+        self._name, self._decides = "", b""
         if self._state:
-            self._name = _digest(repr(rest).encode() + b"\0" + data)
+            decides = repr(rest).encode() + b"\0" + data
+            self._name = document.digest(decides)
+            self._decides = len(decides).to_bytes(NUMBER, "little") + decides
 
     def read(self) -> bytes | None:
         """Return the result, ``None`` if it is not remembered."""
@@ -50,7 +52,9 @@ class Memory:
             data = posix.read(descriptor, status.st_size)
         finally:
             posix.close(descriptor)
-        result, seal = data[:-SEAL], data[-SEAL:]
+        if not data.startswith(self._decides):
+            return None
+        result, seal = data[len(self._decides) : -SEAL], data[-SEAL:]
         # A bit may have turned over.
         return result if document.digest(result).encode() == seal else None
 
@@ -58,13 +62,14 @@ class Memory:
         """Remember a result, and forget old ones; a failure costs only time."""
         if not self._state:
             return
+        content = self._decides + result + document.digest(result).encode()
         try:
             with (
                 resolver.open_root(self._state) as state,
                 resolver.walk(state, FOLDER, make=True, mode=0o700) as folder,
             ):
-                _forget(folder, len(result))
-                files.replace(folder, self._name, result + document.digest(result).encode(), 0o600)
+                _forget(folder, len(content))
+                files.replace(folder, self._name, content, 0o600)
         except (OSError, NvidiaRuntimeError):
             return
 
@@ -80,15 +85,3 @@ def _forget(folder: resolver.Place, size: int) -> None:
         size += own
         if number >= MOST - 1 or size > MOST_BYTES:
             posix.unlink(name, dir_fd=folder.descriptor)
-
-
-def _digest(data: bytes) -> str:
-    """Return a SHA-256 by CPython's own module, without hashlib, which is 2 ms."""
-    module = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
-    try:
-        digest: str = __import__(module).sha256(data).hexdigest()
-    except Exception:  # noqa: BLE001 (CPython's own affair)
-        from hashlib import sha256
-
-        return sha256(data).hexdigest()
-    return digest

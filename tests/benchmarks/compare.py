@@ -133,7 +133,7 @@ def on_machine(name: str, launcher: Path) -> Iterator[Rows]:
 @contextmanager
 def real_containers(launcher: Path) -> Iterator[Rows]:
     """Return the rows of ``containers.py``, but for those of runc alone."""
-    with containers.opened(launcher, containers.runc()) as (site, cases):
+    with containers.opened(launcher, results.program("runc")) as (site, cases):
         yield {
             f"runc create, {case.name}": lambda case=case: site.create(case)  # type: ignore[misc]
             for case in cases

@@ -25,25 +25,27 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import simulated
-from benchmarks import cost, results
+from benchmarks import cost, image, results
 from benchmarks.cost import INTERPRETER, Cost, Times
 from benchmarks.results import Form, Row
 
 MACHINE = "a100x8"
 ALONE = "runc alone"
+NO_GPU = f"{ALONE}, no GPU"
+ADDED = "added by 8 GPUs, {}"  # to that: ours, and runc's mounts
 NATIVE = "injected by an engine (CDI), its hooks done on the host"
-ID = "nvcr-bench"
+ID = f"nvcr-bench-{os.getpid()}"
 # What is done for a container's programs, by the setting: nothing at all is what it is compared to.
 TITLES = {
     "none": "no hooks, no links",
     "auto": "prepared on the host",
+    "requested": "prepared on the host, the files of compute and utility",
     "always": "one hook for all",
     "toolkit": "the toolkit's hooks",
 }
 STARTS = {"new container": True, "second start": False}
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CAPABILITIES = ("bounding", "effective", "permitted")
-LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Site:
         self.folder = folder
         self.launcher = launcher
         self.runc = runc
-        make_image(folder / "image")
+        image.make(folder / "image")
 
     def settings(self, hooks: str) -> dict[str, str]:
         """Return the environment of a config.toml that says where hooks run; "none" is without."""
@@ -79,8 +81,9 @@ class Site:
         lines = [
             f'nvidia-ctk.path = "{self.launcher.parent}/nvidia-cdi-hook"',
             f'[{results.NAME}]\nruntimes = ["{self.runc}"]',
-            f'in-container-hooks = "{"auto" if hooks == "none" else hooks}"',
+            f'in-container-hooks = "{"auto" if hooks in ("none", "requested") else hooks}"',
             f"[{results.NAME}.modes.jit-cdi]",
+            f'driver-capabilities = "{"requested" if hooks == "requested" else "all"}"',
             f"nvcdi-disable-hooks = {json.dumps(['all'] if hooks == 'none' else [])}",
         ]
         config.write_text("".join(f"{line}\n" for line in lines))
@@ -110,8 +113,7 @@ class Site:
         first, again = self.pair("none")
         self.create(first)
         spec = (first.folder / "config.json").read_text()
-        ours = (first, again)
-        return [
+        alone = [
             replace(
                 case,
                 name=f"{ALONE}, {when}",
@@ -120,8 +122,9 @@ class Site:
                 over="",
                 environment={"PATH": PATH},
             )
-            for case, when in zip(ours, STARTS, strict=True)
+            for case, when in zip((first, again), STARTS, strict=True)
         ]
+        return [*alone, replace(alone[0], name=NO_GPU, spec=first.spec)]
 
     def native(self) -> list[Case]:
         """Return the cases of an engine that injected everything itself, the toolkit's hooks too."""
@@ -159,12 +162,12 @@ class Site:
         return took
 
 
-def renew(folder: Path, image: Path) -> None:
+def renew(folder: Path, lower: Path) -> None:
     """Mount a new layer over the image, as engines do for each container."""
     root = folder / "rootfs"
     if os.path.ismount(root):
         call("umount", "--lazy", root)
-    layers = f"lowerdir={image}"
+    layers = f"lowerdir={lower}"
     for name in ("upper", "work"):
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir()
@@ -177,16 +180,6 @@ def call(*words: str | Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))}: {done.stderr}")
-
-
-def make_image(root: Path) -> None:
-    """Make an image as Debian's are for a loader: this host's cache, and its folders."""
-    for name in (LIBRARIES, "etc/ld.so.conf.d", "bin", "dev", "proc", "sys"):
-        (root / name).mkdir(parents=True)
-    (root / "lib").symlink_to("usr/lib")
-    shutil.copy("/etc/ld.so.cache", root / "etc/ld.so.cache")
-    (root / "etc/debian_version").write_text("12.0\n")
-    shutil.copy2(shutil.which("busybox") or "/bin/busybox", root / "bin/sh")
 
 
 def container(root: Path) -> dict[str, Any]:
@@ -230,7 +223,7 @@ def opened(launcher: Path, runc: str) -> Iterator[tuple[Site, list[Case]]]:
 
 def inside(form: Form) -> None:
     """Measure what there is on the machine that we are on; print the rows as JSON."""
-    with opened(form.launcher, runc()) as (site, cases):
+    with opened(form.launcher, results.program("runc")) as (site, cases):
         for case in cases * 3:  # compiles bytecode and the snapshot, and lets its stamps settle
             site.create(case)
             time.sleep(0.06)
@@ -244,17 +237,12 @@ def inside(form: Form) -> None:
     print(json.dumps([[case.name, case.over] for case in cases] + [times]))
 
 
-def runc() -> str:
-    """Return the path of runc, which may lie where only root looks."""
-    return shutil.which("runc", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runc"
-
-
 def missing() -> str:
     """Say why nothing can be timed here; empty where it can."""
     if os.geteuid():
         return "not root: no simulated machines, so no figures of containers"
     for program in ("runc", "busybox"):
-        if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+        if not results.program(program):
             return f"no {program}, so no figures of containers"
     return ""
 
@@ -274,7 +262,21 @@ def main() -> None:
         raise SystemExit(f"{MACHINE}: {done.stderr}")
     *cases, times = json.loads(done.stdout.splitlines()[-1])
     rows = [row(name, over, times, form) for name, over in cases]
-    results.finish("containers", rows, form)
+    results.finish("containers", [*rows, *added(times, form)], form)
+
+
+def added(times: Times, form: Form) -> list[Row]:
+    """Return the rows of what GPUs add to a container that asks for none."""
+    return [
+        Row(
+            name=ADDED.format(name),
+            judged_by=form.judge,
+            figure=cost.starts_more(times, name, NO_GPU),
+            unit=f"starts over {NO_GPU}",
+        )
+        for hooks in ("auto", "requested")
+        for name in (f"{TITLES[hooks]}, {when}" for when in STARTS)
+    ]
 
 
 def row(name: str, over: str, times: Times, form: Form) -> Row:

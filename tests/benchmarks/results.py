@@ -27,7 +27,7 @@ from benchmarks.budgets import BUDGETS
 TREE = Path(__file__).resolve().parents[2]
 NAME = "nvidia-container-runtime"
 SLACK = 1.25
-SECTIONS = ("programs", "machines", "containers")
+SECTIONS = ("programs", "machines", "containers", "cold", "engines")
 STARTS = "starts"
 MEMORY = "peak memory"
 # By the name of a cost's field.
@@ -230,11 +230,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def program(name: str) -> str:
+    """Return the path of a program, which may lie where only root looks; "" for none."""
+    return shutil.which(name, path=PATH) or ""
+
+
 def said(*words: str) -> str:
     """Return what a program says; nothing where there is no such program."""
-    program = shutil.which(words[0], path=PATH)
-    if not program:
+    path = program(words[0])
+    if not path:
         return ""
     return subprocess.run(
-        [program, *words[1:]], capture_output=True, text=True, check=False
+        [path, *words[1:]], capture_output=True, text=True, check=False
     ).stdout.strip()

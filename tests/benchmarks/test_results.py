@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import bench, containers, cost, machines, results, tables
+from benchmarks import bench, cold, containers, cost, machines, results, tables
 from benchmarks.budgets import BUDGETS
 from benchmarks.cost import INTERPRETER
 from benchmarks.results import Form, Row
@@ -47,9 +48,10 @@ def test_every_budget_is_that_of_a_row(tmp_path: Path) -> None:
     full = {name: [1.0] for name in cases}
     names = {case.name for case, _ in bench.cases(site, "python3")} | {bench.COMPILE, bench.PEAK}
     names |= {one.name for one in machines.table(full, full, full, form(tmp_path))}
-    names |= {machines.ATTACH}
+    names |= {machines.ATTACH, cold.AUTO, cold.CDI}
     titles = (containers.TITLES["auto"], containers.NATIVE)
     names |= {f"{title}, {when}" for title in titles for when in containers.STARTS}
+    names |= {one.name for one in containers.added(defaultdict(lambda: [1.0]), form(tmp_path))}
 
     lacking = [name for name in BUDGETS if name not in names]
 
@@ -193,4 +195,7 @@ def test_page_needs_all_of_one_run() -> None:
     with pytest.raises(SystemExit) as end:
         tables.page(tables.PAGE.read_text(), {"sections": {"machines": {}}})
 
-    assert end.value.code == "not measured in this run: programs, containers; run 'make bench'"
+    assert (
+        end.value.code
+        == "not measured in this run: programs, containers, cold, engines; run 'make bench'"
+    )
