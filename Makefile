@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-long test-security test-versions test-engines
-.PHONY: bench bench-short bench-tables bench-plots bench-compare lint pins clean
+.PHONY: bench bench-short bench-tables bench-plots bench-compare lint man pins clean
 .PHONY: dist sbom release deb rpm
 
 # -rs says why what is skipped is
@@ -71,7 +71,11 @@ lint: ## check style and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict nvidia_runtime tests
 	@shellcheck packaging/bin/nvidia-container-runtime tests/setup.sh .ci/run packaging/install packaging/version \
-	  packaging/sbom packaging/release packaging/*/build
+	  packaging/sbom packaging/release packaging/*/build nvidia_runtime/cli/completions/nvidia-ctk.bash
+
+man: ## write the manual pages that are made of tables and schemas
+	@sh tests/setup.sh python
+	@.venv/bin/python -m nvidia_runtime.cli.manual packaging/man
 
 # For every Python from pyproject's floor on; uv is for this alone, and stays out of .venv/bin.
 pins: ## renew tests/pins.txt: the newest of all that pip installs for the tests

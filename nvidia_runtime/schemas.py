@@ -68,6 +68,15 @@ def schema(name: str) -> Schema:
     )
 
 
+def settings(table: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
+    """Return the full name and the schema of every setting in the schema of a table."""
+    for name, below in table["properties"].items():
+        if "properties" in below:
+            yield from settings(below, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", below
+
+
 def violations(name: str, document: object) -> list[Violation]:
     """List every place where a document violates the schema, in the document's order.
 

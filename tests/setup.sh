@@ -14,7 +14,7 @@ PATH=$PATH:/usr/sbin:/sbin
 python='ensurepip=python3-venv'
 run='runc=runc busybox=busybox-static'
 test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=conmon
-  shellcheck=shellcheck mandoc=mandoc newuidmap=uidmap ip=iproute2 iptables=iptables
+  shellcheck=shellcheck mandoc=mandoc zsh=zsh fish=fish newuidmap=uidmap ip=iproute2 iptables=iptables
   fuse-overlayfs=fuse-overlayfs mksh=mksh cc=gcc gencat=libc6-dev
   systemctl=systemd debootstrap=debootstrap musl-gcc=musl-tools strace=strace"
 # What packaging/debian/control has as Build-Depends, of Debian's own Python.

@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nvidia_runtime import schemas
-from nvidia_runtime.cli import ctk
-from nvidia_runtime.cli.command import Group
+from nvidia_runtime.cli.manual import __main__ as manual
+from nvidia_runtime.prepare import verbs
 
 TREE = Path(__file__).resolve().parents[1]
 LONGEST_README = 130
@@ -190,101 +186,18 @@ def test_man_pages_refer_to_pages() -> None:
     assert named - foreign - ours == set()
 
 
-def commands(app: Any, path: str = "nvidia-ctk") -> Iterator[tuple[str, Any]]:
-    """Walk the commands of nvidia-ctk, each with its name in full."""
-    yield path, app
-    for name, below in vars(app).items():
-        if name.startswith("_subcommand_"):
-            yield from commands(below.get(), f"{path} {below.name}")
+@pytest.mark.parametrize("name", manual.PAGES)
+def test_man_page_is_made_from_tables_and_schemas(name: str) -> None:
+    """`make man` writes it."""
+    assert (TREE / "packaging/man" / name).read_text() == manual.PAGES[name]()
 
 
-Flag = tuple[str, tuple[str, ...], bool]
+def test_man_page_of_the_hook_has_all_verbs() -> None:
+    text = (TREE / "packaging/man/nvidia-cdi-hook.8").read_text()
+    flags = {flag for flags in verbs.VERBS.values() for flag in flags}
 
-
-def switches_of(app: Any) -> dict[frozenset[str], Flag]:
-    """Return the flags of a command, by all names of each: the sentence of the help, the variables,
-    and whether it has a value; without those that plumbum gives to each.
-    """
-    infos = [
-        switch._switch_info
-        for kind in app.mro()
-        for switch in vars(kind).values()
-        if hasattr(switch, "_switch_info")
-    ]
-    return {
-        frozenset(info.names): (*said_of(info.help), info.argtype is not None)
-        for info in reversed(infos)
-        if info.group != "Meta-switches"
-    }
-
-
-def said_of(text: str) -> tuple[str, tuple[str, ...]]:
-    """Split a flag's help into the sentence and the variables, which stand in brackets."""
-    match = re.fullmatch(r"(.*?)(?: \[\$([^\]]*)\])?(; the default is .*)?", text)
-    assert match
-    text, variables, default = match.groups(default="")
-    sentence = f"{text[:1].lower()}{text[1:]}{default}.".replace("…", "...")
-    return sentence, tuple(variables.split(", $")) if variables else ()
-
-
-def entries(section: str) -> dict[frozenset[str], Flag]:
-    """Return the flags that a section of the page describes, as `switches_of` does."""
-    flags = {}
-    for entry in re.findall(r"^\.It (Fl .*?)(?=^\.It |^\.El$)", section, re.MULTILINE | re.DOTALL):
-        head, *lines = entry.splitlines()
-        names = re.findall(r"Fl -?([\w.-]+)", head)
-        variables = re.findall(r"^\.Ev (\S+)", entry, re.MULTILINE)
-        sentence = " ".join(itertools.takewhile(lambda line: line != "Also as", lines))
-        sentence = sentence[:1].lower() + sentence[1:]
-        flags[frozenset(names)] = (sentence, tuple(variables), " Ar " in head)
-    return flags
-
-
-MAN_OF_CTK = (TREE / "packaging/man/nvidia-ctk.1").read_text()
-COMMANDS = {name: app for name, app in commands(ctk.Ctk) if not issubclass(app, Group)}
-OTHER_NAMES = {f"nvidia-ctk config {name}-default" for name in ("create", "generate")}
-
-
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - OTHER_NAMES))
-def test_man_page_of_nvidia_ctk_says_what_the_help_says(name: str) -> None:
-    sections = re.split(r"^\.S[sh] ", MAN_OF_CTK, flags=re.MULTILINE)
-    (section,) = [
-        section
-        for section in sections
-        if re.match(rf"{re.escape(name)}( (Op|Ar|--) .*)?\n", section)
-    ]
-    flags = switches_of(COMMANDS[name])
-    if name == "nvidia-ctk cdi refresh":  # the page refers to the other for the rest
-        others = switches_of(COMMANDS["nvidia-ctk cdi generate"])
-        flags = {names: flag for names, flag in flags.items() if others.get(names) != flag}
-
-    assert entries(section) == flags
-
-
-def described(table: Any, path: str = "") -> dict[str, str]:
-    """Return what the schema says of each setting, by its name in full."""
-    texts: dict[str, str] = {}
-    for name, schema in table["properties"].items():
-        below = "properties" in schema
-        texts |= (
-            described(schema, f"{path}{name}.")
-            if below
-            else {f"{path}{name}": schema["description"]}
-        )
-    return texts
-
-
-def test_man_page_of_the_settings_says_what_the_schema_says() -> None:
-    text = (TREE / "packaging/man/nvidia-container-runtime.toml.5").read_text()
-    said: dict[str, str] = {}
-    for part in text.partition("\n.Sh SETTINGS\n")[2].partition("\n.Sh ")[0].split("\n.Ss ")[1:]:
-        heading, *entries = re.split(r"^\.It Va ", part, flags=re.MULTILINE)
-        table = re.findall(r"^The table (\S+)$", heading, re.MULTILINE)
-        for entry in entries:
-            name = ".".join([*table, entry.partition(" = ")[0]])
-            said[name] = " ".join(entry.removesuffix(".El").splitlines()[1:]).removesuffix(" .El")
-
-    assert said == described(schemas.schema("config"))
+    assert [verb for verb in verbs.VERBS if not re.search(rf"\.(It )?Cm {verb}\b", text)] == []
+    assert [flag for flag in (*flags, *verbs.SWITCHES) if f"Fl -{flag}" not in text] == []
 
 
 def test_launchers_are_the_same_file() -> None:

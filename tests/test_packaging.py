@@ -29,7 +29,8 @@ HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 CDI_HOOK = "nvidia-cdi-hook"
 LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK)
 DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
-MAN = f"nvidia_container_runtime-{__version__}.data/data/share/man"
+SHARE = f"nvidia_container_runtime-{__version__}.data/data/share"
+MAN = f"{SHARE}/man"
 INFO = f"nvidia_container_runtime-{__version__}.dist-info"
 
 pytest.importorskip("hatchling", reason="needs hatchling to build the wheel")
@@ -58,6 +59,8 @@ def test_files(wheel: Path) -> None:
     modules = [str(path.relative_to(TREE)) for path in (TREE / "nvidia_runtime").rglob("*.py")]
     attacks = TREE / "nvidia_runtime/selftest/attacks"
     data = [str(path.relative_to(TREE)) for path in attacks.rglob("*") if path.is_file()]
+    completions = TREE / "nvidia_runtime/cli/completions"
+    data += [str(path.relative_to(TREE)) for path in completions.iterdir()]
 
     assert names(wheel) == sorted(
         [
@@ -80,6 +83,9 @@ def test_files(wheel: Path) -> None:
                 f"{MAN}/man{page.suffix[1:]}/{page.name}"
                 for page in (TREE / "packaging/man").iterdir()
             ],
+            f"{SHARE}/bash-completion/completions/nvidia-ctk",
+            f"{SHARE}/fish/vendor_completions.d/nvidia-ctk.fish",
+            f"{SHARE}/zsh/site-functions/_nvidia-ctk",
             f"{INFO}/METADATA",
             f"{INFO}/RECORD",
             f"{INFO}/WHEEL",

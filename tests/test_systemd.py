@@ -129,11 +129,11 @@ def test_settings_are_where_the_toolkit_has_them(unit: Path) -> None:
 
 
 def test_refresh_counts_a_kept_spec_and_a_missing_driver_as_success() -> None:
-    from nvidia_runtime.cli.cdi import refresh
+    from nvidia_runtime.cli.tables import root
 
     settings = sections(FOLDER / "nvidia-cdi-refresh.service")["Service"]
 
-    assert settings["SuccessExitStatus"] == [f"{refresh.KEPT} {refresh.NO_DRIVER}"]
+    assert settings["SuccessExitStatus"] == [f"{root.KEPT} {root.NO_DRIVER}"]
 
 
 def test_watch_is_ready_before_systemd_loses_patience() -> None:

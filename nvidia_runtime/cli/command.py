@@ -1,46 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands of nvidia-ctk have in common: data on stdout, messages on stderr, exit codes.
 
-plumbum parses the words; this module words its errors.
+plumbum gives a command its switches' values, by the table, and runs it.
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from plumbum import cli
-from plumbum.cli import switches
-
-from nvidia_runtime import TOOLKIT, __version__, document, log
+from nvidia_runtime import log
+from nvidia_runtime.cli import plumbum_part
+from nvidia_runtime.cli.tables.table import INTEGER, NUMBER
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-BOOLEANS = {"": False} | dict.fromkeys(document.TRUE, True) | dict.fromkeys(document.FALSE, False)
-UNKNOWN_COMMAND = 3
-MISUSES = (
-    switches.MissingMandatorySwitch,
-    switches.PositionalArgumentsError,
-    switches.SwitchCombinationError,
-    switches.WrongArgumentType,
-)
+plumbum_part.load()
+from plumbum import cli  # noqa: E402 (as above)
+from plumbum.cli import switches  # noqa: E402
+
+if TYPE_CHECKING:
+    from nvidia_runtime.cli.tables.table import Command as Table
+    from nvidia_runtime.cli.tables.table import Switch
+
+TYPES = {NUMBER: float, INTEGER: int}
+MISUSES = (switches.PositionalArgumentsError, switches.WrongArgumentType)
 
 
 class Command(cli.Application):
-    """A command that reports an unknown word as `NvidiaRuntimeError`."""
+    """A command with the switches of its table, which are its attributes."""
 
-    SUBCOMMAND_HELPMSG = False
-    # Flags given as --flag=false, which overrides their variable in the environment.
-    switched_off: tuple[str, ...] = ()
+    table: Table
 
     def __init_subclass__(cls) -> None:
-        """Split the docstring: a list of subcommands needs its first paragraph only."""
-        paragraphs = [" ".join(part.split()) for part in (inspect.getdoc(cls) or "").split("\n\n")]
-        cls.DESCRIPTION = paragraphs[0]
-        cls.DESCRIPTION_MORE = "\n\n".join(paragraphs[1:]) + "\n" * (len(paragraphs) > 1)
+        """Add the switches of the table that the class itself names."""
+        for switch in vars(cls)["table"].switches if "table" in vars(cls) else ():
+            if switch.field:
+                setattr(cls, switch.field, _attribute(switch))
 
     def tell(self, text: str) -> None:
         """Print a message on stderr, unless nvidia-ctk is quiet; a terminal has nothing to obey."""
@@ -56,17 +52,9 @@ class Command(cli.Application):
         if getattr(self.root_app, "debugging", False):
             self.tell(f"debug: {text}")
 
-    @cli.switch(
-        ["-v", "--version"], overridable=True, group="Meta-switches", help="print the version"
-    )
-    def version(self) -> None:
-        """Print the version in the toolkit's form, which scripts parse."""
-        print(f"NVIDIA Container Toolkit CLI version {TOOLKIT}")
-        print(f"implementation: nvidia-container-runtime {__version__}")
-
     def _parse_args(self, argv: list[str]) -> Any:
         try:
-            return super()._parse_args(self._arranged(argv))
+            return super()._parse_args(argv)
         except switches.SwitchError as error:
             raise self._misuse(error) from None
 
@@ -76,91 +64,17 @@ class Command(cli.Application):
         except MISUSES as error:
             raise self._misuse(error) from None
 
-    def _arranged(self, argv: list[str]) -> list[str]:
-        """Move the flags in front of the words, so that ``-`` may be a word, up to a subcommand.
-
-        ``--quiet=true`` becomes the flag alone and ``--quiet=false`` nothing, as in the toolkit.
-        """
-        flags: list[str] = []
-        words: list[str] = []
-        rest = list(argv)
-        while rest and rest[0] != "--":
-            if rest[0] in self._subcommands:
-                return flags + rest
-            word = rest.pop(0)
-            if word[:1] != "-" or word == "-":
-                words.append(word)
-                continue
-            name, equals, value = word.partition("=")
-            switch = self._switches_by_name.get(name.lstrip("-"))
-            if equals and switch and not switch.argtype:
-                if boolean(value, name):
-                    flags.append(name)
-                else:
-                    self.switched_off += (name.lstrip("-"),)
-                continue
-            if equals and not value and switch:  # plumbum would take the next word as the value
-                flags += [name, ""]
-                continue
-            flags.append(word)
-            if switch and switch.argtype and not equals:
-                if not rest:
-                    raise NvidiaRuntimeError(f"flag {word} has no value")
-                flags.append(rest.pop(0))
-        return [*flags, "--", *words, *rest[1:]]
-
     def _misuse(self, error: switches.SwitchError) -> NvidiaRuntimeError:
-        """Return an error that says what is wrong with the words, with a suggestion if possible."""
-        text = str(error)
+        """Return an error that says what is wrong with the words."""
+        what = str(error).partition(":\n")[0]  # Python's own message follows
         hint = f"'{self.PROGNAME} --help' lists its flags and arguments"
-        if isinstance(error, switches.UnknownSwitch):
-            flag = text.rpartition(" ")[2]
-            flags = [f"--{name}" for name in self._switches_by_name if len(name) > 1]
-            return NvidiaRuntimeError(f"unknown flag {flag}", hint=suggestion(flag, flags) + hint)
-        what = text.partition(":\n")[0]  # Python's own message follows
         return NvidiaRuntimeError(what[:1].lower() + what[1:], hint=hint)
-
-
-class Group(Command):
-    """A command that consists of subcommands."""
-
-    def main(self) -> int:
-        """Print the help if no subcommand is given."""
-        if not self.nested_command:
-            self.help()
-        return 0
-
-    def _parse_args(self, argv: list[str]) -> Any:
-        at = self._first_word(argv)
-        if at < len(argv) and argv[at] in ("help", "h"):
-            argv = [*argv[:at], *argv[at + 1 :], "--help"]
-            at = self._first_word(argv)
-        if at < len(argv) and argv[at] not in self._subcommands:
-            raise self._unknown(argv[at])
-        return super()._parse_args(argv)
-
-    def _first_word(self, argv: list[str]) -> int:
-        """Return the index of the first word that is neither a flag nor a flag's value."""
-        at = 0
-        while at < len(argv) and argv[at].startswith("-"):
-            switch = self._switches_by_name.get(argv[at].lstrip("-"))
-            at += 2 if switch and switch.argtype else 1
-        return at
-
-    def _unknown(self, word: str) -> NvidiaRuntimeError:
-        hint = suggestion(word, self._subcommands, f"'{self.PROGNAME} {{}}'")
-        hint += f"'{self.PROGNAME} --help' lists the commands"
-        # The toolkit's sentence, by which scripts tell whether a command exists.
-        what = f"No help topic for '{word}'"
-        return NvidiaRuntimeError(what, hint=hint, exit_code=UNKNOWN_COMMAND)
 
 
 class Configured(Command):
     """A command that reads config.toml."""
 
-    config = cli.SwitchAttr(
-        ["--config", "--config-file", "-c"], str, "", help="the config.toml; default: the runtime's"
-    )
+    config: str
 
     def config_path(self, *, must_exist: bool = True) -> str:
         """Return the absolute path of the config.toml of this command.
@@ -181,21 +95,19 @@ class Configured(Command):
         return path
 
 
-def boolean(text: str, where: str) -> bool:
-    """Read a boolean as the toolkit does; an empty text is false."""
-    if text not in BOOLEANS:
-        what = f"must be true or false, not {text!r}"
-        raise NvidiaRuntimeError(what, where=where, hint="or leave it out")
-    return BOOLEANS[text]
-
-
 def check_seconds(flag: str, value: float) -> None:
     """Refuse a time that is too short or too long to be meant."""
     if not 0.01 <= value <= 86400:
         raise NvidiaRuntimeError(f"{flag} must be from 0.01 to 86400 seconds")
 
 
-def suggestion(word: str, names: Iterable[str], form: str = "{}") -> str:
-    """Return the beginning of a hint at the name that resembles a word, "" if none does."""
-    near = difflib.get_close_matches(word, list(names), 1)
-    return f"did you mean {form.format(near[0])}? " if near else ""
+def _attribute(switch: Switch) -> Any:
+    """Return plumbum's form of a switch; it replaces one of the same name in a class above."""
+    names = list(switch.names)
+    if not switch.argument:
+        return cli.Flag(names, overridable=True)
+    kind = TYPES.get(switch.kind, str)
+    default: Any = kind(switch.default or 0) if kind is not str else switch.default
+    if switch.is_list:
+        default = []
+    return cli.SwitchAttr(names, kind, default, list=switch.is_list, overridable=True)

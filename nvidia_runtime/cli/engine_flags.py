@@ -7,9 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from plumbum import cli
-
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables.runtime import BY_ENGINE, NAME
 from nvidia_runtime.engines import preview, reading, restart, running, supported
 from nvidia_runtime.engines.engine import Intent, expanded
 from nvidia_runtime.engines.runtimes import PROGRAM
@@ -19,41 +18,19 @@ if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import ChangeSet, Engine
     from nvidia_runtime.engines.running import Running
 
-NAME = "nvidia"
-BY_ENGINE = "RUNTIME_SPECIFIC_DEFAULT"
-
 
 class EngineCommand(Command):
     """A command that changes an engine's configuration."""
 
-    runtime = cli.SwitchAttr(["--runtime"], str, "docker", help=f"the engine: {supported.NAMES}")
-    config = cli.SwitchAttr(
-        ["--config"],
-        str,
-        "",
-        help="its configuration file; by default that of the engine that runs",
-    )
-    drop_in = cli.SwitchAttr(
-        ["--drop-in-config"],
-        str,
-        BY_ENGINE,
-        help="the file for what is added, an absolute path; empty: the configuration file itself",
-    )
-    engine_program = cli.SwitchAttr(
-        ["--executable-path"], str, "", help="the engine's program, to ask for its configuration"
-    )
-    name = NAME  # a flag of each command, with its own default
-    is_dry_run = cli.Flag(
-        ["--dry-run"], help="write nothing: a diff on a terminal, else the files' new texts"
-    )
-    is_diff = cli.Flag(["--diff"], help="write nothing, and print a diff wherever stdout leads")
-    is_plain = cli.Flag(["--plain"], help="write nothing, and print the files' new texts")
-    restart_way = cli.SwitchAttr(
-        ["--restart"],
-        str,
-        restart.NONE,
-        help="make the engine read its files again: ask, systemd or signal; never by default",
-    )
+    runtime: str
+    config: str
+    drop_in: str
+    engine_program: str
+    name: str
+    is_dry_run: bool
+    is_diff: bool
+    is_plain: bool
+    restart_way: str
 
     @property
     def is_dry(self) -> bool:

@@ -7,40 +7,23 @@ So that a refresh by hand has the settings of the unit.
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from plumbum import cli, local
-
-from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables.common import ENVIRONMENT_FILE
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
-PATH = "/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env"
-FLAG = "--environment-file"
+PATH = str(ENVIRONMENT_FILE.default)
 # Other variables, such as PATH, are for the process that systemd starts.
 OURS = "NVIDIA_"
 
 
-class WithEnvironmentFile(Command):
-    """A command that a unit of systemd runs with a file of settings."""
+def apply(given: str) -> None:
+    """Put the file's variables into the environment, unless set there.
 
-    # Only for --help: the file is read before plumbum reads the flags.
-    _environment = cli.SwitchAttr([FLAG], str, PATH, help="the settings of the systemd unit")
-
-    def _parse_args(self, argv: list[str]) -> Any:
-        return super()._parse_args(apply(argv))
-
-
-def apply(argv: list[str]) -> list[str]:
-    """Put the file's variables into the environment, unless set there; return the other words.
-
-    The file is that of the flag, which must exist, or the usual one.
+    The file is that which is given, which must exist, or the usual one.
     """
-    path, rest = _given(argv)
-    for name, value in _variables(path or PATH, is_needed=bool(path)).items():
+    for name, value in _variables(given or PATH, is_needed=bool(given)).items():
         if name.startswith(OURS) and name not in os.environ:
             os.environ[name] = value
-            local.env[name] = value  # plumbum's own copy of the environment
-    return rest
 
 
 def parse(text: str) -> dict[str, str]:
@@ -51,18 +34,6 @@ def parse(text: str) -> dict[str, str]:
         if equals and name.isidentifier() and name.isascii():
             variables[name] = _unquoted(value.strip())
     return variables
-
-
-def _given(argv: list[str]) -> tuple[str, list[str]]:
-    """Return the flag's value and the other words; it is needed before the others are read."""
-    for at, word in enumerate(argv):
-        if word == "--":
-            break
-        if word.startswith(f"{FLAG}="):
-            return word.partition("=")[2], argv[:at] + argv[at + 1 :]
-        if word == FLAG and at + 1 < len(argv):
-            return argv[at + 1], argv[:at] + argv[at + 2 :]
-    return "", argv
 
 
 def _variables(path: str, *, is_needed: bool) -> dict[str, str]:

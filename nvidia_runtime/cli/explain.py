@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from plumbum import cli
-
 from nvidia_runtime.cli import native
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.log import shown
 from nvidia_runtime.store import files, snapshot
@@ -24,12 +23,11 @@ Record = dict[str, Any]
 
 
 class Explain(Command):
-    """Show what was injected into a container and why; without a container, list all records."""
+    """nvidia-ctk explain."""
 
-    everything = cli.Flag(["--all", "-a"], help="list every mount and argument")
-    as_json = cli.Flag(["--json"], help="print the record as JSON")
-
-    USAGE = "    {progname} [SWITCHES] [CONTAINER]\n"
+    table = tables.EXPLAIN
+    everything: bool
+    format: str
 
     def main(self, container: str = "") -> int:
         """Print the record of a container, whose id may be shortened."""
@@ -41,7 +39,7 @@ class Explain(Command):
                 print(name)
             return 0
         record = _read(folder, _choose(container, names))
-        if self.as_json:
+        if self.format == "json":
             print(json.dumps(record, indent=2))
             return 0
         for line in _lines(record, self.everything, self._spec_dirs):

@@ -5,146 +5,47 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
-
-from plumbum import cli
 
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.cli import engine_support, environment
+from nvidia_runtime.cli import engine_support
 from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import hooks, machine
-from nvidia_runtime.generate.options import HOOK, Options
+from nvidia_runtime.generate import hooks
+from nvidia_runtime.generate.options import FLAGS, HOOK, NO_GIDS, Options
 from nvidia_runtime.oci import lowlevel
-from nvidia_runtime.prepare.verbs import VERBS
 from nvidia_runtime.store import files
 from nvidia_runtime.store.snapshot import DRIVER_ROOT
 
-PREFIX = "NVIDIA_CTK_CDI_GENERATE_"
 CTK = "nvidia-ctk"
 SPEC_VERSION = "nvidia-ctk.cdi-spec-version"
-NO_ALL = f"{PREFIX}NO_ALL_DEVICE"
-NO_GIDS = "no-additional-gids-for-device-nodes"
 ENGINES, CONTENT = "engines", "content"
-# The flags and hooks that have an effect; the toolkit knows more flags.
-FLAGS = (
-    NO_GIDS,
-    "disable-ipc-discoverer",
-    "disable-multiple-csv-devices",
-    "enable-coherent-annotations",
-    "enable-explicit-driver-libraries",
-    "enable-mps-pipes",
-)
-HOOKS = [verb for verb, flags in VERBS.items() if flags]  # one without does nothing
-
-
-def _text(names: list[str], variable: str, default: str, text: str) -> Any:
-    return cli.SwitchAttr(names, str, default, envname=variable, help=f"{text} [${variable}]")
-
-
-def _texts(names: list[str], variable: str, text: str) -> Any:
-    return cli.SwitchAttr(
-        names, str, list=True, default=[], envname=variable, help=f"{text} [${variable}]"
-    )
 
 
 class Generating(Command):
     """A command that generates CDI specs of this machine."""
 
-    mode = _text(
-        ["--mode", "--discovery-mode"],
-        f"{PREFIX}MODE",
-        "auto",
-        f"what the spec describes: auto, {', '.join(machine.MODULES)}",
-    )
-    driver_root = _text(
-        ["--driver-root"], "NVIDIA_CTK_DRIVER_ROOT", "", "the root of the driver installation"
-    )
-    dev_root = _text(
-        ["--dev-root"], "NVIDIA_CTK_DEV_ROOT", "", "the root of /dev; default: the driver root"
-    )
-    library_folders = _texts(
-        ["--library-search-path"],
-        f"{PREFIX}LIBRARY_SEARCH_PATHS",
-        "folders of the driver's libraries, in place of the usual ones",
-    )
-    config_folders = _texts(
-        ["--config-search-path"],
-        f"{PREFIX}CONFIG_SEARCH_PATHS",
-        "folders of the driver's configuration, in place of the usual ones",
-    )
-    hook_path = _text(
-        ["--nvidia-cdi-hook-path", "--nvidia-ctk-path"],
-        "NVIDIA_CTK_CDI_HOOK_PATH",
-        "",
-        "the program of hooks, nvidia-cdi-hook or nvidia-ctk",
-    )
-    ldconfig = _text(
-        ["--ldconfig-path"],
-        f"{PREFIX}LDCONFIG_PATH",
-        "",
-        "the host's ldconfig, for the hook that updates the loader cache",
-    )
-    vendor = _text(["--vendor", "--cdi-vendor"], f"{PREFIX}VENDOR", "nvidia.com", "the CDI vendor")
-    device_class = _text(["--class", "--cdi-class"], f"{PREFIX}CLASS", "gpu", "the CDI class")
-    strategies = _texts(
-        ["--device-name-strategy"],
-        f"{PREFIX}DEVICE_NAME_STRATEGIES",
-        "the names of devices: index, uuid, type-index; default: index and uuid",
-    )
-    csv_files = _texts(
-        ["--csv.file"], f"{PREFIX}CSV_FILES", "CSV files that list what containers on Tegra get"
-    )
-    csv_ignored = _texts(
-        ["--csv.ignore-pattern"],
-        f"{PREFIX}CSV_IGNORE_PATTERNS",
-        "patterns of links in CSV files to leave out",
-    )
-    compat_root = _text(
-        ["--csv.compat-container-root"],
-        f"{PREFIX}CSV_CONTAINER_COMPAT_ROOT",
-        "",
-        "the directory of the CUDA compatibility libraries in images for Orin",
-    )
-    disabled = _texts(
-        ["--disable-hook", "--disable-hooks"],
-        f"{PREFIX}DISABLED_HOOKS",
-        "hooks to leave out, or all",
-    )
-    enabled = _texts(
-        ["--enable-hook", "--enable-hooks"],
-        f"{PREFIX}ENABLED_HOOKS",
-        "hooks to include even if they are disabled",
-    )
-    flags = _texts(
-        ["--feature-flag", "--feature-flags"],
-        f"{PREFIX}FEATURE_FLAGS",
-        f"features: {', '.join(FLAGS)}",
-    )
-    ids = _texts(
-        ["--device-id", "--device-ids", "--device", "--devices"],
-        f"{PREFIX}DEVICE_IDS",
-        "devices by index or UUID, all, or none; default: all",
-    )
-    no_all = cli.Flag(["--no-all-device"], help=f"leave out the device all [${NO_ALL}]")
-    version_wanted = _text(
-        ["--spec-version"],
-        f"{PREFIX}SPEC_VERSION",
-        "",
-        "the CDI version, engines for the newest that the engines here read, or content for the"
-        " oldest that the spec needs; default: content, without what an engine here does not read"
-        " where it is written for engines",
-    )
-    patience = cli.SwitchAttr(
-        ["--patience"], float, 20.0, help="seconds that NVML may take for a GPU"
-    )
-    hooks_form = cli.SwitchAttr(
-        ["--hooks"],
-        cli.Set("separate", "combined", case_sensitive=True),
-        "separate",
-        help="combined: one call for all hooks",
-    )
+    mode: str
+    driver_root: str
+    dev_root: str
+    library_folders: list[str]
+    config_folders: list[str]
+    hook_path: str
+    ldconfig: str
+    vendor: str
+    device_class: str
+    strategies: list[str]
+    csv_files: list[str]
+    csv_ignored: list[str]
+    compat_root: str
+    disabled: list[str]
+    enabled: list[str]
+    flags: list[str]
+    ids: list[str]
+    no_all: bool
+    version_wanted: str
+    patience: float
+    hooks_form: str
 
     lost = ""  # what the CDI version does not have, for a spec with nodes that need it
 
@@ -205,7 +106,7 @@ class Generating(Command):
         return program
 
     def _has_all(self, ids: tuple[str, ...]) -> bool:
-        if environment.flag(self, "no-all-device", self.no_all, (NO_ALL,)):
+        if self.no_all:
             return False
         if "none" in ids:
             self.warn("with the device none there is no device all")
@@ -217,8 +118,8 @@ class Generating(Command):
         if hooks.ALL in options.enabled_hooks:
             raise NvidiaRuntimeError("--enable-hook needs names of hooks, not 'all'")
         for name in sorted(options.disabled_hooks | options.enabled_hooks):
-            if name not in (*HOOKS, hooks.ALL):
-                self.warn(f"there is no hook {name!r}; the hooks are {', '.join(HOOKS)}")
+            if name not in (*hooks.NAMES, hooks.ALL):
+                self.warn(f"there is no hook {name!r}; the hooks are {', '.join(hooks.NAMES)}")
 
     def _choose_flags(self, options: Options) -> None:
         options.flags = frozenset(_parts(self.flags))

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.hooks import cdi_hook
 
 
 class Hook(Command):
-    """Run a hook of a CDI spec; 'hook --help' lists the hooks."""
+    """nvidia-ctk hook."""
+
+    table = tables.HOOK
 
     PROGNAME = "nvidia-ctk hook"
 
@@ -22,6 +23,3 @@ class Hook(Command):
             if getattr(self.root_app, name, False)
         ]
         return cdi_hook.run([*switches, *words], self.PROGNAME)
-
-    def _parse_args(self, argv: list[str]) -> Any:
-        return super()._parse_args(["--", *argv])

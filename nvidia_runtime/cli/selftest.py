@@ -6,23 +6,22 @@ from __future__ import annotations
 import os
 import sys
 
-from plumbum import cli
-
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 HOOK = "nvidia-cdi-hook"
 
 
 class Selftest(Command):
-    """Try the attacks of hostile images, in a scratch folder below /tmp only."""
+    """nvidia-ctk selftest."""
 
-    security = cli.Flag(["--security"], help="try the attacks, and print the result of each")
-    only = cli.SwitchAttr(["--only"], str, "", help="the attacks whose names begin so, such as T04")
-    programs = cli.SwitchAttr(
-        ["--programs"], str, "", help="the folder of nvidia-cdi-hook; default: that of nvidia-ctk"
-    )
-    verbose = cli.Flag(["--all", "-a"], help="list each skipped attack, too")
+    table = tables.SELFTEST
+    security: bool
+    only: str
+    programs: str
+    verbose: bool
+    format: str
 
     def main(self) -> int:
         """Print a line for each attack and way; return 1 if one of them succeeds."""

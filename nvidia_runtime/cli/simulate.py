@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from plumbum import cli
-
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate import build, catalogue, faults, namespace, run, tree
 from nvidia_runtime.simulate.machine import SimulatedMachine
@@ -16,57 +13,25 @@ VARIABLE = "NVIDIA_SIMULATED_MACHINE"
 
 
 class Simulate(Command):
-    """Run a command as on a machine with NVIDIA GPUs, without any: for tests and CI.
+    """nvidia-ctk simulate."""
 
-    The command sees the driver's libraries, including an NVML that works, its device nodes, and its
-    files in /proc and /sys.  No code runs on a GPU.  It needs root, and a C compiler at first use.
-
-    What the command writes is lost when it ends, except in the host's own folders: the current one,
-    /tmp, /var/tmp, /home, /root, /run/user, /run/dbus, /run/systemd, and those of --real.  A folder
-    with a part of the machine in it, such as / or /usr, cannot be one of them.  /etc/cdi,
-    /var/run/cdi and /run/nvidia-container-runtime are empty at the beginning.
-
-    To change the machine while the command runs, change its files: nodes in /dev, files below
-    /proc/driver and /sys/bus/pci/devices; write /proc/devices and /proc/sys/kernel/random/boot_id
-    in place.  NVML reads its answers from $NVIDIA_SIMULATED_MACHINE/mock-nvml.conf at each
-    nvmlInit.
-
-    The simulated nodes have the numbers of real ones: on a machine with GPUs, a program that opens
-    them reaches these.
-    """
-
-    USAGE = "    {progname} [SWITCHES] MACHINE -- COMMAND...\n"
-
-    listing = cli.Flag(["--list"], help="list the machines")
-    write = cli.SwitchAttr(
-        ["--write"], str, "", help="write the machine into a new folder, for --driver-root=FOLDER"
-    )
-    root_only = cli.SwitchAttr(
-        ["--root-only"],
-        str,
-        "",
-        help="write the driver into a new folder; the command sees only its /proc and /sys",
-    )
-    real = cli.SwitchAttr(["--real"], str, list=True, help="another folder of the host's own")
-    fail = cli.SwitchAttr(
-        ["--fail"], str, list=True, help="FUNCTION:RESULT[@GPU]: a function of NVML fails"
-    )
-    hang = cli.SwitchAttr(["--hang"], str, list=True, help="FUNCTION[@GPU]: it never returns")
-    crash = cli.SwitchAttr(["--crash"], str, list=True, help="FUNCTION[@GPU]: it crashes")
-    without = cli.SwitchAttr(
-        ["--without-symbol"], str, list=True, help="FUNCTION: the library lacks it"
-    )
-    without_code = cli.Flag(
-        ["--without-code"], help="the library has no functions; needs no compiler"
-    )
-    lose = cli.SwitchAttr(["--lose"], int, list=True, help="GPU: it has fallen off the bus")
-    remove = cli.SwitchAttr(["--remove"], int, list=True, help="GPU: it does not exist")
-    mismatch = cli.Flag(["--mismatch"], help="the kernel module has another version")
-    init_us = cli.SwitchAttr(["--init-us"], int, 0, help="microseconds that nvmlInit takes")
-    attach_us = cli.SwitchAttr(
-        ["--attach-us"], int, 0, help="microseconds that each GPU takes at first use"
-    )
-    call_us = cli.SwitchAttr(["--call-us"], int, 0, help="microseconds that other calls take")
+    table = tables.SIMULATE
+    listing: bool
+    format: str
+    write: str
+    root_only: str
+    real: list[str]
+    fail: list[str]
+    hang: list[str]
+    crash: list[str]
+    without: list[str]
+    without_code: bool
+    lose: list[int]
+    remove: list[int]
+    mismatch: bool
+    init_us: int
+    attach_us: int
+    call_us: int
 
     def main(self, *words: str) -> int:
         """List or write machines, or run the command."""
@@ -99,8 +64,8 @@ class Simulate(Command):
             crash=self.crash,
             without=self.without,
             without_code=self.without_code,
-            lose=cast("list[int]", self.lose),
-            remove=cast("list[int]", self.remove),
+            lose=self.lose,
+            remove=self.remove,
             mismatch=self.mismatch,
             init_us=self.init_us,
             attach_us=self.attach_us,

@@ -10,6 +10,7 @@ from typing import Any
 
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.command import Command, Configured
+from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.compile import config
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
@@ -21,7 +22,10 @@ MACHINE = "machine-"
 
 
 class Show(Configured):
-    """Show the snapshot, its sources, and whether it is up to date."""
+    """nvidia-ctk snapshot show."""
+
+    table = tables.SHOW
+    format: str
 
     def main(self) -> int:
         """Print one fact a line."""
@@ -44,7 +48,9 @@ class Show(Configured):
 
 
 class Rebuild(Configured):
-    """Compile config.toml and the CDI specs now instead of at the next create."""
+    """nvidia-ctk snapshot rebuild."""
+
+    table = tables.REBUILD
 
     def main(self) -> int:
         """Compile, and print the contents and the errors of specs."""
@@ -63,7 +69,9 @@ class Rebuild(Configured):
 
 
 class Drop(Command):
-    """Remove the snapshots, machine files and shortcuts; the runtime makes new ones."""
+    """nvidia-ctk snapshot drop."""
+
+    table = tables.DROP
 
     def main(self) -> int:
         """Remove the files; the records of containers stay."""

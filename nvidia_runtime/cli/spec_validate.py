@@ -6,13 +6,12 @@ from __future__ import annotations
 import copy
 import os
 
-from plumbum import cli
-
 from nvidia_runtime import document
 from nvidia_runtime.admission import request
 from nvidia_runtime.cli import files, findings
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.findings import Finding
+from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import bundle, edit
@@ -35,11 +34,10 @@ EDITS: list[dict[str, Any]] = [
 
 
 class Validate(Command):
-    """List all errors of a config.json (- is stdin), and what the runtime refuses in it."""
+    """nvidia-ctk spec validate."""
 
-    format = cli.SwitchAttr(
-        ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
-    )
+    table = tables.SPEC_VALIDATE
+    format: str
 
     def main(self, file: str = "config.json") -> int:
         """Print the findings on stdout and their number on stderr; return 1 if one is an error."""

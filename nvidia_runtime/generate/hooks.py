@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.prepare.verbs import THEN
+from nvidia_runtime.prepare.verbs import THEN, VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Edits = dict[str, Any]
 
 ALL = "all"
+NAMES = tuple(verb for verb, flags in VERBS.items() if flags)  # one without does nothing
 # Deprecated: only on request.
 OFF = ("chmod",)
 

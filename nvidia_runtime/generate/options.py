@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 HOOK = "nvidia-cdi-hook"
+NO_GIDS = "no-additional-gids-for-device-nodes"
+# The features that have an effect; the toolkit knows more.
+FLAGS = (
+    NO_GIDS,
+    "disable-ipc-discoverer",
+    "disable-multiple-csv-devices",
+    "enable-coherent-annotations",
+    "enable-explicit-driver-libraries",
+    "enable-mps-pipes",
+)
 
 
 class Options:

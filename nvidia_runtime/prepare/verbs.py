@@ -45,12 +45,14 @@ SWITCHES = {
 }
 SHORT = {"-d": "--debug", "-h": "--help", "-v": "--version"}
 USAGE = """\
-Usage: nvidia-cdi-hook [--debug] [--quiet] VERB [FLAGS] [--then VERB [FLAGS]]...
+Usage: nvidia-cdi-hook [--debug|-d] [--quiet] VERB [FLAGS] [--then VERB [FLAGS]]...
+       nvidia-cdi-hook --help|-h | --version|-v
 
 An OCI runtime calls it while it makes a container, with the container's state on stdin.
 
   create-symlinks --link TARGET::LINK ...         make links
   update-ldcache --folder FOLDER ...              let the loader find libraries
+                 --ldconfig-path FILE             (it must exist, and is not used)
   enable-cuda-compat --host-driver-version=V      prefer the image's newer libcuda where it fits
                      --host-cuda-version=V
                      --cuda-compat-container-root=FOLDER
@@ -58,6 +60,8 @@ An OCI runtime calls it while it makes a container, with the container's state o
   update-application-profile                      hide other GPUs from EGL and Vulkan
   chmod --mode MODE --path PATH ...               set the mode of files
   noop                                            do nothing
+
+Each but noop takes --container-spec FILE, the container's state in a file.
 """
 
 TYPE_CHECKING = False

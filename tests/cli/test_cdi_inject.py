@@ -170,7 +170,7 @@ def test_colours_on_a_terminal(variables: dict[str, str], is_coloured: bool, spe
 @pytest.mark.parametrize(
     ("words", "stdin", "says"),
     [
-        ([], "", "nvidia-ctk: switch --device is mandatory\n"),
+        ([], "", "nvidia-ctk: flag --device=DEVICE is missing\n"),
         (["--device=7"], "", "nvidia-ctk: unresolvable CDI devices nvidia.com/gpu=7; "),
         (["--device=0", "--spec=/nowhere"], "", "nvidia-ctk: /nowhere: cannot be read: no such file"),
         (["--device=0", "--spec=-"], "[]", "nvidia-ctk: stdin: must be a JSON object, not a list\n"),

@@ -139,14 +139,17 @@ def test_words_that_are_no_text() -> None:
     assert got.out == "error: /nowhere/\\udcff: cannot be read: no such file or directory\n"
 
 
-def test_help_loads_no_command() -> None:
-    """The libraries of a command must not slow down all others."""
-    probe = "import sys\nfrom nvidia_runtime.cli import ctk\nctk.Ctk.run(['nvidia-ctk', '--help'], exit=False)\n"
-    probe += "print({'yaml', 'jsonschema', 'tomlkit', 'tomllib', 'pyroute2'} & set(sys.modules))"
+def test_command_loads_only_its_own() -> None:
+    """The libraries of a command must not slow down all others, nor those of plumbum any."""
+    probe = "import sys\nsys.argv[1:] = ['runtime', 'unconfigure', '--dry-run', '--runtime=x']\n"
+    probe += "from nvidia_runtime.cli import ctk\n"
+    probe += "try: ctk.main()\nexcept SystemExit: pass\n"
+    probe += "print({'yaml', 'pyroute2', 'plumbum.machines', 'urllib.request'} & set(sys.modules))"
     env = {**os.environ, "PYTHONPATH": str(Path(nvidia_runtime.__file__).parents[1])}
 
     got = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=env
     )
 
+    assert "unrecognized runtime 'x'" in got.stderr
     assert got.stdout.splitlines()[-1] == "set()"

@@ -46,7 +46,7 @@ def test_help_says_what_stays_and_how_to_change_the_machine() -> None:
     text = " ".join(ctk("--help").stdout.split())
 
     for part in (
-        "nvidia-ctk simulate [SWITCHES] MACHINE -- COMMAND...",
+        "nvidia-ctk simulate [OPTIONS] MACHINE -- COMMAND...",
         "/tmp, /var/tmp, /home, /root",
         "/etc/cdi",
         "$NVIDIA_SIMULATED_MACHINE/mock-nvml.conf",

@@ -3,33 +3,20 @@
 
 from __future__ import annotations
 
-import os
-
-from plumbum import cli
-
 from nvidia_runtime.cli.command import Configured
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.store.snapshot import SPEC_DIRS
 
-VARIABLE = "NVIDIA_CTK_CDI_SPEC_DIRS"
-
 
 class WithSpecDirs(Configured):
     """A command about the CDI specs of this host."""
 
-    given_dirs = cli.SwitchAttr(
-        ["--spec-dir"],
-        str,
-        list=True,
-        default=[],
-        help=f"directories of CDI specs, comma-separated; default: config.toml's [${VARIABLE}]",
-    )
+    given_dirs: list[str]
 
     def spec_dirs(self) -> list[str]:
         """Return the spec dirs of the command line, the environment, or config.toml."""
-        given = self.given_dirs or [os.environ.get(VARIABLE, "")]
-        dirs = [part for value in given for part in value.split(",") if part]
+        dirs = [part for value in self.given_dirs for part in value.split(",") if part]
         dirs = dirs or list(self.settings()[SPEC_DIRS])
         self.debug(f"CDI specs from {', '.join(dirs)}")
         return dirs

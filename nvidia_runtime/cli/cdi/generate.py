@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
-from plumbum import cli
-
-from nvidia_runtime.cli.generation import PREFIX, Generating
+from nvidia_runtime.cli.generation import Generating
+from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.compile import config, written
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import coherence, entries, machine, output
@@ -22,23 +21,11 @@ if TYPE_CHECKING:
 
 
 class Generate(Generating):
-    """Generate the CDI spec of this machine: its GPUs and the files of its driver."""
+    """nvidia-ctk cdi generate."""
 
-    output = cli.SwitchAttr(
-        ["--output"],
-        str,
-        "",
-        envname="NVIDIA_CTK_CDI_OUTPUT_FILE_PATH",
-        help="the file to write, .yaml or .json; default: stdout"
-        " [$NVIDIA_CTK_CDI_OUTPUT_FILE_PATH]",
-    )
-    format = cli.SwitchAttr(
-        ["--format"],
-        str,
-        "",
-        envname=f"{PREFIX}OUTPUT_FORMAT",
-        help=f"yaml (the default) or json [${PREFIX}OUTPUT_FORMAT]",
-    )
+    table = tables.GENERATE
+    output: str
+    format: str
 
     def main(self) -> int:
         """Print the spec, or write it."""

@@ -10,12 +10,11 @@ import os
 import stat
 import sys
 
-from plumbum import cli
-
 from nvidia_runtime import document, log, start
 from nvidia_runtime.admission import request
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
+from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.compile import config, snapshot
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import edit
@@ -35,20 +34,13 @@ COLOURS = {"+": "32", "-": "31", "@": "36"}
 
 
 class Inject(WithSpecDirs):
-    """Show how CDI devices change a container's config.json, without changing it."""
+    """nvidia-ctk cdi inject."""
 
-    devices = cli.SwitchAttr(
-        ["--device"],
-        str,
-        list=True,
-        mandatory=True,
-        help="devices, comma-separated; of the default kind unless qualified",
-    )
-    spec = cli.SwitchAttr(["--spec"], str, "", help="a config.json, - is stdin; default: minimal")
-    output = cli.SwitchAttr(["--output"], str, "", help="the file for the result")
-    format = cli.SwitchAttr(
-        ["--format"], cli.Set("diff", "json", case_sensitive=True), "diff", help="diff or json"
-    )
+    table = tables.INJECT
+    devices: list[str]
+    spec: str
+    output: str
+    format: str
 
     def settings(self) -> config.Settings:
         """Read config.toml; an invalid one is an error, as for a create."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
+from nvidia_runtime.cli.tables import cdi as tables
 
 
 class List(WithSpecDirs):
-    """List the devices that containers can request by qualified names."""
+    """nvidia-ctk cdi list."""
+
+    table = tables.LIST
+    format: str
 
     def main(self) -> int:
         """Print the names on stdout, and errors of specs on stderr."""

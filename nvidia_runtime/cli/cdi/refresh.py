@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from plumbum import cli
-
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.cdi.generate import Generate, by_file, is_in_spec_dir
-from nvidia_runtime.cli.environment_file import WithEnvironmentFile
+from nvidia_runtime.cli.tables import cdi as tables
+from nvidia_runtime.cli.tables.root import BUSY, KEPT, NO_DRIVER
 from nvidia_runtime.compile import written
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.generate import changes, coherence, machine, output
@@ -25,25 +24,17 @@ from nvidia_runtime.host import library_set, platform
 from nvidia_runtime.store.files import loaded_driver, state_folder
 
 DEFAULT = "/var/run/cdi/nvidia.yaml"
-# Exit codes besides 0 and 1; 69 and 75 are EX_UNAVAILABLE and EX_TEMPFAIL of sysexits.h.
-KEPT, NO_DRIVER, BUSY = 2, 69, 75
 LOCK = "refresh.lock"
 LONGEST_WAIT = 60.0  # seconds
 
 
-class Refresh(WithEnvironmentFile, Generate):
-    """Update the CDI spec of this machine if the machine has changed, and list the changes.
+class Refresh(Generate):
+    """nvidia-ctk cdi refresh."""
 
-    A spec without a GPU that fails never replaces one with it, nor one in the middle of an update
-    of the driver.
-
-    Exit codes: 0, the file is up to date; 2, it was kept because a GPU fails or the driver is being
-    updated; 69, no driver is loaded; 75, another refresh took too long.
-    """
-
-    dry_run = cli.Flag(["--dry-run"], help="print the changes, and write nothing")
-    as_json = cli.Flag(["--json"], help="print the result as JSON, with the files it depends on")
-    prune = cli.Flag(["--prune"], help="remove the file if no driver is loaded")
+    table = tables.REFRESH
+    dry_run: bool
+    as_json: bool
+    prune: bool
 
     def main(self) -> int:
         """Generate the spec, compare it with the file, and write it if it differs."""

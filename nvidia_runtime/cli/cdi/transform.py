@@ -9,12 +9,12 @@ import re
 from typing import Any
 
 import yaml
-from plumbum import cli
 
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.cdi import transform
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 # A text that every version of YAML reads as a string.
@@ -23,20 +23,14 @@ WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
 class Root(Command):
-    """Replace the root of the paths in a CDI spec."""
+    """nvidia-ctk cdi transform root."""
 
-    old = cli.SwitchAttr(["--from"], str, "", help="the root of the paths; empty means /")
-    new = cli.SwitchAttr(["--to"], str, "", help="their new root; empty means /")
-    relative_to = cli.SwitchAttr(
-        ["--relative-to"], str, "host", help="which paths to change, host or container"
-    )
-    input = cli.SwitchAttr(["--input"], str, files.STDIN, help="the CDI spec, - is stdin")
-    output = cli.SwitchAttr(
-        ["--output"],
-        str,
-        "",
-        help="the file to write, .json or .yaml; default: stdout",
-    )
+    table = tables.ROOT
+    old: str
+    new: str
+    relative_to: str
+    input: str
+    output: str
 
     def main(self) -> int:
         """Print the new spec, or write it to a file."""

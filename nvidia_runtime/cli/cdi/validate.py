@@ -5,23 +5,21 @@ from __future__ import annotations
 
 import os
 
-from plumbum import cli
-
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.cli import files, findings
 from nvidia_runtime.cli.cdi import warnings
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
 from nvidia_runtime.cli.findings import Finding
+from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 
 class Validate(WithSpecDirs):
-    """List all errors of the given CDI specs (- is stdin), or of all on this host."""
+    """nvidia-ctk cdi validate."""
 
-    format = cli.SwitchAttr(
-        ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
-    )
+    table = tables.VALIDATE
+    format: str
 
     def main(self, *file: str) -> int:
         """Print the findings on stdout and their number on stderr; return 1 if one is an error."""

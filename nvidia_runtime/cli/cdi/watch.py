@@ -6,50 +6,25 @@ from __future__ import annotations
 import os
 import sys
 
-from plumbum import cli
-
 import nvidia_runtime
-from nvidia_runtime.cli.command import check_seconds
-from nvidia_runtime.cli.environment_file import WithEnvironmentFile
+from nvidia_runtime.cli.command import Command, check_seconds
+from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.watch import service, signs, uevents
 
 # Where a package put us is not always where an interpreter looks.
 SITE = os.path.dirname(os.path.dirname(nvidia_runtime.__file__))
 PROGRAM = f"import sys; sys.path.append({SITE!r}); from nvidia_runtime.cli import main; main()"
-DEFAULTS = service.Timing()
 
 
-class Watch(WithEnvironmentFile):
-    """Refresh the CDI spec of this machine whenever its GPUs change.
+class Watch(Command):
+    """nvidia-ctk cdi watch."""
 
-    SIGTERM ends it, SIGHUP refreshes at once.  'nvidia-ctk cdi refresh' gets the flags after --.
-    """
-
-    driver_root = cli.SwitchAttr(
-        "--driver-root",
-        str,
-        "",
-        envname="NVIDIA_CTK_DRIVER_ROOT",
-        help="the root of the driver installation, also for 'cdi refresh'",
-    )
-    interval = cli.SwitchAttr(
-        "--interval",
-        float,
-        DEFAULTS.interval,
-        help="seconds between two checks of what sends no uevent: MIG, IMEX, sockets, libraries",
-    )
-    settle = cli.SwitchAttr(
-        "--settle",
-        float,
-        DEFAULTS.quiet,
-        help="seconds without a change before a refresh; it waits at most ten times as long",
-    )
-    patience = cli.SwitchAttr(
-        "--patience", float, DEFAULTS.patience, help="seconds that one refresh may take"
-    )
-
-    USAGE = "    {progname} [SWITCHES] [-- SWITCHES OF REFRESH]\n"
+    table = tables.WATCH
+    driver_root: str
+    interval: float
+    settle: float
+    patience: float
 
     def main(self, *words: str) -> int:
         """Watch until SIGTERM."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from nvidia_runtime.admission.request import DEFAULT_KIND
 from nvidia_runtime.cdi import names
-from nvidia_runtime.cli.command import BOOLEANS, suggestion
+from nvidia_runtime.cli.parse import BOOLEANS, suggestion
 from nvidia_runtime.compile import config
 from nvidia_runtime.engines.difference import ABSENT
 from nvidia_runtime.errors import NvidiaRuntimeError

@@ -5,26 +5,20 @@ from __future__ import annotations
 
 import os
 
-from plumbum import cli
-
-from nvidia_runtime.cli.command import Command, Configured, Group
+from nvidia_runtime.cli.command import Command, Configured
+from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-SEPARATOR = ":"
 
+class Config(Configured):
+    """nvidia-ctk config."""
 
-class Config(Group, Configured):
-    """Print config.toml, or change it; common settings that it leaves out become comments."""
-
-    assignments = cli.SwitchAttr(["--set"], str, list=True, help="KEY=VALUE, or KEY for true")
-    separator = cli.SwitchAttr(
-        ["--set-list-separator"],
-        str,
-        SEPARATOR,
-        help="the separator of list elements in --set; if it is a colon, so is a comma",
-    )
-    in_place = cli.Flag(["-i", "--in-place"], help="change the file itself")
-    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; default: stdout")
+    table = tables.CONFIG
+    assignments: list[str]
+    separator: str
+    in_place: bool
+    output: str
+    format: str
 
     def main(self) -> int:
         """Print the file with its changes, or write it."""
@@ -53,9 +47,11 @@ class Config(Group, Configured):
 
 
 class Default(Command):
-    """Print a new config.toml."""
+    """nvidia-ctk config default."""
 
-    output = cli.SwitchAttr(["--output", "-o"], str, "", help="the file to write; default: stdout")
+    table = tables.DEFAULT
+    output: str
+    format: str
 
     def main(self) -> int:
         """Print it, or write it into an existing folder."""
@@ -69,9 +65,3 @@ class Default(Command):
         else:
             revision.save(self.output, toml_text.default())
         return 0
-
-
-for _name in ("default", "create-default", "generate-default"):
-    # plumbum 1.8 tells commands apart by the names of their classes.
-    Config.subcommand(_name, type(_name, (Default,), {"__doc__": Default.__doc__}))
-Config.subcommand("explain", "nvidia_runtime.cli.config.explain.Explain")

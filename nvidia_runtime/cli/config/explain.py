@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from plumbum import cli
-
 from nvidia_runtime import schemas
-from nvidia_runtime.cli.command import Configured, suggestion
+from nvidia_runtime.cli.command import Configured
 from nvidia_runtime.cli.config import toml_text
+from nvidia_runtime.cli.parse import suggestion
+from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -44,13 +43,10 @@ class Explanation:
 
 
 class Explain(Configured):
-    """Explain all settings, those of a table, or one: their meaning, value and origin."""
+    """nvidia-ctk config explain."""
 
-    format = cli.SwitchAttr(
-        ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
-    )
-
-    USAGE = "    {progname} [SWITCHES] [KEY]\n"
+    table = tables.EXPLAIN
+    format: str
 
     def main(self, key: str = "") -> int:
         """Print the explanations in the order of the schema."""
@@ -88,17 +84,8 @@ def explain(document: dict[str, Any], values: config.Settings, path: str) -> lis
             choices=tuple(schema.get("enum", ())),
             examples=tuple(schema.get("examples", ())),
         )
-        for key, schema in settings(schemas.schema("config"))
+        for key, schema in schemas.settings(schemas.schema("config"))
     ]
-
-
-def settings(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the full name and the schema of every setting in the schema of a table."""
-    for name, schema in table["properties"].items():
-        if "properties" in schema:
-            yield from settings(schema, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", schema
 
 
 def select(explanations: list[Explanation], key: str) -> list[Explanation]:

@@ -9,11 +9,10 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plumbum import cli
-
 from nvidia_runtime import start
 from nvidia_runtime.cli import files, oci_hook
-from nvidia_runtime.cli.engine_flags import NAME, EngineCommand
+from nvidia_runtime.cli.engine_flags import EngineCommand
+from nvidia_runtime.cli.tables import runtime as tables
 from nvidia_runtime.engines import apply, effect, native_cdi, processes, running, supported, write
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -30,47 +29,16 @@ COMMAND = "command"
 
 
 class Configure(EngineCommand):
-    """Add the NVIDIA runtime to an engine's configuration; nothing else in it changes."""
+    """nvidia-ctk runtime configure."""
 
-    mode = cli.SwitchAttr(
-        ["--config-mode"],
-        str,
-        "",
-        help="config-file, or oci-hook (deprecated) for podman's and cri-o's folders of hooks",
-    )
-    source = cli.SwitchAttr(
-        ["--config-source"],
-        str,
-        FILE,
-        help="where options to copy are read: file, or command, which asks the engine",
-    )
-    output = cli.SwitchAttr(
-        ["--oci-hook-path"],
-        str,
-        "",
-        help="with oci-hook: the file to write, such as …/hooks.d/nvidia.json; else stdout",
-    )
-    program = cli.SwitchAttr(
-        ["--nvidia-runtime-path", "--runtime-path"],
-        str,
-        PROGRAM,
-        help="the runtime's program, an absolute path but for docker",
-    )
-    hook = cli.SwitchAttr(
-        ["--nvidia-runtime-hook-path"],
-        str,
-        "/usr/bin/nvidia-container-runtime-hook",
-        help="with oci-hook: the absolute path of the hook",
-    )
-    is_default = cli.Flag(
-        ["--nvidia-set-as-default", "--set-as-default"], help="make it the default runtime"
-    )
-    name = cli.SwitchAttr(["--nvidia-runtime-name"], str, NAME, help="the runtime's name")
-    cdi = cli.Flag(
-        ["--cdi.enabled", "--cdi.enable", "--enable-cdi"], help="switch CDI on in the engine"
-    )
-
-    USAGE = "    {progname} [SWITCHES]\n"
+    table = tables.CONFIGURE
+    mode: str
+    source: str
+    output: str
+    program: str
+    hook: str
+    is_default: bool
+    cdi: bool
 
     def main(self, *_words: str) -> int:
         """Change the files, or show the changes."""

@@ -8,9 +8,8 @@ import os
 import shlex
 from dataclasses import asdict, dataclass, replace
 
-from plumbum import cli
-
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import runtime as tables
 from nvidia_runtime.engines import effect, native_cdi, reading, restart, running, supported
 from nvidia_runtime.engines.engine import Engine, Summary
 from nvidia_runtime.engines.running import Running
@@ -48,21 +47,19 @@ class Status:
 
 
 class Show(Command):
-    """Show of each engine: whether it runs, its version and file, our runtimes there, CDI."""
+    """nvidia-ctk runtime status."""
 
-    engine = cli.SwitchAttr(
-        ["--runtime"],
-        cli.Set(*supported.ENGINES, case_sensitive=True),
-        "",
-        help=f"only this engine: {supported.NAMES}",
-    )
-    format = cli.SwitchAttr(
-        ["--format"], cli.Set("text", "json", case_sensitive=True), "text", help="text or json"
-    )
+    table = tables.STATUS
+    engine: str
+    format: str
 
     def main(self) -> int:
         """Print a table, or JSON."""
-        names = [str(self.engine)] if self.engine else supported.ENGINES
+        if self.engine and self.engine not in supported.NAMES:
+            what = f"unrecognized runtime '{self.engine}'"
+            hint = f"it is one of {', '.join(sorted(supported.NAMES))}"
+            raise NvidiaRuntimeError(what, hint=hint)
+        names = [self.engine] if self.engine else supported.NAMES
         statuses = [status for name in names for status in of(supported.ENGINES[name])]
         if self.format == "json":
             print(json.dumps([asdict(status) for status in statuses], indent=2))

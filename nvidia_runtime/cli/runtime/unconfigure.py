@@ -3,23 +3,15 @@
 
 from __future__ import annotations
 
-from plumbum import cli
-
 from nvidia_runtime.cli.engine_flags import EngineCommand
+from nvidia_runtime.cli.tables import runtime as tables
 from nvidia_runtime.engines import apply, undo, write
 
 
 class Unconfigure(EngineCommand):
-    """Make an engine's configuration what it was: values, their absence, files that were made.
+    """nvidia-ctk runtime unconfigure."""
 
-    Without a record of that the runtime is removed, and runc is the default again.
-    """
-
-    name = cli.SwitchAttr(
-        ["--nvidia-runtime-name"], str, "", help="only this runtime; by default all that were added"
-    )
-
-    USAGE = "    {progname} [SWITCHES]\n"
+    table = tables.UNCONFIGURE
 
     def main(self, *_words: str) -> int:
         """Change the files, or show the changes."""

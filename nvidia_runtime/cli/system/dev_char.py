@@ -8,53 +8,30 @@ from __future__ import annotations
 
 import os
 
-from plumbum import cli
-
-from nvidia_runtime.cli import environment
 from nvidia_runtime.cli.system.device_nodes import MakingNodes
+from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.host import device_nodes
 from nvidia_runtime.host import root as driver_root
 
 
 class CreateDevCharSymlinks(MakingNodes):
-    """Make links in /dev/char to the driver's device nodes, named MAJOR:MINOR."""
+    """nvidia-ctk system create-dev-char-symlinks."""
 
-    dev_char_path = cli.SwitchAttr(
-        ["--dev-char-path"],
-        str,
-        "",
-        help="their folder; default: /dev/char [$DEV_CHAR_PATH]",
-    )
-    driver_root = cli.SwitchAttr(
-        ["--driver-root"],
-        str,
-        "",
-        help="the root of the driver installation and its nodes; default: /"
-        " [$NVIDIA_DRIVER_ROOT, $DRIVER_ROOT]",
-    )
-    create_all = cli.Flag(
-        ["--create-all"], help="link to all possible nodes, also missing ones [$CREATE_ALL]"
-    )
-    load_kernel_modules = cli.Flag(
-        ["--load-kernel-modules"],
-        help="load the driver's modules first; with --create-all [$LOAD_KERNEL_MODULES]",
-    )
-    create_device_nodes = cli.Flag(
-        ["--create-device-nodes"],
-        help="make the control nodes first; with --create-all [$CREATE_DEVICE_NODES]",
-    )
-    dry_run = cli.Flag(["--dry-run"], help="only print the links and commands [$DRY_RUN]")
+    table = tables.CREATE_DEV_CHAR_SYMLINKS
+    dev_char_path: str
+    driver_root: str
+    create_all: bool
+    load_kernel_modules: bool
+    create_device_nodes: bool
+    dry_run: bool
 
     def main(self) -> int:
         """Make the missing links."""
-        folder = environment.text(self.dev_char_path, ("DEV_CHAR_PATH",), "/dev/char")
-        folder = os.path.abspath(folder)
-        variables = ("NVIDIA_DRIVER_ROOT", "DRIVER_ROOT")
-        root = os.path.abspath(environment.text(self.driver_root, variables, "/"))
-        is_dry = self._is_meant("dry-run")
-        if self._is_meant("create-all"):
-            self._prepare(root, is_dry)
+        folder = os.path.abspath(self.dev_char_path or "/dev/char")
+        root = os.path.abspath(self.driver_root or "/")
+        if self.create_all:
+            self._prepare(root, self.dry_run)
             nodes = device_nodes.possible()
         else:
             self._warn_of_ignored()
@@ -62,13 +39,13 @@ class CreateDevCharSymlinks(MakingNodes):
         if not nodes:
             self.tell(f"no NVIDIA device nodes in {driver_root.join(root, '/dev')}")
             return 0
-        self._link(folder, root, nodes, is_dry)
+        self._link(folder, root, nodes, self.dry_run)
         return 0
 
     def _prepare(self, root: str, is_dry: bool) -> None:
-        if self._is_meant("load-kernel-modules"):
+        if self.load_kernel_modules:
             self.load_modules(root, is_dry)
-        if self._is_meant("create-device-nodes"):
+        if self.create_device_nodes:
             self.make_control_nodes(root, is_dry)
 
     def _link(
@@ -86,12 +63,8 @@ class CreateDevCharSymlinks(MakingNodes):
 
     def _warn_of_ignored(self) -> None:
         for name in ("load-kernel-modules", "create-device-nodes"):
-            if self._is_meant(name):
+            if getattr(self, name.replace("-", "_")):
                 self.warn(f"ignoring --{name}, which needs --create-all")
-
-    def _is_meant(self, name: str) -> bool:
-        field = name.replace("-", "_")
-        return environment.flag(self, name, getattr(self, field), (field.upper(),))
 
 
 def _make_folder(folder: str) -> None:

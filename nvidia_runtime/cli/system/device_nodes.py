@@ -6,15 +6,10 @@ from __future__ import annotations
 import os
 import shlex
 
-from plumbum import cli
-
-from nvidia_runtime.cli import environment
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.host import device_nodes, kernel_modules
 from nvidia_runtime.host import root as driver_root
-
-ROOT = ("ROOT", "NVIDIA_DRIVER_ROOT", "DRIVER_ROOT")
-DEV_ROOT = ("NVIDIA_DEV_ROOT", "DEV_ROOT")
 
 
 class MakingNodes(Command):
@@ -45,37 +40,23 @@ class MakingNodes(Command):
 
 
 class CreateDeviceNodes(MakingNodes):
-    """Make the driver's control nodes: the device nodes that belong to no single GPU."""
+    """nvidia-ctk system create-device-nodes."""
 
-    root = cli.SwitchAttr(
-        ["--root", "--driver-root"],
-        str,
-        "",
-        help="the root of the driver installation [$ROOT, $NVIDIA_DRIVER_ROOT, $DRIVER_ROOT]",
-    )
-    dev_root = cli.SwitchAttr(
-        ["--dev-root"],
-        str,
-        "",
-        help="the root of /dev; default: the driver root [$NVIDIA_DEV_ROOT, $DEV_ROOT]",
-    )
-    control_devices = cli.Flag(
-        ["--control-devices"], help="make nvidiactl, nvidia-modeset, nvidia-uvm, nvidia-uvm-tools"
-    )
-    load_kernel_modules = cli.Flag(
-        ["--load-kernel-modules"], help="load nvidia, nvidia-uvm and nvidia-modeset first"
-    )
-    dry_run = cli.Flag(["--dry-run"], help="only print the commands [$DRY_RUN]")
+    table = tables.CREATE_DEVICE_NODES
+    root: str
+    dev_root: str
+    control_devices: bool
+    load_kernel_modules: bool
+    dry_run: bool
 
     def main(self) -> int:
         """Load the modules and make the nodes, as requested."""
-        root = os.path.abspath(environment.text(self.root, ROOT, "/"))
-        dev_root = os.path.abspath(environment.text(self.dev_root, DEV_ROOT, root))
-        is_dry = environment.flag(self, "dry-run", self.dry_run, ("DRY_RUN",))
+        root = os.path.abspath(self.root or "/")
+        dev_root = os.path.abspath(self.dev_root or root)
         if self.load_kernel_modules:
-            self.load_modules(root, is_dry)
+            self.load_modules(root, self.dry_run)
         if self.control_devices:
-            self.make_control_nodes(dev_root, is_dry)
+            self.make_control_nodes(dev_root, self.dry_run)
         if not (self.load_kernel_modules or self.control_devices):
             self.tell("nothing to do: use --control-devices, or --load-kernel-modules")
         return 0

@@ -9,11 +9,10 @@ import stat
 import sys
 from collections.abc import Iterator
 
-from plumbum import cli
-
 from nvidia_runtime.cli import files
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.system import units
+from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.oci import lowlevel
 
@@ -25,22 +24,13 @@ ENABLE = "systemctl enable --now nvidia-cdi-refresh.path nvidia-cdi-refresh.serv
 
 
 class InstallUnits(Command):
-    """Write the units for systemd, and udev's rule, that keep the machine's CDI spec up to date.
+    """nvidia-ctk system install-units."""
 
-    They start the nvidia-ctk that is there, wherever it is installed.
-    """
-
-    prefix = cli.SwitchAttr(
-        ["--prefix"], str, "/etc", help="where they go: /etc, or the lib below another folder"
-    )
-    program = cli.SwitchAttr(
-        ["--nvidia-ctk-path"],
-        str,
-        "",
-        help="the program that they start, an absolute path; by default this one",
-    )
-    is_removal = cli.Flag(["--remove"], help="remove what this command has written")
-    dry_run = cli.Flag(["--dry-run"], help="write nothing, and print the files")
+    table = tables.INSTALL_UNITS
+    prefix: str
+    program: str
+    is_removal: bool
+    dry_run: bool
 
     def main(self) -> int:
         """Write the files, print them, or remove them."""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about containers, and about what the runtime remembers."""
+
+from __future__ import annotations
+
+from nvidia_runtime.cli.tables.common import CONFIG_FILE, FORMATS
+from nvidia_runtime.cli.tables.table import Command, Switch
+
+EXPLAIN = Command(
+    "explain",
+    "Show what a container got, and why; without one, list all.",
+    "explain.Explain",
+    words="[CONTAINER]",
+    values="containers",
+    switches=(
+        Switch("everything", "--all -a", "list every mount and argument"),
+        *FORMATS,
+    ),
+    section="CONTAINERS",
+    more="""
+    The beginning of a container's id is enough.  The list begins with the youngest.
+    """,
+)
+SPEC_VALIDATE = Command(
+    "validate",
+    "List all errors of a config.json (- is stdin), and what the runtime refuses in it.",
+    "spec_validate.Validate",
+    words="[FILE]",
+    values="files",
+    switches=FORMATS,
+    more="""
+    Without a file it is config.json.  The exit code is 1 if there are errors.
+    """,
+)
+SPEC = Command("spec", "Check a container's config.json.", below=(SPEC_VALIDATE,))
+HOOK = Command(
+    "hook",
+    "Run a hook of a CDI spec; 'hook --help' lists the hooks.",
+    "hook.Hook",
+    words="VERB [OPTIONS]...",
+    values="verbs",
+    notes="""
+    It does what nvidia-cdi-hook(8) does.
+    """,
+    is_raw=True,
+)
+
+DROP = Command(
+    "drop",
+    "Remove the snapshots, machine files and shortcuts; the runtime makes new ones.",
+    "snapshot.Drop",
+    notes="""
+    Records of containers stay.
+    """,
+)
+REBUILD = Command(
+    "rebuild",
+    "Compile config.toml and the CDI specs now instead of at the next create.",
+    "snapshot.Rebuild",
+    switches=(CONFIG_FILE,),
+)
+SHOW = Command(
+    "show",
+    "Show the snapshot, its sources, and whether it is up to date.",
+    "snapshot.Show",
+    switches=(*FORMATS, CONFIG_FILE),
+)
+SNAPSHOT = Command(
+    "snapshot",
+    "Show, rebuild or drop the compiled form of config.toml and specs.",
+    section="WHAT IS REMEMBERED",
+    below=(DROP, REBUILD, SHOW),
+    notes="""
+    The runtime compiles config.toml, the CDI specs and what the machine has once, and uses
+    the result while nothing that it was made from has changed; nobody has to look after it.
+    """,
+)

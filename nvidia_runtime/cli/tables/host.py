@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about this machine, and those that need none with GPUs."""
+
+from __future__ import annotations
+
+from nvidia_runtime.cli.tables.common import CONFIG_FILE, FORMATS
+from nvidia_runtime.cli.tables.table import INTEGER, Command, Switch
+
+INFO = Command(
+    "info",
+    "Show what this installation is and what it finds here.",
+    "info.Info",
+    section="THE HOST",
+    switches=(*FORMATS, CONFIG_FILE),
+    more="""
+    It belongs into a report of a problem.  Nothing is changed, and no GPU is woken.
+    """,
+)
+
+CREATE_DEVICE_NODES = Command(
+    "create-device-nodes",
+    "Make the driver's control nodes: the device nodes that belong to no single GPU.",
+    "system.device_nodes.CreateDeviceNodes",
+    switches=(
+        Switch(
+            "control_devices",
+            "--control-devices",
+            "make nvidiactl, nvidia-modeset, nvidia-uvm, nvidia-uvm-tools",
+        ),
+        Switch(
+            "load_kernel_modules",
+            "--load-kernel-modules",
+            "load nvidia, nvidia-uvm and nvidia-modeset first",
+        ),
+        Switch(
+            "root",
+            "--driver-root --root",
+            "the root of the driver installation",
+            "FOLDER",
+            variables=("ROOT", "NVIDIA_DRIVER_ROOT", "DRIVER_ROOT"),
+        ),
+        Switch(
+            "dev_root",
+            "--dev-root",
+            "the root of /dev; default: the driver root",
+            "FOLDER",
+            variables=("NVIDIA_DEV_ROOT", "DEV_ROOT"),
+        ),
+        Switch("dry_run", "--dry-run", "only print the commands", variables=("DRY_RUN",)),
+    ),
+)
+CREATE_DEV_CHAR_SYMLINKS = Command(
+    "create-dev-char-symlinks",
+    "Make links in /dev/char to the driver's device nodes, named MAJOR:MINOR.",
+    "system.dev_char.CreateDevCharSymlinks",
+    switches=(
+        Switch(
+            "create_all",
+            "--create-all",
+            "link to all possible nodes, also missing ones",
+            variables=("CREATE_ALL",),
+        ),
+        Switch(
+            "load_kernel_modules",
+            "--load-kernel-modules",
+            "load the driver's modules first; with --create-all",
+            variables=("LOAD_KERNEL_MODULES",),
+        ),
+        Switch(
+            "create_device_nodes",
+            "--create-device-nodes",
+            "make the control nodes first; with --create-all",
+            variables=("CREATE_DEVICE_NODES",),
+        ),
+        Switch(
+            "dev_char_path",
+            "--dev-char-path",
+            "their folder; default: /dev/char",
+            "FOLDER",
+            variables=("DEV_CHAR_PATH",),
+        ),
+        Switch(
+            "driver_root",
+            "--driver-root",
+            "the root of the driver installation and its nodes; default: /",
+            "FOLDER",
+            variables=("NVIDIA_DRIVER_ROOT", "DRIVER_ROOT"),
+        ),
+        Switch("dry_run", "--dry-run", "only print the links and commands", variables=("DRY_RUN",)),
+    ),
+    more="""
+    Without them, containers lose access to their GPUs when systemd is reloaded.
+    """,
+)
+INSTALL_UNITS = Command(
+    "install-units",
+    "Write the units for systemd, and udev's rule, that keep the machine's CDI spec up to date.",
+    "system.install_units.InstallUnits",
+    switches=(
+        Switch(
+            "prefix",
+            "--prefix",
+            "where they go: /etc, or the lib below another folder",
+            "FOLDER",
+            default="/etc",
+        ),
+        Switch(
+            "program",
+            "--nvidia-ctk-path",
+            "the program that they start, an absolute path; by default this one",
+            "PROGRAM",
+        ),
+        Switch("is_removal", "--remove", "remove what this command has written"),
+        Switch("dry_run", "--dry-run", "write nothing, and print the files"),
+    ),
+    more="""
+    They start the nvidia-ctk that is there, wherever it is installed.  Below /etc a file for
+    their settings is written, too, unless there is one.
+    """,
+)
+SYSTEM = Command(
+    "system",
+    "Create device nodes and links; install units for systemd.",
+    below=(CREATE_DEV_CHAR_SYMLINKS, CREATE_DEVICE_NODES, INSTALL_UNITS),
+)
+
+SELFTEST = Command(
+    "selftest",
+    "Try the attacks of hostile images on this installation.",
+    "selftest.Selftest",
+    switches=(
+        Switch("security", "--security", "try the attacks, and print the result of each"),
+        Switch(
+            "only",
+            "--only",
+            "the attacks whose names begin so, such as T04",
+            "NAME",
+            values="attacks",
+        ),
+        Switch(
+            "programs",
+            "--programs",
+            "the folder of nvidia-cdi-hook; default: that of nvidia-ctk",
+            "FOLDER",
+        ),
+        Switch("verbose", "--all -a", "list each skipped attack, too"),
+        *FORMATS,
+    ),
+    more="""
+    Only a scratch folder below /tmp is touched.  The exit code is 1 if an attack succeeds.
+    """,
+)
+
+
+def _failing(field: str, names: str, text: str) -> Switch:
+    return Switch(field, names, text, "FUNCTION", is_list=True)
+
+
+def _microseconds(field: str, names: str, text: str) -> Switch:
+    return Switch(field, names, text, "NUMBER", kind=INTEGER)
+
+
+SIMULATE = Command(
+    "simulate",
+    "Run a command as on a machine with NVIDIA GPUs, without any.",
+    "simulate.Simulate",
+    words="MACHINE -- COMMAND...",
+    values="machines",
+    switches=(
+        Switch("listing", "--list", "list the machines"),
+        *FORMATS,
+        Switch(
+            "write",
+            "--write",
+            "write the machine into a new folder, for --driver-root=FOLDER",
+            "FOLDER",
+        ),
+        Switch(
+            "root_only",
+            "--root-only",
+            "write the driver into a new folder; the command sees only its /proc and /sys",
+            "FOLDER",
+        ),
+        Switch("real", "--real", "another folder of the host's own", "FOLDER", is_list=True),
+        _failing("fail", "--fail", "FUNCTION:RESULT[@GPU]: a function of NVML fails"),
+        _failing("hang", "--hang", "FUNCTION[@GPU]: it never returns"),
+        _failing("crash", "--crash", "FUNCTION[@GPU]: it crashes"),
+        _failing("without", "--without-symbol", "FUNCTION: the library lacks it"),
+        Switch("without_code", "--without-code", "the library has no functions; needs no compiler"),
+        Switch(
+            "lose", "--lose", "GPU: it has fallen off the bus", "GPU", kind=INTEGER, is_list=True
+        ),
+        Switch("remove", "--remove", "GPU: it does not exist", "GPU", kind=INTEGER, is_list=True),
+        Switch("mismatch", "--mismatch", "the kernel module has another version"),
+        _microseconds("init_us", "--init-us", "microseconds that nvmlInit takes"),
+        _microseconds("attach_us", "--attach-us", "microseconds that each GPU takes at first use"),
+        _microseconds("call_us", "--call-us", "microseconds that other calls take"),
+    ),
+    more="""
+    The command sees the driver's libraries, including an NVML that works, its device nodes,
+    and its files in /proc and /sys.  No code runs on a GPU.  It needs root, and a C compiler
+    at first use.
+
+    What the command writes is lost when it ends, except in the host's own folders: the
+    current one, /tmp, /var/tmp, /home, /root, /run/user, /run/dbus, /run/systemd, and those
+    of --real.  A folder with a part of the machine in it, such as / or /usr, cannot be one of
+    them.  /etc/cdi, /var/run/cdi and /run/nvidia-container-runtime are empty at the
+    beginning.
+
+    To change the machine while the command runs, change its files: nodes in /dev, files below
+    /proc/driver and /sys/bus/pci/devices; write /proc/devices and
+    /proc/sys/kernel/random/boot_id in place.  NVML reads its answers from
+    $NVIDIA_SIMULATED_MACHINE/mock-nvml.conf at each nvmlInit.
+
+    The simulated nodes have the numbers of real ones: on a machine with GPUs, a program that
+    opens them reaches these.
+    """,
+    notes="""
+    The simulated nvidia-smi(1) prints nothing.  What was compiled is kept in
+    ~/.cache/nvidia-container-runtime.  File systems of their own in which the machine has
+    nothing stay the host's, too.
+
+    An engine gives its containers the machine's GPUs if it was started by the command, as in
+    the example below; one that runs on the host knows nothing of the machine.  Rootless
+    engines work, too.  A container's own /proc and /sys show the kernel as it is, without the
+    driver; this is why the driver's parameters say ModifyDeviceFiles: 0, and no hook covers
+    them.  The network and the control groups are the host's: what an engine leaves there
+    stays.
+    """,
+    examples=(("nvidia-ctk simulate a100x8mig -- nvidia-ctk cdi generate", "without a GPU"),),
+)
