@@ -124,6 +124,11 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ("config", "--in-place", "--output={tmp}/x", "--config={tmp}/config.toml"),
         ("config", "--output={tmp}/x", "--config={tmp}/config.toml"),
     ),
+    (
+        "leave out --format, or --in-place and --output",
+        ("config", "--in-place", "--json", "--config={tmp}/config.toml"),
+        ("config", "--json", "--config={tmp}/config.toml"),
+    ),
     ("it is one of …", ("runtime", "configure", "--runtime=lxc"), DOCKER),
     (
         "… reads one file only; leave --drop-in-config out",

@@ -46,6 +46,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+SCHEMAS = [
+    str(path.relative_to(TREE / "schemas")) for path in (TREE / "schemas").rglob("*.schema.json")
+]
+
+
 def names(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         return sorted(archive.namelist())
@@ -66,11 +71,7 @@ def test_files(wheel: Path) -> None:
         [
             *modules,
             *data,
-            "nvidia_runtime/_schemas/cdi.schema.json",
-            "nvidia_runtime/_schemas/config.schema.json",
-            "nvidia_runtime/_schemas/docker-daemon.schema.json",
-            "nvidia_runtime/_schemas/oci-config.schema.json",
-            "nvidia_runtime/_schemas/state.schema.json",
+            *[f"nvidia_runtime/_schemas/{name}" for name in SCHEMAS],
             *[
                 f"nvidia_runtime/_systemd/{unit.name}"
                 for unit in (TREE / "packaging/systemd").iterdir()
@@ -96,8 +97,9 @@ def test_files(wheel: Path) -> None:
 
 def test_schemas_are_those_of_the_tree(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        for path in (TREE / "schemas").iterdir():
-            assert archive.read(f"nvidia_runtime/_schemas/{path.name}") == path.read_bytes()
+        for name in SCHEMAS:
+            shipped = archive.read(f"nvidia_runtime/_schemas/{name}")
+            assert shipped == (TREE / "schemas" / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)

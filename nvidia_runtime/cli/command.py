@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from nvidia_runtime import log
-from nvidia_runtime.cli import plumbum_part
+from nvidia_runtime.cli import plumbum_part, screen
 from nvidia_runtime.cli.tables.table import INTEGER, NUMBER
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -38,14 +38,22 @@ class Command(cli.Application):
             if switch.field:
                 setattr(cls, switch.field, _attribute(switch))
 
-    def tell(self, text: str) -> None:
-        """Print a message on stderr, unless nvidia-ctk is quiet; a terminal has nothing to obey."""
-        if not getattr(self.root_app, "quiet", False):
-            print("\n".join(map(log.shown, text.split("\n"))), file=sys.stderr)
+    @property
+    def is_quiet(self) -> bool:
+        """Whether only errors are printed on stderr."""
+        return bool(getattr(self.root_app, "quiet", False))
+
+    def tell(self, text: str, before: str = "") -> None:
+        """Print a message on stderr, unless nvidia-ctk is quiet; a terminal has nothing to obey.
+
+        ``before`` is ours, and may have a colour.
+        """
+        if not self.is_quiet:
+            print(before + "\n".join(map(log.shown, text.split("\n"))), file=sys.stderr)
 
     def warn(self, text: object) -> None:
         """Print a warning on stderr."""
-        self.tell(f"warning: {text}")
+        self.tell(str(text), screen.painted("warning:", screen.YELLOW, sys.stderr) + " ")
 
     def debug(self, text: str) -> None:
         """Print a message on stderr if nvidia-ctk debugs."""

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime.cli import native
+from nvidia_runtime.cli import native, screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
@@ -35,12 +35,15 @@ class Explain(Command):
         folder = Path(state, "containers")
         names = _names(folder) if state else []
         if not container:
+            if self.format == "json":
+                screen.print_json([{"container": name} for name in names])
+                return 0
             for name in names:
                 print(name)
             return 0
         record = _read(folder, _choose(container, names))
         if self.format == "json":
-            print(json.dumps(record, indent=2))
+            screen.print_json(record)
             return 0
         for line in _lines(record, self.everything, self._spec_dirs):
             print(shown(line))

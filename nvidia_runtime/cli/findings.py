@@ -16,6 +16,7 @@ from typing import Any
 from nvidia_runtime import schemas
 from nvidia_runtime.cdi import fields, versions, yaml_document
 from nvidia_runtime.cdi import spec as cdi_spec
+from nvidia_runtime.cli import screen
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 MOST = 100
@@ -56,7 +57,7 @@ def show(findings: list[Finding], files: list[str], *, as_json: bool) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         entries = [asdict(finding) for finding in findings]
-        print(json.dumps({"valid": not errors, "files": files, "findings": entries}, indent=2))
+        screen.print_json({"valid": not errors, "files": files, "findings": entries})
     else:
         for finding in findings:
             print(finding)

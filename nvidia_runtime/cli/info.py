@@ -8,7 +8,7 @@ import platform as python
 import sys
 from typing import Any
 
-from nvidia_runtime import __version__
+from nvidia_runtime import TOOLKIT, __version__
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Configured
@@ -22,7 +22,12 @@ from nvidia_runtime.store import files
 from nvidia_runtime.store.snapshot import DRIVER_ROOT, MODE, SPEC_DIRS
 
 GPUS = "/proc/driver/nvidia/gpus"
-NAMES = {"config": "config.toml", "driver_root": "driver root", "low_level_runtime": "runtime"}
+NAMES = {
+    "toolkit": "as toolkit",
+    "config": "config.toml",
+    "driver_root": "driver root",
+    "low_level_runtime": "runtime",
+}
 
 
 class Info(Configured):
@@ -56,6 +61,7 @@ def of_installation(path: str) -> dict[str, Any]:
     """Return the facts about our programs."""
     return {
         "version": __version__,
+        "toolkit": TOOLKIT,
         "program": os.path.abspath(sys.argv[0]),
         "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         "python": f"{python.python_version()} {sys.executable}",

@@ -49,6 +49,7 @@ class Progress:
         self.text = text
         self._is_shown = is_terminal(sys.stderr) and not quiet
         self._done: Event | None = None
+        self._is_drawn = False
 
     def __enter__(self) -> Progress:
         """Begin; the line appears when it takes long."""
@@ -76,15 +77,19 @@ class Progress:
             self._done.set()
             self._drawer.join()
 
+    def clear(self) -> None:
+        """Take the line away for now: something else is about to be printed."""
+        if self._is_drawn:
+            self._is_drawn = False
+            sys.stderr.write(CLEAR)
+            sys.stderr.flush()
+
     def _draw(self, done: Event) -> None:
         begin = self._now()
-        is_drawn = False
         while not done.wait(SOON):
             width = self._size().columns - 1
             line = f"{self.text} … {self._now() - begin:.0f} s"
             sys.stderr.write(f"{CLEAR}{line[:width]}")
             sys.stderr.flush()
-            is_drawn = True
-        if is_drawn:
-            sys.stderr.write(CLEAR)
-            sys.stderr.flush()
+            self._is_drawn = True
+        self.clear()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -36,7 +37,12 @@ class Simulate(Command):
     def main(self, *words: str) -> int:
         """List or write machines, or run the command."""
         if self.listing:
-            for machine in catalogue.machines():
+            machines = catalogue.machines()
+            if self.format == "json":
+                entries = [{"name": one.name, "description": one.description} for one in machines]
+                screen.print_json(entries)
+                return 0
+            for machine in machines:
                 print(f"{machine.name:<15}{machine.description}")
             return 0
         machine = self._machine(words)

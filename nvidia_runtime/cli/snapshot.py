@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nvidia_runtime.cdi import registry
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command, Configured
 from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.compile import config
@@ -19,6 +20,7 @@ from nvidia_runtime.store.shortcut import PREFIX as SHORTCUT
 
 SNAPSHOT = "snapshot-"
 MACHINE = "machine-"
+LATER = "the first create with devices compiles the CDI specs"
 
 
 class Show(Configured):
@@ -28,22 +30,21 @@ class Show(Configured):
     format: str
 
     def main(self) -> int:
-        """Print one fact a line."""
-        path = self.config_path()
-        folder = files.state_folder()
-        print(f"state folder  {folder or 'none that only this user can write'}")
-        print(f"config        {path}{'' if os.path.exists(path) else ' (absent: defaults)'}")
-        compiled = snapshot.load(path)
-        print(f"snapshot      {_verdict(compiled)}")
-        if compiled:
-            _print_contents(compiled)
-        for name in _names(folder, MACHINE):
-            print(f"machine       {_machine(os.path.join(folder, name))}")
-        for name in _names(folder, SHORTCUT):
-            text = Path(folder, name).read_text(errors="replace")
-            key, _, runtime = text.partition("\n")[0].rpartition(":")
-            print(f"shortcut      {runtime}  for {key}")
-        print(f"records       {len(_names(f'{folder}/containers', ''))}")
+        """Print one fact a line, or JSON."""
+        facts = describe(self.config_path())
+        if self.format == "json":
+            screen.print_json(facts)
+            return 0
+        absent = "" if facts["config_exists"] else " (absent: defaults)"
+        print(f"state folder  {facts['state_folder'] or 'none that only this user can write'}")
+        print(f"config        {facts['config']}{absent}")
+        print(f"snapshot      {_verdict(facts)}")
+        _print_contents(facts)
+        for machine in facts["machines"]:
+            print(f"machine       {_machine_text(machine)}")
+        for shortcut in facts["shortcuts"]:
+            print(f"shortcut      {shortcut['runtime']}  for {shortcut['key']}")
+        print(f"records       {facts['records']}")
         return 0
 
 
@@ -58,7 +59,7 @@ class Rebuild(Configured):
         compiled = compiler.registry(compiler.settings(path))
         for error in registry.read(compiled.settings[snapshot.SPEC_DIRS]).errors:
             print(f"warning       {error}")
-        _print_contents(compiled)
+        _print_contents(_contents(compiled))
         if snapshot.load(path) is None:
             raise NvidiaRuntimeError(
                 "the snapshot could not be stored; every create compiles again",
@@ -87,28 +88,68 @@ class Drop(Command):
         return 0
 
 
-def _machine(path: str) -> str:
+def describe(path: str) -> dict[str, Any]:
+    """Return what is compiled for a config.toml, and what else is remembered."""
+    folder = files.state_folder()
+    compiled = snapshot.load(path)
+    state, changed = "none", []
+    if compiled:
+        changed = _changed(compiled) if compiled.devices_at else []
+        state = "stale" if changed else "fresh" if compiled.devices_at else "settings only"
+    return {
+        "state_folder": folder,
+        "config": path,
+        "config_exists": os.path.exists(path),
+        "state": state,
+        "changed": changed,
+        **(_contents(compiled) if compiled else {"settings": {}, "specs": []}),
+        "machines": [_machine(os.path.join(folder, name)) for name in _names(folder, MACHINE)],
+        "shortcuts": [_shortcut(os.path.join(folder, name)) for name in _names(folder, SHORTCUT)],
+        "records": len(_names(f"{folder}/containers", "")),
+    }
+
+
+def _machine(path: str) -> dict[str, Any]:
     """Return the devices, the mode, the config.toml and the state of a machine file."""
     try:
         data = files.read_own(path)
         header = json.loads(lines.opened(data[: data.index(b"\n")]))
         config_path, variant = header["key"][2], header["key"][4]
-        machine = machine_file.MachineFile(data, header["key"])
-        verdict = "fresh" if machine.is_fresh() else "stale: the next create reads the machine"
+        is_fresh = machine_file.MachineFile(data, header["key"]).is_fresh()
     except (OSError, ValueError, LookupError, TypeError, NvidiaRuntimeError):
-        return f"{path}: cannot be read"
+        return {"file": path, "problem": "cannot be read"}
     start = f"\n{machine_file.KIND}=".encode()
     names = [line.split("\t")[0] for line in data.decode().split(start.decode())[1:]]
-    return f"{', '.join(names)} (mode {variant}, {config_path}): {verdict}"
+    return {
+        "file": path,
+        "devices": names,
+        "mode": variant,
+        "config": config_path,
+        "fresh": is_fresh,
+    }
 
 
-def _verdict(compiled: snapshot.Snapshot | None) -> str:
-    if compiled is None:
-        return "none that is fresh; the next create compiles"
-    if not compiled.devices_at:
-        return "fresh, settings only; the first create with devices compiles the CDI specs"
-    changed = _changed(compiled)
-    return f"stale: {', '.join(changed)} changed" if changed else "fresh"
+def _machine_text(machine: dict[str, Any]) -> str:
+    if "problem" in machine:
+        return f"{machine['file']}: {machine['problem']}"
+    verdict = "fresh" if machine["fresh"] else "stale: the next create reads the machine"
+    devices = ", ".join(machine["devices"])
+    return f"{devices} (mode {machine['mode']}, {machine['config']}): {verdict}"
+
+
+def _shortcut(path: str) -> dict[str, str]:
+    text = Path(path).read_text(errors="replace")
+    key, _, runtime = text.partition("\n")[0].rpartition(":")
+    return {"runtime": runtime, "key": key}
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    return {
+        "none": "none that is fresh; the next create compiles",
+        "settings only": f"fresh, settings only; {LATER}",
+        "stale": f"stale: {', '.join(facts['changed'])} changed",
+        "fresh": "fresh",
+    }[facts["state"]]
 
 
 def _changed(compiled: snapshot.Snapshot) -> list[str]:
@@ -122,11 +163,9 @@ def _registry_lines(compiled: snapshot.Snapshot) -> list[str]:
     return [lines.opened(line).decode() for line in whole]
 
 
-def _print_contents(compiled: snapshot.Snapshot) -> None:
+def _contents(compiled: snapshot.Snapshot) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, and the devices by their specs."""
     defaults = config.defaults()
-    for key, value in compiled.settings.items():
-        if value != defaults.get(key):
-            print(f"setting       {key} = {json.dumps(value)}")
     specs: dict[str, str] = {}
     devices: dict[str, list[str]] = {}
     for line in _registry_lines(compiled)[1:] if compiled.devices_at else ():
@@ -135,8 +174,18 @@ def _print_contents(compiled: snapshot.Snapshot) -> None:
             specs[name[1:]] = json.loads(origin)["file"]
         else:
             devices.setdefault(specs[origin], []).append(name)
-    for file, names in devices.items():
-        print(f"spec          {file}: {', '.join(names)}")
+    settings = compiled.settings.items()
+    return {
+        "settings": {key: value for key, value in settings if value != defaults.get(key)},
+        "specs": [{"file": file, "devices": names} for file, names in devices.items()],
+    }
+
+
+def _print_contents(contents: dict[str, Any]) -> None:
+    for key, value in contents["settings"].items():
+        print(f"setting       {key} = {json.dumps(value)}")
+    for spec in contents["specs"]:
+        print(f"spec          {spec['file']}: {', '.join(spec['devices'])}")
 
 
 def _names(folder: str, prefix: str) -> list[str]:

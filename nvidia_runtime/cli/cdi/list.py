@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from nvidia_runtime.cdi import registry
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
 from nvidia_runtime.cli.tables import cdi as tables
 
@@ -20,6 +21,12 @@ class List(WithSpecDirs):
         for error in specs.errors:
             self.warn(error)
         self.tell(f"found {len(specs.devices)} CDI devices")
-        for name in sorted(specs.devices):
+        names = sorted(specs.devices)
+        if self.format == "json":
+            devices = [{"name": name, "spec": specs.devices[name][0].path} for name in names]
+            errors = [str(error) for error in specs.errors]
+            screen.print_json({"devices": devices, "errors": errors})
+            return 0
+        for name in names:
             print(name)
         return 0

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
 
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command, Configured
 from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -27,9 +29,10 @@ class Config(Configured):
         if self.in_place and self.output:
             what = "--in-place and --output cannot be used together"
             raise NvidiaRuntimeError(what, hint="leave out one of them")
+        _check_form(self.format, is_written=bool(self.in_place or self.output))
         if not self.separator:
             raise NvidiaRuntimeError("--set-list-separator must not be empty")
-        from nvidia_runtime.cli.config import revision  # TOML, which 'nvidia-ctk --help' spares
+        from nvidia_runtime.cli.config import revision  # all that edits TOML
 
         path = self.config_path(must_exist=False)
         is_own = self.in_place or os.path.realpath(self.output or os.devnull) == os.path.realpath(
@@ -39,7 +42,9 @@ class Config(Configured):
         revised = make(path, self.assignments, self.separator)
         for warning in revised.warnings:
             self.warn(warning)
-        if self.output and not is_own:
+        if self.format == "json":
+            screen.print_json(tomllib.loads(revised.after))
+        elif self.output and not is_own:
             revision.save(self.output, revised.after)
         elif not is_own:
             print(revised.after, end="")
@@ -57,11 +62,20 @@ class Default(Command):
         """Print it, or write it into an existing folder."""
         from nvidia_runtime.cli.config import revision, toml_text  # as above
 
+        _check_form(self.format, is_written=bool(self.output))
         folder = os.path.dirname(self.output) or "."
-        if not self.output:
+        if self.format == "json":
+            screen.print_json(tomllib.loads(toml_text.default()))
+        elif not self.output:
             print(toml_text.default(), end="")
         elif not os.path.isdir(folder):
             raise NvidiaRuntimeError("there is no such folder", where=folder)
         else:
             revision.save(self.output, toml_text.default())
         return 0
+
+
+def _check_form(form: str, *, is_written: bool) -> None:
+    if form == "json" and is_written:
+        what = "--format=json is for stdout: a config.toml is TOML"
+        raise NvidiaRuntimeError(what, hint="leave out --format, or --in-place and --output")

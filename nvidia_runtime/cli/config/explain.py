@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nvidia_runtime import schemas
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Configured
 from nvidia_runtime.cli.config import toml_text
 from nvidia_runtime.cli.parse import suggestion
@@ -57,7 +58,7 @@ class Explain(Configured):
             self.warn(warning)
         explanations = select(explain(document, values, path), key)
         if self.format == "json":
-            print(json.dumps([asdict(explanation) for explanation in explanations], indent=2))
+            screen.print_json([asdict(explanation) for explanation in explanations])
         else:
             print("\n\n".join(map(text, explanations)))
         return 0

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import asdict, dataclass, replace
 
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import runtime as tables
 from nvidia_runtime.engines import effect, native_cdi, reading, restart, running, supported
@@ -62,7 +62,7 @@ class Show(Command):
         names = [self.engine] if self.engine else supported.NAMES
         statuses = [status for name in names for status in of(supported.ENGINES[name])]
         if self.format == "json":
-            print(json.dumps([asdict(status) for status in statuses], indent=2))
+            screen.print_json([asdict(status) for status in statuses])
             return 0
         print("\n".join(table(statuses)))
         for status in statuses:
