@@ -161,9 +161,9 @@ def dumps(value: object) -> bytes:
         return _encode(value, is_ascii=True).encode()
 
 
-def quote(text: str) -> str:
-    """Encode one string in ASCII."""
-    return _encode(text, is_ascii=True)
+def quote(value: object) -> str:
+    """Encode a string, or another value, in ASCII."""
+    return _encode(value, is_ascii=True)
 
 
 def digest(content: bytes) -> str:

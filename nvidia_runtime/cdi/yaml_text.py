@@ -6,7 +6,7 @@ A hand-written emitter: PyYAML has no such layout, and is slow.
 
 from __future__ import annotations
 
-import json
+from nvidia_runtime.document import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def _list(values: list[Any], indent: str) -> list[str]:
 def _scalar(value: object) -> str:
     """Write a scalar; JSON's quoting is YAML's, and so are its empty lists and mappings."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        return quote(value)
     if _is_plain(value):
         return value
     # YAML has one escape for what JSON writes as two surrogates.
-    parts = [json.dumps(c)[1:-1] if ord(c) <= LAST else f"\\U{ord(c):08x}" for c in value]
+    parts = [quote(c)[1:-1] if ord(c) <= LAST else f"\\U{ord(c):08x}" for c in value]
     return f'"{"".join(parts)}"'
 
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
+from nvidia_runtime import document
 from nvidia_runtime.cdi import yaml_text
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.host import shared_places
@@ -37,7 +37,7 @@ def format_of(path: str) -> str:
 def encode(spec: Spec, path: str) -> bytes:
     """Return the text of a spec: JSON for such a path, else YAML."""
     if format_of(path) == "json":
-        return json.dumps(spec, separators=(",", ":")).encode()
+        return document.quote(spec).encode()
     return yaml_text.dumps(spec).encode()
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-import time
+import stat
 
 from nvidia_runtime.host import facts, ldcache
 from nvidia_runtime.host import root as driver_root
@@ -139,14 +139,12 @@ class Driver:
         Raises `NvidiaRuntimeError` for a folder that is there and cannot be listed.
         """
         if self._listings is None:
-            self._listings = self._list()
+            self._listings = self._list(self._names)
         return self._listings
 
     def names(self, folder: str) -> list[str]:
         """List another of the host's folders, as `root.names` does."""
-        if folder not in self._names:
-            self._names[folder] = driver_root.names(folder)
-        return self._names[folder]
+        return _names(folder, self._names)
 
     def has_changed(self) -> bool:
         """Whether the driver's libraries are others than those that were listed, or may be soon.
@@ -156,12 +154,14 @@ class Driver:
         if self._listings is None:
             return False
         folders = {folder for folder, _ in _versioned(self._listings)}
-        if any(_is_young(self.source(folder) or folder) for folder in folders):
+        if any(driver_root.is_young(self.source(folder) or folder, YOUNG) for folder in folders):
             return True
-        now = [*self._list(), *((folder, driver_root.names(folder)) for folder in self._names)]
+        names: dict[str, list[str]] = {}
+        now = [*self._list(names), *((folder, _names(folder, names)) for folder in self._names)]
         return _versioned(now) != _versioned([*self._listings, *self._names.items()])
 
-    def _list(self) -> list[tuple[str, list[str]]]:
+    def _list(self, names: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
+        """List the libraries; ``names`` are what was listed, and get what is listed now."""
         listings = []
         seen = set()
         for folder in self.library_places():
@@ -174,16 +174,14 @@ class Driver:
                 if driver_root.is_missing(error):
                     continue
                 raise driver_root.unreadable(folder, error, "listed") from None
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                listings.append((folder, self._libraries_in(there)))
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            # Some systems let users enter / but not list it; no package puts libraries there.
+            is_closed = there == "/" and not os.access(there, os.R_OK)
+            files_there = [] if is_closed else _names(there, names)
+            listings.append((folder, [name for name in files_there if ".so" in name]))
         return listings
-
-    def _libraries_in(self, folder: str) -> list[str]:
-        # Some systems let users enter / but not list it; no package puts libraries there.
-        if folder == "/" and not os.access(folder, os.R_OK):
-            return []
-        return [name for name in driver_root.names(folder) if ".so" in name]
 
     def _search_cache(self, pattern: str) -> list[str]:
         """Search the cache, which knows a library by its link: libcuda.so.1 for libcuda.so.*.*.
@@ -268,11 +266,11 @@ def x_folders(driver: Driver, version: str) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def _is_young(folder: str) -> bool:
-    try:
-        return 0 <= time.time() - os.stat(folder).st_mtime < YOUNG
-    except OSError:
-        return True
+def _names(folder: str, names: dict[str, list[str]]) -> list[str]:
+    """List a folder once: the driver's has thousands of files, on an overlay 3 ms."""
+    if folder not in names:
+        names[folder] = driver_root.names(folder)
+    return names[folder]
 
 
 def _versioned(listings: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
@@ -281,7 +279,7 @@ def _versioned(listings: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
         (folder, name)
         for folder, names in listings
         for name in names
-        if files.is_driver_version(name.partition(".so.")[2])
+        if ".so." in name and files.is_driver_version(name.partition(".so.")[2])
     ]
 
 
@@ -292,4 +290,7 @@ def _folders(text: str) -> tuple[str, ...]:
 
 def _is_file(path: str) -> bool:
     """Whether this is a file of any type but a folder."""
-    return os.path.exists(path) and not os.path.isdir(path)
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False

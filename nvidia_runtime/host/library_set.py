@@ -8,7 +8,6 @@ generated meanwhile would be kept.
 from __future__ import annotations
 
 import os
-import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import driver, facts
@@ -87,18 +86,10 @@ def _newer(installed: Driver, version: str) -> list[str]:
         if not names:
             continue
         what = f"has {', '.join(names[:MOST_NAMED])} for another driver than {version}"
-        if _is_new(path):
+        if driver_root.is_young(path, UPDATE):
             raise NvidiaRuntimeError(f"{what}: it is being updated", where=path, hint=AGAIN)
         warnings.append(f"{path}: {what}, and none for it: they are left out")
     return warnings
-
-
-def _is_new(folder: str) -> bool:
-    """Whether a folder has changed in the last minute, or is gone since it was listed."""
-    try:
-        return 0 <= time.time() - os.stat(folder).st_mtime < UPDATE
-    except OSError:
-        return True
 
 
 def _newer_names(names: list[str], version: str) -> list[str]:

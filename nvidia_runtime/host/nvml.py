@@ -6,11 +6,11 @@ The child writes what it does, line by line.  Another one follows it, and leaves
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
+from nvidia_runtime import document
 from nvidia_runtime.host import child, nvml_problems, proc
 from nvidia_runtime.host.gpu import Gpu, Mig
 
@@ -184,5 +184,5 @@ def _listen(walk: _Walk, asked: child.Child) -> str:
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            walk.take(json.loads(line))
+            walk.take(document.loads(line, "NVML"))
     return ""

@@ -8,8 +8,8 @@ buffers, by the offsets of nvml.h.
 from __future__ import annotations
 
 import ctypes
-import json
 
+from nvidia_runtime import document
 from nvidia_runtime.host.nvml_problems import NO_SYMBOL
 
 TYPE_CHECKING = False
@@ -96,7 +96,7 @@ def walk(library: str, done: set[int], say: Say) -> None:
     """Ask about all GPUs but those that are done."""
 
     def tell(**line: object) -> None:
-        say(json.dumps(line).encode() + b"\n")
+        say(document.quote(line).encode() + b"\n")
 
     try:
         nvml = Nvml(library)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 
@@ -100,6 +101,14 @@ def names(folder: str) -> list[str]:
         if is_missing(error):
             return []
         raise unreadable(folder, error, "listed") from None
+
+
+def is_young(folder: str, seconds: float) -> bool:
+    """Whether a folder has changed in the last seconds, or is gone since it was listed."""
+    try:
+        return 0 <= time.time() - os.stat(folder).st_mtime < seconds
+    except OSError:
+        return True
 
 
 def is_missing(error: OSError) -> bool:
