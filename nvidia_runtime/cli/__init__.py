@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nvidia-ctk, for people, systemd and installers.  Ring: elsewhere."""
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,7 @@ def main() -> None:
         sys.exit(cdi_hook.run(sys.argv[2:], "nvidia-ctk hook"))
     from nvidia_runtime.errors import internal
 
+    gc.disable()  # most commands live less than a second; what lives long enables it
     try:
         _open_what_is_closed()
         from nvidia_runtime.cli import ctk

@@ -16,8 +16,8 @@ from nvidia_runtime.cli.tables.table import INTEGER, NUMBER
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 plumbum_part.load()
-from plumbum import cli  # noqa: E402 (as above)
-from plumbum.cli import switches  # noqa: E402
+from plumbum.cli import switches  # noqa: E402 (as above)
+from plumbum.cli.application import Application  # noqa: E402
 
 if TYPE_CHECKING:
     from nvidia_runtime.cli.tables.table import Command as Table
@@ -27,9 +27,10 @@ TYPES = {NUMBER: float, INTEGER: int}
 MISUSES = (switches.PositionalArgumentsError, switches.WrongArgumentType)
 
 
-class Command(cli.Application):
+class Command(Application):
     """A command with the switches of its table, which are its attributes."""
 
+    COLOR_USAGE = ""  # type: ignore[assignment]  # plumbum looks for none then
     table: Table
 
     def __init_subclass__(cls) -> None:
@@ -75,6 +76,9 @@ class Command(cli.Application):
     def _misuse(self, error: switches.SwitchError) -> NvidiaRuntimeError:
         """Return an error that says what is wrong with the words."""
         what = str(error).partition(":\n")[0]  # Python's own message follows
+        if isinstance(error, switches.PositionalArgumentsError):
+            is_missing = what.startswith("Expected at least")
+            what = "an argument is missing" if is_missing else "there are too many arguments"
         hint = f"'{self.PROGNAME} --help' lists its flags and arguments"
         return NvidiaRuntimeError(what[:1].lower() + what[1:], hint=hint)
 
@@ -113,9 +117,9 @@ def _attribute(switch: Switch) -> Any:
     """Return plumbum's form of a switch; it replaces one of the same name in a class above."""
     names = list(switch.names)
     if not switch.argument:
-        return cli.Flag(names, overridable=True)
+        return switches.Flag(names, overridable=True)
     kind = TYPES.get(switch.kind, str)
     default: Any = kind(switch.default or 0) if kind is not str else switch.default
     if switch.is_list:
         default = []
-    return cli.SwitchAttr(names, kind, default, list=switch.is_list, overridable=True)
+    return switches.SwitchAttr(names, kind, default, list=switch.is_list, overridable=True)

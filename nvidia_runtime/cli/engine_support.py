@@ -6,11 +6,9 @@ An engine refuses a spec of a version that its CDI library does not know.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.engines import program
 
 if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import Engine, Version
@@ -61,6 +59,10 @@ def has_gids(version: str) -> bool:
 
 
 def _version_of(name: str) -> Version:
+    import shutil  # with archives, which most commands spare
+
+    from nvidia_runtime.engines import program  # starts processes
+
     path = shutil.which(name)
     version = program.version(path, path) if path else ()
     return (*version, 0)[:3] if version else ()

@@ -85,7 +85,7 @@ class Generating(Command):
         """Return the settings of config.toml; a broken one is an error only if it is named."""
         given = str(getattr(self.root_app, "config", ""))
         try:
-            return config.load(given or files.config_path())[0]
+            return config.compiled(os.path.abspath(given or files.config_path()))
         except NvidiaRuntimeError as error:
             if given:
                 raise

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -36,6 +35,8 @@ def painted(text: str, colour: str, stream: TextIO | None = None) -> str:
 
 def print_json(value: Any) -> None:
     """Print a document for programs."""
+    import json  # most commands print text
+
     print(json.dumps(value, indent=2))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class Selftest(Command):
             what = f"no attack has a name that begins with {self.only!r}"
             raise NvidiaRuntimeError(what, hint=f"there are {numbers}")
         folder = self._folder()
+        gc.enable()  # unlike other commands it lives for minutes
         report = Report(as_json=self.format == "json", with_skipped=self.verbose)
         with screen.Progress(f"{len(attacks)} attacks", quiet=self.is_quiet) as progress:
             for verdict in suite.run(folder, attacks):

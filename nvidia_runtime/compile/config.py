@@ -8,13 +8,12 @@ the settings from the snapshot.
 from __future__ import annotations
 
 import copy
-import difflib
 import os
-import tomllib
 from typing import Any
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.rootfs import files
+from nvidia_runtime.store import snapshot as snapshots
 
 Settings = dict[str, Any]
 
@@ -108,6 +107,12 @@ def load(path: str) -> tuple[Settings, list[str]]:
     return check(decode(text, path), path)
 
 
+def compiled(path: str) -> Settings:
+    """Return the settings of a config.toml: as the runtime has compiled them, if it has."""
+    snapshot = snapshots.load(path)
+    return snapshot.settings if snapshot else load(path)[0]
+
+
 def read(path: str) -> str:
     """Read the text of a config.toml.  Raises `FileNotFoundError` if there is no file."""
     try:
@@ -127,6 +132,8 @@ def read(path: str) -> str:
 
 def decode(text: str, path: str) -> dict[str, Any]:
     """Decode the text of a config.toml."""
+    import tomllib  # 10 ms, for those who read no snapshot
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -156,6 +163,8 @@ def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
         elif key in TABLES:
             wrong.append(f"{key} must be a table, not {_kind(value)}")
         else:
+            import difflib  # only for what is wrong
+
             near = difflib.get_close_matches(key, DEFAULTS, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             warnings.append(f"{path}: unknown setting {key} is ignored{meant}")

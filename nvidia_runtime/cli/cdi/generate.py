@@ -8,7 +8,7 @@ import sys
 
 from nvidia_runtime.cli.generation import Generating
 from nvidia_runtime.cli.tables import cdi as tables
-from nvidia_runtime.compile import config, written
+from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import coherence, entries, machine, output
 from nvidia_runtime.store.snapshot import SPEC_DIRS
@@ -76,6 +76,8 @@ class Generate(Generating):
             output.write(name, data)
             self.debug(f"wrote {os.path.abspath(name)}")
             if len(specs) == 1 and is_in_spec_dir(name):
+                from nvidia_runtime.compile import written  # digests and JSON
+
                 written.remember(name, data, options)
 
 
@@ -92,7 +94,7 @@ def is_in_spec_dir(path: str) -> bool:
     from nvidia_runtime.store import files  # the path of config.toml
 
     try:
-        settings = config.load(files.config_path())[0]
+        settings = config.compiled(files.config_path())
     except NvidiaRuntimeError:
         settings = config.defaults()
     return _is_in(path, settings[SPEC_DIRS])

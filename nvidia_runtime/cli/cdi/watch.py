@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -28,6 +29,7 @@ class Watch(Command):
 
     def main(self, *words: str) -> int:
         """Watch until SIGTERM."""
+        gc.enable()  # unlike other commands it lives for months
         for flag in ("interval", "settle", "patience"):
             check_seconds(f"--{flag}", getattr(self, flag))
         timing = service.Timing(
