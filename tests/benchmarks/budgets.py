@@ -25,7 +25,11 @@ BUDGETS = {
     "create, auto mode, 56 MIG devices": 2.2,
     "create that compiles 8 GPUs": 6.5,
     "create that compiles 4 GPUs and 12 MIG devices, by NVML": 6.5,
-    "cdi generate, 8 GPUs": 20,
+    "cdi generate, 8 GPUs": 9.7,
+    "nvidia-ctk --version": 3,
+    "nvidia-ctk --help": 3,
+    "nvidia-ctk cdi generate --help": 3.5,
+    "nvidia-ctk __complete runtime con": 3,
     "create that compiles 4 GPUs and 12 MIG devices where a GPU takes 0.3 s to open": 3.0,  # seconds
     # containers.py: times the same without hooks and links
     "prepared on the host, new container": 1.25,

@@ -24,6 +24,8 @@ from benchmarks import bench, cost, results
 from benchmarks.cost import INTERPRETER, Case, Times
 from benchmarks.results import Form, Row
 
+# What a person at a terminal waits for: the last is what a shell's completion calls.
+AT_ONCE = ("--version", "--help", "cdi generate --help", "__complete runtime con")
 ATTACH_US = 300_000
 ATTACH = "create that compiles 4 GPUs and 12 MIG devices where a GPU takes 0.3 s to open"
 # What is timed on each machine, where this script runs again.
@@ -86,6 +88,10 @@ def opened(name: str, launcher: Path, python: str) -> Iterator[list[tuple[Case, 
             words = (ctk, "cdi", "generate", "--output", f"{folder}/nvidia.yaml")
             if os.path.exists(ctk):
                 cases.append((Case(name="cdi generate", words=words), toolkit))
+                cases += [
+                    (Case(name=f"nvidia-ctk {line}", words=(ctk, *line.split())), toolkit)
+                    for line in AT_ONCE
+                ]
             cases.append((machine.create("new image", machine.new_image), auto))
             cases.append((machine.create("second start"), auto))
         yield cases
@@ -145,6 +151,7 @@ def table(full: Times, mig: Times, mixed: Times, form: Form) -> list[Row]:
         (f"{compiled} 8 GPUs", full, "cold", INTERPRETER),
         (f"{compiled} 4 GPUs and 12 MIG devices, by NVML", mixed, "cold", INTERPRETER),
         ("cdi generate, 8 GPUs", full, "cdi generate", ""),
+        *((f"nvidia-ctk {line}", full, f"nvidia-ctk {line}", "") for line in AT_ONCE),
     ]
     return [
         Row(

@@ -45,7 +45,8 @@ def test_every_budget_is_that_of_a_row(tmp_path: Path) -> None:
     """Of those with a shell in their names some are missing where that shell is."""
     site = bench.Site(tmp_path, tmp_path / "launcher")
     cases = ("warm", "cold", "new image", "second start", "cdi generate", INTERPRETER)
-    full = {name: [1.0] for name in cases}
+    at_once = [f"nvidia-ctk {line}" for line in machines.AT_ONCE]
+    full = {name: [1.0] for name in (*cases, *at_once)}
     names = {case.name for case, _ in bench.cases(site, "python3")} | {bench.COMPILE, bench.PEAK}
     names |= {one.name for one in machines.table(full, full, full, form(tmp_path))}
     names |= {machines.ATTACH, cold.AUTO, cold.CDI}
