@@ -94,8 +94,12 @@ def _recover_interfaces() -> None:
 
 def _report(error: NvidiaRuntimeError) -> int:
     from nvidia_runtime import log  # only for what goes wrong
+    from nvidia_runtime.cli import screen
 
-    log.report(error, root.PROGRAM, log.Log())
+    said = f"{screen.painted(f'{root.PROGRAM}:', screen.RED, sys.stderr)} {log.shown(str(error))}\n"
+    if error.hint:
+        said += f"{screen.painted('hint:', screen.CYAN, sys.stderr)} {log.shown(error.hint)}\n"
+    log.warn(said)
     return error.exit_code
 
 

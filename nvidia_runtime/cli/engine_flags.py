@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables.runtime import BY_ENGINE, NAME
 from nvidia_runtime.engines import preview, reading, restart, running, supported
@@ -153,7 +154,7 @@ class EngineCommand(Command):
         for warning in plan.warnings:
             self.warn(warning)
         if self.is_diff or (not self.is_plain and sys.stdout.isatty()):
-            has_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            has_colour = screen.has_colours(sys.stdout)
             text = "".join(preview.diff(change, has_colour=has_colour) for change in plan.changes)
             print(text, end="")
             if not text:

@@ -19,6 +19,7 @@ from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.cli import screen
 from nvidia_runtime.errors import NvidiaRuntimeError
 
+COLOURS = {"error": screen.RED, "warning": screen.YELLOW, "note": screen.CYAN}
 MOST = 100
 FORMS = {"devices": "device", "containerEdits": "edits"}
 UNKNOWN_KEY = re.compile(r"unknown key '([^']*)'")
@@ -60,7 +61,8 @@ def show(findings: list[Finding], files: list[str], *, as_json: bool) -> int:
         screen.print_json({"valid": not errors, "files": files, "findings": entries})
     else:
         for finding in findings:
-            print(finding)
+            severity, _, rest = str(finding).partition(":")
+            print(screen.painted(f"{severity}:", COLOURS[severity]) + rest)
     return errors
 
 

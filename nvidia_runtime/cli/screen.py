@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Event
     from types import TracebackType
+    from typing import Any, TextIO
 
 RED, GREEN, YELLOW, CYAN = "31", "32", "33", "36"
 SOON = 0.5  # seconds until a line is worth it

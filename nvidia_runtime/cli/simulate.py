@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
@@ -46,6 +48,7 @@ class Simulate(Command):
                 print(f"{machine.name:<15}{machine.description}")
             return 0
         machine = self._machine(words)
+        self._compile(machine)
         if self.write:
             files = build.driver_root(machine) | build.kernel(machine)
             tree.create(files, self.write)
@@ -59,6 +62,12 @@ class Simulate(Command):
         else:
             namespace.enter(machine, self.real)
         return run.become([*words[1:]], {VARIABLE: build.HERE})
+
+    def _compile(self, machine: SimulatedMachine) -> None:
+        """Compile what the machine answers with, if somebody watches how long that takes."""
+        if screen.is_terminal(sys.stderr) and not self.is_quiet:
+            with screen.Progress(f"building {machine.name}, which is kept"):
+                build.driver_root(machine)
 
     def _machine(self, words: tuple[str, ...]) -> SimulatedMachine:
         if not words:

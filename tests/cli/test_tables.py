@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import pytest
+import shim
 
 from nvidia_runtime.cdi import transform
 from nvidia_runtime.cli import application, values
@@ -110,3 +112,30 @@ def test_values_are_those_of_the_code(name: str, constants: tuple[str, ...]) -> 
 @pytest.mark.parametrize("name", sorted(set(values.SOURCES) - {"containers", "devices"}))
 def test_there_are_values(name: str) -> None:
     assert values.of(name)
+
+
+def codes_of(tree: ast.AST) -> Iterator[str]:
+    """Return what main and the methods that end it return, and the codes of errors, as written."""
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for name, function in functions.items():
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Return) or node.value is None or name != "main":
+                continue
+            last = ast.unparse(node.value).partition("(")[0].removeprefix("self.")
+            ends = [functions[last]] if last in functions else []
+            inner = [end for one in ends for end in ast.walk(one) if isinstance(end, ast.Return)]
+            yield from (ast.unparse(end.value) for end in (node, *inner) if end.value)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "exit_code":
+            yield ast.unparse(node.value)
+
+
+def test_exit_codes_are_those_of_the_table() -> None:
+    """Whatever a command ends with, but for the program that simulate becomes."""
+    files = (shim.TREE / "nvidia_runtime/cli").rglob("*.py")
+    codes = {code for file in files for code in codes_of(ast.parse(file.read_text()))}
+    named = {code.removeprefix("root.") for code in codes if code.removeprefix("root.").isupper()}
+
+    assert {getattr(root, name) for name in named} <= set(root.EXIT_CODES)
+    assert {"KEPT", "NO_DRIVER", "BUSY", "UNKNOWN_COMMAND"} <= named
+    assert {code for code in codes if code.isdecimal()} <= {"0", "1"}

@@ -8,11 +8,10 @@ import difflib
 import json
 import os
 import stat
-import sys
 
 from nvidia_runtime import document, log, start
 from nvidia_runtime.admission import request
-from nvidia_runtime.cli import files
+from nvidia_runtime.cli import files, screen
 from nvidia_runtime.cli.cdi.dirs import WithSpecDirs
 from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.compile import config, snapshot
@@ -30,7 +29,7 @@ MINIMAL: Document = {
     "process": {"cwd": "/", "args": ["sh"], "env": ["PATH=/usr/bin:/bin"]},
     "root": {"path": "rootfs"},
 }
-COLOURS = {"+": "32", "-": "31", "@": "36"}
+COLOURS = {"+": screen.GREEN, "-": screen.RED, "@": screen.CYAN}
 
 
 class Inject(WithSpecDirs):
@@ -123,7 +122,5 @@ def _mode(path: str) -> int:
 def _print_difference(before: Document, after: Document, path: str) -> None:
     old, new = _text(before).splitlines(), _text(after).splitlines()
     path = log.shown(path)
-    is_coloured = sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in difflib.unified_diff(old, new, path, f"{path} with devices", lineterm=""):
-        colour = COLOURS.get(line[:1]) if is_coloured else None
-        print(f"\033[{colour}m{line}\033[0m" if colour else line)
+        print(screen.painted(line, COLOURS.get(line[:1], "")))
