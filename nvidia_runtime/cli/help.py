@@ -47,11 +47,13 @@ def usage(command: Command, name: str) -> str:
 
 
 def sentence(switch: Switch) -> str:
-    """Return what a switch means, and its default."""
+    """Return what a switch means, and its default unless that is said."""
     said = switch.text
     if "{values}" in said:
         said = said.replace("{values}", ", ".join(values.of(switch.values)))
-    return f"{said}; default: {switch.default}" if switch.default != "" else said
+    if switch.default == "" or "default" in said:
+        return said
+    return f"{said}; default: {switch.default}"
 
 
 def head(switch: Switch) -> str:

@@ -25,8 +25,14 @@ GPUS = "/proc/driver/nvidia/gpus"
 NAMES = {
     "toolkit": "as toolkit",
     "config": "config.toml",
+    "state": "state folder",
     "driver_root": "driver root",
     "low_level_runtime": "runtime",
+    "specs": "CDI spec",
+    "devices": "CDI devices",
+    "gpus": "GPU",
+    "engines": "engine",
+    "errors": "error",
 }
 
 
@@ -126,6 +132,8 @@ def _engine(daemon: running.Running) -> str:
 
 def _rows(key: str, value: Any) -> list[tuple[str, str]]:
     name = NAMES.get(key, key)
+    if key == "devices":  # 'cdi list' lists them
+        return [(name, str(len(value)))]
     if not isinstance(value, list):
         return [(name, str(value))]
     return [(name, str(one)) for one in value] or ([] if key == "errors" else [(name, "none")])

@@ -45,21 +45,23 @@ SWITCHES = {
 }
 SHORT = {"-d": "--debug", "-h": "--help", "-v": "--version"}
 USAGE = """\
-Usage: nvidia-cdi-hook [--debug|-d] [--quiet] VERB [FLAGS] [--then VERB [FLAGS]]...
+Usage: nvidia-cdi-hook [--debug|-d] [--quiet] VERB [FLAGS] [--then VERB ...]...
        nvidia-cdi-hook --help|-h | --version|-v
 
-An OCI runtime calls it while it makes a container, with the container's state on stdin.
+An OCI runtime calls it while it makes a container, whose state is on stdin.
 
-  create-symlinks --link TARGET::LINK ...         make links
-  update-ldcache --folder FOLDER ...              let the loader find libraries
-                 --ldconfig-path FILE             (it must exist, and is not used)
-  enable-cuda-compat --host-driver-version=V      prefer the image's newer libcuda where it fits
-                     --host-cuda-version=V
-                     --cuda-compat-container-root=FOLDER
-  disable-device-node-modification                keep the driver from making nodes of other GPUs
-  update-application-profile                      hide other GPUs from EGL and Vulkan
-  chmod --mode MODE --path PATH ...               set the mode of files
-  noop                                            do nothing
+  create-symlinks --link TARGET::LINK ...   make links
+  update-ldcache --folder FOLDER ...        let the loader find libraries
+      --ldconfig-path FILE                  (it must exist, and is not used)
+  enable-cuda-compat                        prefer the image's newer libcuda
+      --host-driver-version=VERSION         where it fits
+      --host-cuda-version=VERSION
+      --cuda-compat-container-root=FOLDER
+  disable-device-node-modification          keep the driver from making nodes
+                                            of other GPUs
+  update-application-profile                hide other GPUs from EGL and Vulkan
+  chmod --mode MODE --path PATH ...         set the mode of files
+  noop                                      do nothing
 
 Each but noop takes --container-spec FILE, the container's state in a file.
 """

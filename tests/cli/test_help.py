@@ -14,6 +14,7 @@ import nvidia_runtime
 from nvidia_runtime.cli import parse
 from nvidia_runtime.cli.help import text
 from nvidia_runtime.cli.tables import root
+from nvidia_runtime.prepare.verbs import SWITCHES, USAGE, VERBS
 
 from . import ctk
 from .test_tables import ALL
@@ -69,8 +70,6 @@ def test_own_switches_come_first(name: str) -> None:
 def test_hook_lists_all_verbs() -> None:
     got = ctk.run("hook", "--help")
 
-    from nvidia_runtime.prepare.verbs import SWITCHES, VERBS
-
     assert got.code == 0
     for verb, flags in VERBS.items():
         assert f"  {verb}" in got.out
@@ -104,3 +103,7 @@ def test_no_library_is_loaded(words: list[str]) -> None:
     )
 
     assert got.stderr.splitlines() == ["0", "[]"]
+
+
+def test_help_of_hooks_fits_80_columns() -> None:
+    assert [line for line in USAGE.splitlines() if len(line) > 79] == []

@@ -110,7 +110,7 @@ def _options(switches: tuple[Switch, ...] | list[Switch]) -> list[str]:
 
 def _tag(switch: Switch) -> str:
     names = " , ".join(f"Fl {mdoc.escaped(name[1:])}" for name in switch.names)
-    return f"{names} Ns = Ns Ar {switch.argument}" if switch.argument else names
+    return f"{names} Ns = Ns Ar {mdoc.words(switch.argument)}" if switch.argument else names
 
 
 def _said(switch: Switch) -> list[str]:

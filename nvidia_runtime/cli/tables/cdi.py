@@ -25,6 +25,13 @@ OUTPUT = Switch(
     "FILE",
     variables=("NVIDIA_CTK_CDI_OUTPUT_FILE_PATH",),
 )
+KEPT_UP_TO_DATE = Switch(
+    "output",
+    "--output",
+    "the file to keep up to date; default: /var/run/cdi/nvidia.yaml",
+    "FILE",
+    variables=OUTPUT.variables,
+)
 FORM = Switch(
     "format",
     "--format",
@@ -97,12 +104,12 @@ REFRESH = Command(
         Switch("as_json", "--json", "print the result as JSON, with the files it depends on"),
         Switch("prune", "--prune", "remove the file if no driver is loaded"),
         ENVIRONMENT_FILE,
-        OUTPUT,
+        KEPT_UP_TO_DATE,
         FORM,
         *GENERATING,
     ),
     more="""
-    Without --output the file is /var/run/cdi/nvidia.yaml.  A spec without a GPU that fails
+    A spec without a GPU that fails
     never replaces one with it, nor one in the middle of an update of the driver.
 
     Exit codes: 0, the file is up to date; 2, it was kept because a GPU fails or the driver is

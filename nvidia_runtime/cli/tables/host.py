@@ -13,7 +13,7 @@ INFO = Command(
     section="THE HOST",
     switches=(*FORMATS, CONFIG_FILE),
     more="""
-    It belongs into a report of a problem.  Nothing is changed, and no GPU is woken.
+    It belongs in a report of a problem.  Nothing is changed, and no GPU is woken.
     """,
 )
 
@@ -152,10 +152,6 @@ SELFTEST = Command(
 )
 
 
-def _failing(field: str, names: str, text: str) -> Switch:
-    return Switch(field, names, text, "FUNCTION", is_list=True)
-
-
 def _microseconds(field: str, names: str, text: str) -> Switch:
     return Switch(field, names, text, "NUMBER", kind=INTEGER)
 
@@ -182,15 +178,25 @@ SIMULATE = Command(
             "FOLDER",
         ),
         Switch("real", "--real", "another folder of the host's own", "FOLDER", is_list=True),
-        _failing("fail", "--fail", "FUNCTION:RESULT[@GPU]: a function of NVML fails"),
-        _failing("hang", "--hang", "FUNCTION[@GPU]: it never returns"),
-        _failing("crash", "--crash", "FUNCTION[@GPU]: it crashes"),
-        _failing("without", "--without-symbol", "FUNCTION: the library lacks it"),
+        Switch(
+            "fail",
+            "--fail",
+            "a function of NVML that fails",
+            "FUNCTION:RESULT[@GPU]",
+            is_list=True,
+        ),
+        Switch("hang", "--hang", "one that never returns", "FUNCTION[@GPU]", is_list=True),
+        Switch("crash", "--crash", "one that crashes", "FUNCTION[@GPU]", is_list=True),
+        Switch(
+            "without", "--without-symbol", "one that the library lacks", "FUNCTION", is_list=True
+        ),
         Switch("without_code", "--without-code", "the library has no functions; needs no compiler"),
         Switch(
-            "lose", "--lose", "GPU: it has fallen off the bus", "GPU", kind=INTEGER, is_list=True
+            "lose", "--lose", "a GPU that has fallen off the bus", "GPU", kind=INTEGER, is_list=True
         ),
-        Switch("remove", "--remove", "GPU: it does not exist", "GPU", kind=INTEGER, is_list=True),
+        Switch(
+            "remove", "--remove", "a GPU that does not exist", "GPU", kind=INTEGER, is_list=True
+        ),
         Switch("mismatch", "--mismatch", "the kernel module has another version"),
         _microseconds("init_us", "--init-us", "microseconds that nvmlInit takes"),
         _microseconds("attach_us", "--attach-us", "microseconds that each GPU takes at first use"),

@@ -24,7 +24,7 @@ ENGINE = (
     Switch(
         "restart_way",
         "--restart",
-        "make the engine read its files again: ask, systemd or signal; never by default",
+        "make the engine read its files again: ask, systemd or signal; default: none",
         "WAY",
         default="none",
         values="restarts",
@@ -38,7 +38,8 @@ ENGINE = (
     Switch(
         "drop_in",
         "--drop-in-config",
-        "the file for what is added, an absolute path; empty: the configuration file itself",
+        "the file for what is added, an absolute path; empty: the configuration file itself;"
+        " default: the engine's own",
         "FILE",
         default=BY_ENGINE,
     ),
@@ -69,7 +70,7 @@ CONFIGURE = Command(
         Switch(
             "program",
             "--nvidia-runtime-path --runtime-path",
-            "the runtime's program, an absolute path but for docker",
+            "the runtime's program, an absolute path except for docker",
             "PROGRAM",
             default=PROGRAM,
         ),
@@ -84,7 +85,7 @@ CONFIGURE = Command(
         Switch(
             "mode",
             "--config-mode",
-            "the way: config-file, or oci-hook (deprecated) for folders of podman's and cri-o's",
+            "the way: config-file, or oci-hook (deprecated) for the hooks of podman and cri-o",
             "MODE",
             values="config-modes",
         ),
