@@ -117,6 +117,8 @@ class _Walk:
         """Tell a user at a terminal what we wait for."""
         if time.monotonic() - self.began < PROGRESS_AFTER or not os.isatty(2):
             return
+        if os.environ.get("TERM", "dumb") == "dumb":  # it could not take the line away again
+            return
         what = "starting NVML" if self.at is None else f"asking GPU {self.at} of {self.count}"
         sys.stderr.write(f"\r\033[K{what} …")
         sys.stderr.flush()

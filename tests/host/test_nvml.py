@@ -166,7 +166,7 @@ def test_a_user_at_a_terminal_is_told_what_takes_so_long() -> None:
     program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
     words = simulated.words("t4x1", [sys.executable, "-c", program], attach_us=900_000)
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(words, stderr=theirs)
+    process = subprocess.Popen(words, stderr=theirs, env={**os.environ, "TERM": "xterm"})
     os.close(theirs)
 
     assert process.wait() == 0
@@ -175,6 +175,21 @@ def test_a_user_at_a_terminal_is_told_what_takes_so_long() -> None:
     os.close(ours)
     assert "\r\x1b[Kasking GPU 0 of 1 …".encode() in said
     assert said.endswith(b"\r\x1b[K")
+
+
+def test_a_terminal_that_cannot_take_a_line_back_gets_none() -> None:
+    program = PROGRAM.format(tree=os.fspath(simulated.TREE), script=ASK.format(patience=5))
+    words = simulated.words("t4x1", [sys.executable, "-c", program], attach_us=900_000)
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+
+    process = subprocess.Popen(words, stderr=theirs, env={**os.environ, "TERM": "dumb"})
+
+    assert process.wait() == 0
+    with pytest.raises(BlockingIOError):
+        os.read(ours, 1)
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_a_short_wait_needs_no_progress() -> None:
