@@ -36,7 +36,7 @@ def install(folder: Path, version: str) -> None:
     shutil.copytree(
         shim.TREE / "nvidia_runtime", package, ignore=shutil.ignore_patterns("__pycache__")
     )
-    (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    (package / "__init__.py").write_text(f'__version__ = TOOLKIT = "{version}"\n')
 
 
 def version_of(site: Site, launcher: Path) -> bytes:
