@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime.cli import native, screen
+from nvidia_runtime.cli import native, replaced_hooks, screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Record = dict[str, Any]
+# Of a hook, without --all.
+MOST_WORDS = 4
 
 
 class Explain(Command):
@@ -43,7 +45,7 @@ class Explain(Command):
             return 0
         record = _read(folder, _choose(container, names))
         if self.format == "json":
-            screen.print_json(record)
+            screen.print_json(_whole(record))
             return 0
         for line in _lines(record, self.everything, self._spec_dirs):
             print(shown(line))
@@ -109,6 +111,21 @@ def _read(folder: Path, name: str) -> Record:
     return record
 
 
+def _whole(record: Record) -> Record:
+    """Return a record that also says which steps of hooks were done on the host."""
+    if not isinstance(record.get("hooks"), dict):
+        return record
+    done = [
+        said
+        for part in record.get("injected", ())
+        for hooks in (part.get("edits") or {}).get("hooks", {}).values()
+        for hook in hooks
+        for said, fate in replaced_hooks.steps(hook, record)
+        if fate == replaced_hooks.DONE
+    ]
+    return {**record, "hooks": {**record["hooks"], "done": list(dict.fromkeys(done))}}
+
+
 def _lines(record: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
     """Return a record as text: what was requested, refused and injected."""
     requested = ", ".join(record.get("requested", ()))
@@ -121,7 +138,7 @@ def _lines(record: Record, everything: bool, spec_dirs: Callable[[], list[str]])
     lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
     lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
     for part in record.get("injected", ()):
-        lines += _part(part, everything, spec_dirs)
+        lines += _part(part, record, everything, spec_dirs)
     if record.get("cut"):
         lines.append(f"not shown  {record['cut']}: the record would be too large")
     lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
@@ -132,7 +149,9 @@ def _by(record: Record) -> str:
     return f" by {record['by']}" if record.get("by") else ""
 
 
-def _part(part: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
+def _part(
+    part: Record, record: Record, everything: bool, spec_dirs: Callable[[], list[str]]
+) -> list[str]:
     """Return one source of edits as text."""
     edits: Record = part.get("edits") or {}
     origin = part.get("from")
@@ -154,9 +173,9 @@ def _part(part: Record, everything: bool, spec_dirs: Callable[[], list[str]]) ->
         lines.append(f"  mount   and {len(mounts) - len(shown_mounts)} more (--all lists them)")
     for stage, hooks in edits.get("hooks", {}).items():
         for hook in hooks:
-            words = list(map(str, hook.get("args") or [hook.get("path", "")]))
-            text = " ".join(words if everything else words[:4])
-            lines.append(f"  hook    {stage}: {text}{' …' if text != ' '.join(words) else ''}")
+            most = None if everything else MOST_WORDS
+            said = replaced_hooks.lines(hook, stage, record, most)
+            lines += [f"  hook    {line}" for line in said]
     rest = [name for name in edits if name not in ("env", "devices", "mounts", "hooks")]
     lines += [f"  {name}  {json.dumps(edits[name])}" for name in rest]
     return lines

@@ -31,20 +31,17 @@ LARGE, SOME = 64 << 10, 64
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
-def write(
-    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
-) -> None:
+def write(invocation: "Invocation", decision: "Document", sources: "list[Source]") -> None:
     """Write the record of one create, in place of an older one of the same id.
 
-    ``decision`` says what was asked for and admitted; ``prepared`` are sentences about what was
-    done on the host in the place of hooks.
+    ``decision`` says what was asked for and admitted, and what was done in the place of hooks.
     """
     container = invocation.container
     folder = files.state_folder(make=True)
     if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
         return
     folder += "/containers"
-    data = _text(invocation, decision, sources, prepared)
+    data = _text(invocation, decision, sources)
     path = f"{folder}/{container}.json"
     try:
         try:
@@ -65,13 +62,11 @@ def _make(folder: str) -> None:
         return
 
 
-def _text(
-    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
-) -> bytes:
+def _text(invocation: "Invocation", decision: "Document", sources: "list[Source]") -> bytes:
     head: "Document" = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
-        **limited({**decision, "prepared": prepared}),
+        **limited(decision),
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.
     parts: list[str] = []

@@ -119,6 +119,73 @@ def test_broken_settings_keep_nobody_from_a_record_of_an_engines(site: Site) -> 
     assert "injected by the engine itself (CDI)" in got.out.decode()
 
 
+LINK = ["create-symlinks", "--link", "libcuda.so.1::/usr/lib/libcuda.so", "--link", "b::/mnt/a"]
+HOOKS = (LINK, ["noop"], ["chmod", "--mode", "755", "--path", "/mnt/b"], ["theirs"])
+
+
+def with_hooks(site: Site, setting: str = "auto") -> None:
+    """Create c2, whose CDI spec has hooks, all of NVIDIA's but the last."""
+    root = site.bundle / "rootfs/usr/lib"
+    root.mkdir(parents=True)
+    hooks = [
+        {
+            "hookName": "createContainer",
+            "path": "/usr/bin/nvidia-cdi-hook" if words[0] != "theirs" else "/usr/bin/other",
+            "args": ["nvidia-cdi-hook", *words],
+        }
+        for words in HOOKS
+    ]
+    site.write_specs(gpus=cdi_spec(device("0", hooks=hooks)))
+    site.write_config(in_container_hooks=setting)
+    site.write_bundle(asking("0", mounts=[{"destination": "/mnt", "source": "/mnt"}]))
+    assert site.create("c2").code == 0
+
+
+def said_of_hooks(site: Site, *words: str) -> list[str]:
+    lines = explain(site, "c2", *words).out.decode().splitlines()
+    return [line.removeprefix("  hook    ") for line in lines if line.startswith("  hook ")]
+
+
+def test_hooks_that_were_done_on_the_host_are_not_in_the_container(site: Site) -> None:
+    with_hooks(site)
+
+    assert said_of_hooks(site, "--all") == [
+        f"partly done on the host: {' '.join(LINK)}",
+        "not needed: noop",
+        "createContainer: chmod --path /mnt/b --mode 755",
+        "createContainer: nvidia-cdi-hook theirs",
+    ]
+    assert said_of_hooks(site)[0] == (
+        "partly done on the host: create-symlinks --link libcuda.so.1::/usr/lib/libcuda.so …"
+    )
+
+
+def test_hooks_in_the_record_itself(site: Site) -> None:
+    with_hooks(site)
+
+    record = json.loads(explain(site, "c2", "--json").out)
+
+    assert record["hooks"] == {
+        "left": {
+            "createContainer": [
+                "create-symlinks --link b::/mnt/a",
+                "chmod --path /mnt/b --mode 755",
+            ]
+        },
+        "idle": ["noop"],
+        "done": [],
+    }
+
+
+def test_hooks_that_stay_are_shown_as_they_are(site: Site) -> None:
+    with_hooks(site, "toolkit")
+
+    assert said_of_hooks(site, "--all") == [
+        f"createContainer: nvidia-cdi-hook {' '.join(words)}" for words in HOOKS
+    ]
+    assert "hooks" not in json.loads(explain(site, "c2", "--json").out)
+
+
 def test_record_itself(site: Site) -> None:
     record = json.loads(explain(site, "c1", "--json").out)
 

@@ -41,7 +41,8 @@ def write(
     admitted.mode = "cdi"
     admitted.refusals = ["ignoring that"]
     source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', text)
-    record.write(create(container, bundle), admitted.decision(), [source], ["made 2 links"])
+    decision = {**admitted.decision(), "prepared": ["made 2 links"]}
+    record.write(create(container, bundle), decision, [source])
 
 
 def test_write(folder: Path) -> None:
@@ -192,7 +193,7 @@ def test_prune_forgets_the_old_and_what_killed_processes_left(
 def test_what_a_container_says_is_repeated_up_to_a_limit(folder: Path) -> None:
     admitted = Admitted(tuple(f"d{number}" for number in range(70)), "environment")
     admitted.refusals = ["x" * 4_000_000]
-    record.write(create(), admitted.decision(), [], ["y" * 4_000_000])
+    record.write(create(), {**admitted.decision(), "prepared": ["y" * 4_000_000]}, [])
 
     said = json.loads((folder / "c1.json").read_text())
     assert said["requested"][-2:] == ["d63", "and 6 more"]
@@ -205,7 +206,7 @@ def test_edits_that_are_cut_are_counted(folder: Path) -> None:
         Source(f"a.b/c={number}", "null", json.dumps({"env": [f"A={'x' * 200_000}"]}))
         for number in range(5)
     ]
-    record.write(create(), {"mode": "cdi"}, sources, [])
+    record.write(create(), {"mode": "cdi"}, sources)
 
     said = json.loads((folder / "c1.json").read_text())
     assert [part["device"] for part in said["injected"]] == ["a.b/c=0", "a.b/c=1"]
