@@ -87,18 +87,22 @@ def inject(
         if planned.edits or removed:
             bundle.write(file)
             files.sweep(*bundle.leftovers(file))
-    return _record(invocation, admitted, sources, done) or removed
+    return _record(invocation, file, admitted, sources, done) or removed
 
 
 def _record(
-    invocation: "Invocation", admitted: "Admitted", sources: "list[Source]", done: "Document"
+    invocation: "Invocation",
+    file: "Bundle",
+    admitted: "Admitted",
+    sources: "list[Source]",
+    done: "Document",
 ) -> bool:
     """Write the record of a container that asks for something; return whether it does."""
     if admitted.is_empty():
         return bool(sources)
     from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
-    record.write(invocation, {**admitted.decision(), **done}, sources)
+    record.write(invocation, file.spec, {**admitted.decision(), **done}, sources)
     return True
 
 

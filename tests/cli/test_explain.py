@@ -42,8 +42,10 @@ def test_says_what_a_container_got_and_from_where(site: Site) -> None:
 
     lines = got.out.decode().splitlines()
     assert (got.code, got.err) == (0, "")
-    assert lines[:4] == [
+    assert lines.pop(2).startswith("created    20")
+    assert lines[:5] == [
         "container  c1",
+        "state      gone",
         f"bundle     {site.bundle}",
         "mode       cdi",
         "requested  0 by environment",
@@ -192,12 +194,35 @@ def test_record_itself(site: Site) -> None:
     assert record["requested"] == ["0"]
 
 
+def test_name_is_enough(site: Site) -> None:
+    site.write_bundle(asking("1", annotations={"nerdctl/name": "web"}))
+    site.create("c2")
+
+    assert explain(site, "web").out.startswith(b"container  c2\nname       web\nstate      gone\n")
+    assert json.loads(explain(site, "web", "--json").out)["names"] == ["web"]
+
+
+def test_completion_of_names_and_ids(site: Site) -> None:
+    site.write_bundle(asking("1", annotations={"nerdctl/name": "web"}))
+    site.create("c2")
+    env = {**site.environment, "PYTHONPATH": str(shim.TREE)}
+
+    def complete(begin: str) -> bytes:
+        words = [sys.executable, "-c", PROGRAM, "__complete", "explain", begin]
+        return shim.end(site.execute(words, env=env)).out
+
+    assert complete("").split() == [b"c1", b"web"]
+    assert complete("c").split() == [b"c1", b"c2"]
+
+
 def test_beginning_of_an_id_is_enough(site: Site) -> None:
     site.write_bundle(asking("1"))
     site.create("other")
 
     assert explain(site, "oth").out.startswith(b"container  other\n")
-    assert set(explain(site).out.split()) == {b"c1", b"other"}
+    assert [line.split()[0] for line in explain(site).out.splitlines()] == [
+        *(b"container", b"other", b"c1"),
+    ]
 
 
 @pytest.mark.parametrize(
