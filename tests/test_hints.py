@@ -329,7 +329,7 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: (specs(site, "0"), ask(site), site.write_config("[x")),
         lambda site: site.write_config(),
     ),
-    'write ….ldconfig = "@/sbin/ldconfig"': (
+    'write … = "@/sbin/ldconfig"': (
         lambda site: (specs(site, "0"), ask(site), ldconfig(site, "/sbin/ldconfig")),
         lambda site: ldconfig(site, "@/sbin/ldconfig"),
     ),
