@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
+    from nvidia_runtime.document import Document
     from nvidia_runtime.log import Log
     from nvidia_runtime.oci.argv import Invocation
     from nvidia_runtime.oci.bundle import Bundle
@@ -73,28 +74,35 @@ def inject(
     sources = find.sources(file, asked, admitted, config)
     _warn(log, admitted.warnings[told:])
     removed = admitted.mode != "legacy" and edit.remove_hooks(file.spec, start.HOOKS, file.path)
-    done: list[str] = []
+    done: "Document" = {"prepared": []}
     if sources or removed:
         edits = find.edits(sources, file, runtime)
         planned = decide.plan(edits, file, launch, runtime, config.settings, admitted.mode)
         edit.apply(file.spec, planned.edits, file.path)
-        done = planned.reasons + planned.carry_out()  # if it fails, config.json is as it was
+        # If it fails, config.json is as it was.
+        done["prepared"] = planned.reasons + planned.carry_out()
+        if planned.hooks is not None:
+            done["hooks"] = planned.hooks
         _warn(log, planned.warnings)
         if planned.edits or removed:
             bundle.write(file)
             files.sweep(*bundle.leftovers(file))
-    return _record(invocation, admitted, sources, done) or removed
+    return _record(invocation, file, admitted, sources, done) or removed
 
 
 def _record(
-    invocation: "Invocation", admitted: "Admitted", sources: "list[Source]", done: list[str]
+    invocation: "Invocation",
+    file: "Bundle",
+    admitted: "Admitted",
+    sources: "list[Source]",
+    done: "Document",
 ) -> bool:
     """Write the record of a container that asks for something; return whether it does."""
     if admitted.is_empty():
         return bool(sources)
     from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
-    record.write(invocation, admitted.decision(), sources, done)
+    record.write(invocation, file.spec, {**admitted.decision(), **done}, sources)
     return True
 
 

@@ -329,7 +329,7 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: (specs(site, "0"), ask(site), site.write_config("[x")),
         lambda site: site.write_config(),
     ),
-    'write ….ldconfig = "@/sbin/ldconfig"': (
+    'write … = "@/sbin/ldconfig"': (
         lambda site: (specs(site, "0"), ask(site), ldconfig(site, "/sbin/ldconfig")),
         lambda site: ldconfig(site, "@/sbin/ldconfig"),
     ),
@@ -723,6 +723,24 @@ def test_beginning_of_an_id(site: Site) -> None:
         return shim.end(site.execute(words, env=site.environment))
 
     assert pattern("add more of the id").search(explain("a").err)
+    assert explain("ab").code == 0
+
+
+def test_name_of_two_containers(site: Site) -> None:
+    specs(site, "0")
+    ask(site, annotations={"nerdctl/name": "web"})
+    root = site.folder / "runc"
+    for name in ("ab", "ac"):
+        assert site.run("--root", root, "create", "--bundle", site.bundle, name).code == 0
+        (root / name).mkdir(parents=True)
+        (root / name / "state.json").write_text('{"init_process_pid": 0, "init_process_start": 0}')
+
+    def explain(name: str) -> shim.Ended:
+        code = f"import sys; sys.path.insert(0, {str(shim.TREE)!r}); {ctk.PROGRAM}"
+        words = [sys.executable, "-c", code, "explain", name]
+        return shim.end(site.execute(words, env=site.environment))
+
+    assert pattern("name one by its id").search(explain("web").err)
     assert explain("ab").code == 0
 
 
@@ -1712,6 +1730,7 @@ ELSEWHERE_HERE = {
     "write TARGET…LINK",
     "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, runtime.md",
     "add more of the id",
+    "name one by its id",
     "move it away to go on without what it says",
     "the installation is damaged; repeat it",
     "run it with … and report it",

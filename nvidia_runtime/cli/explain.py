@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime.cli import native, screen
+from nvidia_runtime.cli import choice, container_table, native, replaced_hooks, screen
 from nvidia_runtime.cli.command import Command
+from nvidia_runtime.cli.records import Entry, Records
 from nvidia_runtime.cli.tables import containers as tables
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import shown
 from nvidia_runtime.store import files, snapshot
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Record = dict[str, Any]
+# Of a hook, without --all.
+MOST_WORDS = 4
 
 
 class Explain(Command):
@@ -30,23 +35,29 @@ class Explain(Command):
     format: str
 
     def main(self, container: str = "") -> int:
-        """Print the record of a container, whose id may be shortened."""
+        """Print the record of a container, by its name or the beginning of its id."""
         state = files.state_folder()
-        folder = Path(state, "containers")
-        names = _names(folder) if state else []
+        kept = Records(Path(state, "containers") if state else None)
         if not container:
-            if self.format == "json":
-                screen.print_json([{"container": name} for name in names])
-                return 0
-            for name in names:
-                print(name)
-            return 0
-        record = _read(folder, _choose(container, names))
+            return self._list(kept.entries())
+        name = choice.choose(container, kept)
+        record = kept.read(name)
+        entry = kept.entry(name, record)
         if self.format == "json":
-            screen.print_json(record)
+            screen.print_json(asdict(entry) | _whole(record))
             return 0
-        for line in _lines(record, self.everything, self._spec_dirs):
+        for line in _lines(record, entry, self.everything, self._spec_dirs):
             print(shown(line))
+        return 0
+
+    def _list(self, entries: list[Entry]) -> int:
+        if self.format == "json":
+            screen.print_json([asdict(entry) for entry in entries])
+        elif not entries:
+            self.tell("no container has a record")
+        else:
+            for line in container_table.lines(entries, datetime.date.today()):
+                print(shown(line))
         return 0
 
     def _spec_dirs(self) -> list[str]:
@@ -62,77 +73,57 @@ class Explain(Command):
         return dirs
 
 
-def _names(folder: Path) -> list[str]:
-    """Return the ids of the containers with a record, the latest first."""
-    try:
-        records = [path for path in folder.iterdir() if path.suffix == ".json"]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise NvidiaRuntimeError(os_reason(error), str(folder)) from None
-    return [path.stem for path in sorted(records, key=_time, reverse=True)]
+def _whole(record: Record) -> Record:
+    """Return a record that also says which steps of hooks were done on the host."""
+    if not isinstance(record.get("hooks"), dict):
+        return record
+    done = [
+        said
+        for part in record.get("injected", ())
+        for hooks in (part.get("edits") or {}).get("hooks", {}).values()
+        for hook in hooks
+        for said, fate in replaced_hooks.steps(hook, record)
+        if fate == replaced_hooks.DONE
+    ]
+    return {**record, "hooks": {**record["hooks"], "done": list(dict.fromkeys(done))}}
 
 
-def _time(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:  # a create has pruned it
-        return 0
-
-
-def _choose(container: str, names: list[str]) -> str:
-    if container in names:
-        return container
-    matches = [name for name in names if name.startswith(container)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        what = f"{container!r} is the beginning of {len(matches)} ids: {', '.join(matches[:4])}"
-        raise NvidiaRuntimeError(what, hint="add more of the id")
-    what = f"there is no record of a container {container!r}"
-    hint = "a container that requested nothing has none; 'nvidia-ctk explain' lists all records"
-    if os.geteuid():
-        hint = f"these are the records of user {os.geteuid()}; run it as root for those of root"
-    raise NvidiaRuntimeError(what, hint=hint)
-
-
-def _read(folder: Path, name: str) -> Record:
-    path = folder / f"{name}.json"
-    try:
-        record: Record = json.loads(path.read_bytes())
-    except OSError as error:
-        raise NvidiaRuntimeError(os_reason(error), str(path)) from None
-    except ValueError as error:
-        raise NvidiaRuntimeError(f"is not a record: {error}", str(path)) from None
-    if not isinstance(record, dict):
-        raise NvidiaRuntimeError("is not a record: it must be an object", str(path))
-    return record
-
-
-def _lines(record: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
+def _lines(
+    record: Record, entry: Entry, everything: bool, spec_dirs: Callable[[], list[str]]
+) -> list[str]:
     """Return a record as text: what was requested, refused and injected."""
     requested = ", ".join(record.get("requested", ()))
     lines = [
-        f"container  {record.get('container', '')}",
-        f"bundle     {record.get('bundle', '')}",
+        f"container  {entry.container}",
+        *([f"name       {entry.names[0]}"] if entry.names else []),
+        *([f"image      {entry.image}"] if entry.image else []),
+        f"state      {entry.state}",
+        f"created    {entry.time.replace('T', ' ')}{_engine(entry)}",
+        f"bundle     {entry.bundle}",
         f"mode       {record.get('mode', '')}",
         f"requested  {requested or 'nothing'}{_by(record)}",
     ]
     lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
     lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
     for part in record.get("injected", ()):
-        lines += _part(part, everything, spec_dirs)
+        lines += _part(part, record, everything, spec_dirs)
     if record.get("cut"):
         lines.append(f"not shown  {record['cut']}: the record would be too large")
     lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
     return lines
 
 
+def _engine(entry: Entry) -> str:
+    return f" by {entry.engine}" if entry.engine else ""
+
+
 def _by(record: Record) -> str:
     return f" by {record['by']}" if record.get("by") else ""
 
 
-def _part(part: Record, everything: bool, spec_dirs: Callable[[], list[str]]) -> list[str]:
+def _part(
+    part: Record, record: Record, everything: bool, spec_dirs: Callable[[], list[str]]
+) -> list[str]:
     """Return one source of edits as text."""
     edits: Record = part.get("edits") or {}
     origin = part.get("from")
@@ -154,9 +145,9 @@ def _part(part: Record, everything: bool, spec_dirs: Callable[[], list[str]]) ->
         lines.append(f"  mount   and {len(mounts) - len(shown_mounts)} more (--all lists them)")
     for stage, hooks in edits.get("hooks", {}).items():
         for hook in hooks:
-            words = list(map(str, hook.get("args") or [hook.get("path", "")]))
-            text = " ".join(words if everything else words[:4])
-            lines.append(f"  hook    {stage}: {text}{' …' if text != ' '.join(words) else ''}")
+            most = None if everything else MOST_WORDS
+            said = replaced_hooks.lines(hook, stage, record, most)
+            lines += [f"  hook    {line}" for line in said]
     rest = [name for name in edits if name not in ("env", "devices", "mounts", "hooks")]
     lines += [f"  {name}  {json.dumps(edits[name])}" for name in rest]
     return lines

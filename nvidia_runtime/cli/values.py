@@ -98,16 +98,18 @@ def _devices(_begin: str) -> list[str]:
     return sorted(registry.read(dirs).devices)
 
 
-def _containers(_begin: str) -> list[str]:
-    import os
+def _containers(begin: str) -> list[str]:
+    """Return the names of containers, and the ids of those that have none, or begin so."""
+    from pathlib import Path
 
+    from nvidia_runtime.cli.records import Records
     from nvidia_runtime.store import files
 
-    try:
-        names = os.listdir(f"{files.state_folder()}/containers")
-    except OSError:
-        return []
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+    folder = files.state_folder()
+    entries = Records(Path(folder, "containers") if folder else None).entries()
+    names = {entry.names[0] if entry.names else entry.container for entry in entries}
+    ids = {entry.container for entry in entries if begin and entry.container.startswith(begin)}
+    return sorted(names | ids)
 
 
 def _schema() -> dict[str, dict[str, Any]]:

@@ -22,6 +22,9 @@ CAPABILITIES = "compat32,compute,display,graphics,ngx,utility,video"
 _RUNTIME = "nvidia-container-runtime"
 _CLI = "nvidia-container-cli"
 
+LDCONFIG = f"{_CLI}.ldconfig"
+LEVEL = f"{_RUNTIME}.log-level"
+
 # The default of each setting, which also has the setting's type.
 DEFAULTS: Settings = {
     "disable-require": False,
@@ -38,11 +41,11 @@ DEFAULTS: Settings = {
     f"{_CLI}.no-pivot": False,
     f"{_CLI}.no-cgroups": False,
     f"{_CLI}.user": "",
-    f"{_CLI}.ldconfig": "@/sbin/ldconfig",
+    LDCONFIG: "@/sbin/ldconfig",
     "nvidia-ctk.path": "nvidia-ctk",
     "nvidia-ctk.cdi-spec-version": "",
     f"{_RUNTIME}.debug": "/dev/null",
-    f"{_RUNTIME}.log-level": "info",
+    LEVEL: "info",
     f"{_RUNTIME}.runtimes": ["runc", "crun"],
     f"{_RUNTIME}.mode": "auto",
     f"{_RUNTIME}.requirements": "warn",
@@ -117,17 +120,23 @@ def read(path: str) -> str:
     """Read the text of a config.toml.  Raises `FileNotFoundError` if there is no file."""
     try:
         with os.fdopen(files.open_hosts(path), "rb") as file:
-            return file.read().decode().removeprefix("\ufeff")
+            return text_of(file.read(), path)
     except FileNotFoundError:
         raise
     except OSError as error:
         what = f"cannot read the configuration: {os_reason(error)}"
         raise NvidiaRuntimeError(what, where=path) from None
+    except ValueError as error:
+        raise NvidiaRuntimeError(os_reason(error), where=path) from None
+
+
+def text_of(data: bytes, path: str) -> str:
+    """Return the text of a config.toml that has been read."""
+    try:
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         what = f"is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise NvidiaRuntimeError(what, where=path, hint=HINT) from None
-    except ValueError as error:
-        raise NvidiaRuntimeError(os_reason(error), where=path) from None
 
 
 def decode(text: str, path: str) -> dict[str, Any]:
@@ -148,9 +157,23 @@ def decode(text: str, path: str) -> dict[str, Any]:
 
 def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
     """Return the settings of a decoded config.toml, with a warning for each unknown key."""
+    settings, wrong, odd = judge(document, path)
+    if wrong:
+        what = "; ".join(complaint for _, complaint in wrong)
+        raise NvidiaRuntimeError(what, where=path, hint=HINT)
+    return settings, [f"{path}: {sentence}" for _, sentence in odd]
+
+
+def judge(
+    document: dict[str, Any], path: str
+) -> tuple[Settings, list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the settings of a decoded config.toml, what is wrong with them, and what is odd.
+
+    Each sentence has the key that it is about.
+    """
     settings = _host_defaults()
-    wrong: list[str] = []
-    warnings: list[str] = []
+    wrong: list[tuple[str, str]] = []
+    odd: list[tuple[str, str]] = []
     try:
         values = _flatten(document)
     except RecursionError:
@@ -158,22 +181,22 @@ def check(document: dict[str, Any], path: str) -> tuple[Settings, list[str]]:
     for key, value in values:
         if key in DEFAULTS:
             if complaint := _complaint(key, value):
-                wrong.append(f"{key} {complaint}")
+                wrong.append((key, f"{key} {complaint}"))
             settings[key] = value
         elif key in TABLES:
-            wrong.append(f"{key} must be a table, not {_kind(value)}")
+            wrong.append((key, f"{key} must be a table, not {_kind(value)}"))
         else:
             import difflib  # only for what is wrong
 
             near = difflib.get_close_matches(key, DEFAULTS, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            warnings.append(f"{path}: unknown setting {key} is ignored{meant}")
+            odd.append((key, f"unknown setting {key} is ignored{meant}"))
     if wrong:
-        raise NvidiaRuntimeError("; ".join(wrong), where=path, hint=HINT)
-    if settings[f"{_RUNTIME}.log-level"].lower() not in LEVELS:
-        level = settings[f"{_RUNTIME}.log-level"]
-        warnings.append(f"{path}: {_RUNTIME}.log-level {level!r} is not a level; using 'info'")
-    return _host_rules(settings), warnings
+        return settings, wrong, odd
+    level = settings[LEVEL]
+    if level.lower() not in LEVELS:
+        odd.append((LEVEL, f"{LEVEL} {level!r} is not a level; using 'info'"))
+    return _host_rules(settings), wrong, odd
 
 
 def _host_defaults() -> Settings:
@@ -191,8 +214,8 @@ def _host_defaults() -> Settings:
 
 def _host_rules(settings: Settings) -> Settings:
     """Use ldconfig.real by default where ldconfig is a wrapper script, as on Debian and Ubuntu."""
-    if settings[f"{_CLI}.ldconfig"] == "@/sbin/ldconfig" and os.path.exists("/sbin/ldconfig.real"):
-        settings[f"{_CLI}.ldconfig"] = "@/sbin/ldconfig.real"
+    if settings[LDCONFIG] == "@/sbin/ldconfig" and os.path.exists("/sbin/ldconfig.real"):
+        settings[LDCONFIG] = "@/sbin/ldconfig.real"
     return settings
 
 
@@ -233,11 +256,11 @@ def _list(value: Any) -> list[str]:
 
 def check_ldconfig(settings: Settings, path: str) -> None:
     """Refuse an ldconfig of the container (CVE-2024-0136, CVE-2024-0137) unless allowed."""
-    value = settings[f"{_CLI}.ldconfig"]
+    value = settings[LDCONFIG]
     if value[:1] == "@" or settings["features.allow-ldconfig-from-container"]:
         return
-    what = f"{_CLI}.ldconfig {value!r} is not a path on the host: it must begin with '@'"
-    raise NvidiaRuntimeError(what, where=path, hint=f'write {_CLI}.ldconfig = "@/sbin/ldconfig"')
+    what = f"{LDCONFIG} {value!r} is not a path on the host: it must begin with '@'"
+    raise NvidiaRuntimeError(what, where=path, hint=f'write {LDCONFIG} = "@/sbin/ldconfig"')
 
 
 def _kind(value: Any) -> str:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What dockerd says that it knows, as ``docker info`` asks it: the Engine API's GET /info."""
+"""What dockerd says that it knows, by the Engine API: https://docs.docker.com/reference/api/engine/.
+
+``docker info`` asks GET /info, ``docker ps`` GET /containers/json.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ SECONDS = 5.0
 LARGEST = 16 << 20
 
 
-def ask(path: str) -> Knowledge | None:
+def get(path: str, question: str) -> Any:
     """Ask the daemon behind a socket; None where it does not answer, or not us."""
     connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
     try:
@@ -22,11 +25,16 @@ def ask(path: str) -> Knowledge | None:
             client.settimeout(SECONDS)
             client.connect(path)
             connection.sock = client
-            connection.request("GET", "/info")
+            connection.request("GET", question)
             response = connection.getresponse()
-            document = json.loads(response.read(LARGEST)) if response.status == 200 else None
+            return json.loads(response.read(LARGEST)) if response.status == 200 else None
     except (OSError, ValueError, http.client.HTTPException):
         return None
+
+
+def ask(path: str) -> Knowledge | None:
+    """Return what the daemon behind a socket knows; None where it does not say so."""
+    document = get(path, "/info")
     return knowledge(document) if isinstance(document, dict) else None
 
 

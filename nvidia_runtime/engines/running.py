@@ -52,14 +52,14 @@ def all_of(engine: Engine, root: str = "/") -> list[Running]:
 def daemons(engine: Engine, root: str = "/") -> list[Running]:
     """List all that run of an engine, our own user's first."""
     by_pid: dict[int, Running] = {}
-    for socket in _sockets(engine):
+    for socket in sockets(engine):
         path = _below(root, socket)
         for process in processes.behind(path, engine.program, _below(root, "/proc")):
             by_pid.setdefault(process.pid, _running(engine, process, socket, root))
     return sorted(by_pid.values(), key=lambda daemon: daemon.owner != os.geteuid())
 
 
-def _sockets(engine: Engine) -> list[str]:
+def sockets(engine: Engine) -> list[str]:
     """List the sockets to look at; one that the user has named is the only one."""
     named = os.environ.get(engine.socket_variable, "").removeprefix("unix://")
     if named.startswith("/"):

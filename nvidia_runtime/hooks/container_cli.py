@@ -117,7 +117,7 @@ def run(words: list[str], snapshot: "Snapshot", ignored: str) -> "NoReturn":
     path: str = settings[f"{NAME}.path"]
     search = "" if path else _search_path(settings[f"{NAME}.root"])
     program = path or _find(search)
-    environment = [_entry(entry, snapshot.config) for entry in settings[f"{NAME}.environment"]]
+    environment = [read_entry(entry, snapshot.config) for entry in settings[f"{NAME}.environment"]]
     if search:
         environment.insert(0, ("PATH", search))
     seconds: int = settings[TIMEOUT]
@@ -150,7 +150,8 @@ def _find(search: str) -> str:
     raise NvidiaRuntimeError(f"cannot find {NAME} in {search}", hint=hint)
 
 
-def _entry(text: str, config: str) -> tuple[str, str]:
+def read_entry(text: str, config: str) -> tuple[str, str]:
+    """Read a variable for the program, as config.toml has it."""
     name, equals, value = text.partition("=")
     if not name or not equals or "\0" in text:
         what = f"must be a list of NAME=VALUE, not with {text!r} in it"

@@ -28,6 +28,7 @@ class Invocation:
         "debug",
         "log",
         "log_json",
+        "root",
         "version",
         "words",
     )
@@ -41,6 +42,7 @@ class Invocation:
         self.config = "config.json"  # crun lets its caller name another
         self.log = ""
         self.log_json = False
+        self.root = ""  # where the low-level runtime keeps its states; "" is its default
         self.debug = False
         self.version = False
 
@@ -78,6 +80,8 @@ def _read_globals(invocation: Invocation) -> int:
             invocation.log = value
         elif name == "log-format":
             invocation.log_json = value == "json"
+        elif name == "root":
+            invocation.root = value
         elif name == "debug":
             invocation.debug = value not in FALSE
         elif name == "version":

@@ -35,10 +35,11 @@ MODULES = (
 class Preparation:
     """The edits to apply, the ``reasons`` for the record, and what is to be done on the host.
 
-    ``warnings`` are for the log, when all is done: they are in the record, too.
+    ``warnings`` are for the log, when all is done: they are in the record, too.  ``hooks`` says
+    what became of the hooks that we understand, None where there are none.
     """
 
-    __slots__ = ("_work", "edits", "reasons", "warnings")
+    __slots__ = ("_work", "edits", "hooks", "reasons", "warnings")
 
     def __init__(
         self,
@@ -46,10 +47,12 @@ class Preparation:
         reasons: "list[str] | None" = None,
         work: "Callable[[], list[str]] | None" = None,
         warnings: "list[str] | None" = None,
+        hooks: "Document | None" = None,
     ) -> None:
         self.edits = edits
         self.reasons = reasons or []
         self.warnings = warnings if warnings is not None else []
+        self.hooks = hooks
         self._work = work
 
     def carry_out(self) -> list[str]:
@@ -93,5 +96,5 @@ def plan(  # noqa: PLR0917 (what a create has read so far)
     from nvidia_runtime.prepare import takeover
 
     prepared = takeover.prepare(own, present, bundle, launch, runtime, settings)
-    changed, reasons, work, warnings = prepared
-    return Preparation(changed + kept, reasons, work, warnings)
+    changed, reasons, work, warnings, hooks = prepared
+    return Preparation(changed + kept, reasons, work, warnings, hooks)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def plan(planning: "Planning", step: "Step") -> None:
     """Plan nothing."""
-    del planning, step
+    planning.work.idle.append(step.verb)
 
 
 def run(container: "Container", step: "Step") -> None:

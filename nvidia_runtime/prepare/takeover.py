@@ -68,8 +68,8 @@ def prepare(  # noqa: PLR0917 (as `decide.plan`)
     launch: "Launch",
     runtime: str,
     settings: "Settings",
-) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None, list[str]]":
-    """Return the edits without the hooks done here, why others stay, what to do last, warnings."""
+) -> "tuple[list[Document], list[str], Callable[[], list[str]] | None, list[str], Document | None]":
+    """Return the edits without the hooks done here, and the rest of a `decide.Preparation`."""
     value: str = settings[IN_CONTAINER_HOOKS]
     program, state = (
         lowlevel.beside(launch.launcher, start.CDI_HOOKS[0]),
@@ -80,11 +80,12 @@ def prepare(  # noqa: PLR0917 (as `decide.plan`)
     folder = bundle.path.rpartition("/")[0]
     with verbs.TimeLimit(bundle.path):
         work = plan(edits, bundle.spec, folder, bundle.path, conditions, present)
+    hooks = None if work.hooks is None else {"left": work.hooks, "idle": work.idle}
     if work.is_empty():
-        return work.edits, work.reasons + work.warnings, None, work.warnings
+        return work.edits, work.reasons + work.warnings, None, work.warnings, hooks
     from nvidia_runtime.prepare import carry_out
 
-    return work.edits, work.reasons, lambda: carry_out.carry_out(work), work.warnings
+    return work.edits, work.reasons, lambda: carry_out.carry_out(work), work.warnings, hooks
 
 
 def plan(  # noqa: PLR0917 (as the tests have it: a container, and what it depends on besides)
@@ -109,6 +110,7 @@ def plan(  # noqa: PLR0917 (as the tests have it: a container, and what it depen
     work = Work(edits, root_path(spec, folder), conditions.state)
     work.bundle = folder
     if calls:
+        work.hooks = {}
         _take(work, calls, spec, conditions)
     if any(call.left for call in calls) and conditions.value == "never":
         hint = f'set {IN_CONTAINER_HOOKS} to "auto" to allow a hook for it'
@@ -142,6 +144,7 @@ def _take(work: Work, calls: list[Call], spec: "Document", conditions: Condition
         root = open_root(work.root)
     except NotContainersError as error:
         work.reasons.append(f"nothing is prepared: the container's root {error}")
+        work.idle += [step.verb for _, step in once]
         return
     except (OSError, ValueError) as error:
         work.reasons.append(f"hooks stay as they are: the container's root: {error}")
@@ -216,6 +219,8 @@ def _rewrite(
     combined: "dict[str, list[Document]]" = {}
     for stage in STAGES:
         left = [step for call in places if call and call.stage == stage for step in call.left]
+        if left and work.hooks is not None:
+            work.hooks[stage] = list(map(verbs.said, left))
         if left and stage != IN_CONTAINER:
             combined[stage] = [_hook(left, program)]
     remaining = iter(places)

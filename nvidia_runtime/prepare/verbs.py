@@ -10,7 +10,7 @@ import sys
 
 from nvidia_runtime import start
 from nvidia_runtime.document import FALSE, TRUE
-from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.errors import NvidiaRuntimeError, short
 
 _signal = start.private("_signal", "signal", "signal", "setitimer", "SIGALRM", "ITIMER_REAL")
 # What verbs take is a few milliseconds, on a slow disk a second.
@@ -136,6 +136,11 @@ def words(step: Step) -> list[str]:
         if flag in step.texts:
             result += [f"--{flag}", step.texts[flag]]
     return result
+
+
+def said(step: Step) -> str:
+    """Return the words of a step for people, cut where they are endless."""
+    return short(" ".join(words(step)))
 
 
 def module(step: Step) -> "ModuleType":

@@ -35,11 +35,13 @@ class Work:
     is "" for none; ``compat`` is the driver's version, CUDA's, and the folder in the image.
     ``coming`` is what will be mounted, and ``suspects`` those of it that may hold other libraries.
     ``reasons`` are for the record, ``warnings`` for the log, too; ``seccomp`` is the container's
-    filter, if it is another one.
+    filter, if it is another one.  Of the hooks that we understand, ``hooks`` says what is left to
+    the container's start, the words of steps by stage, and ``idle`` which verbs nobody does.
     """
 
     __slots__ = (
-        *("bundle", "coming", "compat", "edits", "files", "folders", "libraries", "links"),
+        *("bundle", "coming", "compat", "edits", "files", "folders", "hooks", "idle"),
+        *("libraries", "links"),
         *("mounts", "reasons", "root", "seccomp", "state", "suspects", "warnings"),
     )
 
@@ -56,6 +58,8 @@ class Work:
         self.mounts: list[Document] = []
         self.coming: "ComingMounts | None" = None
         self.suspects: list[str] = []
+        self.hooks: dict[str, list[str]] | None = None
+        self.idle: list[str] = []
         self.reasons: list[str] = []
         self.warnings: list[str] = []
         self.seccomp: "Document | None" = None
@@ -131,6 +135,7 @@ class Planning:
 
     def skip(self, step: "Step", reason: str) -> None:
         """Leave a step out, since it would change nothing."""
+        self.work.idle.append(step.verb)
         self.work.reasons.append(f"{step.verb} is not needed: {reason}")
 
     def warn(self, sentence: str) -> None:

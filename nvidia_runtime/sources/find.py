@@ -35,10 +35,7 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
     for forced in ("cdi", "legacy"):
         if program == f"{SECTION}.{forced}":
             mode = forced
-    if mode != "auto" and mode not in MODES:
-        what = f"invalid mode {mode!r}" if mode else "no mode is set"
-        hint = f"set {SECTION}.mode to one of auto, {', '.join(MODES)}"
-        raise NvidiaRuntimeError(what, where=f"{snapshot.config}: {SECTION}.mode", hint=hint)
+    check_mode(mode, snapshot.config)
     admitted = policy.admit(asked, settings, mode)
     if admitted.mode == "auto":
         admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
@@ -48,6 +45,14 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
             raise policy.mig_error(asked.mig[0])
         admitted.mig = asked.mig
     return admitted
+
+
+def check_mode(mode: str, config: str) -> None:
+    """Raise `NvidiaRuntimeError` for a mode of a config.toml that there is not."""
+    if mode != "auto" and mode not in MODES:
+        what = f"invalid mode {mode!r}" if mode else "no mode is set"
+        hint = f"set {SECTION}.mode to one of auto, {', '.join(MODES)}"
+        raise NvidiaRuntimeError(what, where=f"{config}: {SECTION}.mode", hint=hint)
 
 
 def _platform(snapshot: "Snapshot") -> str:

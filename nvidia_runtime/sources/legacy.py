@@ -29,15 +29,25 @@ def sources(
     """Return what legacy mode injects: gated devices, graphics files, the hook if it is missing."""
     injected = extras(asked, admitted, settings) if admitted.devices else []
     if not edit.has_hook(bundle.spec, start.HOOKS, bundle.path):
-        path = lowlevel.executable(str(settings[f"{HOOK}.path"]), HOOK, files.environment(b"PATH"))
-        if not lowlevel.is_executable(path):
-            admitted.warnings.append(MISSING.format(path))
+        path = hook_path(settings)
+        if missing := complaint(path):
+            admitted.warnings.append(missing)
         injected.append(_hook(path))
     if asked.overrides:
         from nvidia_runtime.admission import image_policy  # only where images are not trusted
 
         injected.append(image_policy.override(asked.overrides))
     return injected
+
+
+def hook_path(settings: "Settings") -> str:
+    """Return the path of the prestart hook's program."""
+    return lowlevel.executable(str(settings[f"{HOOK}.path"]), HOOK, files.environment(b"PATH"))
+
+
+def complaint(path: str) -> str:
+    """Return what is wrong with the prestart hook's program, "" if nothing."""
+    return "" if lowlevel.is_executable(path) else MISSING.format(path)
 
 
 def extras(asked: "Request", admitted: "Admitted", settings: "Settings") -> list[Source]:

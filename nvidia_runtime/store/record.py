@@ -27,24 +27,35 @@ LARGEST = 512 << 10
 MOST_SAID, LONGEST_SAID = 64, 1000
 # A record of this size is always counted; of smaller ones, one of so many, by chance.
 LARGE, SOME = 64 << 10, 64
+# Annotations that name a container and its image: of podman, nerdctl, containerd's CRI, and cri-o.
+MANAGER, PODMAN, NAME = "io.container.manager", "libpod", "name"
+LABELS = (
+    MANAGER,
+    "nerdctl/name",
+    "io.kubernetes.cri.container-name",
+    "io.kubernetes.cri.sandbox-name",
+    "io.kubernetes.cri.sandbox-namespace",
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.Name",
+    "io.kubernetes.cri-o.ImageName",
+)
 # The ids that runc accepts; anything else names no file.
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
 def write(
-    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
+    invocation: "Invocation", spec: "Document", decision: "Document", sources: "list[Source]"
 ) -> None:
     """Write the record of one create, in place of an older one of the same id.
 
-    ``decision`` says what was asked for and admitted; ``prepared`` are sentences about what was
-    done on the host in the place of hooks.
+    ``decision`` says what was asked for and admitted, and what was done in the place of hooks.
     """
     container = invocation.container
     folder = files.state_folder(make=True)
     if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
         return
     folder += "/containers"
-    data = _text(invocation, decision, sources, prepared)
+    data = _text(invocation, spec, decision, sources)
     path = f"{folder}/{container}.json"
     try:
         try:
@@ -66,12 +77,14 @@ def _make(folder: str) -> None:
 
 
 def _text(
-    invocation: "Invocation", decision: "Document", sources: "list[Source]", prepared: list[str]
+    invocation: "Invocation", spec: "Document", decision: "Document", sources: "list[Source]"
 ) -> bytes:
     head: "Document" = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
-        **limited({**decision, "prepared": prepared}),
+        "root": invocation.root,
+        "labels": _labels(spec),
+        **limited(decision),
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.
     parts: list[str] = []
@@ -83,6 +96,29 @@ def _text(
             break
         parts.append(f'{{"device":"{source.name}","from":{source.origin},"edits":{source.text}}}')
     return document.dumps(head)[:-1] + f',"injected":[{",".join(parts)}]}}\n'.encode()
+
+
+def _labels(spec: "Document") -> dict[str, str]:
+    """Return what config.json tells of the container's name and image: their bundle may go."""
+    annotations = spec.get("annotations")
+    if not annotations or type(annotations) is not dict:
+        return {}
+    labels = {
+        name: short(value)
+        for name in LABELS
+        if name in annotations and type(value := annotations[name]) is str
+    }
+    if labels.get(MANAGER) == PODMAN and (name := _monitored()):
+        labels[NAME] = name
+    return labels
+
+
+def _monitored() -> str:
+    """Return the name that podman gave the container, as its monitor, which calls us, knows it."""
+    words = (files.read_text(f"/proc/{posix.getppid()}/cmdline") or "").split("\0")
+    if words[0].rpartition("/")[2] != "conmon" or "-n" not in words[:-1]:
+        return ""
+    return short(words[words.index("-n") + 1])
 
 
 def limited(decision: "Document") -> "Document":

@@ -42,8 +42,10 @@ def test_says_what_a_container_got_and_from_where(site: Site) -> None:
 
     lines = got.out.decode().splitlines()
     assert (got.code, got.err) == (0, "")
-    assert lines[:4] == [
+    assert lines.pop(2).startswith("created    20")
+    assert lines[:5] == [
         "container  c1",
+        "state      gone",
         f"bundle     {site.bundle}",
         "mode       cdi",
         "requested  0 by environment",
@@ -119,10 +121,98 @@ def test_broken_settings_keep_nobody_from_a_record_of_an_engines(site: Site) -> 
     assert "injected by the engine itself (CDI)" in got.out.decode()
 
 
+LINK = ["create-symlinks", "--link", "libcuda.so.1::/usr/lib/libcuda.so", "--link", "b::/mnt/a"]
+HOOKS = (LINK, ["noop"], ["chmod", "--mode", "755", "--path", "/mnt/b"], ["theirs"])
+
+
+def with_hooks(site: Site, setting: str = "auto") -> None:
+    """Create c2, whose CDI spec has hooks, all of NVIDIA's but the last."""
+    root = site.bundle / "rootfs/usr/lib"
+    root.mkdir(parents=True)
+    hooks = [
+        {
+            "hookName": "createContainer",
+            "path": "/usr/bin/nvidia-cdi-hook" if words[0] != "theirs" else "/usr/bin/other",
+            "args": ["nvidia-cdi-hook", *words],
+        }
+        for words in HOOKS
+    ]
+    site.write_specs(gpus=cdi_spec(device("0", hooks=hooks)))
+    site.write_config(in_container_hooks=setting)
+    site.write_bundle(asking("0", mounts=[{"destination": "/mnt", "source": "/mnt"}]))
+    assert site.create("c2").code == 0
+
+
+def said_of_hooks(site: Site, *words: str) -> list[str]:
+    lines = explain(site, "c2", *words).out.decode().splitlines()
+    return [line.removeprefix("  hook    ") for line in lines if line.startswith("  hook ")]
+
+
+def test_hooks_that_were_done_on_the_host_are_not_in_the_container(site: Site) -> None:
+    with_hooks(site)
+
+    assert said_of_hooks(site, "--all") == [
+        f"partly done on the host: {' '.join(LINK)}",
+        "not needed: noop",
+        "createContainer: chmod --path /mnt/b --mode 755",
+        "createContainer: nvidia-cdi-hook theirs",
+    ]
+    assert said_of_hooks(site)[0] == (
+        "partly done on the host: create-symlinks --link libcuda.so.1::/usr/lib/libcuda.so …"
+    )
+
+
+def test_hooks_in_the_record_itself(site: Site) -> None:
+    with_hooks(site)
+
+    record = json.loads(explain(site, "c2", "--json").out)
+
+    assert record["hooks"] == {
+        "left": {
+            "createContainer": [
+                "create-symlinks --link b::/mnt/a",
+                "chmod --path /mnt/b --mode 755",
+            ]
+        },
+        "idle": ["noop"],
+        "done": [],
+    }
+
+
+def test_hooks_that_stay_are_shown_as_they_are(site: Site) -> None:
+    with_hooks(site, "toolkit")
+
+    assert said_of_hooks(site, "--all") == [
+        f"createContainer: nvidia-cdi-hook {' '.join(words)}" for words in HOOKS
+    ]
+    assert "hooks" not in json.loads(explain(site, "c2", "--json").out)
+
+
 def test_record_itself(site: Site) -> None:
     record = json.loads(explain(site, "c1", "--json").out)
 
     assert record["requested"] == ["0"]
+
+
+def test_name_is_enough(site: Site) -> None:
+    site.write_bundle(asking("1", annotations={"nerdctl/name": "web"}))
+    site.create("c2")
+
+    assert explain(site, "web").out.startswith(b"container  c2\nname       web\nstate      gone\n")
+    assert json.loads(explain(site, "web", "--json").out)["names"] == ["web"]
+
+
+def test_completion_of_names_and_ids(site: Site) -> None:
+    site.write_bundle(asking("1", annotations={"nerdctl/name": "web"}))
+    site.create("c2")
+    env = {**site.environment, "PYTHONPATH": str(shim.TREE)}
+
+    def complete(begin: str) -> bytes:
+        words = [sys.executable, "-c", PROGRAM, "__complete", "explain", begin]
+        return shim.end(site.execute(words, env=env)).out
+
+    assert complete("").split() == [b"c1", b"web"]
+    assert complete("c").split() == [b"c1", b"c2"]
 
 
 def test_beginning_of_an_id_is_enough(site: Site) -> None:
@@ -130,7 +220,9 @@ def test_beginning_of_an_id_is_enough(site: Site) -> None:
     site.create("other")
 
     assert explain(site, "oth").out.startswith(b"container  other\n")
-    assert set(explain(site).out.split()) == {b"c1", b"other"}
+    assert [line.split()[0] for line in explain(site).out.splitlines()] == [
+        *(b"container", b"other", b"c1"),
+    ]
 
 
 @pytest.mark.parametrize(

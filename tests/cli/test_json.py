@@ -77,6 +77,9 @@ LINES = {
 }
 
 
+MODE = ("config", "explain", "nvidia-container-runtime.mode", "-c")
+
+
 def run(site: Site, line: str) -> shim.Ended:
     env = {**site.environment, "PYTHONPATH": str(shim.TREE)}
     return shim.end(site.execute([sys.executable, "-c", ctk.PROGRAM, *line.split()], env=env))
@@ -101,6 +104,17 @@ def test_facts_are_those_of_the_text(site: Site) -> None:
     assert devices["errors"] == [f"{site.specs}/broken.json: must be an object"]
     assert snapshot["specs"] == specs
     assert snapshot["records"] == 1
+
+
+def test_error_of_a_config_toml(tmp_path: Path) -> None:
+    file = ctk.write(tmp_path / "c.toml", "nvidia-container-runtime.mode = 'x'\nsite = 1\n")
+
+    document = check("output/findings", ctk.run("config", "validate", file, "--json").out)
+    (setting,) = check("output/config-explain", ctk.run(*MODE, file, "--json").out)
+
+    severities = [finding["severity"] for finding in document["findings"]]
+    assert (document["valid"], severities) == (False, ["error", "warning"])
+    assert [said["message"] for said in setting["create"]] == ["invalid mode 'x'"]
 
 
 def test_error_of_a_config_json(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_show_after_a_create_with_devices(site: Site) -> None:
 def test_show_where_a_spec_has_a_separator_of_unicode(site: Site) -> None:
     """Of lines, for str.splitlines; not for the snapshot."""
     site.write_specs(gpus=cdi_spec(device("0", env=["TEXT=a\u2028b\x85c"])))
+    site.settle()
     ctk(site, "rebuild")
 
     shows = shown(site)

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,12 +37,14 @@ def write(
     bundle: str = "/b",
     device: str = "nvidia.com/gpu=0",
     text: str = '{"env":["A=1"]}',
+    spec: dict[str, Any] | None = None,
 ) -> None:
     admitted = Admitted(("0",), "environment")
     admitted.mode = "cdi"
     admitted.refusals = ["ignoring that"]
     source = Source(device, '{"file":"/etc/cdi/x.json","sha256":"00"}', text)
-    record.write(create(container, bundle), admitted.decision(), [source], ["made 2 links"])
+    decision = {**admitted.decision(), "prepared": ["made 2 links"]}
+    record.write(create(container, bundle), spec or {}, decision, [source])
 
 
 def test_write(folder: Path) -> None:
@@ -50,6 +53,8 @@ def test_write(folder: Path) -> None:
     assert json.loads((folder / "c1.json").read_text()) == {
         "container": "c1",
         "bundle": "/b",
+        "root": "",
+        "labels": {},
         "mode": "cdi",
         "requested": ["0"],
         "by": "environment",
@@ -64,6 +69,24 @@ def test_write(folder: Path) -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "labels"),
+    [
+        (None, {}),
+        ([], {}),
+        ({"a": "b", "nerdctl/name": 1}, {}),
+        ({"nerdctl/name": "web", "a": "b"}, {"nerdctl/name": "web"}),
+        ({"nerdctl/name": "x" * 300}, {"nerdctl/name": "x" * 200 + "…"}),
+        ({"io.container.manager": "libpod"}, {"io.container.manager": "libpod"}),
+    ],
+    ids=["none", "a list", "no string", "nerdctl", "an endless name", "podman without conmon"],
+)
+def test_names_of_a_container(annotations: Any, labels: dict[str, str], folder: Path) -> None:
+    write(spec={"annotations": annotations})
+
+    assert json.loads((folder / "c1.json").read_text())["labels"] == labels
 
 
 def test_nobody_else_reads_it(folder: Path) -> None:
@@ -192,7 +215,7 @@ def test_prune_forgets_the_old_and_what_killed_processes_left(
 def test_what_a_container_says_is_repeated_up_to_a_limit(folder: Path) -> None:
     admitted = Admitted(tuple(f"d{number}" for number in range(70)), "environment")
     admitted.refusals = ["x" * 4_000_000]
-    record.write(create(), admitted.decision(), [], ["y" * 4_000_000])
+    record.write(create(), {}, {**admitted.decision(), "prepared": ["y" * 4_000_000]}, [])
 
     said = json.loads((folder / "c1.json").read_text())
     assert said["requested"][-2:] == ["d63", "and 6 more"]
@@ -205,7 +228,7 @@ def test_edits_that_are_cut_are_counted(folder: Path) -> None:
         Source(f"a.b/c={number}", "null", json.dumps({"env": [f"A={'x' * 200_000}"]}))
         for number in range(5)
     ]
-    record.write(create(), {"mode": "cdi"}, sources, [])
+    record.write(create(), {}, {"mode": "cdi"}, sources)
 
     said = json.loads((folder / "c1.json").read_text())
     assert [part["device"] for part in said["injected"]] == ["a.b/c=0", "a.b/c=1"]

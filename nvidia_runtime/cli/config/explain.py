@@ -14,7 +14,8 @@ from typing import Any
 from nvidia_runtime import schemas
 from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Configured
-from nvidia_runtime.cli.config import toml_text
+from nvidia_runtime.cli.config import judgement, toml_text
+from nvidia_runtime.cli.config.judgement import Sentence
 from nvidia_runtime.cli.parse import suggestion
 from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.compile import config
@@ -31,7 +32,10 @@ WIDTH = 78
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What there is to say about a setting; ``file`` is "" if the default applies."""
+    """What there is to say about a setting; ``file`` is "" if the default applies.
+
+    ``create`` is what a create says of its value.
+    """
 
     key: str
     type: str
@@ -41,6 +45,7 @@ class Explanation:
     meaning: str
     choices: tuple[str, ...]
     examples: tuple[Any, ...]
+    create: tuple[Sentence, ...]
 
 
 class Explain(Configured):
@@ -54,8 +59,10 @@ class Explain(Configured):
         path = self.config_path(must_exist=False)
         document = _read(path)
         values, warnings = config.check(document, path)
-        for warning in warnings:
-            self.warn(warning)
+        _, _, odd = config.judge(document, path)
+        for (name, _), warning in zip(odd, warnings, strict=True):
+            if name not in values:  # the others are explained below
+                self.warn(warning)
         explanations = select(explain(document, values, path), key)
         if self.format == "json":
             screen.print_json([asdict(explanation) for explanation in explanations])
@@ -74,6 +81,7 @@ def _read(path: str) -> dict[str, Any]:
 def explain(document: dict[str, Any], values: config.Settings, path: str) -> list[Explanation]:
     """Return an explanation of every setting, for a config.toml with these values."""
     defaults, _ = config.check({}, path)
+    said = judgement.of_document(document, path)
     return [
         Explanation(
             key=key,
@@ -84,6 +92,7 @@ def explain(document: dict[str, Any], values: config.Settings, path: str) -> lis
             meaning=schema["description"],
             choices=tuple(schema.get("enum", ())),
             examples=tuple(schema.get("examples", ())),
+            create=tuple(sentence for sentence in said if sentence.key == key),
         )
         for key, schema in schemas.settings(schemas.schema("config"))
     ]
@@ -111,6 +120,7 @@ def text(setting: Explanation) -> str:
         f"  type:    {setting.type}{_values(setting)}",
         f"  default: {json.dumps(setting.default)}",
         f"  from:    {setting.file or 'the default'}",
+        *(f"  create:  {sentence}" for sentence in setting.create),
     ]
     return "\n".join(lines)
 

@@ -25,6 +25,17 @@ EXPLAIN = Command(
     values="settings",
     switches=(*FORMATS, CONFIG_FILE),
 )
+VALIDATE = Command(
+    "validate",
+    "List what a create says of config.toml, or of another file: errors and warnings.",
+    "config.validate.Validate",
+    words="[FILE]",
+    values="files",
+    switches=(*FORMATS, CONFIG_FILE),
+    more="""
+    The exit code is 1 if there are errors: no container is created then.
+    """,
+)
 CONFIG = Command(
     "config",
     "Print config.toml, or change it.",
@@ -51,7 +62,7 @@ CONFIG = Command(
         json_for(FORM),
         CONFIG_FILE,
     ),
-    below=(DEFAULT, EXPLAIN),
+    below=(DEFAULT, EXPLAIN, VALIDATE),
     section="SETTINGS",
     more="""
     Common settings that it leaves out become comments.  Comments stay, and what could not be

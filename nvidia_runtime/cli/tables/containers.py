@@ -18,7 +18,19 @@ EXPLAIN = Command(
     ),
     section="CONTAINERS",
     more="""
-    The beginning of a container's id is enough.  The list begins with the youngest.
+    A container is named as its engine names it, or by its id, of which the beginning is enough.
+    The list begins with the youngest.
+    """,
+    notes="""
+    Names are asked of docker's daemon, or read in the storage of podman and cri-o; those of pods,
+    as POD/CONTAINER, and of nerdctl are in the record.  A name of several containers means the one
+    that is not gone, or the youngest of those that are.
+
+    The state is running, stopped, gone (nothing is left of it but the record) or ?, which is one
+    that cannot be told.
+
+    Of hooks of CDI specs that NVIDIA's programs do, most are done on the host in place of a hook,
+    and are shown so.
     """,
 )
 SPEC_VALIDATE = Command(
