@@ -33,6 +33,7 @@ def site() -> Iterator[Site]:
     with Site() as machine:
         machine.launcher = shim.copy_tree(machine.folder / "tree")
         machine.write_specs(nvidia=builders.cdi_spec())
+        machine.settle()  # so that the first create keeps a snapshot
         create(machine)
         yield machine
 
