@@ -119,7 +119,13 @@ def _take_place(this: "ModuleType") -> None:
     """Put the package, and this module into it, where `import` finds them."""
     code = HOT.code("__init__", f"{FOLDER}/__init__.py")
     if code is None:
-        __import__(PACKAGE)
+        try:
+            __import__(PACKAGE)
+        except ModuleNotFoundError as error:  # only `import` wants a list of what is beside it
+            place = FOLDER.rpartition("/")[0]
+            sys.exit(
+                f"{launcher()}: {error}, but it is in {place}: let every user list that folder"
+            )
     else:
         package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
         package.__path__, package.__file__ = [FOLDER], f"{FOLDER}/__init__.py"
