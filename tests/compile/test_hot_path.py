@@ -98,6 +98,15 @@ def test_code_is_that_of_the_sources() -> None:
     assert sum(size for _, size, _, _ in index.values()) == len(data) - end
 
 
+def test_library_that_is_built_in_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `import`, whatever has its name in the folders on ``sys.path``."""
+    monkeypatch.setattr(sys, "builtin_module_names", (*sys.builtin_module_names, "_json"))
+
+    data = hot_path.make(PACKAGE)
+
+    assert "_json" not in marshal.loads(data[20 : start_of_code(data)])
+
+
 def start_of_code(data: bytes) -> int:
     return 20 + int.from_bytes(data[16:20], "little")
 
