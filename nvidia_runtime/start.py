@@ -119,7 +119,13 @@ def _take_place(this: "ModuleType") -> None:
     """Put the package, and this module into it, where `import` finds them."""
     code = HOT.code("__init__", f"{FOLDER}/__init__.py")
     if code is None:
-        __import__(PACKAGE)
+        try:
+            __import__(PACKAGE)
+        except ModuleNotFoundError as error:  # only `import` wants a list of what is beside it
+            place = FOLDER.rpartition("/")[0]
+            sys.exit(
+                f"{launcher()}: {error}, but it is in {place}: let every user list that folder"
+            )
     else:
         package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
         package.__path__, package.__file__ = [FOLDER], f"{FOLDER}/__init__.py"
@@ -336,7 +342,13 @@ class Hot:
         return None
 
 
-IS_DEBUGGING = not {"--debug", "-debug"}.isdisjoint(sys.argv)
+# By a flag or a variable of one of our programs; where it is said that we are not, it costs time.
+DEBUGGING = ("-d", "-debug", "--debug")
+IS_DEBUGGING = (
+    any(word.partition("=")[0] in DEBUGGING for word in sys.argv)
+    or b"NVIDIA_CTK_DEBUG" in posix.environ
+    or b"NVIDIA_CDI_DEBUG" in posix.environ
+)
 HOT = Hot()
 
 

@@ -284,6 +284,21 @@ def on_tmpfs(site: Site, options: str) -> None:
 
 
 @needs_root
+def test_settings_that_cannot_be_opened_are_no_defaults(site: Site) -> None:
+    """Without /proc no file is opened by its descriptor; that is not as if there were none."""
+    site.write_bundle(builders.asking())
+    site.inside(shim.mount, "tmpfs", "/proc", 0, "tmpfs")
+    before = state_of(site.bundle)
+
+    error = "~/config.toml: cannot be opened: /proc is not mounted"
+
+    check_refused(site, call(site), error)
+    assert state_of(site.bundle) == before
+    assert site.snapshots() == []
+    assert site.shortcut() is None
+
+
+@needs_root
 def test_bundle_on_a_read_only_file_system(site: Site) -> None:
     on_tmpfs(site, "")
     site.inside(shim.mount, "none", str(site.bundle), MS_REMOUNT | MS_RDONLY)

@@ -30,6 +30,7 @@ def say(*_):
     posix.write(1, str(steps).encode())
     posix._exit(0)
 posix.execv = say
+posix.urandom = lambda size: bytes([255] * size)  # by chance a create looks at old records
 sys.settrace(count)
 """
 

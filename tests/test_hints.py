@@ -782,7 +782,15 @@ LIMITS: dict[str, tuple[Follow, Follow]] = {
         lambda site: remount(site, "size=4k"),
         lambda site: remount(site, "size=1m"),
     ),
+    "mount -t proc proc /proc": (
+        lambda site: (specs(site, "0"), ask(site), cover_proc(site, "tmpfs")),
+        lambda site: cover_proc(site, "proc"),
+    ),
 }
+
+
+def cover_proc(site: Site, kind: str) -> None:
+    site.inside(shim.mount, kind, "/proc", 0, kind)
 
 
 def remount(site: Site, options: str) -> None:

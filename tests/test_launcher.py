@@ -561,6 +561,22 @@ def test_package_is_found_in_a_virtual_environment(
     check_that_it_injects(site, call)
 
 
+@needs_root
+def test_folder_that_may_not_be_listed_is_named(site: Site, shell: Shell) -> None:
+    """The launcher finds the package in it, but `import` does not."""
+    site.launcher = shim.copy_tree(site.folder / "tree")
+    site.launcher.parents[1].chmod(0o711)
+
+    got = site.run("state", "c1", shell=shell, **site.unprivileged())
+
+    place = f"{site.launcher.parent}/.."
+    assert got.code == 1
+    assert got.err == (
+        f"{site.launcher}: No module named 'nvidia_runtime', but it is in {place}: "
+        "let every user list that folder\n"
+    )
+
+
 def test_hook_beside_the_launcher_comes_first(site: Site) -> None:
     """Whatever PATH has: it may have none, or another package's."""
     site.write_config(mode="legacy")

@@ -68,6 +68,8 @@ def make(folder: Path) -> bytes:
 
 def _library(name: str) -> dict[str, tuple[str, str]]:
     """Return where this interpreter has a module that is a library; some have it built in."""
+    if name in sys.builtin_module_names:  # it comes before all folders
+        return {}
     spec = PathFinder.find_spec(name)
     return {name: (sys.version, spec.origin)} if spec and spec.origin else {}
 

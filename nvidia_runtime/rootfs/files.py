@@ -53,6 +53,7 @@ def open_hosts(path: str) -> int:
 
     It is looked at first, too: who may write in a spec dir, say, may put a link to a device there.
     Raises `OSError`, and `NvidiaRuntimeError` for what is neither a regular file nor a folder.
+    That /proc is missing must not read as if the file were.
     """
     with resolver.Place(posix.open(resolver.encode(path), posix.O_PATH), path) as place:
         kind = place.status().st_mode & _TYPE
@@ -60,7 +61,11 @@ def open_hosts(path: str) -> int:
             raise IsADirectoryError(errno.EISDIR, posix.strerror(errno.EISDIR), path)
         if kind != _REGULAR:
             raise NvidiaRuntimeError("is not a regular file", path)
-        return posix.open(place.by_descriptor(), posix.O_RDONLY | posix.O_NONBLOCK)
+        try:
+            return posix.open(place.by_descriptor(), posix.O_RDONLY | posix.O_NONBLOCK)
+        except FileNotFoundError:
+            what = "cannot be opened: /proc is not mounted"
+            raise NvidiaRuntimeError(what, path, hint="mount -t proc proc /proc") from None
 
 
 def _is_kernels(place: resolver.Place) -> bool:

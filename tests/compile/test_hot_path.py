@@ -7,6 +7,7 @@ import _json
 import ast
 import marshal
 import os
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ def site() -> Iterator[Site]:
     with Site() as machine:
         machine.launcher = shim.copy_tree(machine.folder / "tree")
         machine.write_specs(nvidia=builders.cdi_spec())
+        machine.settle()  # so that the first create keeps a snapshot
         create(machine)
         yield machine
 
@@ -94,6 +96,15 @@ def test_code_is_that_of_the_sources() -> None:
         assert places == [(code.co_name, code.co_firstlineno, str(file)) for code in whole]
         assert [text for text in docstrings(file) if text.encode() in data] == []
     assert sum(size for _, size, _, _ in index.values()) == len(data) - end
+
+
+def test_library_that_is_built_in_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `import`, whatever has its name in the folders on ``sys.path``."""
+    monkeypatch.setattr(sys, "builtin_module_names", (*sys.builtin_module_names, "_json"))
+
+    data = hot_path.make(PACKAGE)
+
+    assert "_json" not in marshal.loads(data[20 : start_of_code(data)])
 
 
 def start_of_code(data: bytes) -> int:
@@ -178,6 +189,39 @@ def test_debugging_shows_lines(site: Site) -> None:
     assert "ZeroDivisionError" in plain.err
     assert "create.py" not in plain.err
     assert f'create.py", line {line}, in run' in debugging.err
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "env"),
+    [
+        ("nvidia-container-runtime-hook", ["-debug=true", "prestart"], {}),
+        ("nvidia-container-runtime-hook", ["--debug", "prestart"], {}),
+        ("nvidia-cdi-hook", ["-d", "noop"], {}),
+        ("nvidia-cdi-hook", ["--debug=1", "noop"], {}),
+        ("nvidia-cdi-hook", ["noop"], {"NVIDIA_CTK_DEBUG": "true"}),
+        ("nvidia-cdi-hook", ["noop"], {"NVIDIA_CDI_DEBUG": "true"}),
+    ],
+)
+def test_debugging_of_a_hook_shows_lines(
+    program: str, words: list[str], env: dict[str, str], site: Site
+) -> None:
+    """However it is asked for."""
+    package = site.launcher.parents[2] / "nvidia_runtime"
+    for name in ("prestart", "cdi_hook"):
+        source = package / f"hooks/{name}.py"
+        function = "configure" if name == "prestart" else "_carry_out"
+        source.write_text(f"{source.read_text()}\n\ndef {function}(*_, **__):\n    1 / 0\n")
+    file_of(site).write_bytes(hot_path.make(package))
+    launcher = site.launcher.with_name(program)
+
+    plain, debugging = (
+        site.run(words[-1], launcher=launcher),
+        site.run(*words, launcher=launcher, env=env),
+    )
+
+    assert "ZeroDivisionError" in plain.err
+    assert ".py" not in plain.err
+    assert re.search(r'hooks/\w+\.py", line [1-9]\d*, in (configure|_carry_out)\n', debugging.err)
 
 
 @needs_root
