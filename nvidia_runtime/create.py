@@ -122,7 +122,8 @@ def _open_log(settings: "Settings", invocation: "Invocation", log: "Log | None")
     debug: str = settings[f"{SECTION}.debug"]
     level: str = settings[f"{SECTION}.log-level"]
     if debug not in ("", "/dev/null"):
-        from nvidia_runtime.log import Log  # only where somebody asks for one
+        start.preload("log")  # only where somebody asks for one
+        from nvidia_runtime.log import Log
 
         log = log or Log(invocation.log_json)
         log.open(debug)

@@ -47,7 +47,8 @@ def main() -> None:
 
 
 def _new_log(invocation: "Invocation", level: str) -> "Log":
-    from nvidia_runtime.log import Log  # only where somebody asks for one
+    start.preload("log")  # only where somebody asks for one
+    from nvidia_runtime.log import Log
 
     log = Log(invocation.log_json, "debug" if invocation.debug else level)
     if not invocation.version:

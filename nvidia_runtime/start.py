@@ -117,7 +117,7 @@ def begin(this: "ModuleType") -> "ModuleType":
 
 def _take_place(this: "ModuleType") -> None:
     """Put the package, and this module into it, where `import` finds them."""
-    code = HOT.code("__init__", f"{FOLDER}/__init__.py")
+    code = HOT.codes(("__init__",)).get("__init__")
     if code is None:
         try:
             __import__(PACKAGE)
@@ -227,13 +227,16 @@ def tell(log: "Log | None") -> None:
 
 def preload(*names: str) -> None:
     """Load modules of ours that are about to be imported; stop at the first doubt."""
+    if all(f"{PACKAGE}.{name}" in sys.modules for name in names):
+        return
+    codes = HOT.codes(names)
     for name in names:
-        if not load(name):
+        if not load(name, codes.get(name)):
             return
 
 
-def load(name: str) -> bool:
-    """Load one module of the package; say whether it worked."""
+def load(name: str, code: "CodeType | None" = None) -> bool:
+    """Load one module of the package, of its code if that is known; say whether it worked."""
     if f"{PACKAGE}.{name}" in sys.modules:
         return True
     package, _, leaf = name.rpartition(".")
@@ -242,7 +245,7 @@ def load(name: str) -> bool:
     if parent not in sys.modules:
         _make_package(parent, place)
     source = f"{place}/{leaf}.py"
-    code = HOT.code(name, source) or _compiled(source, _cache(place, leaf))
+    code = code or _compiled(source, _cache(place, leaf))
     if code is None:
         return False
     module = type(sys)(f"{PACKAGE}.{name}")
@@ -276,7 +279,7 @@ class Hot:
     It says nothing of lines, which a traceback shows, so that ``--debug`` does without it.
     """
 
-    NAME, FORMAT = "hot_path", b"hot path v2\0"
+    NAME, FORMAT = "hot_path", b"hot path v3\0"
 
     def __init__(self) -> None:
         self.path = _cache(FOLDER, self.NAME)
@@ -323,23 +326,28 @@ class Hot:
             and posix.access(self.path.rpartition("/")[0], posix.W_OK)
         )
 
-    def code(self, name: str, source: str) -> "CodeType | None":
-        """Return the code of a module if it is of this very source."""
+    def codes(self, names: tuple[str, ...]) -> "dict[str, CodeType]":
+        """Return the code of modules that are loaded together, if it is of these very sources."""
         if self._index is None:
             self._index = self._open()
+        key = " ".join(names)
+        if key not in self._index:  # what has no place there, or is not always loaded together
+            return {}
         try:
-            at, size, *stamp = self._index[name]
-            status = posix.stat(source)
-            if stamp == [status.st_mtime_ns, status.st_size]:
-                if IS_DEBUGGING:
-                    return None
-                code: CodeType = marshal.loads(posix.pread(self._descriptor, size, at))  # noqa: S302
-                if type(code) is type(begin.__code__):
-                    return code
+            at, size, *stamps = self._index[key]
+            for name, stamp in zip(names, stamps, strict=True):
+                status = posix.stat(f"{FOLDER}/{name.replace('.', '/')}.py")
+                if stamp != (status.st_mtime_ns, status.st_size):
+                    raise ValueError("another source")
+            if not IS_DEBUGGING:
+                loaded = marshal.loads(posix.pread(self._descriptor, size, at))  # noqa: S302
+                codes: dict[str, CodeType] = dict(zip(names, loaded, strict=True))
+                if {type(code) for code in codes.values()} == {type(begin.__code__)}:
+                    return codes
+                raise ValueError("no code")
+        except Exception:  # noqa: BLE001 (as above)
             self.is_behind = True
-        except Exception as error:  # noqa: BLE001 (as above)
-            self.is_behind |= type(error) is not KeyError  # what has no place there
-        return None
+        return {}
 
 
 # By a flag or a variable of one of our programs; where it is said that we are not, it costs time.

@@ -16,17 +16,29 @@ from importlib.machinery import PathFinder
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 from nvidia_runtime import start
 from nvidia_runtime.prepare import decide, verbs
 from nvidia_runtime.store import files
 
-# What is loaded ahead of its import besides, where a container asks for it.
-SOMETIMES = (
-    *("log", "admission.requirements", "host.facts", "host.platform", "sources.machine"),
-    *("sources.specs", "sources.legacy", "store.machine_file"),
-    *("admission.engine", "sources.native"),
-    *(f"prepare.{verb.replace('-', '_')}" for verb in verbs.VERBS),
+# What `start.preload` is asked for: modules that are loaded together, some more than once here.
+GROUPS = (
+    ("__init__",),
+    (*start.ALWAYS, *start.CREATE),
+    start.ALWAYS,
+    decide.MODULES,
+    start.HOOK,
+    start.CDI_HOOK,
+    ("log",),
+    ("host.platform", "sources.specs", "store.machine_file", "sources.machine"),
+    ("sources.specs", "store.machine_file", "sources.machine"),
+    ("admission.engine", "sources.specs", "sources.native"),
+    ("admission.requirements", "host.facts"),
+    ("admission.requirements",),
+    ("sources.specs",),
+    ("sources.legacy",),
+    *((f"prepare.{verb.replace('-', '_')}",) for verb in verbs.VERBS),
 )
 
 
@@ -38,32 +50,34 @@ def write() -> None:
         return
 
 
-def names() -> list[str]:
-    """List the modules of the hot path, in the order of their imports."""
-    ahead = ("__init__", *start.ALWAYS, *start.CREATE, *decide.MODULES)
-    return list(dict.fromkeys((*ahead, *start.HOOK, *start.CDI_HOOK, *SOMETIMES)))
-
-
 def make(folder: Path) -> bytes:
     """Return the content of the file for the package in a folder."""
-    index: dict[str, tuple[int, int, int, int]] = {}
-    codes: list[bytes] = []
-    for name in names():
-        file = folder.joinpath(*name.split(".")).with_suffix(".py")
-        before = file.stat()
-        code = marshal.dumps(_compile(file))
-        status = file.stat()
-        if before.st_mtime_ns != status.st_mtime_ns or before.st_size != status.st_size:
+    files_of = {name: _source(folder, name) for group in GROUPS for name in group}
+    stamps = {name: _stamp(file) for name, file in files_of.items()}
+    codes = {name: _compile(file) for name, file in files_of.items()}
+    for name, file in files_of.items():
+        if _stamp(file) != stamps[name]:
             raise ValueError(f"{file} changes meanwhile")
-        index[name] = (0, len(code), status.st_mtime_ns, status.st_size)
-        codes.append(code)
-    # The places depend on the length of the index, which has none of them yet: all are as long.
+    parts = [marshal.dumps(tuple(codes[name] for name in group)) for group in GROUPS]
     library = _library("_json")
-    places = len(_head(index, library))
-    for name, (_, size, *stamp) in index.items():
-        index[name] = (places, size, stamp[0], stamp[1])
-        places += size
-    return _head(index, library) + b"".join(codes)
+    place = 0
+    for _ in range(2):  # the length of the index does not depend on the places in it
+        index: dict[str, tuple[Any, ...]] = {}
+        for group, part in zip(GROUPS, parts, strict=True):
+            index[" ".join(group)] = (place, len(part), *[stamps[name] for name in group])
+            place += len(part)
+        head = _head(index, library)
+        place = len(head)
+    return head + b"".join(parts)
+
+
+def _source(folder: Path, name: str) -> Path:
+    return folder.joinpath(*name.split(".")).with_suffix(".py")
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _library(name: str) -> dict[str, tuple[str, str]]:
@@ -74,9 +88,7 @@ def _library(name: str) -> dict[str, tuple[str, str]]:
     return {name: (sys.version, spec.origin)} if spec and spec.origin else {}
 
 
-def _head(
-    index: dict[str, tuple[int, int, int, int]], library: dict[str, tuple[str, str]]
-) -> bytes:
+def _head(index: dict[str, tuple[Any, ...]], library: dict[str, tuple[str, str]]) -> bytes:
     # Of version 0: every number has its own length.
     text = marshal.dumps({**library, **index}, 0)
     return MAGIC_NUMBER + start.Hot.FORMAT + len(text).to_bytes(4, "little") + text

@@ -64,18 +64,17 @@ def docstrings(file: Path) -> list[str]:
 
 
 def test_all_that_is_loaded_ahead_is_in_it() -> None:
-    """Whatever a call of `preload` names."""
+    """Whatever a call of `preload` names, together; what it does not name by words is above it."""
     named = {
-        word.value
+        tuple(ast.literal_eval(word) for word in call.args)
         for file in PACKAGE.rglob("*.py")
         for call in ast.walk(ast.parse(file.read_bytes()))
         if isinstance(call, ast.Call) and ast.unparse(call.func) in ("preload", "start.preload")
-        for word in call.args
-        if isinstance(word, ast.Constant)
+        if all(isinstance(word, ast.Constant) for word in call.args)
     }
 
-    assert len(named) >= 5
-    assert named - set(hot_path.names()) == set()
+    assert len(named) >= 7
+    assert named - set(hot_path.GROUPS) == set()
 
 
 def test_code_is_that_of_the_sources() -> None:
@@ -86,16 +85,19 @@ def test_code_is_that_of_the_sources() -> None:
     library = getattr(_json, "__file__", None)  # some interpreters have it built in
     assert index.pop("_json", None) == ((sys.version, library) if library else None)
 
-    assert list(index) == hot_path.names()
-    for name, (at, size, _, _) in index.items():
-        file = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
-        whole = codes(compile(file.read_bytes(), str(file), "exec"))
-        bare = codes(marshal.loads(data[at : at + size]))
-        places = [(code.co_name, code.co_firstlineno, code.co_filename) for code in bare]
-        assert {code.co_linetable for code in bare} == {b""}
-        assert places == [(code.co_name, code.co_firstlineno, str(file)) for code in whole]
-        assert [text for text in docstrings(file) if text.encode() in data] == []
-    assert sum(size for _, size, _, _ in index.values()) == len(data) - end
+    assert [tuple(key.split()) for key in index] == [*hot_path.GROUPS]
+    for key, (at, size, *stamps) in index.items():
+        together = zip(key.split(), marshal.loads(data[at : at + size]), stamps, strict=True)
+        for name, code, stamp in together:
+            file = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+            assert stamp == (file.stat().st_mtime_ns, file.stat().st_size)
+            whole = codes(compile(file.read_bytes(), str(file), "exec"))
+            bare = codes(code)
+            places = [(code.co_name, code.co_firstlineno, code.co_filename) for code in bare]
+            assert {code.co_linetable for code in bare} == {b""}
+            assert places == [(code.co_name, code.co_firstlineno, str(file)) for code in whole]
+            assert [text for text in docstrings(file) if text.encode() in data] == []
+    assert sum(size for _, size, *_ in index.values()) == len(data) - end
 
 
 def test_library_that_is_built_in_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
     "it is cut in the code": lambda file: os.truncate(file, start_of_code(file.read_bytes()) + 100),
     "it is another interpreter's": lambda file: file.write_bytes(b"1234" + file.read_bytes()[4:]),
     "it is an older version's": lambda file: file.write_bytes(
-        file.read_bytes().replace(b"hot path v2", b"hot path v1", 1)
+        file.read_bytes().replace(b"hot path v3", b"hot path v2", 1)
     ),
     "its index is no index": lambda file: file.write_bytes(
         file.read_bytes()[:16] + b"\1\0\0\0" + marshal.dumps(None) + file.read_bytes()[21:]
