@@ -35,9 +35,9 @@ BUDGETS = {
     "prepared on the host, new container": 1.25,
     "prepared on the host, second start": 1.25,
     # containers.py: interpreter starts over runc alone
-    "added by 8 GPUs, prepared on the host, new container": 3.8,
-    "added by 8 GPUs, prepared on the host, second start": 3.8,
-    "added by 8 GPUs, prepared on the host, the files of compute and utility, new container": 3.0,
+    "added by 8 GPUs, prepared on the host, new container": 4.4,
+    "added by 8 GPUs, prepared on the host, second start": 4.2,
+    "added by 8 GPUs, prepared on the host, the files of compute and utility, new container": 3.9,
     "added by 8 GPUs, prepared on the host, the files of compute and utility, second start": 3.0,
     "injected by an engine (CDI), its hooks done on the host, new container": 3.2,
     "injected by an engine (CDI), its hooks done on the host, second start": 3.2,
