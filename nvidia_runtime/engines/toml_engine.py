@@ -104,7 +104,8 @@ def options(document: Document, places: Places, name: str, where: str) -> Docume
     first = name if default.startswith("nvidia") else default
     entries = runtimes.table(document, places.runtimes, where)
     for candidate in (first, *CANDIDATES, name):
-        if candidate in entries:
+        # An empty table of ours says nothing: the runc that is added beside it would, next time.
+        if candidate in entries and (candidate != name or entries[name] != {}):
             return runtimes.table(document, (*places.runtimes, candidate), where)
     return None
 

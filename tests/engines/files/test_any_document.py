@@ -132,6 +132,24 @@ def test_any_document(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         check()
 
 
+def test_empty_table_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says nothing, and the runc that is added beside it must not say more the second time."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    table = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia]'
+    (folder / "config.toml").write_text(f"version = 2\n\n{table}\n")
+    intent = Intent(
+        name="nvidia",
+        program="/usr/bin/nvidia-container-runtime",
+        config=str(folder / "config.toml"),
+        drop_in="",
+    )
+
+    check_round(ENGINES["containerd"], intent, folder)
+
+
 def check_round(engine: Engine, intent: Intent, folder: Path) -> None:
     """Configure twice and undo: the files are then as before, or an error left them so."""
     before = files(folder)
