@@ -67,6 +67,7 @@ def check(name: str, text: str) -> Any:
 LINES = {
     "cdi-list": "cdi list --json",
     "config-explain": "config explain --json",
+    "doctor": "doctor --json",
     "explain": "explain c1 --json",
     "explain-list": "explain --json",
     "findings": "cdi validate --json",
