@@ -327,7 +327,7 @@ cdi host prepare
 admission generate watch
 compile
 hooks selftest sources
-create doctor
+create doctor report
 cli
 __main__ runtime
 """

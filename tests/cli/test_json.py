@@ -164,7 +164,7 @@ def test_refresh() -> None:
 
 
 def test_each_schema_is_tried() -> None:
-    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh"}
+    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh", "report"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -46,6 +46,7 @@ ROOT = Command(
         containers.HOOK,
         containers.SNAPSHOT,
         doctor.DOCTOR,
+        doctor.REPORT,
         host.INFO,
         host.SYSTEM,
         host.SELFTEST,
