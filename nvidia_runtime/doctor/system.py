@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor import (
     system_denials,
+    system_groups,
     system_kernel,
     system_log,
     system_places,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
 
 # What may hang comes last.
-PARTS = (system_kernel, system_denials, system_log, system_places)
+PARTS = (system_kernel, system_denials, system_log, system_places, system_groups)
 CODES = tuple(code for part in PARTS for code in part.CODES)
 
 

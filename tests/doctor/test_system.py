@@ -139,6 +139,18 @@ mkdir /run/nvidia/driver/dev; mknod /run/nvidia/driver/dev/nvidiactl c 195 255
 printf '[nvidia-container-cli]\nroot = "/run/nvidia/driver"\n' >/dev/config.toml
 export NVIDIA_CTK_CONFIG_FILE_PATH=/dev/config.toml
 """
+V2 = "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
+LEGACY = """
+echo 'nvidia-container-runtime.mode = "legacy"' >/dev/config.toml
+export NVIDIA_CTK_CONFIG_FILE_PATH=/dev/config.toml
+"""
+# A machine that systemd has started, with these versions.
+SYSTEMD = """
+mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; mkdir /run/systemd/system /dev/bin
+printf '#!/bin/sh\necho "{systemd}"\n' >/dev/bin/systemctl
+printf '#!/bin/sh\necho "{runc}"\n' >/dev/bin/runc
+chmod +x /dev/bin/*; PATH=/dev/bin:$PATH
+"""
 OURS = "/var/lib/nvidia-container-runtime"
 
 FAULTS = [
@@ -368,6 +380,49 @@ FAULTS = [
         id="few files",
     ),
     pytest.param(
+        "mount -t tmpfs tmpfs /sys/fs/cgroup",
+        "NCT-0602",
+        "nothing is mounted at /sys/fs/cgroup",
+        "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        id="no control groups",
+    ),
+    pytest.param(
+        "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/memory",
+        "NCT-0602",
+        "cgroup v1 is mounted without its controller 'devices'",
+        "mkdir -p /sys/fs/cgroup/devices"
+        " && mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices",
+        id="no controller of devices",
+    ),
+    pytest.param(
+        f'{V2}exec setpriv --bounding-set=-all --inh-caps=-all "$@"',
+        "NCT-0603",
+        "bpf(2): operation not permitted",
+        "grep CGROUP_BPF /boot/config-$(uname -r)",
+        id="no device programs",
+    ),
+    pytest.param(
+        f'{V2}{LEGACY}exec unshare --user --map-root-user "$@"',
+        "NCT-0603",
+        "bpf(2): operation not permitted",
+        "nvidia-ctk config --set nvidia-container-cli.no-cgroups -i",
+        id="no device programs in a container of LXC",
+    ),
+    pytest.param(
+        f"{V2}{SYSTEMD.format(systemd='systemd 239 (239-82.el8)', runc='runc version 1.1.12')}",
+        "NCT-0604",
+        "systemd is 239, and there is no /dev/char/195:255",
+        "nvidia-ctk system create-dev-char-symlinks --create-all",
+        id="an old systemd",
+    ),
+    pytest.param(
+        f"{V2}{SYSTEMD.format(systemd='systemd 252 (252.38-1)', runc='runc version 1.1.5+ds1')}",
+        "NCT-0604",
+        "runc is 1.1.5, and there is no /dev/char/195:255",
+        "nvidia-ctk system create-dev-char-symlinks --create-all",
+        id="an old runc",
+    ),
+    pytest.param(
         # setpriv ends it with us.
         'cp "$(command -v sleep)" /dev/dockerd\nsetpriv --pdeathsig KILL /dev/dockerd 100 &\n'
         "until read name </proc/$!/comm && [ $name = dockerd ]; do sleep 0.01; done\n"
@@ -429,6 +484,14 @@ MENDED = [
     pytest.param(audited(NODE.replace("nvidia", "other")), id="AppArmor, of others"),
     pytest.param(logged(KILLED.replace("ldconfig", "other")), id="seccomp, of others"),
     pytest.param(logged(FALLEN, priority=12), id="a program wrote it into the kernel's log"),
+    pytest.param(V2 + SYSTEMD.format(systemd="systemd 252", runc="runc version 1.1.7"), id="runc"),
+    pytest.param(
+        V2
+        + SYSTEMD.format(systemd="systemd 239", runc="runc version 1.1.5")
+        + "mkdir -p /dev/char; ln -s ../nvidiactl /dev/char/195:255",
+        id="the link is there",
+    ),
+    pytest.param(f'{V2}exec unshare --user --map-root-user "$@"', id="rules that nobody makes"),
     pytest.param(f"rm -f /dev/kmsg {AUDIT}; mkfifo /dev/kmsg", id="the log is a FIFO"),
     pytest.param(f"mkdir -p /var/log/audit; rm -f {AUDIT}; mkfifo {AUDIT}", id="the file is one"),
     pytest.param(
