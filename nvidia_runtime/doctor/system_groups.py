@@ -43,7 +43,7 @@ REFUSED = Code(
     "the kernel refuses device programs of control groups",
     """
     On cgroup v2 a container's device rules are a program of the kernel's BPF.  It was built without
-    CONFIG_CGROUP_BPF, or we are in a container that may not use bpf(2): 'bpf_prog_query
+    CONFIG_CGROUP_BPF, or we are in a container that may not use the call bpf: 'bpf_prog_query
     (BPF_CGROUP_DEVICE) failed: operation not permitted', 'function not implemented' or 'invalid
     argument'.
     """,
@@ -153,7 +153,7 @@ def _programs(subject: Subject) -> Iterator[Said]:
             pass
     except OSError as error:
         command = WITHOUT_GROUPS if is_inner else "grep CGROUP_BPF /boot/config-$(uname -r)"
-        what = f"bpf(2): {os_reason(error)}"
+        what = f"bpf: {os_reason(error)}"
         yield Finding(code=REFUSED, what=what, where=TOP, command=command)
     else:
         yield Fine("the kernel takes device programs")

@@ -397,14 +397,14 @@ FAULTS = [
     pytest.param(
         f'{V2}exec setpriv --bounding-set=-all --inh-caps=-all "$@"',
         "NCT-0603",
-        "bpf(2): operation not permitted",
+        "bpf: operation not permitted",
         "grep CGROUP_BPF /boot/config-$(uname -r)",
         id="no device programs",
     ),
     pytest.param(
         f'{V2}{LEGACY}exec unshare --user --map-root-user "$@"',
         "NCT-0603",
-        "bpf(2): operation not permitted",
+        "bpf: operation not permitted",
         "nvidia-ctk config --set nvidia-container-cli.no-cgroups -i",
         id="no device programs in a container of LXC",
     ),
