@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,8 +50,16 @@ class Now:
 
 
 def of_running(patience: float = PATIENCE) -> list[Now]:
-    """Compare all containers that run and have a record; each gets ``patience`` seconds."""
-    return [now for container, record in running() if (now := of(container, record, patience)).pid]
+    """Compare all containers that run and have a record, within ``patience`` seconds together.
+
+    Of those for which no time is left, only the device rules are compared.
+    """
+    deadline, nows = time.monotonic() + patience, []
+    for container, record in running():
+        now = of(container, record, max(deadline - time.monotonic(), 0))
+        if now.pid:
+            nows.append(now)
+    return nows
 
 
 def running() -> Iterator[tuple[str, Record]]:

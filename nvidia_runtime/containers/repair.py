@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give a running container the device rules back that its control group has lost.
+"""Restore the device rules that the control group of a running container has lost.
 
 What is given is in the container's record, with the numbers of its config.json, and only while the
 host's node of that path still has these numbers.
@@ -72,7 +72,7 @@ class Repair:
 
 
 def repair(container: str, record: Record, *, dry_run: bool = False) -> Repair:
-    """Give a container its device rules back, unless it is a ``dry_run``.
+    """Restore the device rules of a container, unless it is a ``dry_run``.
 
     Raises `NvidiaRuntimeError` where that cannot even be tried.
     """
