@@ -324,7 +324,7 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission generate watch
+admission containers generate watch
 compile
 hooks selftest sources
 create doctor report
