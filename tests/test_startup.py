@@ -324,7 +324,7 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission generate watch
+admission generate topology watch
 compile
 hooks selftest sources
 create cli

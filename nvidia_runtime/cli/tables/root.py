@@ -44,6 +44,7 @@ ROOT = Command(
         containers.HOOK,
         containers.SNAPSHOT,
         host.INFO,
+        host.TOPOLOGY,
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
