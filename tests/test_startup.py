@@ -327,7 +327,8 @@ cdi host prepare
 admission generate topology watch
 compile
 hooks selftest sources
-create cli
+create doctor report
+cli
 __main__ runtime
 """
 MODULES = sorted((shim.TREE / PACKAGE).rglob("*.py"))

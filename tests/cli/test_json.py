@@ -67,6 +67,7 @@ def check(name: str, text: str) -> Any:
 LINES = {
     "cdi-list": "cdi list --json",
     "config-explain": "config explain --json",
+    "doctor": "doctor --json",
     "explain": "explain c1 --json",
     "explain-list": "explain --json",
     "findings": "cdi validate --json",
@@ -180,7 +181,7 @@ def test_topology_of_a_machine_with_all_kinds_of_devices() -> None:
 
 
 def test_each_schema_is_tried() -> None:
-    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh"}
+    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh", "report"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
