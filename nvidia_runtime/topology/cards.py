@@ -14,6 +14,9 @@ GAP, PAD, EDGE = 10, 12, 4
 LINE, MIG_LINE = 17, 20
 COLUMNS, MOST_SMALL = 2, 4
 
+# A text and its class.
+Part = tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
@@ -40,15 +43,15 @@ class Row:
 
 def rows(children: tuple[Child, ...]) -> list[Row]:
     """Put children into rows: cards in their order, and each branch in a row of its own."""
-    told: list[Row] = []
+    complete: list[Row] = []
     cards: list[Card] = []
     for child in children:
         if card := _card(child):
             cards.append(card)
         elif isinstance(child, Branch):
-            told += [*_rows(cards), Row(branch=child)]
+            complete += [*_rows(cards), Row(branch=child)]
             cards = []
-    return told + _rows(cards)
+    return complete + _rows(cards)
 
 
 def height(card: Card, width: float) -> float:
@@ -74,9 +77,6 @@ def draw(card: Card, place: tuple[float, float, float, float]) -> str:
     if isinstance(card.leaf, Gpu):
         marks += _migs(card.leaf, (left, baseline - 8, right - left))
     return svg.group(_title(card.leaf), marks)
-
-
-Part = tuple[str, str]
 
 
 def _lines(card: Card, width: float) -> list[tuple[Part, Part]]:
@@ -153,11 +153,15 @@ def _rows(cards: list[Card]) -> list[Row]:
     small = [card for card in cards if isinstance(card.leaf, NvSwitch)]
     large = [card for card in cards if not isinstance(card.leaf, NvSwitch)]
     columns = min(COLUMNS, len(large))
-    told = [_row(large[at : at + columns], columns) for at in range(0, len(large), columns or 1)]
+    complete = [
+        _row(large[at : at + columns], columns) for at in range(0, len(large), columns or 1)
+    ]
     if small:
         columns = math.ceil(len(small) / math.ceil(len(small) / MOST_SMALL))
-        told += [_row(small[at : at + columns], columns) for at in range(0, len(small), columns)]
-    return told
+        complete += [
+            _row(small[at : at + columns], columns) for at in range(0, len(small), columns)
+        ]
+    return complete
 
 
 def _row(cards: list[Card], columns: int) -> Row:

@@ -32,21 +32,21 @@ def draw(topology: Topology, x: float, y: float, width: float) -> tuple[list[str
             marks += _table(table, gpus, (x, y, width, size))
             y += size + BETWEEN
     y += max(sizes) + BETWEEN if is_beside else 0
-    told = {
+    words = {
         relation.between(row.device, gpu.device)
         for _, rows in tables
         for row in rows
         for gpu in gpus
     }
-    legend, y = _legend([word for word in relation.MEANINGS if word in told], (x, y, width))
+    legend, y = _legend([word for word in relation.MEANINGS if word in words], (x, y, width))
     return [*marks, *legend], y
 
 
 def _tables(gpus: list[Gpu], nics: tuple[Nic, ...]) -> list[Table]:
-    told: list[Table] = [("Between GPUs", gpus)] if len(gpus) > 1 else []
+    tables: list[Table] = [("Between GPUs", gpus)] if len(gpus) > 1 else []
     if gpus and nics:
-        told.append(("Between network adapters and GPUs", nics))
-    return told
+        tables.append(("Between network adapters and GPUs", nics))
+    return tables
 
 
 def _table(table: Table, gpus: list[Gpu], place: Place) -> list[str]:
@@ -74,7 +74,8 @@ def _table(table: Table, gpus: list[Gpu], place: Place) -> list[str]:
 def _cell(word: str, place: Place) -> list[str]:
     x, y, width, height = place
     area = (x + INSET, y + INSET, width - 2 * INSET, height - 2 * INSET)
-    said = "" if word == relation.SAME else word
+    is_wide = svg.measured(word, "cell") <= area[2]  # else the colour says it
+    said = word if is_wide and word != relation.SAME else ""
     return [
         svg.box(area, word, round_by=4),
         svg.text(x + width / 2, y + 16, said, "cell", "middle"),
@@ -89,16 +90,16 @@ def _label(rows: Sequence[Gpu | Nic]) -> float:
 
 def _alias(row: Gpu | Nic) -> str:
     """Return the other name of a row."""
-    told = (*row.device.rdma_devices, *row.device.interfaces)
-    return svg.fitted(told[0], "fine", 90) if told and isinstance(row, Nic) else ""
+    names = (*row.device.rdma_devices, *row.device.interfaces)
+    return svg.fitted(names[0], "fine", 90) if names and isinstance(row, Nic) else ""
 
 
-def _legend(told: list[str], place: tuple[float, float, float]) -> tuple[list[str], float]:
+def _legend(words: list[str], place: tuple[float, float, float]) -> tuple[list[str], float]:
     """Return what the words mean, as many in a line as fit."""
     left, y, width = place
     x = left
     marks: list[str] = []
-    shown = [word for word in told if word != relation.SAME]
+    shown = [word for word in words if word != relation.SAME]
     for word in shown:
         meaning = relation.MEANINGS[word]
         size = CHIP + 8 + svg.measured(meaning, "soft") + BETWEEN

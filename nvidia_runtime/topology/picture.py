@@ -11,6 +11,11 @@ from nvidia_runtime.topology.cards import GAP, PAD, Row
 from nvidia_runtime.topology.devices import Topology
 from nvidia_runtime.topology.tree import Branch, Child
 
+MARGIN, BETWEEN = 24, 16
+PANEL = 540
+PANEL_HEAD, GROUP_HEAD = 40, 30
+HEAD = 56
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -19,12 +24,6 @@ class Panel:
     name: str
     has: str
     children: tuple[Child, ...] = ()
-
-
-MARGIN, BETWEEN = 24, 16
-PANEL = 540
-PANEL_HEAD, GROUP_HEAD = 40, 30
-HEAD = 56
 
 
 def of(topology: Topology) -> str:
@@ -38,9 +37,9 @@ def of(topology: Topology) -> str:
         svg.text(MARGIN, MARGIN + 17, "Topology", "h1"),
         svg.text(MARGIN, MARGIN + 38, svg.fitted(words.counts(topology), "soft", inner), "soft"),
     ]
-    told, y = _panels(panels, count, MARGIN + HEAD)
+    drawn, y = _panels(panels, count, MARGIN + HEAD)
     tables, y = matrix.draw(topology, MARGIN, y + BETWEEN, inner)
-    marks += [*told, *tables]
+    marks += [*drawn, *tables]
     for note in topology.notes:
         marks.append(svg.text(MARGIN, y + 8, svg.fitted(note, "said", inner), "said"))
         y += 8 + BETWEEN

@@ -89,7 +89,7 @@ def group(title: str, marks: list[str]) -> str:
 def measured(said: str, kind: str) -> float:
     """Return the most that a text may be wide."""
     size, letter = FONTS[kind]
-    return len(said) * size * letter
+    return len(shown(said)) * size * letter
 
 
 def fitted(said: str, kind: str, width: float) -> str:
@@ -97,7 +97,7 @@ def fitted(said: str, kind: str, width: float) -> str:
     if measured(said, kind) <= width:
         return said
     size, letter = FONTS[kind]
-    return f"{said[: max(0, int(width / (size * letter)) - 1)]}…"
+    return f"{shown(said)[: max(0, int(width / (size * letter)) - 1)]}…"
 
 
 def escaped(said: str) -> str:

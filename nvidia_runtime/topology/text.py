@@ -17,37 +17,29 @@ ASCII = ("|- ", "`- ", "|  ", "   ")
 
 def lines(topology: Topology, marks: Marks = LINES) -> list[str]:
     """Return the lines of the text; ``marks`` are those of `LINES` or `ASCII`."""
-    told: list[str] = []
+    page: list[str] = []
     columns = _widths(topology)
     for group in tree.groups(topology):
         name, has = words.node(group.node)
-        told.append(f"{name}, {has}" if has else name)
-        told += _below(group.children, "", marks, columns)
+        page.append(f"{name}, {has}" if has else name)
+        page += _below(group.children, "", marks, columns)
     if empty := tree.empty_nodes(topology):
-        told.append(f"{words.numbers(empty)}: no GPU, no network adapter")
-    if table := _table(topology):
-        told += ["", *table]
-    if topology.notes:
-        told += ["", *map(shown, topology.notes)] if told else map(shown, topology.notes)
-    return told
+        page.append(f"{words.numbers(empty)}: no GPU, no network adapter")
+    parts = [page, _table(topology), [shown(note) for note in topology.notes]]
+    return [line for part in filter(None, parts) for line in ("", *part)][1:]
 
 
-def _below(
-    children: tuple[Child, ...],
-    before: str,
-    marks: Marks,
-    columns: Columns,
-) -> list[str]:
-    told: list[str] = []
+def _below(children: tuple[Child, ...], before: str, marks: Marks, columns: Columns) -> list[str]:
+    rows: list[str] = []
     for number, child in enumerate(children):
         is_last = number == len(children) - 1
-        told.append(before + marks[is_last] + _said(child, columns))
+        rows.append(before + marks[is_last] + _said(child, columns))
         below = before + marks[2 + is_last]
         if isinstance(child, Branch):
-            told += _below(child.children, below, marks, columns)
+            rows += _below(child.children, below, marks, columns)
         elif isinstance(child, Gpu):
-            told += _migs(child, below, marks)
-    return told
+            rows += _migs(child, below, marks)
+    return rows
 
 
 def _said(child: Child, columns: Columns) -> str:
@@ -93,15 +85,15 @@ def _table(topology: Topology) -> list[str]:
     width = max(map(len, names))
     cells = [[relation.between(row.device, gpu.device) for gpu in gpus] for row in rows]
     columns = [max(len(gpu.name), 4) for gpu in gpus]
-    told = [_row("", [gpu.name for gpu in gpus], width, columns)]
-    told += [_row(name, row, width, columns) for name, row in zip(names, cells, strict=True)]
+    table = [_row("", [gpu.name for gpu in gpus], width, columns)]
+    table += [_row(name, row, width, columns) for name, row in zip(names, cells, strict=True)]
     used = {cell for row in cells for cell in row}
     meanings = [
         f"{word.ljust(4)}  {meaning}"
         for word, meaning in relation.MEANINGS.items()
         if word in used - {relation.SAME}
     ]
-    return [*told, "", *meanings]
+    return [*table, "", *meanings]
 
 
 def _row(name: str, cells: list[str], width: int, columns: list[int]) -> str:

@@ -48,18 +48,18 @@ def model(leaf: Leaf) -> str:
 
 def names(nic: Nic) -> str:
     """Return the names of an adapter's interfaces and RDMA devices."""
-    told = (*nic.device.interfaces, *nic.device.rdma_devices)
-    return shown(" ".join(told)) if told else "no interface"
+    parts = (*nic.device.interfaces, *nic.device.rdma_devices)
+    return shown(" ".join(parts)) if parts else "no interface"
 
 
 def state(leaf: Leaf) -> str:
     """Return what is special about a device."""
-    told = ["asleep" if leaf.device.is_asleep else ""]
+    parts = ["asleep" if leaf.device.is_asleep else ""]
     if number := leaf.device.virtual_functions:
-        told.append(f"{number} virtual functions" if number > 1 else "1 virtual function")
+        parts.append(f"{number} virtual functions" if number > 1 else "1 virtual function")
     if isinstance(leaf, Gpu):
-        told.append(leaf.problem)
-    return shown(", ".join(filter(None, told)))
+        parts.append(leaf.problem)
+    return shown(", ".join(filter(None, parts)))
 
 
 def node(numa: NumaNode) -> tuple[str, str]:
@@ -84,8 +84,8 @@ def counts(topology: Topology) -> str:
         (len(topology.nvswitches), "NVSwitch", "NVSwitches"),
         (len(topology.numa_nodes), "NUMA node", "NUMA nodes"),
     )
-    told = [f"{count} {one if count == 1 else many}" for count, one, many in kinds if count]
-    return ", ".join(told) or "nothing"
+    parts = [f"{count} {one if count == 1 else many}" for count, one, many in kinds if count]
+    return ", ".join(parts) or "nothing"
 
 
 def numbers(nodes: list[NumaNode]) -> str:

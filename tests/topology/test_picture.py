@@ -51,18 +51,27 @@ def places(root: ElementTree.Element) -> Iterator[tuple[str, tuple[float, float,
             yield said, (x, y - svg.FONTS[kind][0] * 0.75, x + width, y + 2)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_texts_do_not_overlap(name: str) -> None:
-    told = list(places(parsed(picture.of(of_simulated(name)))))
-
-    overlapping = [
+def overlapping(root: ElementTree.Element) -> list[tuple[str, str]]:
+    """Return the pairs of texts that touch each other."""
+    texts = list(places(root))
+    assert texts
+    return [
         (said, other)
-        for number, (said, (left, top, right, bottom)) in enumerate(told)
-        for other, (x, y, end, low) in told[:number]
+        for number, (said, (left, top, right, bottom)) in enumerate(texts)
+        for other, (x, y, end, low) in texts[:number]
         if left < end and x < right and top < low and y < bottom
     ]
-    assert overlapping == []
-    assert told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_do_not_overlap(name: str) -> None:
+    assert overlapping(parsed(picture.of(of_simulated(name)))) == []
+
+
+def test_overlap_is_seen() -> None:
+    page = svg.page(9, 9, "", [svg.text(0, 9, "one", "said"), svg.text(9, 9, "two", "said")])
+
+    assert overlapping(parsed(page)) == [("two", "one")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -134,6 +143,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     root = parsed(picture.of(of_files(files, tmp_path)))
 
     said = [text.text for text in root.iter(f"{SVG}text")]
+    assert overlapping(root) == []
     assert name in said
     assert "]]>&\\x1b\\x00" in said
     assert list(root.iter(f"{SVG}script")) == []
@@ -150,5 +160,6 @@ def test_many_gpus_have_tables_below_each_other(tmp_path: Path) -> None:
     root = parsed(picture.of(of_files(files, tmp_path)))
 
     right = float(root.get("width", "0"))
+    assert overlapping(root) == []
     assert max(box(one)[2] for one in root.iter(f"{SVG}rect")) <= right
     assert len([one for one in root.iter(f"{SVG}rect") if one.get("class") == "PHB"]) > 32 * 31
