@@ -327,7 +327,7 @@ cdi host prepare
 admission generate topology watch
 compile
 hooks selftest sources
-create doctor report
+create doctor installer report
 cli
 __main__ runtime
 """
