@@ -11,6 +11,7 @@ from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding, Fine, S
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import ldcache, platform
 from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.rootfs import mounts
 from nvidia_runtime.rootfs.ldcache import MalformedError
 from nvidia_runtime.rootfs.ldcache import parse as parse_cache
 from nvidia_runtime.store import files
@@ -214,14 +215,9 @@ def _has(path: str, flag: int) -> bool:
 def mount_point(path: str) -> str:
     """Return the folder or file at which the file system of a path is mounted."""
     path = os.path.realpath(path)
-    points = [line.split()[4] for line in _mounts()]
+    try:
+        points = mounts.points("/proc/self/mountinfo")
+    except OSError:
+        return "/"
     above = [point for point in points if f"{path}/".startswith(f"{point.rstrip('/')}/")]
     return max(above, key=len, default="/")
-
-
-def _mounts() -> list[str]:
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return file.readlines()
-    except OSError:
-        return []

@@ -449,7 +449,11 @@ def test_fault_is_found(fault: str, code: str, what: str, command: str) -> None:
 
 @pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
 def test_healthy_machine_is_silent(machine: str) -> None:
-    assert examine(machine).codes("NCT-06") == []
+    """Whatever versions of systemd and runc the host of the tests has."""
+    assert (
+        examine(machine, "mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd").codes("NCT-06")
+        == []
+    )
 
 
 def test_every_code_has_a_fault() -> None:
