@@ -36,7 +36,7 @@ LOST = Code(
     those that were added behind their back.
     """,
     """
-    'nvidia-ctk repair CONTAINER' gives the rules back, and the container goes on.  NCT-0604 says
+    'nvidia-ctk repair CONTAINER' gives the rules back, and the container goes on.  NCT-0450 says
     what keeps them from getting lost.
     """,
 )

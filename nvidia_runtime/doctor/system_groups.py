@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control groups: whether they can judge device nodes, and whether what they judge lasts."""
+"""Control groups: whether they can judge device nodes."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding, Fine, Step
-from nvidia_runtime.engines import program
+from nvidia_runtime.doctor.finding import ERROR, Code, Finding, Fine, Step
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.host import nodes
 from nvidia_runtime.linux import bpf, control_groups, device_rules
-from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
@@ -54,24 +50,7 @@ REFUSED = Code(
     CONFIG_CGROUP_BPF=y, or run doctor and the engine outside of the container.
     """,
 )
-LOST = Code(
-    "NCT-0604",
-    WARNING,
-    "containers lose their GPUs when systemd is reloaded",
-    """
-    systemd gives a container's device rules anew at each 'systemctl daemon-reload', as an update of
-    packages does, and knows devices by paths only: runc before 1.1.7, and any runc where systemd is
-    older than 240, tells it of a device only if /dev/char has a link of its numbers.  Without the
-    link the rule is gone then: 'Failed to initialize NVML: Unknown Error' in a container that
-    worked.
-    """,
-    """
-    'nvidia-ctk system create-dev-char-symlinks --create-all', at each start of the machine, makes
-    the links.  Better install runc 1.1.7 or newer.  Containers that have lost their GPUs get them
-    back by 'nvidia-ctk repair'.
-    """,
-)
-CODES = (MISSING, REFUSED, LOST)
+CODES = (MISSING, REFUSED)
 
 TOP = "/sys/fs/cgroup"
 V2_TYPE = "cgroup2"
@@ -79,19 +58,13 @@ V2_TYPE = "cgroup2"
 MARKS = {control_groups.DEVICES: device_rules.LIST, control_groups.UNIFIED: "cgroup.controllers"}
 # Loads, and allows all: r0 = 1; exit.
 HARMLESS = bytes.fromhex("b7000000010000009500000000000000")
-RUNTIME = "nvidia-container-runtime"
-RUNC, OLDEST_RUNC, OLDEST_SYSTEMD = "runc", (1, 1, 7), 240
-BOOTED = "/run/systemd/system"
-SECONDS = 1.0
-CONTROL, CHARACTERS = "/dev/nvidiactl", "/dev/char"
-LINKS = "nvidia-ctk system create-dev-char-symlinks --create-all"
 WITHOUT_GROUPS = "nvidia-ctk config --set nvidia-container-cli.no-cgroups -i"
 # One range of all ids: no user namespace.
 ALL_IDS = ["0", "0", "4294967295"]
 
 
 def check(subject: Subject) -> Iterator[Said]:
-    """Look at the control groups, and what keeps their rules."""
+    """Look at the control groups."""
     yield Step("control groups")
     kinds = mounted()
     if not kinds:
@@ -102,8 +75,6 @@ def check(subject: Subject) -> Iterator[Said]:
     yield Fine(f"control groups {name}{also}", is_main=True)
     if V2_TYPE in kinds:
         yield from _programs(subject)
-    yield Step("systemd and the low-level runtime")
-    yield from _lost(subject, is_v2=V2_TYPE in kinds)
 
 
 def mounted() -> set[str]:
@@ -157,41 +128,3 @@ def _programs(subject: Subject) -> Iterator[Said]:
         yield Finding(code=REFUSED, what=what, where=TOP, command=command)
     else:
         yield Fine("the kernel takes device programs")
-
-
-def _lost(subject: Subject, *, is_v2: bool) -> Iterator[Said]:
-    """Tell of device rules that systemd would drop."""
-    is_systemds = is_v2 or bool(shutil.which("podman"))
-    if not os.path.isdir(BOOTED) or not is_systemds:
-        return
-    node = nodes.read("", CONTROL)
-    link = f"{CHARACTERS}/{node.major}:{node.minor}" if node else ""
-    if not link or os.path.exists(link):
-        return
-    systemd = _version(["systemctl", "--version"])
-    try:
-        runtime = lowlevel.find(
-            list(subject.settings[f"{RUNTIME}.runtimes"]),
-            os.environ.get("PATH", ""),
-            subject.program,
-        )
-    except NvidiaRuntimeError:  # `installation` tells of it
-        return
-    if os.path.basename(runtime) != RUNC:
-        return
-    runc = _version([runtime, "--version"])
-    reason = ""
-    if systemd and systemd[0] < OLDEST_SYSTEMD:
-        reason = f"systemd is {systemd[0]}"
-    elif runc and runc < OLDEST_RUNC:
-        reason = f"runc is {'.'.join(map(str, runc))}"
-    if reason:
-        what = f"{reason}, and there is no {link}"
-        yield Finding(code=LOST, what=what, where=CHARACTERS, command=LINKS)
-
-
-def _version(words: list[str]) -> tuple[int, ...]:
-    """Return the first number in a program's answer, as parts; () where it gives none."""
-    answer = program.ask(words, seconds=SECONDS)
-    match = re.search(r"\d+(?:\.\d+)*", answer.out)
-    return tuple(map(int, match[0].split("."))) if match else ()

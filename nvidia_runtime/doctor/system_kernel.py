@@ -86,24 +86,10 @@ FEW_FILES = Code(
     login.
     """,
 )
-MANY_FILES = Code(
-    "NCT-0614",
-    NOTE,
-    "containers may open a very large number of files",
-    """
-    An engine that runs with LimitNOFILE=infinity hands its limit on.  Programs that close all
-    descriptors they could have, one by one, take minutes then; nvidia-smi does that where it talks
-    to nvidia-persistenced: 24 seconds were seen in place of two.
-    """,
-    """
-    'LimitNOFILE=1048576' in a drop-in of the engine's unit, or 'docker run --ulimit
-    nofile=1024:524288'.
-    """,
-)
-CODES = (OLD, NO_USER_NAMESPACES, PARTIAL, HIDDEN, FEW_FILES, MANY_FILES)
+CODES = (OLD, NO_USER_NAMESPACES, PARTIAL, HIDDEN, FEW_FILES)
 
 OLDEST = (4, 15)
-FEWEST, LARGEST = 256, 1 << 20
+FEWEST = 256
 # Sockets of engines that a user runs, and programs that make a rootless container.
 USERS_SOCKETS = ("/run/user/*/docker.sock", "/run/user/*/podman/podman.sock")
 ROOTLESS = ("podman", "rootlesskit")
@@ -219,25 +205,3 @@ def _limits() -> Iterator[Said]:
         what = f"{soft} files may be open at once here"
         where = "/proc/self/limits"
         yield Finding(code=FEW_FILES, what=what, where=where, command="ulimit -n 1024")
-    from nvidia_runtime.engines.supported import ENGINES  # heavy: TOML
-
-    daemons = {engine.program for engine in ENGINES.values() if engine.has_daemon}
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
-        name = (files.read_text(f"/proc/{pid}/comm") or "").strip()
-        if name not in daemons:
-            continue
-        limit = _open_files(pid)
-        if limit > LARGEST:
-            where = f"the unit of {name}"
-            what = f"{name} (pid {pid}) runs with a limit of {limit} open files"
-            command = f"systemctl edit {name}"
-            yield Finding(code=MANY_FILES, what=what, where=where, command=command)
-
-
-def _open_files(pid: int) -> int:
-    """Return a process's soft limit of open files, 0 where it cannot be read."""
-    for line in (files.read_text(f"/proc/{pid}/limits") or "").splitlines():
-        if line.startswith("Max open files"):
-            word = line.split()[3]
-            return int(word) if word.isdecimal() else LARGEST + 1
-    return 0

@@ -144,13 +144,6 @@ LEGACY = """
 echo 'nvidia-container-runtime.mode = "legacy"' >/dev/config.toml
 export NVIDIA_CTK_CONFIG_FILE_PATH=/dev/config.toml
 """
-# A machine that systemd has started, with these versions.
-SYSTEMD = """
-mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; mkdir /run/systemd/system /dev/bin
-printf '#!/bin/sh\necho "{systemd}"\n' >/dev/bin/systemctl
-printf '#!/bin/sh\necho "{runc}"\n' >/dev/bin/runc
-chmod +x /dev/bin/*; PATH=/dev/bin:$PATH
-"""
 OURS = "/var/lib/nvidia-container-runtime"
 
 FAULTS = [
@@ -408,31 +401,6 @@ FAULTS = [
         "nvidia-ctk config --set nvidia-container-cli.no-cgroups -i",
         id="no device programs in a container of LXC",
     ),
-    pytest.param(
-        f"{V2}{SYSTEMD.format(systemd='systemd 239 (239-82.el8)', runc='runc version 1.1.12')}",
-        "NCT-0604",
-        "systemd is 239, and there is no /dev/char/195:255",
-        "nvidia-ctk system create-dev-char-symlinks --create-all",
-        id="an old systemd",
-    ),
-    pytest.param(
-        f"{V2}{SYSTEMD.format(systemd='systemd 252 (252.38-1)', runc='runc version 1.1.5+ds1')}",
-        "NCT-0604",
-        "runc is 1.1.5, and there is no /dev/char/195:255",
-        "nvidia-ctk system create-dev-char-symlinks --create-all",
-        id="an old runc",
-    ),
-    pytest.param(
-        # setpriv ends it with us.
-        'cp "$(command -v sleep)" /dev/dockerd\nsetpriv --pdeathsig KILL /dev/dockerd 100 &\n'
-        "until read name </proc/$!/comm && [ $name = dockerd ]; do sleep 0.01; done\n"
-        "echo 'Max open files            1073741816  1073741816  files' >/dev/limits\n"
-        "mount --bind /dev/limits /proc/$!/limits",
-        "NCT-0614",
-        "runs with a limit of 1073741816 open files",
-        "systemctl edit dockerd",
-        id="very many files",
-    ),
 ]
 
 
@@ -488,13 +456,6 @@ MENDED = [
     pytest.param(audited(NODE.replace("nvidia", "other")), id="AppArmor, of others"),
     pytest.param(logged(KILLED.replace("ldconfig", "other")), id="seccomp, of others"),
     pytest.param(logged(FALLEN, priority=12), id="a program wrote it into the kernel's log"),
-    pytest.param(V2 + SYSTEMD.format(systemd="systemd 252", runc="runc version 1.1.7"), id="runc"),
-    pytest.param(
-        V2
-        + SYSTEMD.format(systemd="systemd 239", runc="runc version 1.1.5")
-        + "mkdir -p /dev/char; ln -s ../nvidiactl /dev/char/195:255",
-        id="the link is there",
-    ),
     pytest.param(f'{V2}exec unshare --user --map-root-user "$@"', id="rules that nobody makes"),
     pytest.param(f"rm -f /dev/kmsg {AUDIT}; mkfifo /dev/kmsg", id="the log is a FIFO"),
     pytest.param(f"mkdir -p /var/log/audit; rm -f {AUDIT}; mkfifo {AUDIT}", id="the file is one"),
