@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What doctor says of containers that run: a process with a root of its own, a record, a state.
 
-Real containers that lose their rules are in tests/engines/test_doctor.py.
+Real containers that lose their rules are in tests/engines/test_doctor_containers.py.
 """
 
 from __future__ import annotations
