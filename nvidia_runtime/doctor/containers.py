@@ -94,8 +94,8 @@ TAKEN = Code(
     NOTE,
     "a running container lacks something that it was given",
     """
-    A node or a file of the driver was removed or unmounted in it, by its own programs, or from
-    outside.
+    A node or a file of the driver was removed, replaced or unmounted in it, by its own programs, or
+    from outside.
     """,
     """
     'nvidia-ctk explain CONTAINER' says which.  If its programs did not mean it, start the container
@@ -214,7 +214,9 @@ def _findings(container: Container) -> Iterator[Finding]:
     mounts = [one for one in now.of(value.MISSING) if one.kind == value.MOUNT]
     if taken := [one for one in devices if not one.why] + mounts:
         command = f"nvidia-ctk explain {container.name}"
-        yield container.finding(TAKEN, f"{_names(taken)} is gone in it", taken[0].name, command)
+        is_other = taken[0].state == value.DIFFERENT
+        what = f"is {taken[0].got} in it, not {taken[0].asked}" if is_other else "is gone in it"
+        yield container.finding(TAKEN, f"{_names(taken)} {what}", taken[0].name, command)
     if not gone and not old:
         yield from _uvm(container)
 

@@ -149,7 +149,7 @@ def _devices(subject: Subject) -> Iterator[Said]:
         if nodes and _has(nodes[0], os.ST_NODEV):
             point = mount_point(nodes[0])
             what = f"{nodes[0]} is in {point}, which is mounted with nodev"
-            command = f"mount -o remount,dev {point}"
+            command = f"mount -o remount,bind,dev {point}"
             yield Finding(code=NO_DEVICES, what=what, where=point, command=command)
 
 
@@ -164,7 +164,7 @@ def _execution(subject: Subject) -> Iterator[Said]:
             points.setdefault(mount_point(os.path.realpath(path)), path)
     for point, path in points.items():
         what = f"{path} is in {point}, which is mounted with noexec"
-        command = f"mount -o remount,exec {point}"
+        command = f"mount -o remount,bind,exec {point}"
         yield Finding(code=NO_EXECUTION, what=what, where=point, command=command)
 
 

@@ -164,6 +164,13 @@ FAULTS = [
         id="a node that was removed",
     ),
     pytest.param(
+        running(f"; rm {GPU}; mknod {GPU} c 1 3"),
+        "NCT-0706",
+        "web-1: /dev/nvidia0 is c 1:3 in it, not c 195:0",
+        "nvidia-ctk explain web-1",
+        id="a node that was replaced",
+    ),
+    pytest.param(
         running(f"; umount {CUDA}", mounts={CUDA: CUDA}),
         "NCT-0706",
         f"web-1: {CUDA} is gone in it",

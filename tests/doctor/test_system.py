@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 
 import pytest
+from cli import ctk
 
 from nvidia_runtime.doctor import system
 from nvidia_runtime.simulate import catalogue
@@ -330,14 +332,14 @@ FAULTS = [
         NODEV.format("/dev/nvidiactl"),
         "NCT-0610",
         "/dev/nvidiactl is in /dev/nvidiactl, which is mounted with nodev",
-        "mount -o remount,dev /dev/nvidiactl",
+        "mount -o remount,bind,dev /dev/nvidiactl",
         id="a node on nodev",
     ),
     pytest.param(
         DRIVER_ROOT,
         "NCT-0610",
         "/run/nvidia/driver/dev/nvidiactl is in /run/nvidia/driver, which is mounted with nodev",
-        "mount -o remount,dev /run/nvidia/driver",
+        "mount -o remount,bind,dev /run/nvidia/driver",
         id="nodes of a driver root on nodev",
     ),
     pytest.param(
@@ -345,14 +347,14 @@ FAULTS = [
         "touch /dev/bin/nvidia-container-runtime; PATH=/dev/bin:$PATH",
         "NCT-0611",
         "/dev/bin/nvidia-container-runtime is in /dev/bin, which is mounted with noexec",
-        "mount -o remount,exec /dev/bin",
+        "mount -o remount,bind,exec /dev/bin",
         id="a program on noexec",
     ),
     pytest.param(
         f"mount --bind {CUDA} {CUDA}; mount -o remount,bind,noexec {CUDA}",
         "NCT-0611",
         f"{CUDA} is in {CUDA}",
-        f"mount -o remount,exec {CUDA}",
+        f"mount -o remount,bind,exec {CUDA}",
         id="a library on noexec",
     ),
     pytest.param(
@@ -428,6 +430,41 @@ def test_every_code_has_a_fault() -> None:
     tried = {str(case.values[1]) for case in FAULTS}
 
     assert {code.id for code in system.CODES} == tried
+
+
+# Commands that can be run here, by the names of their faults.
+FOLLOWED = (
+    *("no user namespaces", "read-only", "a node on nodev", "nodes of a driver root on nodev"),
+    *("a program on noexec", "a library on noexec", "a damaged cache", "no control groups"),
+    "no device programs in a container of LXC",
+)
+FOLLOW = """
+printf '#!/bin/sh\\nexec {python} -c "{program}" "$@"\\n' >/dev/nvidia-ctk; chmod +x /dev/nvidia-ctk
+mkdir -p /dev/programs; mv /dev/nvidia-ctk /dev/programs/nvidia-ctk; PATH=/dev/programs:$PATH
+nvidia-ctk doctor --json >/dev/before.json || true
+{python} -c '
+import json
+(one,) = [one for one in json.load(open("/dev/before.json"))["findings"] if one["code"] == "{code}"]
+print(one["next"])
+' >/dev/next
+sh -eu /dev/next >/dev/null
+"""
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_command_helps(name: str) -> None:
+    (case,) = [case for case in FAULTS if case.id == name]
+    fault, code = str(case.values[0]), str(case.values[1])
+    program = ctk.PROGRAM.replace('"', "'")
+    follow = FOLLOW.format(python=sys.executable, program=program, code=code)
+    lines, enter, rest = fault.partition("\nexec ")
+    if enter:  # the fault holds in a process of its own
+        words = rest.replace('"$@"', "")
+        follow = f"{words} sh -euc {shlex.quote(follow)}"
+
+    answer = examine("t4x1", f"{lines}\n{follow}\n{enter}{rest}")
+
+    assert answer.codes("NCT-06") == []
 
 
 MENDED = [
