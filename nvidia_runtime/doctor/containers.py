@@ -244,8 +244,8 @@ def _uvm(container: Container) -> Iterator[Finding]:
     if not any(node.path == UVM_NODE for node in container.given.nodes):
         return
     times = [line.time for line in kernel_log.read() or () if UVM_LOADED in line.text]
-    process = processes.read(container.now.pid)
-    if times and process and process.began and times[-1] > process.began + 1:
+    began = processes.began(f"/proc/{container.now.pid}")
+    if times and began and times[-1] > began + 1:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(times[-1]))
         what = f"nvidia-uvm was loaded on {since}, after its start"
         yield container.finding(UVM, what, kernel_log.PATH)

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Skipped
 from nvidia_runtime.engines import containers
+from nvidia_runtime.host import child
 from nvidia_runtime.rootfs import resolver
 from nvidia_runtime.store import files
 
@@ -39,12 +42,14 @@ IGNORED = Code(
 CODES = (IGNORED,)
 
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
-NO_DEVICES = ("", "void", "none")
+NO_DEVICES = (b"", b"void", b"none")
 # As engines name a control group: docker-ID.scope, libpod-ID.scope, /docker/ID, /kubepods/…/ID.
 GROUP = re.compile(r"(?<![0-9a-f])(?P<id>[0-9a-f]{64})(?![0-9a-f])")
 MONITOR, PODS = "conmon", "kubepods"
 NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-ctrl", "/dev/dxg")
-LONGEST_ENVIRONMENT = 1 << 20
+LONGEST_ENVIRONMENT, LONGEST_VALUE = 1 << 20, 200
+# Seconds for all, and for one.
+PATIENCE, LONGEST = 1.5, 0.5
 # More containers than these are not looked at: each costs some calls.
 MOST, MOST_SHOWN = 500, 5
 SHORT_ID = 12
@@ -62,19 +67,26 @@ def check(subject: Subject, recorded: set[str]) -> Iterator[Said]:
     """Look at the containers that run and have no record."""
     if not subject.is_root or not files.loaded_driver():
         return
-    shown_ones = 0
+    shown_ones, deadline = 0, time.monotonic() + PATIENCE
     for container, process in list(_first_processes().items())[:MOST]:
         if container in recorded or shown_ones == MOST_SHOWN:
             continue
-        value = _variable(process.pid)
-        if value in NO_DEVICES or _has_node(process.pid):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            yield Skipped(
+                "some containers of other runtimes", f"there was no time in {PATIENCE:g} s"
+            )
+            return
+        answer, _ = child.ask(functools.partial(_asked, process.pid), min(left, LONGEST))
+        if not answer:
             continue
         shown_ones += 1
+        value = answer.decode("utf-8", "replace")
         own = containers.in_docker_folder(container)
         name = (own.name if own else "") or container[:SHORT_ID]
         yield Finding(
             code=IGNORED,
-            what=f"{name} has {VARIABLE}={value[:200]}, and no node of the driver",
+            what=f"{name} has {VARIABLE}={value}, and no node of the driver",
             where=f"/proc/{process.pid}/environ",
             command="nvidia-ctk runtime status",
             # An image of CUDA in a pod without a GPU is usual.
@@ -96,16 +108,25 @@ def _first_processes() -> dict[str, Process]:
     return first
 
 
-def _variable(pid: int) -> str:
-    """Return the variable of a process, "" where it has none, or may not be read."""
+def _asked(pid: int) -> bytes:
+    """Return what a container asks for and has no node of; nothing if it has one, or in doubt.
+
+    What it shows may be its own answer, which may never come: a child asks.
+    """
+    value = _variable(pid)
+    return b"" if value in NO_DEVICES or _has_node(pid) else value
+
+
+def _variable(pid: int) -> bytes:
+    """Return the variable of a process, nothing where it has none, or may not be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read(LONGEST_ENVIRONMENT).split(b"\0")
     except OSError:
-        return ""
+        return b""
     name = f"{VARIABLE}=".encode()
     values = [entry[len(name) :] for entry in entries if entry.startswith(name)]
-    return values[-1].decode("utf-8", "replace") if values else ""
+    return values[-1][:LONGEST_VALUE] if values else b""
 
 
 def _has_node(pid: int) -> bool:
