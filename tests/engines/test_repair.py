@@ -126,6 +126,28 @@ def test_group_above_that_refuses_stays_as_it_is(live: Live) -> None:
     assert live.opened() == [GRANTED, GRANTED]
 
 
+@pytest.mark.parametrize("live", ["runc_v2"], indirect=True)
+def test_all_go_on_after_an_error(live: Live, live_runc_v1: Bundles) -> None:
+    """One whose program is not understood stays as it is; the other is repaired."""
+    rows = [(0xBF, 0x16, 0, 0), (0x85, 0, 0, 5), (0xBF, 0x61, 0, 0)]  # it asks for the time
+    live.lose(b"".join(device_program.INSTRUCTION.pack(*row) for row in rows) + LOST)
+    other = live_runc_v1.start(gpus="0")
+    another = Live(container=other, pid=other.pid, hierarchy=DEVICES)
+    another.lose()
+
+    done = run("repair", "--all", "--json")
+    opened = another.opened()
+    other.kill()
+    other.remove()
+
+    assert (done.returncode, opened) == (1, [GRANTED, GRANTED])
+    assert live.opened() == [REFUSED, REFUSED]
+    entries = {one["container"]: one for one in check("output/repair", done.stdout)}
+    assert {one["state"] for one in entries[other.id]["rules"]} == {"restored"}
+    (why,) = {one["why"] for one in entries[live.container.id]["rules"]}
+    assert why.endswith("is not understood: instruction 1 is 0x85")
+
+
 def test_container_that_does_not_run(live_runc_v1: Bundles) -> None:
     container = live_runc_v1.start(gpus="0")
     container.kill()
@@ -179,10 +201,13 @@ def test_unit_of_systemd(live_runc_v1: Bundles) -> None:
         done = run("repair", container.id)
 
         assert (done.returncode, live.opened()) == (0, [GRANTED, GRANTED])
-        assert done.stderr.startswith(
-            f"warning: {container.id}: systemd may take them away again at its next daemon-reload"
-        )
-        assert unit in done.stderr
+        rules = " ".join(f"'DeviceAllow=/dev/char/{MAJOR}:{minor} rwm'" for minor in (0, 255))
+        assert done.stderr.splitlines() == [
+            f"warning: {container.id}: systemd does not know these rules, and takes them away again "
+            f"at its next daemon-reload, unless: systemctl set-property --runtime {unit} {rules}",
+            "hint: runc 1.1.7 or newer, or the engine's cgroup driver cgroupfs, keeps new containers "
+            "from it",
+        ]
     finally:
         container.kill()
         container.remove()
