@@ -324,10 +324,10 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission containers generate watch
+admission containers generate topology watch
 compile
 hooks selftest sources
-create doctor report
+create doctor installer report
 cli
 __main__ runtime
 """

@@ -43,7 +43,7 @@ DOCTOR = Command(
 )
 REPORT = Command(
     "report",
-    "Write an archive for the report of a problem, with all secrets masked.",
+    "Write an archive for the report of a problem, secrets masked.",
     "report.Report",
     switches=(
         Switch(

@@ -49,6 +49,7 @@ ROOT = Command(
         doctor.DOCTOR,
         doctor.REPORT,
         host.INFO,
+        host.TOPOLOGY,
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
