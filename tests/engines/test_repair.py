@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cli.test_json import check
@@ -124,6 +125,72 @@ def test_group_above_that_refuses_stays_as_it_is(live: Live) -> None:
     assert done.returncode == 1
     assert f"of {os.path.dirname(live.folder)}: refuses its devices; it is not" in done.stdout
     assert live.opened() == [GRANTED, GRANTED]
+
+
+@pytest.mark.parametrize("live", ["runc_v1"], indirect=True)
+def test_group_above_that_lacks_a_rule(live: Live) -> None:
+    """On cgroup v1 no group has a rule that the one above lacks."""
+    above = Path(live.folder).parent
+    (above / "devices.deny").write_text(RULES[0])
+    try:
+        done = run("repair", live.container.id)
+    finally:
+        (above / "devices.allow").write_text(RULES[0])
+
+    assert done.returncode == 1
+    assert f"{above}: cannot be changed: a group above refuses them; " in done.stdout
+    assert run("repair", live.container.id).returncode == 0
+    assert live.opened() == [GRANTED, GRANTED]
+
+
+@pytest.mark.parametrize("live", ["runc_v1", "runc_v2"], indirect=True)
+def test_process_in_a_group_inside_of_the_containers(live: Live) -> None:
+    """As systemd in a container makes them; both belong to the container."""
+    outer = Path(live.folder)
+    inner = outer / "init.scope"
+    inner.mkdir()
+    (inner / "cgroup.procs").write_text(str(live.pid))
+    try:
+        Live(container=live.container, pid=live.pid, hierarchy=live.hierarchy, group=outer).lose()
+        assert [one["name"] for one in things(live) if one["state"] != "ok"] == PATHS
+
+        assert run("repair", live.container.id).returncode == 0
+        assert [one for one in things(live) if one["state"] != "ok"] == []
+    finally:
+        for pid in (inner / "cgroup.procs").read_text().split():
+            (outer / "cgroup.procs").write_text(pid)
+        inner.rmdir()
+    assert live.opened() == [GRANTED, GRANTED]
+
+
+def test_container_has_no_part_in_what_it_is_granted(live: Live) -> None:
+    """Another device by the name of one that it was given is not granted."""
+    script = f"rm /dev/nvidia0; mknod /dev/nvidia0 c {MAJOR} 1"
+    assert live.container.exec("sh", "-c", script).returncode == 0
+    live.lose()
+
+    assert run("repair", live.container.id).returncode == 0
+
+    assert live.opened() == [REFUSED, GRANTED]
+    (wrong,) = [one for one in things(live) if one["state"] != "ok"]
+    assert (wrong["asked"], wrong["got"]) == (f"c {MAJOR}:0", f"c {MAJOR}:1")
+
+
+def test_config_json_alone_grants_nothing(live: Live) -> None:
+    """A bundle may be a user's; what it says has to be what the host has by this path."""
+    said = json.loads(run("explain", live.container.id, "--json").stdout)
+    file = Path(said["bundle"], "config.json")
+    text = file.read_text()
+    file.write_text(text.replace('"minor":0', '"minor":1'))
+    assert file.read_text() != text
+
+    (entry,) = check("output/repair", run("repair", live.container.id, "--json").stdout)
+
+    assert [(one["rule"], one["state"]) for one in entry["rules"]] == [
+        (f"c {MAJOR}:1 rwm", "failed")
+    ]
+    script = f"mknod /dev/other c {MAJOR} 1; (: <>/dev/other) 2>&1"
+    assert live.container.exec("sh", "-c", script).stdout.strip().endswith(REFUSED)
 
 
 @pytest.mark.parametrize("live", ["runc_v2"], indirect=True)
