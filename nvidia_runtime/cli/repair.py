@@ -22,20 +22,24 @@ from nvidia_runtime.store import files
 
 RULE = "device rule"
 SAYS = {LOST: "missing", RESTORED: "restored"}
-AGAIN = """\
-systemd may take them away again at its next daemon-reload: it does not know that {unit} has them.
-hint: 'nvidia-ctk system create-dev-char-symlinks --create-all' lets it know those of new \
-containers; or set the engine's cgroup driver to cgroupfs"""
+AGAIN = "systemd does not know these rules, and takes them away again at its next daemon-reload"
+KEEPING = """\
+{command}
+hint: runc 1.1.7 or newer, or the engine's cgroup driver cgroupfs, keeps new containers from it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What is said of a container; ``error`` is why nothing could be tried."""
+    """What is said of a container; ``error`` is why nothing could be tried.
+
+    ``keep`` is a command by which systemd keeps what was restored.
+    """
 
     container: str
     names: tuple[str, ...]
     rules: tuple[Rescue, ...] = ()
     unit: str = ""
+    keep: str = ""
     doubt: str = ""
     error: str = ""
     hint: str = ""
@@ -93,7 +97,12 @@ class Repair(Command):
                 raise
             return Result(container=name, names=names, error=str(error), hint=error.hint)
         return Result(
-            container=name, names=names, rules=done.rules, unit=done.unit, doubt=done.doubt
+            container=name,
+            names=names,
+            rules=done.rules,
+            unit=done.unit,
+            keep=done.keeping(),
+            doubt=done.doubt,
         )
 
     def _print(self, result: Result) -> None:
@@ -109,8 +118,8 @@ class Repair(Command):
         self._list(name, failed, "cannot be restored")
         if result.doubt:
             self.warn(f"{name}: {result.doubt}")
-        if result.unit and any(rule.state == RESTORED for rule in result.rules):
-            self.warn(f"{name}: " + AGAIN.format(unit=result.unit))
+        if result.keep:
+            self.warn(f"{name}: {AGAIN}, unless: " + KEEPING.format(command=result.keep))
 
     def _list(self, name: str, rules: list[Rescue], says: str) -> None:
         if not rules:

@@ -49,23 +49,24 @@ class Now:
         return [drift for drift in self.of(MISSING) if drift.kind == RULE]
 
 
-def of_running(patience: float = PATIENCE) -> list[Now]:
+def of_running(patience: float = PATIENCE, folder: str = "") -> list[Now]:
     """Compare all containers that run and have a record, within ``patience`` seconds together.
 
-    Of those for which no time is left, only the device rules are compared.
+    Of those for which no time is left, only the device rules are compared.  ``folder`` has the
+    records, "" for where the runtime writes them.
     """
     deadline, nows = time.monotonic() + patience, []
-    for container, record in running():
+    for container, record in running(folder):
         now = of(container, record, max(deadline - time.monotonic(), 0))
         if now.pid:
             nows.append(now)
     return nows
 
 
-def running() -> Iterator[tuple[str, Record]]:
+def running(folder: str = "") -> Iterator[tuple[str, Record]]:
     """Read the records of the containers that run; what cannot be read is left out."""
     state = files.state_folder()
-    folder = os.path.join(state, "containers") if state else os.devnull
+    folder = folder or (os.path.join(state, "containers") if state else os.devnull)
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -92,7 +93,8 @@ def of(container: str, record: Record, patience: float = PATIENCE) -> Now:
     if not pid:
         return Now(container=container, pid=0)
     given = asked.read(record)
-    drifts = [*sight.look(pid, given, patience), *rules(container, pid, given)]
+    deadline = time.monotonic() + max(patience, PATIENCE)
+    drifts = [*sight.look(pid, given, patience), *rules(container, pid, given, deadline)]
     if lifecycle.process(container, root_of(record))[1] != pid:  # it may be another's by now
         return Now(container=container, pid=0)
     return Now(container=container, pid=pid, drifts=tuple(drifts), doubt=given.doubt)
@@ -103,15 +105,20 @@ def root_of(record: Record) -> str:
     return str(record.get("root") or "")
 
 
-def rules(container: str, pid: int, given: Asked) -> list[Drift]:
-    """Compare the device rules of a container."""
+def rules(container: str, pid: int, given: Asked, deadline: float = float("inf")) -> list[Drift]:
+    """Compare the device rules of a container until a time; thousands take some seconds."""
     nodes = [node for node in given.nodes if node.access]
     try:
         judges = access.judges(pid, container) if nodes else []
     except NvidiaRuntimeError as error:
         why = str(error)
         return [Drift(kind=RULE, name=node.path, state=UNKNOWN, why=why) for node in nodes]
-    return [_rule(node, judges) for node in nodes]
+    return [
+        _rule(node, judges)
+        if time.monotonic() < deadline
+        else Drift(kind=RULE, name=node.path, state=UNKNOWN, why="there are too many rules")
+        for node in nodes
+    ]
 
 
 def _rule(node: Node, judges: list[access.Judge]) -> Drift:

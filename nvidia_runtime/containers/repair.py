@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ Record = dict[str, Any]
 LOST, RESTORED, FAILED = "lost", "restored", "failed"
 # How our programs' names begin; what follows is the name of the one in whose place it came.
 MARK = "nv_"
-# systemd attaches one to a unit, and a new one when it reloads; it cannot detach what is ours.
+# What systemd attaches to a unit, and attaches anew when it reloads.
 OF_SYSTEMD = "sd_devices"
 # systemd may exchange a program while we do.
 TRIES = 3
@@ -66,9 +67,17 @@ class Repair:
     unit: str = ""
     doubt: str = ""
 
-    def is_well(self) -> bool:
-        """Whether the container has now all rules that it was given."""
-        return all(rule.state == RESTORED for rule in self.rules)
+    def keeping(self) -> str:
+        """Return the command by which systemd keeps the rules that were restored, "" for none."""
+        restored = [rule.rule.split(" ") for rule in self.rules if rule.state == RESTORED]
+        if not self.unit or not restored:
+            return ""
+        folders = {"c": "/dev/char", "b": "/dev/block"}
+        allowed = [
+            f"DeviceAllow={folders[kind]}/{numbers} {letters}"
+            for kind, numbers, letters in restored
+        ]
+        return shlex.join(["systemctl", "set-property", "--runtime", self.unit, *allowed])
 
 
 def repair(container: str, record: Record, *, dry_run: bool = False) -> Repair:
@@ -83,6 +92,8 @@ def repair(container: str, record: Record, *, dry_run: bool = False) -> Repair:
     compared = drift.rules(container, pid, given)
     wrong = [one for one in compared if one.state != OK]
     unit = access.unit(control_groups.of_process(pid), container)
+    if not dry_run:
+        _tidy(container, pid)
     if not wrong:
         return Repair(container=container, unit=unit, doubt=given.doubt)
     nodes = {node.path: node for node in given.nodes}
@@ -198,8 +209,21 @@ def _replace(judge: Judge, wanted: Sequence[Rule]) -> None:
             return
         with bpf.loaded(instructions, name) as program:
             bpf.replace(group, program, replaced, judge.flags)
-        if old.name == OF_SYSTEMD:
-            for other in others:
-                if other.name == name:
-                    with bpf.opened(other.id) as superseded:
-                        bpf.detach(group, superseded)
+
+
+def _tidy(container: str, pid: int) -> None:
+    """Take programs of ours away that came in the place of systemd's, where it has a new one.
+
+    It cannot detach them itself, and they would go on to refuse what it allows by now.
+    """
+    try:
+        listed = [judge for judge in access.judges(pid, container) if judge.is_own]
+        for judge in listed:
+            if not judge.program or judge.program.name != MARK + OF_SYSTEMD:
+                continue
+            beside = [one.program for one in listed if one.group == judge.group and one.program]
+            if any(one.name == OF_SYSTEMD for one in beside):
+                with access.opened(judge.group) as group, bpf.opened(judge.program.id) as program:
+                    bpf.detach(group, program)
+    except (NvidiaRuntimeError, OSError):  # what is to be told of it, the rules will tell
+        return

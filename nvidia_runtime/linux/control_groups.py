@@ -76,7 +76,9 @@ def _tops(table: str) -> dict[str, tuple[str, str]]:
         name = KINDS[after[0]]
         if name == DEVICES and DEVICES not in after[2].split(","):
             continue
-        tops[name] = (before[4], before[3])  # of several the last covers the others
+        # Of several one that shows all groups; of those the last, which may cover the others.
+        if before[3] == "/" or tops.get(name, ("", ""))[1] != "/":
+            tops[name] = (before[4], before[3])
     return tops
 
 

@@ -34,15 +34,21 @@ def run(*words: str) -> CompletedProcess[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """A container that runs, and the control group that judges its devices."""
+    """A container that runs, and the control group that judges its devices.
+
+    ``group`` is the folder of that group, if its process is not in it.
+    """
 
     container: Container
     pid: int
     hierarchy: str
+    group: Path | None = None
 
     @property
     def folder(self) -> str:
         """The folder of its control group."""
+        if self.group:
+            return os.fspath(self.group)
         groups = control_groups.of_process(self.pid)
         (folder,) = [group.folder for group in groups if group.hierarchy == self.hierarchy]
         return folder

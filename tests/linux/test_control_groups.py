@@ -43,9 +43,11 @@ def proc(folder: Path, mounts: str, groups: str) -> str:
         (V1 + V2, "5:devices:/a:b\n0::/\n", {DEVICES: "/sys/fs/cgroup/devices/a:b", UNIFIED: "/sys/fs/cgroup"}),
         (INNER, "5:devices:/docker/c1/init\n", {DEVICES: "/sys/fs/cgroup/devices/init"}),
         (INNER, "5:devices:/docker/c1\n", {DEVICES: "/sys/fs/cgroup/devices"}),
+        (V1 + INNER.replace("/sys", "/chroot/sys"), OF_V1, {DEVICES: "/sys/fs/cgroup/devices/docker/c1"}),
+        (INNER + V1.replace("/sys", "/new/sys"), OF_V1, {DEVICES: "/new/sys/fs/cgroup/devices/docker/c1"}),
         (CPU, OF_V1, {}),
     ],
-    ids=["v2", "v1", "hybrid", "v2-only-mounted", "colon", "inside", "inside-itself", "none"],
+    ids=["v2", "v1", "hybrid", "v2-only-mounted", "colon", "inside", "inside-itself", "a-part-more", "a-part-before", "none"],
 )  # fmt: skip
 def test_groups(mounts: str, groups: str, expected: dict[str, str], tmp_path: Path) -> None:
     listed = control_groups.of_process(7, proc(tmp_path, mounts, groups))

@@ -185,6 +185,7 @@ LOAD_MINOR = (0x61, 0x10, 8, 0)
         ([LOAD_MINOR, (0x87, 0, 0, 0), (0xC7, 0, 0, 63), (0x67, 0, 0, 1), EXIT], True),
         ([LOAD_MINOR, (0x84, 0, 0, 0), (0xC4, 0, 0, 31), (0x77, 0, 0, 32), EXIT], False),
         ([LOAD_MINOR, (0x65, 0, 1, -1), (0xB7, 0, 0, 0), EXIT], True),
+        ([LOAD_MINOR, (0xB7, 0, 0, -1), (0x55, 0, 1, -1), (0xB7, 0, 0, 0), EXIT], False),
         ([LOAD_MINOR, (0xA6, 0, 1, 9), (0xB7, 0, 0, 0), EXIT], True),
         ([LOAD_MINOR, (0x15, 0, 1, 0), (0x05, 0, 1, 0), (0xB7, 0, 0, 0), EXIT], True),
         ([LOAD_MINOR, (0x37, 0, 0, 2), (0x97, 0, 0, 2), EXIT], True),  # 3 / 2 % 2

@@ -56,6 +56,9 @@ REPAIR = Command(
     the container has, as long as the host's nodes have the same numbers.  On cgroup v2 it puts its
     rules in front of the program that refuses; what that decides of all else stays as it is.
 
+    Where systemd has the container's group (the cgroup driver systemd), its next daemon-reload
+    takes rules away again that it does not know; the command by which it keeps them is printed.
+
     The exit code is 1 if a rule cannot be restored.
     """,
 )
