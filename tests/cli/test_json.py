@@ -68,6 +68,8 @@ LINES = {
     "cdi-list": "cdi list --json",
     "config-explain": "config explain --json",
     "explain": "explain c1 --json",
+    "explain-diff": "explain c1 --diff --json",
+    "explain-image": "explain --image {folder} --json",
     "explain-list": "explain --json",
     "findings": "cdi validate --json",
     "info": "info --json",
@@ -87,10 +89,11 @@ def run(site: Site, line: str) -> shim.Ended:
 
 @pytest.mark.parametrize("name", LINES)
 def test_output(name: str, site: Site) -> None:
-    got = run(site, LINES[name])
+    line = LINES[name].format(folder=site.bundle)
+    got = run(site, line)
 
     assert check(f"output/{name}", got.out.decode())
-    assert run(site, LINES[name].replace("--json", "--format json")).out == got.out
+    assert run(site, line.replace("--json", "--format json")).out == got.out
 
 
 def test_facts_are_those_of_the_text(site: Site) -> None:
