@@ -324,11 +324,12 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission generate watch
+admission generate topology watch
 compile
 hooks selftest sources
-create
-images cli
+create doctor installer report
+images
+cli
 __main__ runtime
 """
 MODULES = sorted((shim.TREE / PACKAGE).rglob("*.py"))

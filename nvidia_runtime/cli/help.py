@@ -87,7 +87,10 @@ def _switches(command: Command) -> Iterator[str]:
 def _commands(command: Command) -> Iterator[str]:
     at = max(len(below.name) for below in command.below) + 4
     for below in command.below:
-        yield from _row(below.name, below.summary, at)
+        if not below.is_rare:
+            yield from _row(below.name, below.summary, at)
+    if rare := [below.name for below in command.below if below.is_rare]:
+        yield from _row("and", ", ".join(rare), at)
 
 
 def _examples(command: Command) -> Iterator[str]:

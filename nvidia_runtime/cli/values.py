@@ -146,6 +146,12 @@ def _attacks(_begin: str) -> list[str]:
     return sorted({candidate.number for candidate in attack.read_all()})
 
 
+def _codes(_begin: str) -> list[str]:
+    from nvidia_runtime.doctor import examination
+
+    return list(examination.codes())
+
+
 def _fixed(*names: str) -> Callable[[str], list[str]]:
     return lambda _begin: list(names)
 
@@ -154,6 +160,7 @@ SOURCES: dict[str, Callable[[str], list[str]]] = {
     "assignments": _assignments,
     "attacks": _attacks,
     "cdi-versions": _cdi_versions,
+    "codes": _codes,
     "config-modes": _fixed("config-file", "oci-hook"),
     "containers": _containers,
     "devices": _devices,

@@ -4,9 +4,13 @@
 import sys
 from pathlib import Path
 
-from nvidia_runtime.cli.manual import ctk, settings
+from nvidia_runtime.cli.manual import codes, ctk, settings
 
-PAGES = {"nvidia-ctk.1": ctk.page, "nvidia-container-runtime.toml.5": settings.page}
+PAGES = {
+    "nvidia-ctk.1": ctk.page,
+    "nvidia-container-runtime.toml.5": settings.page,
+    "nvidia-container-codes.7": codes.page,
+}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -57,7 +57,7 @@ SPEC_VALIDATE = Command(
     Without a file it is config.json.  The exit code is 1 if there are errors.
     """,
 )
-SPEC = Command("spec", "Check a container's config.json.", below=(SPEC_VALIDATE,))
+SPEC = Command("spec", "Check a container's config.json.", below=(SPEC_VALIDATE,), is_rare=True)
 HOOK = Command(
     "hook",
     "Run a hook of a CDI spec; 'hook --help' lists the hooks.",
@@ -68,6 +68,7 @@ HOOK = Command(
     It does what nvidia-cdi-hook(8) does.
     """,
     is_raw=True,
+    is_rare=True,
 )
 
 DROP = Command(
@@ -94,6 +95,7 @@ SNAPSHOT = Command(
     "snapshot",
     "Show, rebuild or drop the compiled form of config.toml and specs.",
     section="WHAT IS REMEMBERED",
+    is_rare=True,
     below=(DROP, REBUILD, SHOW),
     notes="""
     The runtime compiles config.toml, the CDI specs and what the machine has once, and uses

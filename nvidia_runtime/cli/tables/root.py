@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables import cdi, config, containers, host, runtime
+from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, runtime
 from nvidia_runtime.cli.tables.common import GLOBAL
 from nvidia_runtime.cli.tables.table import Command
 
@@ -14,7 +14,8 @@ INTERRUPTED = 130  # as shells say it of SIGINT
 EXIT_CODES = {
     0: "success",
     FAILED: "something is wrong, or was found to be; a message says what",
-    KEPT: "cdi refresh: the file was kept, for a GPU fails or the driver is being updated",
+    KEPT: "cdi refresh: the file was kept, for a GPU fails or the driver is being updated; doctor:"
+    " there are warnings",
     UNKNOWN_COMMAND: "there is no such command",
     NO_DRIVER: "cdi refresh: no driver is loaded",
     BUSY: "cdi refresh: another refresh took too long",
@@ -27,6 +28,7 @@ COMPLETION = Command(
     words="SHELL",
     values="shells",
     section="THE SHELL",
+    is_rare=True,
     more="""
     Packages install it; otherwise 'source <(nvidia-ctk completion bash)', for instance.
     """,
@@ -43,7 +45,10 @@ ROOT = Command(
         containers.SPEC,
         containers.HOOK,
         containers.SNAPSHOT,
+        doctor.DOCTOR,
+        doctor.REPORT,
         host.INFO,
+        host.TOPOLOGY,
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
@@ -52,6 +57,6 @@ ROOT = Command(
     examples=(
         ("nvidia-ctk runtime configure --runtime=docker", "tell docker of it"),
         ("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml", "name GPUs for engines"),
-        ("nvidia-ctk explain CONTAINER", "what a container got"),
+        ("nvidia-ctk doctor", "what is wrong here"),
     ),
 )

@@ -80,12 +80,13 @@ class Command:
     ``values`` names what completion offers for them.  ``more`` are paragraphs of its help and the
     manual, ``notes`` of the manual only.  ``examples`` are command lines with a word on each.
     ``section`` is the part of the manual that it begins.  With ``is_raw`` its words are those of
-    another program.
+    another program.  One that ``is_rare`` is only named in the help of the command above it.
     """
 
     __slots__ = (
         "below",
         "examples",
+        "is_rare",
         "is_raw",
         "main",
         "more",
@@ -113,6 +114,7 @@ class Command:
         examples: Sequence[tuple[str, str]] = (),
         section: str = "",
         is_raw: bool = False,
+        is_rare: bool = False,
     ) -> None:
         self.names = tuple(names.split())
         self.summary = summary
@@ -126,6 +128,7 @@ class Command:
         self.examples = tuple(examples)
         self.section = section
         self.is_raw = is_raw
+        self.is_rare = is_rare
 
     @property
     def name(self) -> str:

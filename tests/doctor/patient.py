@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Doctor on simulated machines: a fault is made by a few lines of shell, then it looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import shim
+import simulated
+from cli import ctk
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What doctor says, and its exit code."""
+
+    code: int
+    document: dict[str, Any]
+
+    def codes(self, beginning: str = "NCT-") -> list[str]:
+        """Return the codes of its findings, as they are ordered, those of an area by a beginning."""
+        codes = [str(finding["code"]) for finding in self.document["findings"]]
+        return [code for code in codes if code.startswith(beginning)]
+
+    def finding(self, code: str) -> dict[str, Any]:
+        """Return the only finding with a code."""
+        (finding,) = [one for one in self.document["findings"] if one["code"] == code]
+        return dict(finding)
+
+
+def examine(
+    machine: str, fault: str = "", *, env: Mapping[str, str] | None = None, **options: Any
+) -> Answer:
+    """Run doctor on a simulated machine after the lines of shell that make it faulty.
+
+    ``options`` are those of `simulated.run`: the faults of its GPUs, real folders.
+    """
+    script = f'{fault}\nexec "$@"'
+    words = [sys.executable, "-c", ctk.PROGRAM, "doctor", "--json"]
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(shim.TREE), **(env or {})}
+    got = simulated.run(machine, ["sh", "-euc", script, "sh", *words], env=variables, **options)
+    assert "Traceback" not in got.stderr, got.stderr
+    assert got.stdout, got.stderr
+    return Answer(got.returncode, json.loads(got.stdout))
