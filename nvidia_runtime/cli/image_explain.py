@@ -210,6 +210,8 @@ def _gets(about: Facts, everything: bool) -> list[str]:
         for name, what in (("devices", "device nodes"), ("mounts", "mounts"), ("env", "variables"))
     ]
     result = [f"gets       {', '.join(counts)} in mode {about['mode']}"]
+    if about["mode"] == "legacy":
+        result = ["gets       what nvidia-container-cli gives it, in mode legacy"]
     if everything:
         result += [f"  device   {path}" for path in about["devices"]]
         result += [f"  mount    {path}" for path in about["mounts"]]

@@ -188,15 +188,15 @@ def test_answer_is_what_a_create_does(
     said = json.loads("{\n" + text)
 
     folder = "failed" if got.code else "containers"
-    record = site.state / folder / "c1.json"
-    made: dict[str, Any] = {"requested": [], "by": ""}
-    made |= json.loads(record.read_text()) if record.exists() else {}
+    file = site.state / folder / "c1.json"
+    record: dict[str, Any] = {"requested": [], "by": ""}
+    record |= json.loads(file.read_text()) if file.exists() else {}
     assert bool(said["failure"]) == bool(got.code)
     if got.code:
-        assert said["failure"]["error"] == made["failure"]["error"]
+        assert said["failure"]["error"] == record["failure"]["error"]
         return
-    assert [said["requested"], said["by"]] == [made["requested"], made["by"]]
-    assert said["refused"] == made.get("refused", [])
+    assert [said["requested"], said["by"]] == [record["requested"], record["by"]]
+    assert said["refused"] == record.get("refused", [])
     added = site.read_bundle()["process"]["env"]
     assert all(entry in added for entry in said["env"])
 

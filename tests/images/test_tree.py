@@ -29,14 +29,14 @@ def in_folders(tmp_path: Path) -> Make:
     """Write each layer as overlay(5) has it; the first is the lowest."""
 
     def make(files: Sequence[Files]) -> Tree:
-        made: list[Layer] = []
+        stack: list[Layer] = []
         for number, names in enumerate(files):
             root = tmp_path / f"layer{number}"
             root.mkdir()
             for name, content in names.items():
                 put(root, name, content)
-            made.insert(0, FolderLayer(os.fspath(root), is_upper=True))
-        return Tree(made)
+            stack.insert(0, FolderLayer(os.fspath(root), is_upper=True))
+        return Tree(stack)
 
     return make
 
@@ -60,8 +60,8 @@ def put(root: Path, name: str, content: str | bytes) -> None:
 def in_tars(_tmp_path: Path) -> Make:
     def make(files: Sequence[Files]) -> Tree:
         budget = Budget()
-        made: list[Layer] = [TarLayer(io.BytesIO(written.layer(one)), budget) for one in files]
-        return Tree(made[::-1])
+        stack: list[Layer] = [TarLayer(io.BytesIO(written.layer(one)), budget) for one in files]
+        return Tree(stack[::-1])
 
     return make
 
