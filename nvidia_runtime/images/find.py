@@ -12,8 +12,8 @@ from nvidia_runtime.images.layers import FolderLayer
 from nvidia_runtime.images.tree import Tree
 
 HINT = (
-    "docker and podman on this machine are asked by the name; of another engine export it:"
-    " ctr images export FILE NAME, or skopeo copy … oci:FOLDER"
+    "docker's and podman's are known by name; of another engine export it ('ctr images export "
+    "FILE NAME'), and name the file"
 )
 
 

@@ -88,11 +88,10 @@ def libc(tree: Tree) -> Libc:
     if by_shell:
         others = {name for name in present.values() if name != by_shell}
         return Libc(by_shell, loader, tuple(sorted(others)))
-    names = dict.fromkeys(present.values())
-    if names:
-        first, *others_ = names
-        path = next(path for path, name in present.items() if name == first)
-        return Libc(first, path, tuple(others_))
+    for own in (GLIBC, MUSL):  # programs of the first are what matters
+        for path, name in present.items():
+            if name == own:
+                return Libc(own, path, tuple(sorted({*present.values()} - {own})))
     return Libc(NONE)
 
 

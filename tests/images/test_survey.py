@@ -55,6 +55,10 @@ LIBCS: dict[str, tuple[Any, Libc]] = {
         {"bin/sh": written.program(), "lib/ld-musl-x86_64.so.1": "x"},
         Libc(MUSL, written.MUSL),
     ),
+    "both loaders, and no shell": (
+        {"lib/ld-musl-x86_64.so.1": "x", "usr/lib64/ld-linux-x86-64.so.2": "x"},
+        Libc(GLIBC, "/usr/lib64/ld-linux-x86-64.so.2", (MUSL,)),
+    ),
     "only static": ({"bin/sh": written.program()}, Libc(NONE)),
     "a shell that is a script": ({"bin/sh": "#!/x"}, Libc(NONE)),
     "scratch": ({"app": "x"}, Libc(NONE)),
