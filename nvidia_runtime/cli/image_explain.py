@@ -9,6 +9,7 @@ from typing import Any
 from nvidia_runtime.admission import requirements
 from nvidia_runtime.cli import screen
 from nvidia_runtime.compile import snapshot as compiler
+from nvidia_runtime.errors import short
 from nvidia_runtime.host import facts
 from nvidia_runtime.images import find, survey
 from nvidia_runtime.images import start as images
@@ -18,7 +19,7 @@ from nvidia_runtime.log import shown
 from nvidia_runtime.prepare import takeover
 from nvidia_runtime.rootfs import cuda_compat
 from nvidia_runtime.sources.find import REQUIREMENTS
-from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store import files, record, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 # Of a driver's files in an image, without --all.
 MOST_FILES = 5
+# As in records.
+MOST_SAID, LONGEST_SAID = record.MOST_SAID, record.LONGEST_SAID
 UNFIT = {
     requirements.UNMET: "not met",
     requirements.MALFORMED: "not understood",
@@ -64,7 +67,7 @@ def facts_of(image: Image) -> Facts:
         "image": image.name,
         "source": image.source,
         "architecture": image.architecture,
-        "says": environment,
+        "says": _said(environment),
         "requested": list(answer.admitted.devices),
         "by": answer.admitted.source if answer.admitted.devices else "",
         "mode": answer.admitted.mode,
@@ -91,6 +94,12 @@ def facts_of(image: Image) -> Facts:
         **_in_files(image, environment, answer),
     }
     return about
+
+
+def _said(environment: dict[str, str]) -> dict[str, str]:
+    """Return variables as they are shown: an image may have any number, of any length."""
+    few = list(environment.items())[:MOST_SAID]
+    return {short(name): short(value, LONGEST_SAID) for name, value in few}
 
 
 def _given(answer: Answer) -> Facts:

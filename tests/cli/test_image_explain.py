@@ -283,6 +283,18 @@ def test_only_the_configuration_can_be_read(tmp_path: Path) -> None:
     assert lines[-1].startswith("files      not looked at: layer 1 cannot be read as a tar file")
 
 
+def test_endless_environment(tmp_path: Path) -> None:
+    """What an image says is not repeated without end, but counts."""
+    many = [f"NVIDIA_{number}={'x' * 10_000}" for number in range(500)]
+    image = written.layout(tmp_path / "i", [], env=[*many, "NVIDIA_REQUIRE_CUDA=cuda>=99"])
+
+    said = on_machine(image)
+
+    assert len(said["says"]) == 64
+    assert len(json.dumps(said)) < 100_000
+    assert said["requirements"]["verdict"] == "unmet"
+
+
 def test_root_folder_with_links_out(tmp_path: Path) -> None:
     """What is the host's is not the image's."""
     root = tmp_path / "root"
