@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from nvidia_runtime.containers.records import Records
 from nvidia_runtime.doctor import containers_elsewhere as elsewhere
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine, Fix, Skipped, Step
 from nvidia_runtime.engines import processes
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import facts, kernel_log
 from nvidia_runtime.store import files
+from nvidia_runtime.store.record import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,9 +105,20 @@ TAKEN = Code(
     again.
     """,
 )
-CODES = (LOST, NUMBERS, OTHER_DRIVER, UVM, GONE, TAKEN, *elsewhere.CODES)
+REFUSED = Code(
+    "NCT-0707",
+    NOTE,
+    "a container was not created today",
+    """
+    It asked for something that our runtime could not give, or may not; the engine was told why.
+    """,
+    """
+    'nvidia-ctk explain CONTAINER' repeats the reason, and what to do.
+    """,
+)
+CODES = (LOST, NUMBERS, OTHER_DRIVER, UVM, GONE, TAKEN, REFUSED, *elsewhere.CODES)
 
-PATIENCE = 2.0
+PATIENCE, DAY = 2.0, 24 * 3600
 UVM_NODE, UVM_LOADED = "/dev/nvidia-uvm", "nvidia-uvm: Loaded the UVM driver"
 SHORT_ID = 12
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
@@ -157,7 +171,29 @@ def check(subject: Subject) -> Iterator[Said]:
         yield Fine(f"{count} with GPUs {'run' if count > 1 else 'runs'}", is_main=True)
         if not wrong:
             yield Fine("all that run have what they were given")
+    yield from _refused(kept)
     yield from elsewhere.check(subject, set(kept.ids))
+
+
+def _refused(kept: Records) -> Iterator[Finding]:
+    """Tell of the last create that failed today, unless it worked later."""
+    times: dict[Path, float] = {}
+    with contextlib.suppress(OSError):
+        for path in kept.folder.with_name(FAILED).iterdir():
+            times[path] = path.stat().st_mtime
+    since = time.time() - DAY
+    recent = sorted((path for path in times if times[path] > since), key=times.__getitem__)
+    for path in recent[-1:]:
+        try:
+            failure = kept.head(path.stem).get("failure")
+        except NvidiaRuntimeError:
+            continue
+        if isinstance(failure, dict):
+            more = f" ({len(recent)} failed in all)" if len(recent) > 1 else ""
+            name = path.stem[:SHORT_ID]
+            what = f"{name}: {failure.get('error')}{more}"
+            command = f"nvidia-ctk explain {name}"
+            yield Finding(code=REFUSED, what=what, where=str(path), command=command)
 
 
 def _may_be_wrong(now: Now, given: asked.Asked) -> bool:

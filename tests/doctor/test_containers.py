@@ -104,6 +104,15 @@ def ignored(group: str, value: str = "all", inside: str = DEV) -> str:
     )
 
 
+def failed() -> str:
+    """Return the shell lines that make the record of a create that failed."""
+    record = {"container": ID, "bundle": "/run/bundle", "failure": {"error": "no such device"}}
+    return (
+        f"mkdir -p {STATE} {STATE}/../failed; chmod 755 {STATE}/..\n"
+        f"echo {shlex.quote(json.dumps(record))} >{STATE}/../failed/{ID}.json\n"
+    )
+
+
 # Another group in the place of the real one, which has lost all but /dev/null.
 LOST = f"""
 mount -t tmpfs tmpfs /sys/fs/cgroup/devices; mkdir /sys/fs/cgroup/devices/{ID}
@@ -178,6 +187,13 @@ FAULTS = [
         id="a library that was unmounted",
     ),
     pytest.param(
+        f"{failed()}touch -d '2 days ago' {STATE}/../failed/other.json",
+        "NCT-0707",
+        "0123456789ab: no such device",
+        "nvidia-ctk explain 0123456789ab",
+        id="a create that failed",
+    ),
+    pytest.param(
         ignored(SCOPE),
         "NCT-0711",
         "0123456789ab has NVIDIA_VISIBLE_DEVICES=all, and no node of the driver",
@@ -210,6 +226,8 @@ def test_fault_is_found(fault: str, code: str, what: str, command: str) -> None:
 HEALTHY = [
     pytest.param(running(mounts={CUDA: CUDA}), id="a container with all it was given"),
     pytest.param(running() + "kill $!; wait $! || true", id="a container that has ended"),
+    pytest.param(f"{failed()}sleep 0.01; {running()}", id="a create that failed and then worked"),
+    pytest.param(failed() + f"echo x >{STATE}/../failed/{ID}.json", id="a failure that is none"),
     pytest.param(ignored(SCOPE, value="void"), id="a container that asks for nothing"),
     pytest.param(ignored(SCOPE, inside=":"), id="a container that got nodes in another way"),
     pytest.param(ignored("/user.slice"), id="a process that is in no container"),
