@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver: its kernel module, its libraries, and whether they are of one version."""
+"""The driver: its kernel modules, its libraries, and whether they are of one version."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.finding import ERROR, Code, Finding, Fine, Step
+from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries
+from nvidia_runtime.doctor.finding import Fine, Step
 from nvidia_runtime.host import platform
 from nvidia_runtime.store import files
 
@@ -16,31 +17,23 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
 
-VERSION_FILE = "/proc/driver/nvidia/version"
-
-NOT_LOADED = Code(
-    "NCT-0101",
-    ERROR,
-    "the driver's kernel module is not loaded",
-    """
-    /proc/driver/nvidia/version is not there.  The driver is not installed, was not built for this
-    kernel (DKMS after a kernel update), is not signed where Secure Boot wants that, or nouveau has
-    the GPU.
-    """,
-    """
-    'modprobe nvidia' says why it cannot be loaded, or 'dmesg' does.  After an update of the kernel
-    or the driver a restart of the machine is the simplest.
-    """,
-)
-CODES = (NOT_LOADED,)
+CODES = (*driver_absence.CODES, *driver_libraries.CODES, *driver_kernel.CODES)
 
 
 def check(subject: Subject) -> Iterator[Said]:
-    """Look at the kernel module and the libraries."""
-    del subject
-    yield Step("the driver's version")
-    if platform.is_wsl("") or os.path.exists(VERSION_FILE):
-        yield Fine(f"version {files.loaded_driver() or 'of Windows'}", is_main=True)
+    """Look at the kernel modules, then at the libraries."""
+    yield Step("the driver's kernel modules")
+    if platform.is_wsl("") or os.path.lexists(platform.NODE):
+        yield Fine("the driver of Windows", is_main=True)
+        return
+    version = files.loaded_driver() if os.path.exists(driver_absence.VERSION_FILE) else ""
+    if version:
+        yield Fine(f"version {version}", is_main=True)
+        yield from driver_kernel.check(version)
+    elif platform.is_soc(""):
+        yield Fine("that of a SoC", is_main=True)
     else:
-        what = "there is no module 'nvidia'"
-        yield Finding(code=NOT_LOADED, what=what, where=VERSION_FILE, command="modprobe nvidia")
+        yield driver_absence.find()
+        return
+    yield Step("the driver's libraries")
+    yield from driver_libraries.check(subject, version)
