@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries
 from nvidia_runtime.doctor.finding import Fine, Step
-from nvidia_runtime.host import platform
+from nvidia_runtime.host import pci, platform
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ def check(subject: Subject) -> Iterator[Said]:
     if platform.is_wsl("") or os.path.lexists(platform.NODE):
         yield Fine("the driver of Windows", is_main=True)
         return
-    version = files.loaded_driver() if os.path.exists(driver_absence.VERSION_FILE) else ""
-    if version:
-        yield Fine(f"version {version}", is_main=True)
-        yield from driver_kernel.check(version)
-    elif platform.is_soc(""):
+    if platform.is_soc("") and not pci.gpus():
         yield Fine("that of a SoC", is_main=True)
-    else:
+        return
+    version = files.loaded_driver() if os.path.exists(driver_absence.VERSION_FILE) else ""
+    if not version:
         yield driver_absence.find()
         return
+    yield Fine(f"version {version}", is_main=True)
+    yield from driver_kernel.check(version)
     yield Step("the driver's libraries")
     yield from driver_libraries.check(subject, version)

@@ -179,16 +179,14 @@ CODES = (
 
 
 def check(subject: Subject, version: str) -> Iterator[Said]:
-    """Look at the libraries for a loaded version, "" where no file tells it (a SoC)."""
+    """Look at the libraries for a loaded version; the lists of a SoC say which it has."""
     root = subject.driver_root or "/"
     installed = Driver(root)
     try:
         if not _has_driver(installed):
             yield _missing(subject, installed)
-        elif version and not platform.is_soc(""):
+        elif not platform.is_soc(""):
             yield from _judge(installed, version)
-        else:
-            yield Fine(f"libraries in {_folder(installed, '1')}")
     except NvidiaRuntimeError as error:
         yield Finding(code=UNREADABLE, what=error.what, where=error.where)
 
