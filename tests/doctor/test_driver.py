@@ -310,7 +310,7 @@ def test_fault(machine: str, fault: str, code: Code, severity: str, words: str) 
     finding = answer.finding(code.id)
     assert finding["severity"] == severity
     assert words in finding["what"]
-    assert (answer.code == 1) == (severity == ERROR)
+    assert answer.code == 1 or severity != ERROR
 
 
 def test_versions_differ() -> None:
