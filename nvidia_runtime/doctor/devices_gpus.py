@@ -193,15 +193,15 @@ def _nodes(
 ) -> Iterator[Said]:
     """Say which GPUs have no node; NVML does not tell of those that another place has."""
     answered = {gpu.bus_id for gpu in inventory.gpus} if inventory else set()
-    others = []
-    missing = []
-    for gpu in listed:
-        if gpu.minor < 0 or not devices_nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}"):
-            continue
-        if inventory and inventory.gpus and gpu.bus_id not in answered:
-            others.append(gpu)
-        else:
-            missing.append(gpu)
+    absent = [
+        gpu
+        for gpu in listed
+        if gpu.minor >= 0 and devices_nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}")
+    ]
+    # Where NVML was not asked: a container that has some of them.
+    is_part = len(absent) < len(listed) and not processes.sees_all()
+    missing = [gpu for gpu in absent if (gpu.bus_id in answered if answered else not is_part)]
+    others = [gpu for gpu in absent if gpu not in missing]
     if missing:
         paths = {f"/dev/nvidia{gpu.minor}" for gpu in missing}
         expected = [n for n in devices_nodes.of_gpus(machine, numbers) if n.path in paths]

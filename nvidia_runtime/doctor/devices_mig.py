@@ -158,7 +158,9 @@ def _capabilities(machine: Machine, major: int, accesses: dict[str, int]) -> Ite
         named = some([os.path.basename(node.path) for node in missing.values()])
         what = f"{len(missing)} of {len(expected)} are missing: {named}"
         command = _making(machine, major, [node.numbers[1] for node in missing.values()])
-        yield Finding(code=CAP_MISSING, what=what, where=first, command=command)
+        # A container that has some of the devices sees the instances of all.
+        severity = "" if processes.sees_all() else NOTE
+        yield Finding(code=CAP_MISSING, what=what, where=first, command=command, severity=severity)
     yield from devices_nodes.wrong(machine, expected.values())
     managing = mig.managing_nodes(machine.mig_minors())
     gone = [path for path in managing.values() if devices_nodes.is_missing(machine, path)]

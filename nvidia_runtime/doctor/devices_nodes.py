@@ -186,6 +186,8 @@ def _control_missing(machine: Machine, control: list[Expected]) -> Iterator[Said
     only_display = missing == [MODESET]
     severity = "" if is_needed else NOTE if only_display else WARNING
     places = [driver_root.join(machine.dev_root, path) for path in missing]
+    # The command makes all that are missing, those that nobody needs here, too.
+    changed = [path for path in device_nodes.CONTROL if is_missing(machine, path)]
     words = MAKE if machine.dev_root == "/" else (*MAKE, f"--dev-root={machine.dev_root}")
     yield Finding(
         code=CONTROL_MISSING,
@@ -193,7 +195,10 @@ def _control_missing(machine: Machine, control: list[Expected]) -> Iterator[Said
         where=places[0],
         command=making(machine, control[:1]),
         severity=severity,
-        fix=Fix(words=words, files=tuple(places)),
+        fix=Fix(
+            words=words,
+            files=tuple(driver_root.join(machine.dev_root, path) for path in changed),
+        ),
     )
 
 
@@ -201,6 +206,8 @@ def _drm(machine: Machine) -> Iterator[Said]:
     """Compare the DRM nodes of the kernel with those in /dev."""
     missing = []
     for gpu in proc.gpus(machine.kernel_root):
+        if is_missing(machine, f"/dev/nvidia{gpu.minor}"):
+            continue  # it is not of this place, or that is what is wrong
         folder = f"{machine.kernel_root}{pci.DEVICES}/{gpu.bus_id}/drm"
         for name in driver_root.names(folder):
             numbers = _numbers(f"{folder}/{name}/dev")

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -83,7 +85,7 @@ def check(machine: Machine) -> Iterator[Said]:
     paths = [*device_nodes.CONTROL, *(f"/dev/nvidia{gpu.minor}" for gpu in proc.gpus(""))]
     present = [node for path in paths if (node := nodes.read(machine.dev_root, path))]
     yield from _access(present)
-    yield from _links(present)
+    yield from _links(machine, present)
 
 
 def _access(present: list[DeviceNode]) -> Iterator[Said]:
@@ -110,8 +112,6 @@ def _may_open(node: DeviceNode, groups: list[int]) -> bool:
 
 def _users() -> dict[str, list[int]]:
     """Return who may run rootless containers, and ourselves unless we are root: their groups."""
-    import pwd
-
     names = []
     try:
         with open(SUBUID, encoding="utf-8", errors="replace") as file:
@@ -131,8 +131,6 @@ def _users() -> dict[str, list[int]]:
 
 
 def _own_name() -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -140,21 +138,19 @@ def _own_name() -> str:
 
 
 def _group_name(gid: int) -> str:
-    import grp
-
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
 
 
-def _links(present: list[DeviceNode]) -> Iterator[Said]:
+def _links(machine: Machine, present: list[DeviceNode]) -> Iterator[Said]:
     """Say which nodes systemd cannot find, or takes for others."""
     if not os.path.isdir(SYSTEMD):
         return
     missing, wrong = [], []
     for node in present:
-        link = f"{DEV_CHAR}/{node.major}:{node.minor}"
+        link = _link((node.major, node.minor))
         if not os.path.lexists(link):
             missing.append(link)
         elif not _leads_to(link, node):
@@ -164,14 +160,20 @@ def _links(present: list[DeviceNode]) -> Iterator[Said]:
         what = f"{some(wrong)} do not lead to the nodes with these numbers"
         yield Finding(code=LINKS_WRONG, what=what, where=wrong[0], command=command)
     if missing and (reason := _needs_links()):
-        words = (*LINK, "--create-all")
+        root = machine.dev_root
+        words = LINK if root == "/" else (*LINK, f"--driver-root={root}")
+        linked = [_link(numbers) for numbers in device_nodes.present(root).values()]
         yield Finding(
             code=LINKS_MISSING,
             what=f"there is no {some(missing)}, which {reason} needs",
             where=missing[0],
             command=f"nvidia-ctk {' '.join(words)}",
-            fix=Fix(words=words, files=tuple(missing)),
+            fix=Fix(words=words, files=tuple(one for one in linked if not os.path.lexists(one))),
         )
+
+
+def _link(numbers: tuple[int, int]) -> str:
+    return f"{DEV_CHAR}/{numbers[0]}:{numbers[1]}"
 
 
 def _leads_to(link: str, node: DeviceNode) -> bool:

@@ -35,6 +35,8 @@ NO_USERS = "echo > /etc/subuid"
 ALICE = "useradd -u 4711 alice 2>/dev/null; echo alice:100000:65536 > /etc/subuid"
 XID = "NVRM: Xid (PCI:0000:00:1e): 79, pid=1, GPU has fallen off the bus."
 
+ON_THE_HOST = pytest.mark.skipif(not processes.sees_all(), reason="in a container")
+
 
 def kernel_says(line: str) -> str:
     return f"rm -f /dev/kmsg; echo '4,1,1,-;{line}' > /dev/kmsg"
@@ -124,6 +126,7 @@ MENDED = [
         ERROR,
         "nvidia-cap33",
         id="capabilities of MIG devices",
+        marks=ON_THE_HOST,
     ),
     pytest.param(
         "a100x8mig56",
@@ -133,6 +136,7 @@ MENDED = [
         ERROR,
         "112 of 112 are missing",
         id="capabilities of 56 MIG devices",
+        marks=ON_THE_HOST,
     ),
     pytest.param(
         "a100x8mig",
@@ -227,7 +231,7 @@ OTHERS = [
         WARNING,
         "names other machines",
         id="no IMEX daemon",
-        marks=pytest.mark.skipif(not processes.sees_all(), reason="in a container"),
+        marks=ON_THE_HOST,
     ),
     pytest.param(
         "t4x1",
@@ -441,6 +445,24 @@ def test_gpu_that_nvml_leaves_out() -> None:
     assert "NVML knows 8 GPUs, and not 0000:be:00.0" in lost.finding("NCT-0223")["what"]
     assert elsewhere.codes("NCT-02") == [devices_gpus.ELSEWHERE.id]
     assert elsewhere.finding("NCT-0225")["severity"] == NOTE
+
+
+def test_engine_in_a_container_with_one_gpu_of_eight() -> None:
+    """`/proc` lists all; the nodes and NVML's answers are of one."""
+    fault = f"""
+    rm /dev/nvidia[013-7]
+    conf={LIB}/mock-nvml.conf
+    awk '/^.gpu/ {{ count++ }} count < 2' $conf > /tmp/x; cat /tmp/x > $conf; rm /tmp/x
+    """
+
+    answer = examine("a100x8", fault)
+
+    assert answer.codes("NCT-02") == [devices_gpus.ELSEWHERE.id]
+    what = answer.finding(devices_gpus.ELSEWHERE.id)["what"]
+    assert what.endswith(
+        "0000:0f:00.0, 0000:47:00.0, 0000:4e:00.0, 0000:87:00.0, 0000:90:00.0, "
+        "0000:b7:00.0, 0000:bd:00.0"
+    )
 
 
 def test_all_gpus_are_undivided() -> None:
