@@ -19,7 +19,7 @@ from nvidia_runtime.doctor.finding import (
     Step,
 )
 from nvidia_runtime.errors import NvidiaRuntimeError, some
-from nvidia_runtime.host import driver, facts, gpus, nvml_problems, proc, processes
+from nvidia_runtime.host import driver, facts, gpus, nvml_problems, platform, proc, processes
 from nvidia_runtime.host import root as driver_root
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Seconds for all GPUs: less than doctor has, so that what is known by then is said.
 LIMIT = 3.0
+# Seconds after which it is said; a busy machine takes tenths.
+LONG = 1.0
 PERSISTENCED = "nvidia-persistenced"
 PERSISTENCED_SOCKET = "/run/nvidia-persistenced/socket"
 # As many GPUs as are ready within the limit even where each has to start first.
@@ -167,7 +169,8 @@ def _fits(machine: Machine) -> bool:
     prefix = facts.VERSIONED[1]
     try:
         version = machine.version()
-        return machine.has_nvml() and bool(driver.main_libraries(machine.driver, prefix, version))
+        libraries = driver.main_libraries(machine.driver, prefix, version)
+        return machine.has_nvml() and (bool(libraries) or platform.is_soc(""))
     except NvidiaRuntimeError:
         return False
 
@@ -232,7 +235,7 @@ def _judge(machine: Machine, inventory: Inventory, listed: list[Gpu]) -> Iterato
             what = f"NVML knows {len(inventory.gpus)} GPUs, and not {gpu.bus_id}"
             place = f"{proc.GPUS}/{gpu.bus_id}/information"
             yield Finding(code=LOST, what=what, where=place, command="dmesg | grep NVRM")
-    if inventory.slow:
+    if inventory.slow > LONG:
         what = nvml_problems.slow(inventory.slow, len(inventory.gpus)).partition(":")[0]
         command = f"systemctl enable --now {PERSISTENCED}"
         if _is_persistent():

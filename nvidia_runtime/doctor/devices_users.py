@@ -31,7 +31,7 @@ SYSTEMD = "/run/systemd/system"
 LINK = ("system", "create-dev-char-symlinks")
 # The first that tell devices without these links: opencontainers/runc#3842.
 RUNC, SYSTEMD_VERSION = (1, 1, 7), 240
-PATIENCE = 1.0
+PATIENCE = 0.5
 
 NO_ACCESS = Code(
     "NCT-0211",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries
+from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries, driver_places
 from nvidia_runtime.doctor.finding import Fine, Step
 from nvidia_runtime.host import pci, platform
 from nvidia_runtime.store import files
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
 
-CODES = (*driver_absence.CODES, *driver_libraries.CODES, *driver_kernel.CODES)
+CODES = (
+    *driver_absence.CODES,
+    *driver_libraries.CODES,
+    *driver_places.CODES,
+    *driver_kernel.CODES,
+)
 
 
 def check(subject: Subject) -> Iterator[Said]:
@@ -34,6 +39,6 @@ def check(subject: Subject) -> Iterator[Said]:
         yield driver_absence.find()
         return
     yield Fine(f"version {version}", is_main=True)
-    yield from driver_kernel.check(version)
+    yield from driver_kernel.check(subject, version)
     yield Step("the driver's libraries")
     yield from driver_libraries.check(subject, version)

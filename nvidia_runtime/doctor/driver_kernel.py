@@ -17,14 +17,18 @@ from nvidia_runtime.doctor.finding import (
     Skipped,
 )
 from nvidia_runtime.errors import NvidiaRuntimeError, some
-from nvidia_runtime.host import device_nodes, nodes, pci, proc, processes
+from nvidia_runtime.generate import driver_files
+from nvidia_runtime.host import device_nodes, nodes, pci, platform, proc, processes
 from nvidia_runtime.host import root as driver_root
+from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.host.machine import Machine
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.doctor.finding import Said
+    from nvidia_runtime.doctor.subject import Subject
     from nvidia_runtime.host.pci import PciGpu
 
 VERSION_FILE = driver_absence.VERSION_FILE
@@ -32,6 +36,7 @@ DRM_MODULE = "/sys/module/nvidia_drm"
 # "Supported drivers" of NVIDIA's documentation of its container toolkit: 418.81.07.
 OLDEST = (418, 81, 7)
 OPEN = "Open Kernel Module"
+FIRMWARE = "gsp"
 # Device ids grow with the architectures: the first of Turing, and the first of Blackwell.
 TURING, BLACKWELL = 0x1E00, 0x2900
 GRACE_HOPPER = 0x2342
@@ -122,10 +127,25 @@ NO_FABRIC_MANAGER = Code(
     --now nvidia-fabricmanager.  'journalctl -u nvidia-fabricmanager' says why it does not start.
     """,
 )
-CODES = (NO_UVM, TOO_OLD, FLAVOUR, NOT_DRIVEN, NO_DRM, NO_FABRIC_MANAGER)
+NO_FIRMWARE = Code(
+    "NCT-0147",
+    WARNING,
+    "the firmware of the GPUs' own processor is missing",
+    """
+    The open kernel modules load it whenever a GPU starts: gsp_*.bin in
+    /lib/firmware/nvidia/VERSION. A GPU that runs goes on; at its next start the driver says
+    "RmFetchGspRmImages failed" or "cannot load GSP firmware", and nvidia-smi "No devices were
+    found".
+    """,
+    """
+    Install it in the loaded version: firmware-nvidia-gsp (Debian), nvidia-firmware-... (Ubuntu),
+    nvidia-kmod-common (Fedora).
+    """,
+)
+CODES = (NO_UVM, TOO_OLD, FLAVOUR, NOT_DRIVEN, NO_DRM, NO_FABRIC_MANAGER, NO_FIRMWARE)
 
 
-def check(version: str) -> Iterator[Said]:
+def check(subject: Subject, version: str) -> Iterator[Said]:
     """Look at the modules of a loaded driver, and at its GPUs."""
     numbers = tuple(map(int, version.split(".")))
     if numbers < OLDEST:
@@ -135,6 +155,7 @@ def check(version: str) -> Iterator[Said]:
         what = f"{device_nodes.DEVICES} does not list {device_nodes.UVM}"
         command = "modprobe nvidia-uvm && nvidia-ctk system create-device-nodes --control-devices"
         yield Finding(code=NO_UVM, what=what, where=device_nodes.DEVICES, command=command)
+    yield from _firmware(subject, version)
     yield from _gpus(version)
     yield from _fabric()
 
@@ -177,10 +198,31 @@ def _gpus(version: str) -> Iterator[Said]:
         yield Finding(code=NO_DRM, what=what, where=DRM_MODULE, command="modprobe nvidia-drm")
 
 
+def _is_open() -> bool:
+    """Whether the open kernel modules are loaded."""
+    return OPEN in (files.read_text(VERSION_FILE) or "").partition("\n")[0]
+
+
+def _firmware(subject: Subject, version: str) -> Iterator[Said]:
+    """Look for the firmware where the kernel does, and below the driver root."""
+    if not _is_open() or platform.is_soc(""):
+        return
+    machine = Machine(Driver(subject.driver_root or "/"))
+    folders = driver_files.firmware_folders(machine, version)
+    roots = dict.fromkeys(("", subject.driver_root))
+    places = [driver_root.join(root, folder) for root in roots for folder in folders]
+    for place in places:
+        if any(name.startswith(FIRMWARE) for name in driver_root.names(place)):
+            return
+    what = (
+        f"the open kernel modules of {version} are loaded, and {places[-1]} has no {FIRMWARE}*.bin"
+    )
+    yield Finding(code=NO_FIRMWARE, what=what, where=places[-1])
+
+
 def _not_driven(left: list[PciGpu], version: str, severity: str) -> Iterator[Said]:
     """Say why GPUs that nobody keeps on purpose are not the driver's, those of a kind at once."""
-    text = files.read_text(VERSION_FILE) or ""
-    is_open = OPEN in text.partition("\n")[0]
+    is_open = _is_open()
     kinds: dict[tuple[bool, str], list[PciGpu]] = {}
     for gpu in left:
         needs_open = gpu.device >= BLACKWELL or gpu.device == GRACE_HOPPER

@@ -386,7 +386,7 @@ SICK = [
     ),
     pytest.param(
         "t4x1",
-        {"attach_us": 400_000},
+        {"attach_us": 1_200_000},
         devices_gpus.SLOW,
         WARNING,
         "s to initialise one GPU",

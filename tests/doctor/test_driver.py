@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.doctor import driver, driver_absence, driver_kernel, driver_libraries
+from nvidia_runtime.doctor import (
+    driver,
+    driver_absence,
+    driver_kernel,
+    driver_libraries,
+    driver_places,
+)
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import module_files, processes
 from nvidia_runtime.simulate import catalogue
@@ -136,7 +142,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"rm {LIB}/libcuda* {LIB}/libnvidia-ml*",
-        driver_libraries.NO_LIBRARIES,
+        driver_places.NO_LIBRARIES,
         ERROR,
         "libcuda.so.1",
         id="no libraries",
@@ -144,7 +150,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"mkdir -p /usr/lib/i386-linux-gnu; {MOVE_LIBRARIES} /usr/lib/i386-linux-gnu; ldconfig",
-        driver_libraries.ONLY_32,
+        driver_places.ONLY_32,
         ERROR,
         "32 bits",
         id="only 32-bit libraries",
@@ -184,7 +190,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"mkdir -p /opt/nvidia/lib64; {MOVE_LIBRARIES} /opt/nvidia/lib64; rm /etc/ld.so.cache",
-        driver_libraries.OUTSIDE_CACHE,
+        driver_places.OUTSIDE_CACHE,
         ERROR,
         "libcuda.so.1 is there",
         id="outside of the cache",
@@ -192,7 +198,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{rooted('/run/nvidia/driver')}; mkdir -p /run/nvidia/driver",
-        driver_libraries.ROOT_EMPTY,
+        driver_places.ROOT_EMPTY,
         ERROR,
         "the machine itself has one",
         id="empty driver root",
@@ -201,7 +207,7 @@ FAULTS = [
         "t4x1",
         f"""mkdir -p /run/nvidia/driver{LIB}
         {MOVE_LIBRARIES} /run/nvidia/driver{LIB}; rm /etc/ld.so.cache""",
-        driver_libraries.ROOT_ELSEWHERE,
+        driver_places.ROOT_ELSEWHERE,
         ERROR,
         "/run/nvidia/driver",
         id="driver below a root",
@@ -209,10 +215,26 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"mkdir -p {LIB}/nvidia/current; {MOVE_LIBRARIES} {LIB}/nvidia/current",
-        driver_libraries.OUTSIDE_CACHE,
+        driver_places.OUTSIDE_CACHE,
         NOTE,
         "lacks libcuda.so.1",
         id="outside of the cache, in a usual folder",
+    ),
+    pytest.param(
+        "t4x1",
+        f"rm {LIB}/libnvidia-ml.so.1",
+        driver_libraries.LINK_MISSING,
+        WARNING,
+        "libnvidia-ml.so.1 is not there",
+        id="no link",
+    ),
+    pytest.param(
+        "a100x8",
+        "rm -r /lib/firmware/nvidia",
+        driver_kernel.NO_FIRMWARE,
+        WARNING,
+        "/lib/firmware/nvidia/580.95.05 has no gsp*.bin",
+        id="no firmware",
     ),
     pytest.param(
         "t4x1",
@@ -321,6 +343,19 @@ def test_versions_differ() -> None:
     assert what == "the kernel module is 575.57.08, the libraries are 580.95.05"
 
 
+def test_link_to_another_version() -> None:
+    """The older one is a leftover, and what programs load."""
+    fault = f"""
+    cp {LIB}/libcuda.so.580.95.05 {LIB}/libcuda.so.535.10
+    ln -sf libcuda.so.535.10 {LIB}/libcuda.so.1
+    touch -d '1 hour ago' {LIB}
+    """
+    answer = examine("t4x1", fault)
+
+    what = answer.finding(driver_libraries.LINK_MISSING.id)["what"]
+    assert what == "libcuda.so.1 leads to libcuda.so.535.10; 580.95.05 is loaded"
+
+
 def test_every_code_has_its_fault() -> None:
     tried = {driver_libraries.MISMATCH, *(values_of(row)[2] for row in FAULTS)}
 
@@ -335,20 +370,21 @@ def values_of(row: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
+        pytest.param(f"rm {LIB}/libcuda.so.1", driver_libraries.LINK_MISSING, id="no link"),
         pytest.param(
             f"mkdir -p /opt/nvidia/lib64; {MOVE_LIBRARIES} /opt/nvidia/lib64; rm /etc/ld.so.cache",
-            driver_libraries.OUTSIDE_CACHE,
+            driver_places.OUTSIDE_CACHE,
             id="outside of the cache",
         ),
         pytest.param(
             f"{rooted('/run/nvidia/driver')}; mkdir -p /run/nvidia/driver",
-            driver_libraries.ROOT_EMPTY,
+            driver_places.ROOT_EMPTY,
             id="empty driver root",
         ),
         pytest.param(
             f"""mkdir -p /run/nvidia/driver{LIB}
             {MOVE_LIBRARIES} /run/nvidia/driver{LIB}; rm /etc/ld.so.cache""",
-            driver_libraries.ROOT_ELSEWHERE,
+            driver_places.ROOT_ELSEWHERE,
             id="driver below a root",
         ),
     ],
