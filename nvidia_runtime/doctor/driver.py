@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries, driver_places
 from nvidia_runtime.doctor.finding import Fine, Step
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import pci, platform
 from nvidia_runtime.store import files
 
@@ -39,6 +41,8 @@ def check(subject: Subject) -> Iterator[Said]:
         yield driver_absence.find()
         return
     yield Fine(f"version {version}", is_main=True)
-    yield from driver_kernel.check(subject, version)
+    yield from driver_kernel.check(version)
     yield Step("the driver's libraries")
     yield from driver_libraries.check(subject, version)
+    with suppress(NvidiaRuntimeError):  # a folder that cannot be listed, which was said
+        yield from driver_kernel.firmware(subject, version)

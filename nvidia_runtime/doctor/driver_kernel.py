@@ -18,7 +18,7 @@ from nvidia_runtime.doctor.finding import (
 )
 from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.generate import driver_files
-from nvidia_runtime.host import device_nodes, nodes, pci, platform, proc, processes
+from nvidia_runtime.host import device_nodes, driver, facts, nodes, pci, platform, proc, processes
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.host.machine import Machine
@@ -145,7 +145,7 @@ NO_FIRMWARE = Code(
 CODES = (NO_UVM, TOO_OLD, FLAVOUR, NOT_DRIVEN, NO_DRM, NO_FABRIC_MANAGER, NO_FIRMWARE)
 
 
-def check(subject: Subject, version: str) -> Iterator[Said]:
+def check(version: str) -> Iterator[Said]:
     """Look at the modules of a loaded driver, and at its GPUs."""
     numbers = tuple(map(int, version.split(".")))
     if numbers < OLDEST:
@@ -155,7 +155,6 @@ def check(subject: Subject, version: str) -> Iterator[Said]:
         what = f"{device_nodes.DEVICES} does not list {device_nodes.UVM}"
         command = "modprobe nvidia-uvm && nvidia-ctk system create-device-nodes --control-devices"
         yield Finding(code=NO_UVM, what=what, where=device_nodes.DEVICES, command=command)
-    yield from _firmware(subject, version)
     yield from _gpus(version)
     yield from _fabric()
 
@@ -203,11 +202,14 @@ def _is_open() -> bool:
     return OPEN in (files.read_text(VERSION_FILE) or "").partition("\n")[0]
 
 
-def _firmware(subject: Subject, version: str) -> Iterator[Said]:
+def firmware(subject: Subject, version: str) -> Iterator[Said]:
     """Look for the firmware where the kernel does, and below the driver root."""
+    machine = Machine(Driver(subject.driver_root or "/"))
+    # After an update the loaded version has neither, and that is said of the libraries.
+    if not driver.main_libraries(machine.driver, facts.VERSIONED[1], version):
+        return
     if not _is_open() or platform.is_soc(""):
         return
-    machine = Machine(Driver(subject.driver_root or "/"))
     folders = driver_files.firmware_folders(machine, version)
     roots = dict.fromkeys(("", subject.driver_root))
     places = [driver_root.join(root, folder) for root in roots for folder in folders]

@@ -46,6 +46,8 @@ def renamed(version: str) -> str:
     for old in $(find */vdpau */lib*.580.95.05 xorg -name 'lib*.580.95.05'); do
         mv $old ${{old%580.95.05}}{version}
     done
+    ldconfig
+    sed -i 's/Open Kernel/Kernel/' /proc/driver/nvidia/version
     """
 
 
