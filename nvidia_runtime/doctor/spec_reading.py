@@ -14,7 +14,9 @@ from nvidia_runtime.cdi import registry as cdi_registry
 from nvidia_runtime.doctor import spec_faults, spec_files
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
 from nvidia_runtime.errors import NvidiaRuntimeError, some
+from nvidia_runtime.host import platform
 from nvidia_runtime.sources import renew
+from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,7 +205,10 @@ def _older(paths: list[str]) -> str:
 
 
 def _none(specs: Specs) -> Iterator[Finding]:
-    if not any(spec_files.is_nvidias(file.spec["kind"]) for file in specs.registry.files):
+    has_driver = files.loaded_driver() or platform.is_soc("") or platform.is_wsl("")
+    if has_driver and not any(
+        spec_files.is_nvidias(file.spec["kind"]) for file in specs.registry.files
+    ):
         folder = specs.folders[0] if specs.folders else "/etc/cdi"
         what = f"no file in {' and '.join(specs.folders) or 'any folder'} describes a GPU"
         if not specs.registry.errors:
