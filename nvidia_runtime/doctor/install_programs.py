@@ -26,6 +26,7 @@ RUNTIME = "nvidia-container-runtime"
 LAUNCHERS = (RUNTIME, f"{RUNTIME}.cdi", f"{RUNTIME}.legacy", *start.HOOKS, *start.CDI_HOOKS)
 # What specs name, and docker looks for: without the others only what asks for them fails.
 NEEDED = (RUNTIME, start.HOOKS[0], *start.CDI_HOOKS)
+HOOKS = NEEDED[1:]
 OLDEST = (3, 11)
 SECONDS = 2.0
 VERSION = "import sys; print(*sys.version_info[:2])"
@@ -174,7 +175,8 @@ def _others(folder: str) -> Iterator[Finding]:
     own = [install_runtime.Place(engine="", path=os.environ.get("PATH", ""))]
     told = set()
     for place in (*install_runtime.daemons(), *own):
-        for name in NEEDED:
+        # Which runtime an engine takes is told with the engine.
+        for name in NEEDED if not place.engine else HOOKS:
             path = shutil.which(name, path=place.path)
             if not path or not os.path.isfile(f"{folder}/{name}"):
                 continue

@@ -6,14 +6,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 from dataclasses import dataclass
-from glob import glob
 
 from nvidia_runtime.doctor import settings_judgement
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Skipped, Step
 from nvidia_runtime.engines import docker_gpus, processes, program, running, supported
-from nvidia_runtime.errors import NvidiaRuntimeError, some
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import container_cli
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.sources import legacy
@@ -40,8 +38,6 @@ FLAWS: dict[str, tuple[tuple[str, tuple[Version, ...]], ...]] = {
     ),
     "crun": (("CVE-2022-27650", ((1, 4, 4),)),),
 }
-# https://github.com/opencontainers/runc/pull/3842
-KEEPS_DEVICES: Version = (1, 1, 7)
 DPKG = "/var/lib/dpkg/info"
 RPM = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 
@@ -71,22 +67,8 @@ FLAWED = Code(
     """,
     "Update it; the security tracker of the distribution says which package has the corrections.",
 )
-LOSES_DEVICES = Code(
-    "NCT-0513",
-    NOTE,
-    "runc may take GPUs away when systemd reloads its units",
-    """
-    runc before 1.1.7 with the systemd control group driver looks device rules up in /dev/char.
-    Where links are missing there, 'systemctl daemon-reload', or an update of a package, takes the
-    GPUs from running containers: 'Failed to initialize NVML: Unknown Error'.
-    """,
-    """
-    Update runc to 1.1.7 or newer.  Until then: 'nvidia-ctk system create-dev-char-symlinks
-    --create-all'.
-    """,
-)
 NO_CLI = Code(
-    "NCT-0514",
+    "NCT-0513",
     ERROR,
     "nvidia-container-cli is missing",
     """
@@ -100,7 +82,7 @@ NO_CLI = Code(
     """,
 )
 NO_HOOK = Code(
-    "NCT-0515",
+    "NCT-0514",
     ERROR,
     "the prestart hook of legacy mode is missing",
     """
@@ -112,7 +94,7 @@ NO_HOOK = Code(
     none.
     """,
 )
-CODES = (NONE, FLAWED, LOSES_DEVICES, NO_CLI, NO_HOOK)
+CODES = (NONE, FLAWED, NO_CLI, NO_HOOK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,21 +169,6 @@ def _judge(runtime: str) -> Iterator[Said]:
             where=runtime,
             severity=NOTE if is_packaged else WARNING,
         )
-    if name == "runc" and version < KEEPS_DEVICES and (nodes := _without_link()):
-        what = f"it is {text}, and {some(nodes)} {'has' if len(nodes) == 1 else 'have'} no link"
-        command = "nvidia-ctk system create-dev-char-symlinks --create-all"
-        yield Finding(code=LOSES_DEVICES, what=what, where=runtime, command=command)
-
-
-def _without_link() -> list[str]:
-    """Return the nodes of GPUs that cannot be looked up by their numbers in /dev/char."""
-    nodes = []
-    for path in sorted(glob("/dev/nvidia*") + glob("/dev/nvidia-caps/*")):
-        status = os.stat(path)
-        number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-        if stat.S_ISCHR(status.st_mode) and not os.path.exists(f"/dev/char/{number}"):
-            nodes.append(path)
-    return nodes
 
 
 def is_flawed(version: Version, mended: tuple[Version, ...]) -> bool:

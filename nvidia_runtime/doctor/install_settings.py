@@ -18,7 +18,7 @@ from nvidia_runtime.hooks import container_cli
 from nvidia_runtime.host import platform
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
-from nvidia_runtime.store.snapshot import CAPABILITIES, DRIVER_ROOT, SPEC_DIRS, VOLUME_MOUNTS
+from nvidia_runtime.store.snapshot import CAPABILITIES, SPEC_DIRS, VOLUME_MOUNTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 RUNTIME = "nvidia-container-runtime"
 KIND = f"{RUNTIME}.modes.cdi.default-kind"
-CSV_FOLDER = f"{RUNTIME}.modes.csv.mount-spec-path"
 REQUESTS, DEVICES = f"{RUNTIME}.image-requests", f"{RUNTIME}.image-devices"
 LOGS = (f"{RUNTIME}.debug", "nvidia-container-cli.debug")
 NO_LOG = ("", "/dev/null", "/dev/stdout", "/dev/stderr")
@@ -192,13 +191,6 @@ def _clashes(subject: Subject) -> Iterator[tuple[str, str, str, str]]:
     if settings[REQUESTS] != "listed" and settings[DEVICES]:
         what = f"{DEVICES} counts only where {REQUESTS} is listed, and it is {settings[REQUESTS]}"
         yield DEVICES, what, "", NOTE
-    no_cgroups = "nvidia-container-cli.no-cgroups"
-    if settings[no_cgroups] and subject.is_root and subject.mode == "legacy":
-        what = (
-            "containers of root get device nodes that their control group forbids: nvidia-smi says"
-            " 'Failed to initialize NVML: Insufficient Permissions'"
-        )
-        yield no_cgroups, what, "false", WARNING
     if subject.mode == "csv" and not platform.is_soc(subject.driver_root):
         what = "the mode csv is for Tegra, and this is none: containers get what its files list"
         yield f"{RUNTIME}.mode", what, "auto", WARNING
@@ -219,25 +211,19 @@ def _specs(subject: Subject) -> Iterator[Finding]:
 
 def _paths(subject: Subject) -> Iterator[Finding]:
     settings = subject.settings
-    root = str(settings[DRIVER_ROOT])
-    places = [(DRIVER_ROOT, root, os.path.isdir(root), ERROR)] if root else []
+    places = []
     ldconfig = str(settings[config.LDCONFIG]).removeprefix("@")
     is_there = lowlevel.is_executable(f"{subject.driver_root}{ldconfig}")
     if settings[config.LDCONFIG] != config.DEFAULTS[config.LDCONFIG] and subject.mode == "legacy":
-        places.append((config.LDCONFIG, ldconfig, is_there, WARNING))
+        places.append((config.LDCONFIG, ldconfig, is_there))
     for key in (f"{container_cli.NAME}.path", HOOK_PROGRAM):
         program = str(settings[key])
         if program.startswith("/"):
-            places.append((key, program, lowlevel.is_executable(program), WARNING))
-    if subject.mode == "csv":
-        folder = str(settings[CSV_FOLDER])
-        places.append((CSV_FOLDER, folder, os.path.isdir(folder), ERROR))
+            places.append((key, program, lowlevel.is_executable(program)))
     places += [
-        (SPEC_DIRS, folder, False, WARNING)
-        for folder in subject.spec_dirs
-        if not folder.startswith("/")
+        (SPEC_DIRS, folder, False) for folder in subject.spec_dirs if not folder.startswith("/")
     ]
-    for key, path, is_fine, severity in places:
+    for key, path, is_fine in places:
         if not is_fine:
             what = f"{path} is not on this machine" if path[:1] == "/" else f"{path!r} is relative"
             yield Finding(
@@ -245,7 +231,6 @@ def _paths(subject: Subject) -> Iterator[Finding]:
                 what=what,
                 where=f"{subject.path}: {key}",
                 command=f"nvidia-ctk config explain {key}",
-                severity=severity,
             )
 
 

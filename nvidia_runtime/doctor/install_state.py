@@ -137,12 +137,14 @@ def _no_folder(subject: Subject) -> Iterator[Said]:
             command = f"rm {word}"
         yield Finding(code=NOT_OURS, what=what, where=folder, command=command)
         return
-    yield from _room(os.path.dirname(folder))
     yield Fine("the first create makes the state folder")
 
 
 def _room(folder: str) -> Iterator[Finding]:
-    """Look whether a folder can be written, and what it is on."""
+    """Look whether a folder can be written, and what it is on: of /run the system's area tells."""
+    above = os.path.dirname(files.SYSTEM_FOLDER)
+    if os.stat(folder).st_dev == os.stat(above).st_dev:
+        return
     if not os.access(folder, os.W_OK):
         what = f"{folder} may not be written to"
         yield Finding(code=FULL, what=what, where=folder, command=f"findmnt -T {folder}")

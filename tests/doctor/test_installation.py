@@ -95,10 +95,10 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
     ),
     "csv on a PC": (setting(f'{RUNTIME}mode = "csv"'), install_settings.CONTRADICTION, WARNING),
     "cdi without specs": (setting(f'{RUNTIME}mode = "cdi"'), install_settings.NO_SPECS, ERROR),
-    "driver root": (
-        setting('[nvidia-container-cli]\nroot = "/gone"'),
+    "program gone": (
+        setting('[nvidia-container-cli]\npath = "/gone"'),
         install_settings.NOWHERE,
-        ERROR,
+        WARNING,
     ),
     "mode 0666": (f"{setting('')}\nchmod 666 {CONFIG}", install_settings.WRITABLE, WARNING),
     "log is a pipe": (
@@ -116,11 +116,6 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
         OLD_RUNC + setting(f'{RUNTIME}runtimes = ["/opt/x/runc"]'),
         install_runtime.FLAWED,
         WARNING,
-    ),
-    "forgetful runc": (
-        OLD_RUNC + setting(f'{RUNTIME}runtimes = ["/opt/x/runc"]'),
-        install_runtime.LOSES_DEVICES,
-        NOTE,
     ),
     "legacy without its program": (
         setting(f'{RUNTIME}mode = "legacy"'),
