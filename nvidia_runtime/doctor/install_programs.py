@@ -12,8 +12,9 @@ from nvidia_runtime.compile import hot_path
 from nvidia_runtime.doctor import install_runtime
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Skipped, Step
 from nvidia_runtime.engines import program
-from nvidia_runtime.errors import some
+from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.rootfs.files import open_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,9 +162,9 @@ def _newer() -> list[str]:
 def _interpreter_of(script: str) -> str:
     """Return the interpreter in the first line of a script, "" where it has none."""
     try:
-        with open(script, "rb") as file:
+        with os.fdopen(open_hosts(script), "rb") as file:
             line = file.readline(4096)
-    except OSError:
+    except (OSError, NvidiaRuntimeError):
         return ""
     words = os.fsdecode(line.removeprefix(b"#!")).split()
     is_python = line.startswith(b"#!/") and bool(words) and "python" in os.path.basename(words[0])

@@ -10,6 +10,7 @@ import time
 from nvidia_runtime.compile import written
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.errors import os_reason, some
+from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.rootfs import mounts, resolver
 from nvidia_runtime.store import files, record
 
@@ -142,8 +143,8 @@ def _no_folder(subject: Subject) -> Iterator[Said]:
 
 def _room(folder: str) -> Iterator[Finding]:
     """Look whether a folder can be written, and what it is on: of /run the system's area tells."""
-    above = os.path.dirname(files.SYSTEM_FOLDER)
-    if os.stat(folder).st_dev == os.stat(above).st_dev:
+    above = files.stamp(os.path.dirname(files.SYSTEM_FOLDER))
+    if above and os.stat(folder).st_dev == above[0]:
         return
     if not os.access(folder, os.W_OK):
         what = f"{folder} may not be written to"
@@ -185,7 +186,7 @@ def _future(subject: Subject) -> Iterator[Finding]:
     # The launcher's shortcut goes by the mtime of config.toml, all else by ctimes.
     times = {subject.path: 3}
     for folder in subject.spec_dirs:
-        names = os.listdir(folder) if os.path.isdir(folder) else []
+        names = driver_root.names(folder) if os.access(folder, os.R_OK) else []
         times |= dict.fromkeys((folder, *(f"{folder}/{name}" for name in sorted(names))), 4)
     for path, index in times.items():
         stamp = files.stamp(path)

@@ -10,7 +10,11 @@ from glob import glob
 
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine, Step
 from nvidia_runtime.engines import program
+from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.rootfs.files import open_hosts
+from nvidia_runtime.store import files
+from nvidia_runtime.watch import environment_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +30,9 @@ FOLDERS = (
 UNITS = "nvidia-cdi-*.service"
 PATH_UNIT = "nvidia-cdi-refresh.path"
 PROGRAM = re.compile(r"^ExecStart=[-@:+!]*(/\S+)", re.MULTILINE)
+VARIABLE = re.compile(r"^Environment=(\S+)$", re.MULTILINE)
+VARIABLES = re.compile(r"^EnvironmentFile=(-?/\S+)$", re.MULTILINE)
+OUTPUT = "NVIDIA_CTK_CDI_OUTPUT_FILE_PATH"
 SECONDS = 2.0
 # What it writes says so.
 INSTALLER = "nvidia-ctk system install-units"
@@ -68,7 +75,18 @@ DISABLED = Code(
     nvidia-cdi-watch.service, which keeps running.
     """,
 )
-CODES = (NO_PROGRAM, FAILED, DISABLED)
+SKIPPED = Code(
+    "NCT-0544",
+    NOTE,
+    "a line in the settings of the units has no effect",
+    """
+    systemd reads lines of the form NAME=VALUE from the file that EnvironmentFile= names, without
+    'export' and without blanks around the equals sign.  It leaves out all others, without a word
+    that anybody sees.
+    """,
+    "Write NAME=VALUE; 'nvidia-ctk cdi refresh --help' lists the names.",
+)
+CODES = (NO_PROGRAM, FAILED, DISABLED, SKIPPED)
 
 
 def check() -> Iterator[Said]:
@@ -92,10 +110,19 @@ def check() -> Iterator[Said]:
         yield Finding(code=DISABLED, what=what, where=path, command=command)
     if enabled:
         yield Fine(f"systemd keeps the CDI spec up to date ({', '.join(enabled)})")
-    yield from _failed(units)
+    yield from _settings(units)
+    yield from _failed(units, enabled)
 
 
-def _failed(units: dict[str, str]) -> Iterator[Said]:
+def _settings(units: dict[str, str]) -> Iterator[Finding]:
+    for path in dict.fromkeys(file for unit in units.values() for file in _files(_read(unit))):
+        if lines := environment_file.skipped(_read(path)):
+            what = f"{some(lines)}: not of the form NAME=VALUE"
+            yield Finding(code=SKIPPED, what=what, where=path)
+
+
+def _failed(units: dict[str, str], enabled: list[str]) -> Iterator[Said]:
+    """Ask systemd, and look for what was to be written: a condition may have kept it from that."""
     if not units or not os.path.isdir(BOOTED) or not shutil.which("systemctl"):
         return
     yield Step("systemd")
@@ -103,10 +130,28 @@ def _failed(units: dict[str, str]) -> Iterator[Said]:
         words = ["systemctl", "show", name, "--property=ActiveState", "--property=Result"]
         answer = program.ask(words, seconds=SECONDS)
         values = dict(line.partition("=")[::2] for line in answer.out.splitlines())
+        what, output = "", _output(path)
         if values.get("ActiveState") == "failed":
             what = f"{name} has ended with {values.get('Result') or 'a failure'}"
+        elif name in enabled and files.loaded_driver() and not os.path.exists(output):
+            what = f"{name} is enabled, and {output} is not there"
+        if what:
             command = f"journalctl -b -n 20 -u {name}"
             yield Finding(code=FAILED, what=what, where=path, command=command)
+
+
+def _output(unit: str) -> str:
+    """Return the spec that a unit writes, by its variables; what is always there if none says."""
+    text = _read(unit)
+    variables = environment_file.parse("\n".join(VARIABLE.findall(text)))
+    for path in _files(text):
+        variables |= environment_file.parse(_read(path))
+    return variables.get(OUTPUT) or unit
+
+
+def _files(text: str) -> list[str]:
+    """Return the files of variables that a unit names."""
+    return [path.removeprefix("-") for path in VARIABLES.findall(text)]
 
 
 def _units() -> dict[str, str]:
@@ -135,7 +180,7 @@ def _installing(path: str) -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(1 << 20)
-    except OSError:
+        with os.fdopen(open_hosts(path), "rb") as file:
+            return os.fsdecode(file.read(1 << 20))
+    except (OSError, NvidiaRuntimeError):
         return ""

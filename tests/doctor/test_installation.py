@@ -172,6 +172,18 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
         WARNING,
     ),
     "unit is off": (unit("/bin/true"), install_units.DISABLED, NOTE),
+    "settings of a unit": (
+        "nvidia-ctk system install-units >&2;"
+        "echo export NVIDIA_CTK_DRIVER_ROOT=/ >/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env",
+        install_units.SKIPPED,
+        NOTE,
+    ),
+    "unit has written nothing": (
+        f"nvidia-ctk system install-units >&2; {ENABLED}; mkdir -p /run/systemd/system;"
+        "printf '#!/bin/sh\\necho ActiveState=inactive' >$HERE/systemctl; chmod 755 $HERE/systemctl",
+        install_units.FAILED,
+        WARNING,
+    ),
     "unit failed": (
         f"{unit('/bin/true')}; {ENABLED}; mkdir -p /run/systemd/system;"
         "printf '#!/bin/sh\\necho ActiveState=failed; echo Result=start-limit-hit' >$HERE/systemctl;"
@@ -310,6 +322,17 @@ def test_flaws_of_runc(version: tuple[int, ...], flaws: int) -> None:
     assert sum(install_runtime.is_flawed(version, mended) for _, mended in table) == flaws
 
 
+def test_unit_that_has_written_its_spec(tmp_path: Path) -> None:
+    output = "NVIDIA_CTK_CDI_OUTPUT_FILE_PATH=/run/ours.json"
+    fault = (
+        f"nvidia-ctk system install-units >&2; {ENABLED}; mkdir -p /run/systemd/system;"
+        f"echo {output} >>/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env; touch /run/ours.json;"
+        "printf '#!/bin/sh\\necho ActiveState=inactive' >$HERE/systemctl; chmod 755 $HERE/systemctl"
+    )
+
+    assert examine(tmp_path, fault).codes("NCT-05") == []
+
+
 def test_flaws_of_what_a_distribution_packages_are_notes(tmp_path: Path) -> None:
     """It may have the corrections in a version that is older than they are."""
     packaged = (
@@ -321,3 +344,27 @@ def test_flaws_of_what_a_distribution_packages_are_notes(tmp_path: Path) -> None
     finding = examine(tmp_path, f"{packaged}\n{own}").finding(install_runtime.FLAWED.id)
     assert finding["severity"] == NOTE
     assert finding["what"].endswith("unless its package has the corrections")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        f"mkdir -p /etc/nvidia-container-runtime; mkfifo {CONFIG}",
+        f"mkdir -p /etc/nvidia-container-runtime; ln -s config.toml {CONFIG}",
+        f"mkdir -p /etc/nvidia-container-runtime; head -c 100000 /dev/urandom >{CONFIG}",
+        f"mkdir -p /etc/nvidia-container-runtime; touch {CONFIG}; chmod 0 {CONFIG}",
+        "rm $HERE/nvidia-ctk; mkfifo $HERE/nvidia-ctk",
+        f"{STATE_MADE}; mkfifo {STATE}/containers; chmod 000 {STATE}",
+        "printf '#!/bin/sh\nsleep 60\n' >$HERE/runc",
+        "printf '\\377\\376' >$HERE/runc",
+        setting(f'{RUNTIME}runtimes = ["/dev/zero", "", "/proc/self/exe"]'),
+        setting(f'{RUNTIME}debug = "/proc/self/fd/1/x"'),
+        f"mkdir -p {UNITS}; mkfifo {UNITS}/nvidia-cdi-x.service",
+        "export XDG_RUNTIME_DIR=nowhere",
+    ],
+)
+@pytest.mark.parametrize("user", ["", 'exec setpriv --reuid=65534 --clear-groups "$@"'])
+def test_oddities_crash_nothing(tmp_path: Path, fault: str, user: str) -> None:
+    codes = examine(tmp_path, f"{fault}\n{user}").codes("NCT-00")
+
+    assert codes == []

@@ -205,3 +205,22 @@ def test_silent(tmp_path: Path, machine: str) -> None:
 
     loud = [one for one in answer.document["findings"] if one["severity"] != NOTE]
     assert [one for one in loud if one["code"].startswith("NCT-03")] == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "rm -rf /etc/cdi; ln -s cdi /etc/cdi",
+        "mkdir -p /etc/cdi/x.json; ln -s /dev/zero /etc/cdi/y.json; ln -s nowhere /etc/cdi/z.yaml",
+        "mkdir -p /etc/cdi; seq 200 | sed s/^/kind:/ | tr '\\n' ' ' >/etc/cdi/long.yaml",
+        f"{write(spec(mounts=[{'hostPath': 'a', 'containerPath': 'b'}]))}",
+        write(GPU.replace("/dev/nvidia0", "/dev/" + "x" * 5000)),
+        f"{GENERATE}; mount -t tmpfs tmpfs /proc/driver/nvidia",
+        f"{GENERATE}; mount -t tmpfs -o mode=700 tmpfs /var/run/cdi || :",
+    ],
+)
+@pytest.mark.parametrize("user", ["", 'exec setpriv --reuid=65534 --clear-groups "$@"'])
+def test_oddities_crash_nothing(tmp_path: Path, fault: str, user: str) -> None:
+    codes = examine(tmp_path, f"{fault}\n{user}").codes("NCT-00")
+
+    assert codes == []
