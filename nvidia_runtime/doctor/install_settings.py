@@ -184,7 +184,7 @@ def _clashes(subject: Subject) -> Iterator[tuple[str, str, str, str]]:
             "containers without CAP_SYS_ADMIN may ask neither by a variable nor by mounts: they get"
             " GPUs by CDI annotations alone"
         )
-        yield UNPRIVILEGED, what, "true", WARNING
+        yield UNPRIVILEGED, what, "true", NOTE
     if settings[REQUESTS] == "listed" and not settings[DEVICES]:
         what = f"{REQUESTS} is listed, and {DEVICES} is empty: no image may ask for a device"
         yield REQUESTS, what, "deny", NOTE

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from nvidia_runtime.compile import written
 from nvidia_runtime.doctor import regeneration, spec_faults
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
 from nvidia_runtime.errors import some
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nvidia_runtime.cdi.registry import SpecFile
     from nvidia_runtime.doctor.spec_files import Specs
 
 MINOR = "DeviceFileMinor"
@@ -63,7 +65,7 @@ def check(specs: Specs) -> Iterator[Finding]:
         for _, node in spec_faults.items(file.spec, "deviceNodes")
     }
     missing = [name for path, name in _present() if path not in described and os.path.exists(path)]
-    if missing:
+    if missing and all(map(_is_for_all, files)):
         yield Finding(
             code=MISSING,
             what=f"{some(missing)} {'is' if len(missing) == 1 else 'are'} in none",
@@ -80,6 +82,12 @@ def check(specs: Specs) -> Iterator[Finding]:
         what = f"there is no {lacking} among {some(names)}"
         command = "nvidia-ctk cdi list"
         yield Finding(code=NAMES, what=what, where=files[-1].path, command=command)
+
+
+def _is_for_all(file: SpecFile) -> bool:
+    """Whether a spec was to describe all GPUs; of another writer's that is not known."""
+    options = written.recall(file.path, file.sha256)
+    return options is None or ALL in options.ids
 
 
 def _lacking(names: list[str]) -> str:

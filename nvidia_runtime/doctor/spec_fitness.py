@@ -8,7 +8,8 @@ import time
 
 from nvidia_runtime.cdi import engine_support, versions
 from nvidia_runtime.doctor import regeneration, spec_faults, spec_files
-from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding
+from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding
+from nvidia_runtime.engines import native_cdi, supported
 from nvidia_runtime.errors import some
 from nvidia_runtime.generate import changes
 from nvidia_runtime.host import proc
@@ -163,20 +164,29 @@ def check_engines(specs: Specs) -> Iterator[Finding]:
     for file in spec_versions.values():
         version = file.spec["cdiVersion"].removeprefix("v")
         command, fix = regeneration.of(file)
-        for engine, supported in newest.items():
-            if not versions.is_older(supported, version):
-                continue
-            name = engine.partition(" ")[0]
-            is_end = file.spec["kind"] == renew.GPU and name == spec_files.BY_SPECS
-            yield Finding(
-                code=TOO_NEW,
-                what=f"{engine} reads CDI up to {supported}, and this is CDI {version}",
-                where=file.path,
-                command=command,
-                engine=name,
-                severity=ERROR if is_end else WARNING,
-                fix=fix,
-            )
+        for engine, supported_version in newest.items():
+            if versions.is_older(supported_version, version):
+                name = engine.partition(" ")[0]
+                yield Finding(
+                    code=TOO_NEW,
+                    what=f"{engine} reads CDI up to {supported_version}, and this is CDI {version}",
+                    where=file.path,
+                    command=command,
+                    engine=name,
+                    severity=_weight_for(engine, file.spec["kind"]),
+                    fix=fix,
+                )
+
+
+def _weight_for(called: str, kind: str) -> str:
+    """Return how much a spec matters to an engine, called by its name and version."""
+    name, _, version = called.partition(" ")
+    if name == spec_files.BY_SPECS and kind == renew.GPU:
+        return ERROR
+    numbers = tuple(map(int, version.split(".")))
+    # Where it is off unless a file says otherwise, mostly nobody uses it.
+    is_on = native_cdi.is_on(supported.ENGINES[name], numbers, None)
+    return WARNING if is_on else NOTE
 
 
 def _of_driver(spec: Spec) -> Iterator[tuple[Code, str, str]]:

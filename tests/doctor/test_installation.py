@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
     "nobody may ask": (
         setting("accept-nvidia-visible-devices-envvar-when-unprivileged = false"),
         install_settings.CONTRADICTION,
-        WARNING,
+        NOTE,
     ),
     "list for nothing": (
         setting(f'{RUNTIME}image-devices = ["0"]'),

@@ -187,6 +187,33 @@ def test_options_of_a_spec_are_kept(tmp_path: Path) -> None:
     assert fix["words"][3:] == ["--device-name-strategy=uuid", "--class=tuned", "--no-all-device"]
 
 
+def test_spec_of_some_gpus_is_meant_so(tmp_path: Path) -> None:
+    some = GENERATE.replace("2>", "--device-id=0 2>")
+
+    assert examine(tmp_path, some, "rtxpro_miggfx").codes("NCT-033") == []
+
+
+def test_mig_devices_that_are_made_later(tmp_path: Path) -> None:
+    """The spec is of the time before."""
+    answer = examine(
+        tmp_path,
+        f"{GENERATE}; sed -i 's/nvidia-cap336$/nvidia-cap1/' {FILE}; echo >>{FILE}",
+        "a100x8mig",
+    )
+
+    finding = answer.finding(spec_devices.MISSING.id)
+    assert finding["what"].startswith("GPU instance ")
+
+
+def test_engine_with_cdi_off(tmp_path: Path) -> None:
+    install(tmp_path, dockerd="25.0.3")
+    finding = examine(tmp_path, write(GPU.replace("0.5.0", "0.8.0"))).finding(
+        spec_fitness.TOO_NEW.id
+    )
+
+    assert (finding["engine"], finding["severity"]) == ("docker", NOTE)
+
+
 def test_spec_in_use_is_told(tmp_path: Path) -> None:
     answer = examine(tmp_path, GENERATE)
 
