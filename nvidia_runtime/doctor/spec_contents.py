@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 
+from nvidia_runtime.cdi import registry
 from nvidia_runtime.doctor import regeneration, spec_faults
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
 from nvidia_runtime.errors import some
@@ -109,7 +111,17 @@ INCOMPLETE = Code(
     """,
     "If containers need them: 'nvidia-ctk cdi generate --output=FILE'.",
 )
-CODES = (BARE_HOOK, RELATIVE, SHARED, SYSTEM_MOUNT, NO_LIBCUDA, INCOMPLETE)
+WRITABLE_HOOK = Code(
+    "NCT-0327",
+    WARNING,
+    "others than root can change a hook program of a CDI spec",
+    """
+    Root runs the program for each container with the devices of the spec.  Who can change it, or
+    its folder, is root on this machine.
+    """,
+    "'chown root:root FILE' and 'chmod go-w FILE', and the same for the folder.",
+)
+CODES = (BARE_HOOK, RELATIVE, SHARED, SYSTEM_MOUNT, NO_LIBCUDA, INCOMPLETE, WRITABLE_HOOK)
 
 
 def check(specs: Specs, file: SpecFile) -> Iterator[Finding]:
@@ -124,6 +136,7 @@ def check(specs: Specs, file: SpecFile) -> Iterator[Finding]:
     for place, path in spec_faults.relative_hooks(spec)[:1]:
         what, where = f"{path!r} is relative", f"{file.path}: {place}.path"
         yield Finding(code=RELATIVE, what=what, where=where, command=command)
+    yield from _writable_hooks(file)
     if shared := shared_places.of_mounts(changes.mounts(spec)):
         what = f"{some(sorted(shared))} {'is' if len(shared) == 1 else 'are'} open to everybody"
         yield Finding(code=SHARED, what=what, where=file.path, command=command, fix=fix)
@@ -142,6 +155,21 @@ def check(specs: Specs, file: SpecFile) -> Iterator[Finding]:
         uses = "; ".join(dict.fromkeys(CLASSES[name.partition(".so")[0]] for name in missing))
         what = f"it lacks {some(missing)}, for {uses}"
         yield Finding(code=INCOMPLETE, what=what, where=file.path, command=command, fix=fix)
+
+
+def _writable_hooks(file: SpecFile) -> Iterator[Finding]:
+    hooks = {hook["path"]: place for place, hook in spec_faults.items(file.spec, "hooks")}
+    for path, place in hooks.items():
+        program = os.path.realpath(path)
+        for at in registry.places(program) if os.path.isfile(program) else ():
+            for doubt in registry.doubts(at):
+                word = shlex.quote(at)
+                yield Finding(
+                    code=WRITABLE_HOOK,
+                    what=f"{at} {doubt}",
+                    where=f"{file.path}: {place}.path",
+                    command=f"chown root:root {word}; chmod go-w {word}",
+                )
 
 
 def _system_mounts(file: SpecFile, command: str) -> Iterator[Finding]:

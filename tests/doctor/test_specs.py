@@ -100,6 +100,12 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
     ),
     "claim": (write(CLAIM, CLAIM_FILE), spec_fitness.LEFT_OVER, WARNING),
     "NVIDIAScape": (write(spec(hooks=HOOKS)), spec_contents.BARE_HOOK, WARNING),
+    "hook of a user": (
+        "mkdir /opt/h; cp /bin/true /opt/h/hook; chown 1000 /opt/h/hook\n"
+        + write(spec(hooks=[{**HOOKS[0], "path": "/opt/h/hook", "env": ["A=b"]}])),
+        spec_contents.WRITABLE_HOOK,
+        WARNING,
+    ),
     "relative hook": (
         write(spec(hooks=[{**HOOKS[0], "path": "env", "env": ["A=b"]}])),
         spec_contents.RELATIVE,
