@@ -95,7 +95,8 @@ def _lacking(names: list[str]) -> str:
         return "single GPU"
     if not any(map(INDEX.fullmatch, names)):
         return "index"
-    return "" if any(map(UUID.fullmatch, names)) else "UUID"
+    # The GPU of a SoC is called by its index.
+    return "UUID" if proc.gpus("") and not any(map(UUID.fullmatch, names)) else ""
 
 
 def _present() -> Iterator[tuple[str, str]]:

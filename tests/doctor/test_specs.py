@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import simulated
 from cdi.test_engine_support import install
 from cli import ctk
 
@@ -257,3 +258,13 @@ def test_oddities_crash_nothing(tmp_path: Path, fault: str, user: str) -> None:
     codes = examine(tmp_path, f"{fault}\n{user}").codes("NCT-00")
 
     assert codes == []
+
+
+@pytest.mark.parametrize("machine", ["a100x8", "a100x8mig", "h100x8", "orin", "t4x1"])
+def test_silent_about_the_toolkits_own_specs(tmp_path: Path, machine: str) -> None:
+    recorded = simulated.EXPECTED / f"cdi/{machine}.yaml"
+    hook = f"mkdir -p /etc/cdi; sed 's|/usr/bin/nvidia-cdi-hook|{HOOK}|' {recorded} >{FILE}"
+    answer = examine(tmp_path, hook, machine)
+
+    loud = [one for one in answer.document["findings"] if one["code"].startswith("NCT-03")]
+    assert [(one["code"], one["what"]) for one in loud] == []
