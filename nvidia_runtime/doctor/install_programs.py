@@ -95,6 +95,7 @@ def check(subject: Subject) -> Iterator[Said]:
         yield from _launchers(folder)
         yield Step("the interpreter of our programs")
         yield from _interpreter(folder)
+        yield Step("the daemons of engines")
         yield from _others(folder)
     else:
         yield Skipped("our programs", f"there are none beside {subject.program}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -108,7 +109,7 @@ class Place:
 def check(subject: Subject) -> Iterator[Said]:
     """Look for the programs as an engine's daemon would have us look, then at their versions."""
     yield Step("the daemons of engines")
-    places = daemons() or [Place(engine="", path=os.environ.get("PATH", ""))]
+    places = daemons() or (Place(engine="", path=os.environ.get("PATH", "")),)
     names = list(subject.settings[settings_judgement.RUNTIMES])
     runtimes = {}
     for place in places:
@@ -124,7 +125,8 @@ def check(subject: Subject) -> Iterator[Said]:
     yield from _legacy(subject, places)
 
 
-def daemons() -> list[Place]:
+@functools.cache
+def daemons() -> tuple[Place, ...]:
     """Return the daemons that run, with the PATH in which they have us look."""
     places: dict[int, Place] = {}
     for engine in supported.ENGINES.values():
@@ -132,7 +134,7 @@ def daemons() -> list[Place]:
             for process in processes.behind(socket, engine.program):
                 path = processes.search_path(process.pid)
                 places[process.pid] = Place(engine=engine.name, path=path)
-    return list(places.values())
+    return tuple(places.values())
 
 
 def _none(subject: Subject, place: Place, error: NvidiaRuntimeError) -> Finding:
@@ -191,7 +193,7 @@ def packaged(path: str) -> bool:
     return any(os.path.realpath(line) == real for line in lines)
 
 
-def _legacy(subject: Subject, places: list[Place]) -> Iterator[Finding]:
+def _legacy(subject: Subject, places: tuple[Place, ...]) -> Iterator[Finding]:
     is_missing = _is_without_cli(subject)
     if subject.mode == "legacy":
         path = legacy.hook_path(subject.settings)

@@ -17,6 +17,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import container_cli
 from nvidia_runtime.host import platform
 from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.sources import unresolvable
 from nvidia_runtime.store import files
 from nvidia_runtime.store.snapshot import CAPABILITIES, SPEC_DIRS, VOLUME_MOUNTS
 
@@ -200,12 +201,15 @@ def _specs(subject: Subject) -> Iterator[Finding]:
     kind = str(subject.settings[KIND])
     if subject.mode != "cdi":
         return
-    devices = registry.read(subject.spec_dirs).devices
-    if not any(name.startswith(f"{kind}=") for name in devices):
+    specs = registry.read(subject.spec_dirs)
+    if not any(name.startswith(f"{kind}=") for name in specs.devices):
         folder = subject.spec_dirs[0] if subject.spec_dirs else "/etc/cdi"
-        what = f"no file in {' and '.join(subject.spec_dirs) or 'any folder'} describes {kind}"
-        is_usual = kind == config.DEFAULTS[KIND]
-        command = f"nvidia-ctk cdi generate --output={folder}/nvidia.yaml" if is_usual else ""
+        folders = " and ".join(subject.spec_dirs) or "any folder"
+        what, command = f"no file in {folders} describes {kind}", ""
+        if any(file.spec["kind"] == kind for file in specs.files):
+            what = f"the files in {folders} that describe {kind} do not count, since they collide"
+        elif kind == config.DEFAULTS[KIND]:
+            command = f"nvidia-ctk cdi generate --output={unresolvable.new_file(folder)}"
         yield Finding(code=NO_SPECS, what=what, where=folder, command=command)
 
 

@@ -15,7 +15,7 @@ from nvidia_runtime.doctor import spec_faults, spec_files
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
 from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.host import platform
-from nvidia_runtime.sources import renew
+from nvidia_runtime.sources import renew, unresolvable
 from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
@@ -212,7 +212,7 @@ def _none(specs: Specs) -> Iterator[Finding]:
         folder = specs.folders[0] if specs.folders else "/etc/cdi"
         what = f"no file in {' and '.join(specs.folders) or 'any folder'} describes a GPU"
         if not specs.registry.errors:
-            command = f"nvidia-ctk cdi generate --output={folder}/nvidia.yaml"
+            command = f"nvidia-ctk cdi generate --output={unresolvable.new_file(folder)}"
             yield Finding(code=NONE, what=what, where=folder, command=command)
 
 
