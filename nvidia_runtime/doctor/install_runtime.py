@@ -164,10 +164,10 @@ def _judge(runtime: str) -> Iterator[Said]:
     yield Fine(f"{name} {text}", is_main=True)
     is_packaged = packaged(runtime)
     if flaws := [flaw for flaw, mended in FLAWS.get(name, ()) if is_flawed(version, mended)]:
-        hint = ", unless its package has the corrections" if is_packaged else ""
+        proviso = ", unless its package has the corrections" if is_packaged else ""
         yield Finding(
             code=FLAWED,
-            what=f"{name} {text} has {', '.join(flaws)}{hint}",
+            what=f"{name} {text} has {', '.join(flaws)}{proviso}",
             where=runtime,
             severity=NOTE if is_packaged else WARNING,
         )
