@@ -6,6 +6,7 @@ A file of somebody else's is never written over (its kind would be another one, 
 
 from __future__ import annotations
 
+import functools
 import shlex
 
 from nvidia_runtime.compile import written
@@ -39,6 +40,7 @@ SWITCHES = {
 }
 
 
+@functools.cache
 def of(file: SpecFile) -> tuple[str, Fix | None]:
     """Return the command that writes a file anew, "" where there is none of ours; and the fix."""
     options = written.recall(file.path, file.sha256)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 
 from nvidia_runtime.cdi import registry as cdi_registry
@@ -18,40 +19,56 @@ if TYPE_CHECKING:
 # The engine that takes GPUs from specs alone.
 BY_SPECS = "podman"
 VENDOR = "nvidia.com"
+# Of which all areas together have little more.
+SECONDS = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specs:
     """All that lies in the spec dirs; ``used`` are the files that at least one device comes from.
 
-    ``needs`` says for which engine no spec is the end of GPUs: "" for all, ``None`` for none.
+    ``is_by_specs`` says that our own runtime takes devices from specs alone, ``others`` which
+    engine does, "" for none.
     """
 
     folders: list[str]
     registry: Registry
     used: list[SpecFile]
-    needs: str | None
+    is_by_specs: bool
+    others: str
 
     def weight(self, kind: str, *, is_ours: bool = False) -> tuple[str, str]:
         """Return how much it matters that devices of a kind cannot be used, and to which engine.
 
         What is ours is written anew by the next create, but no other engine does that.
         """
-        if kind != renew.GPU or self.needs is None or (is_ours and not self.needs):
-            return WARNING, ""
-        return ERROR, self.needs
+        if kind == renew.GPU and self.is_by_specs and not is_ours:
+            return ERROR, ""
+        if kind == renew.GPU and self.others:
+            return ERROR, self.others
+        return WARNING, ""
+
+
+class TooManyError(Exception):
+    """There are more specs than can be read in the time: how many were, and how many there are."""
 
 
 def read(subject: Subject, folders: list[str]) -> Specs:
-    """Read all specs of some spec dirs."""
-    registry = cdi_registry.read(folders)
+    """Read all specs of some spec dirs.  Raises `TooManyError` where that takes too long."""
+    until = time.monotonic() + SECONDS
+
+    def tell(number: int, count: int) -> None:
+        if time.monotonic() > until:
+            raise TooManyError(number, count)
+
+    registry = cdi_registry.read(folders, tell)
     by_path = {file.path: file for file, _ in registry.devices.values()}
-    has_podman = bool(shutil.which(BY_SPECS))
     return Specs(
         folders=folders,
         registry=registry,
         used=list(by_path.values()),
-        needs="" if subject.mode == "cdi" else BY_SPECS if has_podman else None,
+        is_by_specs=subject.mode == "cdi",
+        others=BY_SPECS if shutil.which(BY_SPECS) else "",
     )
 
 

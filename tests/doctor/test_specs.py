@@ -16,11 +16,13 @@ from cli import ctk
 from nvidia_runtime.doctor import (
     spec_contents,
     spec_devices,
+    spec_files,
     spec_fitness,
     spec_reading,
     specs,
+    subject,
 )
-from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
+from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Skipped
 from nvidia_runtime.simulate import catalogue
 
 from . import patient
@@ -186,6 +188,21 @@ def test_only_what_we_wrote_is_mended(tmp_path: Path) -> None:
     assert others["fix"] is None
 
 
+@pytest.mark.parametrize(
+    ("line", "engine"), [("echo >>{}", ""), (":", "podman")], ids=["of others", "renewed by us"]
+)
+def test_who_suffers_in_mode_cdi(tmp_path: Path, line: str, engine: str) -> None:
+    """Our runtime writes anew what is ours, podman does not."""
+    mode = "mkdir -p {0}; printf '[nvidia-container-runtime]\\nmode = \"cdi\"' >{0}/config.toml"
+    gone = f"rm {LIBRARIES}/libnvidia-opencl.so.*"
+    fault = (
+        f"{mode.format('/etc/nvidia-container-runtime')}; {GENERATE}; {line.format(FILE)}; {gone}"
+    )
+    finding = examine(tmp_path, fault).finding(spec_fitness.GONE.id)
+
+    assert (finding["severity"], finding["engine"]) == (ERROR, engine)
+
+
 def test_options_of_a_spec_are_kept(tmp_path: Path) -> None:
     switches = "--class=tuned --device-name-strategy=uuid --no-all-device"
     fault = f"{GENERATE.replace('2>', f'{switches} 2>')}; rm {LIBRARIES}/libnvidia-opencl.so.*"
@@ -219,6 +236,17 @@ def test_engine_with_cdi_off(tmp_path: Path) -> None:
     )
 
     assert (finding["engine"], finding["severity"]) == ("docker", NOTE)
+
+
+def test_more_specs_than_there_is_time_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[nvidia-container-runtime.modes.cdi]\nspec-dirs = ["{tmp_path}"]\n')
+    (tmp_path / "nvidia.json").write_text(GPU)
+    monkeypatch.setattr(spec_files, "SECONDS", -1)
+
+    *_, last = specs.check(subject.of(str(config)))
+    assert isinstance(last, Skipped)
+    assert last.why == "0 of 1 were read in -1 s: 'nvidia-ctk cdi validate'"
 
 
 def test_spec_in_use_is_told(tmp_path: Path) -> None:
