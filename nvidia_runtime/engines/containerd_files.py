@@ -38,6 +38,7 @@ def places(version: int) -> Places:
         cdi=(*cri, "enable_cdi"),
         program=("options", "BinaryName"),
         version="version",
+        spec_dirs=(*cri, "cdi_spec_dirs"),
     )
 
 
@@ -59,6 +60,12 @@ def version_of(document: Document, where: str, newest: int = DEFAULT_VERSION) ->
 def places_in(document: Document, path: str) -> Places:
     """Return where a document has what we change."""
     return places(version_of(document, path))
+
+
+def has_no_cri(document: Document) -> bool:
+    """Whether a file switches CRI off, by which kubernetes asks for runtimes."""
+    disabled = document.get("disabled_plugins")
+    return isinstance(disabled, list) and any(name in disabled for name in (*CRI.values(), NEW_CRI))
 
 
 def layers(path: str, view: View) -> list[Layer]:

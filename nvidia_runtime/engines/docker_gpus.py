@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 from nvidia_runtime.engines import processes
 
 if TYPE_CHECKING:
-    from nvidia_runtime.engines.engine import Intent
+    from nvidia_runtime.engines.engine import Intent, Version
 
 HOOK = "nvidia-container-runtime-hook"
+CDI_HOOK = "nvidia-cdi-hook"
+BY_CDI = (29,)  # https://github.com/moby/moby/pull/50228
+
+
+def is_known(version: Version, search: str, *, has_spec: bool) -> bool:
+    """Whether ``--gpus`` leads anywhere, given dockerd's PATH and whether it reads a CDI spec."""
+    if shutil.which(HOOK, path=search):
+        return True
+    return version >= BY_CDI and has_spec and bool(shutil.which(CDI_HOOK, path=search))
 
 
 def usage(intent: Intent, pid: int) -> str:

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What doctor says of engines: a row for each fault, and silence where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nvidia_runtime.doctor import engines
+from nvidia_runtime.doctor.engines import (
+    docker,
+    facts,
+    files,
+    groups,
+    hooks,
+    kubernetes,
+    presence,
+    programs,
+    ways,
+)
+from nvidia_runtime.simulate import catalogue
+
+from . import stand_ins
+from .patient import Answer, examine
+from .stand_ins import RUNTIME, V1, V2, V3, info, toml, write
+
+BEGINNING = "NCT-04"
+NVIDIA_ONLY = f"""version = 2
+[{V2}.containerd]
+default_runtime_name = "%s"
+[{V2}.containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+[{V2}.containerd.runtimes.nvidia.options]
+BinaryName = "{RUNTIME}"
+"""
+DEFAULT_TABLE = f"""version = 2
+[{V2}.containerd]
+default_runtime_name = "nvidia"
+[{V2}.containerd.default_runtime]
+runtime_type = "io.containerd.runc.v2"
+"""
+CNI = f'version = 2\n[{V2}.cni]\nbin_dir = "/usr/lib/cni"\n'
+IMPORTS = 'imports = ["/etc/containerd/other.toml"]\n'
+UNLINKED = "rm -rf /dev/char"
+SPEC = stand_ins.spec("/etc/cdi/nvidia.json")
+OTHER_SPEC = stand_ins.spec("/run/cdi/nvidia.json")
+OLD_RUNC = (
+    "printf '#!/bin/sh\\necho runc version 1.1.4\\n' >/usr/sbin/runc; chmod 755 /usr/sbin/runc"
+)
+HOOK_FILE = "/usr/share/containers/oci/hooks.d/oci-nvidia-hook.json"
+
+
+def hook(path: str) -> str:
+    return write(HOOK_FILE, {"version": "1.0.0", "hook": {"path": path}, "when": {"always": True}})
+
+
+def legacy(no_cgroups: str) -> str:
+    """Return the lines that set legacy mode."""
+    text = '[nvidia-container-runtime]\nmode = "legacy"\n[nvidia-container-cli]\nno-cgroups = {}\n'
+    return write("/etc/nvidia-container-runtime/config.toml", text.format(no_cgroups))
+
+
+def look(*lines: str, machine: str = "t4x1", env: dict[str, str] | None = None) -> Answer:
+    """Examine a machine whose engines are those of some lines."""
+    script = stand_ins.machine(*lines)
+    return examine(machine, script, env={"PATH": stand_ins.PATH, **(env or {})})
+
+
+FAULTS: list[Any] = [
+    pytest.param([], [presence.NO_ENGINE], id="no engine"),
+    pytest.param(
+        [stand_ins.installed("dockerd", "27.5.1"), stand_ins.installed("containerd", "1.7.24")],
+        [presence.NOT_RUNNING, ways.NO_WAY],
+        id="docker does not run",
+    ),
+    pytest.param(
+        [
+            stand_ins.podman(),
+            stand_ins.installed("dockerd", "27.5.1"),
+            "mkdir -p /etc/systemd/system/multi-user.target.wants",
+            "ln -sf /x /etc/systemd/system/multi-user.target.wants/docker.service",
+        ],
+        [presence.NOT_RUNNING],
+        id="a wanted docker does not run beside podman",
+    ),
+    pytest.param([stand_ins.docker(version="18.09.1")], [presence.TOO_OLD], id="too old"),
+    pytest.param(
+        [
+            stand_ins.containerd(),
+            write("/etc/stand-in/k3s.socket", "/run/k3s/containerd/containerd.sock"),
+            "mkdir -p /run/k3s/containerd /opt/k3s/data; cp {program} /opt/k3s/data/k3s",
+            write("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", toml(V2, version=2)),
+            "ln -s k3s /opt/k3s/data/containerd",
+            write("/etc/stand-in/containerd.socket", "/run/k3s/containerd/containerd.sock"),
+            "/opt/k3s/data/containerd -c /var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+        ],
+        [presence.SEVERAL],
+        id="two containerds",
+    ),
+    pytest.param(
+        [stand_ins.docker("rm /etc/stand-in/dockerd.answer")], [facts.NO_ANSWER], id="docker hangs"
+    ),
+    pytest.param([stand_ins.docker(file="{,}")], [facts.BROKEN], id="a broken daemon.json"),
+    pytest.param(
+        [stand_ins.containerd(file="version = 2\n[a]\n[a]\n")], [facts.BROKEN], id="a broken TOML"
+    ),
+    pytest.param(
+        [stand_ins.docker(f"rm -f {stand_ins.DOCKER}; mkfifo {stand_ins.DOCKER}")],
+        [facts.BROKEN],
+        id="a pipe for a file",
+    ),
+    pytest.param(
+        [stand_ins.docker(write("/etc/stand-in/dockerd.objection", "directives don't match"))],
+        [files.REFUSED],
+        id="docker objects",
+    ),
+    pytest.param(
+        [stand_ins.docker(file={**stand_ins.RUNTIMES, "hosts": ["fd://"]}, words="-H fd://")],
+        [files.CONFLICT],
+        id="hosts in both",
+    ),
+    pytest.param(
+        [
+            write(stand_ins.DOCKER, {**stand_ins.RUNTIMES, "default-runtime": "nvidia"}),
+            write(
+                "/etc/systemd/system/docker.service.d/override.conf",
+                "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --default-runtime=nvidia\n",
+            ),
+            stand_ins.installed("dockerd", "27.5.1"),
+        ],
+        [presence.NOT_RUNNING, files.CONFLICT],
+        id="the default in both",
+    ),
+    pytest.param(
+        [stand_ins.docker(file={**stand_ins.RUNTIMES, "default-runtime": "gone"})],
+        [files.NO_DEFAULT],
+        id="docker has no such default",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=NVIDIA_ONLY % "runc")],
+        [files.NO_DEFAULT],
+        id="containerd 1 has no runc: U1",
+    ),
+    pytest.param(
+        [
+            stand_ins.podman(
+                file=f"{stand_ins.PODMAN_FILE}[engine.x]\n[a]\n".replace(
+                    "[engine]\n", '[engine]\nruntime = "gone"\n'
+                )
+            )
+        ],
+        [files.NO_DEFAULT],
+        id="podman has no such default",
+    ),
+    pytest.param(
+        [stand_ins.docker(answer=info(Runtimes={"runc": {"path": "runc"}}))],
+        [files.BEHIND],
+        id="docker was not restarted",
+    ),
+    pytest.param(
+        [
+            stand_ins.containerd(file="version = 2\n"),
+            "sleep 0.1; nvidia-ctk runtime configure --runtime=containerd",
+        ],
+        [files.BEHIND],
+        id="containerd was not restarted",
+    ),
+    pytest.param([stand_ins.docker(), f"rm {RUNTIME}"], [programs.GONE], id="the program is gone"),
+    pytest.param(
+        [
+            stand_ins.docker(
+                file={"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}},
+                answer=info(Runtimes={"nvidia": {"path": "nvidia-container-runtime"}}),
+                variables="PATH=/usr/sbin",
+            )
+        ],
+        [programs.GONE, docker.GPUS],
+        id="the program is not in the daemon's PATH",
+    ),
+    pytest.param(
+        [
+            "mkdir -p /opt/nvidia; cp /usr/bin/env /opt/nvidia/nvidia-container-runtime",
+            stand_ins.podman(file=stand_ins.PODMAN_FILE.replace("/usr/bin", "/opt/nvidia")),
+        ],
+        [programs.NVIDIAS],
+        id="another program of that name",
+    ),
+    pytest.param(
+        [
+            "mkdir -p /snap/docker/1/bin /var/snap/docker/current/config",
+            write("/var/snap/docker/current/config/daemon.json", stand_ins.RUNTIMES),
+            stand_ins.docker("rm /etc/docker/daemon.json"),
+            "kill $(cat /run/dockerd.pid); rm /run/docker.sock",
+            "cp /usr/sbin/dockerd /snap/docker/1/bin/dockerd; /snap/docker/1/bin/dockerd --run",
+        ],
+        [programs.CONFINED],
+        id="the docker of the snap",
+    ),
+    pytest.param(
+        [stand_ins.docker(file={}, answer=info(Runtimes={"runc": {"path": "runc"}}))],
+        [ways.NO_WAY],
+        id="docker knows nothing of us",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file="version = 2\n")], [ways.NO_WAY], id="containerd knows nothing"
+    ),
+    pytest.param([stand_ins.crio(file="[crio]\n")], [ways.NO_WAY], id="cri-o knows nothing"),
+    pytest.param([stand_ins.podman(file="")], [ways.NO_WAY], id="podman knows nothing"),
+    pytest.param(
+        [
+            stand_ins.containerd(
+                write("/etc/containerd/other.toml", CNI),
+                file=toml(V2, version=2, extra=IMPORTS),
+            )
+        ],
+        [ways.HIDDEN],
+        id="an import hides the runtime: U3",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=DEFAULT_TABLE)], [ways.NO_WAY], id="a default table decides: U2"
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=toml(V1, version=1), version="2.1.3")],
+        [ways.IGNORED],
+        id="containerd 2 ignores version 1: N1",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=toml(V2, version=3), version="2.1.3")],
+        [ways.IGNORED],
+        id="a table of version 2 in a file of version 3",
+    ),
+    pytest.param(
+        [
+            stand_ins.containerd(
+                write("/etc/containerd/conf.d/99-nvidia.toml", toml(V2, version=2)),
+                file="version = 2\n",
+            )
+        ],
+        [ways.NOT_READ],
+        id="the drop-in is not imported",
+    ),
+    pytest.param(
+        [
+            write("/srv/daemon.json", {}),
+            stand_ins.docker(
+                words="--config-file=/srv/daemon.json",
+                answer=info(Runtimes={"runc": {"path": "runc"}}),
+            ),
+        ],
+        [ways.NOT_READ],
+        id="docker has another file",
+    ),
+    pytest.param(
+        [
+            SPEC,
+            stand_ins.docker(
+                file={"cdi-spec-dirs": ["/srv/cdi"]},
+                answer=info(Runtimes={}, CDISpecDirs=["/srv/cdi"]),
+                version="28.3.0",
+            ),
+        ],
+        [ways.NO_WAY, ways.NO_SPEC_THERE],
+        id="CDI specs are elsewhere",
+    ),
+    pytest.param(
+        [
+            stand_ins.spec("/srv/cdi/nvidia.json"),
+            "rmdir /etc/cdi; ln -s /srv/cdi /etc/cdi",
+            stand_ins.podman(),
+        ],
+        [ways.NO_SPEC_THERE],
+        id="the folder of CDI specs is a link: C22",
+    ),
+    pytest.param(
+        [SPEC, stand_ins.docker(answer=info(CDISpecDirs=None))],
+        [ways.CDI_OFF],
+        id="CDI is off in docker: N4",
+    ),
+    pytest.param([SPEC, stand_ins.containerd()], [ways.CDI_OFF], id="CDI is off in containerd"),
+    pytest.param(
+        [stand_ins.docker(f"rm {RUNTIME}-hook")], [docker.GPUS], id="--gpus finds no hook: C38"
+    ),
+    pytest.param(
+        [
+            stand_ins.docker(),
+            "mkdir /srv/client; export DOCKER_CONFIG=/srv/client",
+            write("/srv/client/config.json", {"currentContext": "desktop-linux"}),
+        ],
+        [docker.DESKTOP],
+        id="Docker Desktop",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=toml(V2, version=2, extra='disabled_plugins = ["cri"]\n'))],
+        [kubernetes.CRI_OFF],
+        id="CRI is off",
+    ),
+    pytest.param(
+        [stand_ins.containerd(write(stand_ins.KUBELET, "cgroupDriver: systemd\n"))],
+        [kubernetes.MISMATCH],
+        id="SystemdCgroup is not the kubelet's: C36",
+    ),
+    pytest.param(
+        [
+            stand_ins.containerd(
+                f"rm {stand_ins.KUBELET}",
+                file=toml(V2, version=2).replace(
+                    "SystemdCgroup = false", "SystemdCgroup = true", 1
+                ),
+            )
+        ],
+        [kubernetes.MISMATCH],
+        id="SystemdCgroup is not runc's",
+    ),
+    pytest.param(
+        [SPEC, hook(f"{RUNTIME}-hook"), stand_ins.podman()], [hooks.TWICE], id="a hook beside CDI"
+    ),
+    pytest.param(
+        [hook("/usr/bin/nvidia-container-toolkit"), stand_ins.podman()],
+        [hooks.MISSING],
+        id="a hook that is gone",
+    ),
+    pytest.param(
+        [UNLINKED, OLD_RUNC, stand_ins.docker(answer=info(CgroupDriver="systemd"))],
+        [groups.RELOAD],
+        id="daemon-reload takes the GPUs: C01",
+    ),
+    pytest.param(
+        [legacy("false"), stand_ins.docker(answer=info(CgroupDriver="systemd"))],
+        [groups.RELOAD],
+        id="daemon-reload in legacy mode",
+    ),
+    pytest.param(
+        [legacy("true"), stand_ins.docker()],
+        [groups.CGROUPS],
+        id="no-cgroups for root: C21",
+    ),
+    pytest.param(
+        [
+            stand_ins.docker(),
+            "printf 'Max open files  1073741816  1073741816  files\\n' >/srv/limits",
+            "mount --bind /srv/limits /proc/$(cat /run/dockerd.pid)/limits",
+        ],
+        [groups.FILES],
+        id="a billion files: C04",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "codes"), FAULTS)
+def test_fault(lines: list[str], codes: list[Any]) -> None:
+    answer = look(*(line.replace("{program}", str(stand_ins.program())) for line in lines))
+
+    listed = {finding["code"]: finding for finding in answer.document["findings"]}
+    got = [code for code in answer.codes() if code.startswith((BEGINNING, "NCT-00"))]
+    assert sorted(got) == [code.id for code in codes], answer.document["findings"]
+    for code in codes:
+        assert listed[code.id]["what"]
+        assert listed[code.id]["engine"] or code is presence.NO_ENGINE
+
+
+def test_each_code_is_found() -> None:
+    codes = {code.id for row in FAULTS for code in row.values[1]}
+
+    assert codes == {code.id for code in engines.CODES}
+
+
+HEALTHY = {
+    "docker": [stand_ins.docker()],
+    "docker, ours the default": [
+        stand_ins.docker(
+            file={**stand_ins.RUNTIMES, "default-runtime": "nvidia"},
+            answer=info(DefaultRuntime="nvidia"),
+        )
+    ],
+    "docker by CDI": [
+        SPEC,
+        stand_ins.docker(
+            file={}, answer=info(Runtimes={}, CDISpecDirs=["/etc/cdi"]), version="28.3.0"
+        ),
+    ],
+    "docker with its containerd": [
+        stand_ins.docker(),
+        write(stand_ins.CONTAINERD, 'disabled_plugins = ["cri"]\n'),
+        stand_ins.running("containerd", "1.7.24"),
+    ],
+    "containerd": [stand_ins.containerd()],
+    "containerd 2": [stand_ins.containerd(version="2.1.3", file=toml(V3, version=3))],
+    "containerd 2, a file of version 2": [stand_ins.containerd(version="2.1.3")],
+    "nvidia is the only runtime": [stand_ins.containerd(file=NVIDIA_ONLY % "nvidia")],
+    "cri-o": [stand_ins.crio()],
+    "podman": [stand_ins.podman()],
+    "podman by CDI": [OTHER_SPEC, stand_ins.podman(file="")],
+    "podman by the user's file": [
+        stand_ins.podman(file=""),
+        write("/srv/containers.conf", stand_ins.PODMAN_FILE),
+        "export CONTAINERS_CONF=/srv/containers.conf",
+    ],
+}
+
+
+@pytest.mark.parametrize("lines", HEALTHY.values(), ids=HEALTHY.keys())
+def test_healthy(lines: list[str]) -> None:
+    answer = look(*lines)
+
+    assert answer.codes(BEGINNING) == [], answer.document["findings"]
+    assert set(answer.document["engines"].values()) == {""}
+
+
+@pytest.mark.parametrize("name", [machine.name for machine in catalogue.machines()])
+def test_silent(name: str) -> None:
+    answer = look(stand_ins.docker(), stand_ins.podman(), machine=name)
+
+    severities = {"error", "warning"}
+    assert [
+        finding
+        for finding in answer.document["findings"]
+        if finding["code"].startswith(BEGINNING) and finding["severity"] in severities
+    ] == []
+    assert list(answer.document["engines"]) == ["docker", "podman"]
