@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -36,6 +37,7 @@ static ssize_t have(const char *name, const char *kind)
 static void answer(int client, const char *name)
 {
     struct timeval second = {1, 0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
     if (read(client, text, sizeof text) <= 0)
         return;

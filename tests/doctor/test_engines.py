@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from nvidia_runtime.doctor.engines import (
     programs,
     ways,
 )
+from nvidia_runtime.doctor.finding import Code
 from nvidia_runtime.simulate import catalogue
 
 from . import stand_ins
@@ -48,6 +50,10 @@ OTHER_SPEC = stand_ins.spec("/run/cdi/nvidia.json")
 OLD_RUNC = (
     "printf '#!/bin/sh\\necho runc version 1.1.4\\n' >/usr/sbin/runc; chmod 755 /usr/sbin/runc"
 )
+K3S_ROW = "k3s has found nothing: C35"
+K3S = "/var/lib/rancher/k3s"
+# What RootlessKit makes of /etc.
+LINKED = 'mount -t tmpfs x /etc; ln -s /srv/etc/* /etc; exec "$@"'
 HOOK_FILE = "/usr/share/containers/oci/hooks.d/oci-nvidia-hook.json"
 
 
@@ -168,6 +174,11 @@ FAULTS: list[Any] = [
     ),
     pytest.param([stand_ins.docker(), f"rm {RUNTIME}"], [programs.GONE], id="the program is gone"),
     pytest.param(
+        [stand_ins.podman(file=stand_ins.PODMAN_FILE.replace("/usr/bin", "/opt/nvidia"))],
+        [programs.GONE],
+        id="the program moved",
+    ),
+    pytest.param(
         [
             stand_ins.docker(
                 file={"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}},
@@ -253,6 +264,53 @@ FAULTS: list[Any] = [
     ),
     pytest.param(
         [
+            "mkdir -p /snap/docker/1/bin",
+            write("/var/snap/docker/current/config/daemon.json", {}),
+            stand_ins.docker(answer=info(Runtimes={"runc": {"path": "runc"}})),
+            "kill $(cat /run/dockerd.pid); rm /run/docker.sock",
+            "cp /usr/sbin/dockerd /snap/docker/1/bin/dockerd; /snap/docker/1/bin/dockerd --run",
+        ],
+        [ways.NOT_READ],
+        id="the docker of the snap has another file: C39",
+    ),
+    pytest.param(
+        [
+            stand_ins.podman(),
+            write("/srv/containers.conf", "[engine]\n"),
+            "export CONTAINERS_CONF=/srv/containers.conf",
+        ],
+        [ways.NOT_READ],
+        id="podman is told of one file",
+    ),
+    pytest.param(
+        [
+            write("/etc/stand-in/containerd.socket", "/run/k3s/containerd/containerd.sock"),
+            write("/etc/stand-in/containerd.version", "1.7.23-k3s2"),
+            write(f"{K3S}/agent/etc/containerd/config.toml", "version = 2\n"),
+            f"mkdir -p /run/k3s/containerd {K3S}/data/x/bin",
+            f"cp {{program}} {K3S}/data/x/bin/containerd",
+            f"{K3S}/data/x/bin/containerd -c {K3S}/agent/etc/containerd/config.toml",
+        ],
+        [ways.NO_WAY],
+        id=K3S_ROW,
+    ),
+    pytest.param(
+        [
+            SPEC,
+            write("/srv/daemon.json", {}),
+            stand_ins.docker(
+                "mkdir /srv/etc; mount --rbind /etc /srv/etc; rm /etc/docker/daemon.json",
+                answer=info(Runtimes={}, CDISpecDirs=["/etc/cdi"]),
+                version="28.3.0",
+                words="--config-file=/srv/daemon.json",
+                variables=f"unshare --mount sh -c '{LINKED}' sh",
+            ),
+        ],
+        [ways.NO_WAY, ways.NO_SPEC_THERE],
+        id="a rootless docker's /etc is made of links: C22",
+    ),
+    pytest.param(
+        [
             SPEC,
             stand_ins.docker(
                 file={"cdi-spec-dirs": ["/srv/cdi"]},
@@ -273,13 +331,31 @@ FAULTS: list[Any] = [
         id="the folder of CDI specs is a link: C22",
     ),
     pytest.param(
+        [
+            SPEC,
+            stand_ins.podman(
+                file=stand_ins.PODMAN_FILE.replace(
+                    "[engine]", '[engine]\ncdi_spec_dirs = ["/srv/cdi"]'
+                )
+            ),
+        ],
+        [ways.NO_SPEC_THERE],
+        id="podman reads CDI specs elsewhere",
+    ),
+    pytest.param(
         [SPEC, stand_ins.docker(answer=info(CDISpecDirs=None))],
         [ways.CDI_OFF],
         id="CDI is off in docker: N4",
     ),
     pytest.param([SPEC, stand_ins.containerd()], [ways.CDI_OFF], id="CDI is off in containerd"),
     pytest.param(
-        [stand_ins.docker(f"rm {RUNTIME}-hook")], [docker.GPUS], id="--gpus finds no hook: C38"
+        [
+            f"mkdir -p /opt/nvidia; mv {RUNTIME}-hook /usr/bin/nvidia-ctk /opt/nvidia",
+            "ln -s /opt/nvidia/nvidia-ctk /usr/bin/nvidia-ctk",
+            stand_ins.docker(),
+        ],
+        [docker.GPUS],
+        id="--gpus finds no hook: C38",
     ),
     pytest.param(
         [
@@ -311,6 +387,11 @@ FAULTS: list[Any] = [
         ],
         [kubernetes.MISMATCH],
         id="SystemdCgroup is not runc's",
+    ),
+    pytest.param(
+        [stand_ins.containerd(file=toml(V2, version=2, extra=DEFAULT_TABLE.partition("\n")[2]))],
+        [kubernetes.TABLE],
+        id="a default table beside ours: U2",
     ),
     pytest.param(
         [SPEC, hook(f"{RUNTIME}-hook"), stand_ins.podman()], [hooks.TWICE], id="a hook beside CDI"
@@ -363,6 +444,47 @@ def test_each_code_is_found() -> None:
     codes = {code.id for row in FAULTS for code in row.values[1]}
 
     assert codes == {code.id for code in engines.CODES}
+
+
+# Faults whose command a test can follow: the others restart a daemon, or open an editor.
+FOLLOWED = {
+    files.NO_DEFAULT: "containerd 1 has no runc: U1",
+    programs.GONE: "the program moved",
+    ways.NO_WAY: "podman knows nothing",
+    ways.HIDDEN: "an import hides the runtime: U3",
+    ways.IGNORED: "containerd 2 ignores version 1: N1",
+    ways.NOT_READ: "the drop-in is not imported",
+    ways.NO_SPEC_THERE: "podman reads CDI specs elsewhere",
+    ways.CDI_OFF: "CDI is off in containerd",
+    kubernetes.MISMATCH: "SystemdCgroup is not runc's",
+    docker.GPUS: "--gpus finds no hook: C38",
+    hooks.TWICE: "a hook beside CDI",
+    hooks.MISSING: "a hook that is gone",
+    kubernetes.TABLE: "a default table beside ours: U2",
+    groups.RELOAD: "daemon-reload takes the GPUs: C01",
+    groups.CGROUPS: "no-cgroups for root: C21",
+}
+FOLLOW = """
+nvidia-ctk doctor --json >/srv/before.json || true
+{python} - >/srv/command <<'END'
+import json
+findings = json.load(open("/srv/before.json"))["findings"]
+(finding,) = [one for one in findings if one["code"] == "{code}"]
+print(finding["next"].partition(" && ")[0])
+END
+sh -eu /srv/command
+"""
+
+
+@pytest.mark.parametrize("code", FOLLOWED, ids=FOLLOWED.values())
+def test_command_helps(code: Code) -> None:
+    rows = {row.id: row.values[0] for row in FAULTS}
+    follow = FOLLOW.format(python=sys.executable, code=code.id)
+
+    answer = look(*rows[FOLLOWED[code]], follow)
+
+    left = {files.BEHIND.id, groups.RELOAD.id} - {code.id}
+    assert set(answer.codes(BEGINNING)) <= left, answer.document["findings"]
 
 
 HEALTHY = {
@@ -418,3 +540,55 @@ def test_silent(name: str) -> None:
         if finding["code"].startswith(BEGINNING) and finding["severity"] in severities
     ] == []
     assert list(answer.document["engines"]) == ["docker", "podman"]
+
+
+def test_daemon_in_a_container_is_asked() -> None:
+    """Its files are others, but docker says what it knows; containerd does not."""
+    apart = "unshare --mount sh -c 'mount -t tmpfs x {}; exec \"$@\"' sh"
+    answer = look(
+        stand_ins.docker(variables=apart.format("/etc/docker")),
+        stand_ins.installed("containerd", "1.7.24"),
+        write(stand_ins.KUBELET, ""),
+        f"{apart.format('/etc/containerd')} /usr/sbin/containerd --run",
+    )
+
+    assert answer.codes(BEGINNING) == [], answer.document["findings"]
+    assert answer.document["engines"] == {"docker": ""}
+    (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
+    assert skipped["what"].startswith("containerd (pid ")
+    assert "mount namespace of its own" in skipped["why"]
+
+
+def test_daemon_on_another_socket_is_not_judged() -> None:
+    answer = look(
+        stand_ins.docker(variables="echo /run/other.sock >/etc/stand-in/dockerd.socket;"),
+        stand_ins.podman(),
+    )
+
+    assert answer.codes(BEGINNING) == []
+    assert answer.document["engines"] == {"podman": ""}
+    (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
+    assert "DOCKER_HOST=unix:///PATH" in skipped["why"]
+
+
+def test_user_who_may_not_ask_docker() -> None:
+    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    answer = look(
+        stand_ins.docker(), "chmod 660 /run/docker.sock; chmod 755 /run", f'set -- {user} "$@"'
+    )
+
+    # Which process listens there, only its owner is told: another dockerd may be taken for it.
+    assert list(answer.document["engines"]) == ["docker"]
+    (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
+    assert skipped["what"] == "what docker itself says"
+    assert "the group docker" in skipped["why"]
+
+
+def test_restart_of_k3s_is_what_helps() -> None:
+    rows = {row.id: row.values[0] for row in FAULTS}
+    lines = [line.replace("{program}", str(stand_ins.program())) for line in rows[K3S_ROW]]
+
+    finding = look(*lines).finding(ways.NO_WAY.id)
+
+    assert finding["next"] == "systemctl restart k3s"
+    assert finding["fix"] is None

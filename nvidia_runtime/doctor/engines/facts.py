@@ -141,7 +141,9 @@ class Facts:
 
     @property
     def search(self) -> str:
-        """The PATH in which it looks for programs."""
+        """The PATH in which it looks for programs: of what has no daemon, that of our user."""
+        if not self.daemon.engine.has_daemon:
+            return os.environ.get("PATH", processes.FOLDERS)
         return processes.search_path(self.daemon.pid)
 
 

@@ -101,7 +101,8 @@ def check(facts: Facts, *, is_root: bool) -> Iterator[Said]:
 def _refused(facts: Facts, *, is_root: bool) -> Iterator[Said]:
     """Ask the engine; podman would read its storage for that."""
     daemon, name = facts.daemon, facts.engine
-    if not is_root or not daemon.engine.has_daemon or daemon.template or not daemon.executable:
+    is_asked = is_root and daemon.engine.has_daemon and daemon.executable
+    if not is_asked or daemon.profile.marks:  # one of a snap, or of k3s, is another program
         return
     objection = judge.objection(
         daemon.engine, daemon.config, executable=daemon.executable, seconds=SECONDS

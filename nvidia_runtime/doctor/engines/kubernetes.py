@@ -49,7 +49,21 @@ MISMATCH = Code(
     runtime; or set SystemdCgroup in the options of the table that is named.
     """,
 )
-CODES = (CRI_OFF, MISMATCH)
+TABLE = Code(
+    "NCT-0437",
+    WARNING,
+    "a table decides the default runtime, whatever the name says",
+    """
+    containerd 1 takes a table default_runtime with a runtime_type for the default, and heeds
+    default_runtime_name no more.  Ours is named there, but pods without a runtimeClassName get the
+    runtime of the table, and no GPU.
+    """,
+    """
+    'nvidia-ctk runtime configure --runtime=containerd --set-as-default' takes the table out; or
+    take the name out, and give pods runtimeClassName: nvidia.
+    """,
+)
+CODES = (CRI_OFF, MISMATCH, TABLE)
 
 
 def check(facts: Facts) -> Iterator[Said]:
@@ -58,6 +72,16 @@ def check(facts: Facts) -> Iterator[Said]:
         return
     yield from _plugin(facts)
     yield from _driver(facts)
+    named = difference.at(facts.document, facts.places.default)
+    if isinstance(named, str) and named in facts.written and facts.default != named:
+        place = ".".join(facts.places.default_table)
+        yield Finding(
+            code=TABLE,
+            what=f"{named} is named as the default, but the table {place} is it",
+            where=f"{facts.daemon.config}: {place}",
+            command="nvidia-ctk runtime configure --runtime=containerd --set-as-default",
+            engine="containerd",
+        )
 
 
 def _plugin(facts: Facts) -> Iterator[Said]:

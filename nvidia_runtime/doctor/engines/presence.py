@@ -16,7 +16,7 @@ from nvidia_runtime.doctor.finding import (
     Skipped,
     Step,
 )
-from nvidia_runtime.engines import containerd, effect, restart, running, supported, units
+from nvidia_runtime.engines import containerd, effect, processes, restart, running, supported, units
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
@@ -127,6 +127,12 @@ def _serves_docker(daemon: Running, present: list[Running]) -> bool:
 def _idle(daemon: Running, live: list[Running], listed: list[Running]) -> Iterator[Said]:
     """Say that an engine does not run: it is judged only where no other does."""
     name, unit = daemon.engine.name, daemon.profile.units[0]
+    if pids := processes.named(daemon.engine.program):
+        variable = daemon.engine.socket_variable
+        named = f"; {variable}=unix:///PATH names its own" if variable else ""
+        why = f"it listens on none of {', '.join(running.sockets(daemon.engine))}{named}"
+        yield Skipped(f"{name} (pid {pids[0]})", why)
+        return
     command = " ".join([*daemon.profile.restart, unit])
     what = f"{daemon.executable or daemon.config} is here, but no {daemon.engine.program} runs"
     if not live:
