@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -487,6 +488,46 @@ def test_command_helps(code: Code) -> None:
     assert set(answer.codes(BEGINNING)) <= left, answer.document["findings"]
 
 
+FIX = """
+{python} - <<'END' >/srv/before
+{listing}
+END
+nvidia-ctk doctor --fix --yes >/srv/fix 2>&1 || true
+nvidia-ctk doctor --json >/srv/between || true
+nvidia-ctk doctor --undo >>/srv/fix 2>&1
+{python} - <<'END' >/srv/after
+{listing}
+END
+if grep {code} /srv/between || ! cmp /srv/before /srv/after; then cat /srv/fix >&2; exit 9; fi
+"""
+LISTING = """
+import glob
+for name in sorted(glob.glob("/etc/c*/**/*.*", recursive=True)):
+    print(name, open(name, "rb").read() if name.endswith((".toml", ".conf")) else "")
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        pytest.param([stand_ins.podman(file="# mine\n")], ways.NO_WAY, id="podman"),
+        pytest.param([stand_ins.podman(file="")], ways.NO_WAY, id="podman with an empty file"),
+        pytest.param([stand_ins.containerd(file="version = 2\n")], ways.NO_WAY, id="containerd"),
+        pytest.param(
+            [stand_ins.podman(file=stand_ins.PODMAN_FILE.replace("/usr/bin", "/opt/nvidia"))],
+            programs.GONE,
+            id="the program moved",
+        ),
+    ],
+)
+def test_fix_and_undo(lines: list[str], code: Code) -> None:
+    script = FIX.format(python=sys.executable, listing=LISTING, code=code.id)
+
+    answer = look(*lines, script)
+
+    assert code.id in answer.codes(BEGINNING)
+
+
 HEALTHY = {
     "docker": [stand_ins.docker()],
     "docker, ours the default": [
@@ -582,6 +623,18 @@ def test_user_who_may_not_ask_docker() -> None:
     (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
     assert skipped["what"] == "what docker itself says"
     assert "the group docker" in skipped["why"]
+
+
+def test_files_that_a_user_may_not_read() -> None:
+    """There is no verdict without them."""
+    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    closed = f"chmod 700 {os.path.dirname(stand_ins.PODMAN)}"
+    answer = look(stand_ins.podman(file=stand_ins.PODMAN_FILE), closed, f'set -- {user} "$@"')
+
+    assert answer.codes(BEGINNING) == [], answer.document["findings"]
+    assert answer.document["engines"] == {}
+    (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
+    assert skipped["what"] == "podman's files"
 
 
 def test_restart_of_k3s_is_what_helps() -> None:

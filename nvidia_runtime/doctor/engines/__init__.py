@@ -16,7 +16,7 @@ from nvidia_runtime.doctor.engines import (
     programs,
     ways,
 )
-from nvidia_runtime.doctor.finding import Engine, Skipped, Step
+from nvidia_runtime.doctor.finding import Engine, Finding, Skipped, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,19 +38,21 @@ def check(subject: Subject) -> Iterator[Said]:
         name = daemon.engine.name
         yield Step(f"{name} and its files")
         gathered, said = facts.gather(daemon)
+        yield from said
         if not gathered.is_seen and gathered.knowledge is None:
             yield Skipped(f"{name} (pid {daemon.pid})", daemon.elsewhere)
+        is_known = bool(gathered.layers) or gathered.knowledge is not None
+        if not is_known and not any(isinstance(one, Finding) for one in said):
             continue
         if name not in named:
             yield Engine(name)
             named.add(name)
-        yield from said
-        yield from _judged(gathered, subject, is_readable=bool(gathered.layers))
+        yield from _judged(gathered, subject, is_known=is_known)
 
 
-def _judged(gathered: facts.Facts, subject: Subject, *, is_readable: bool) -> Iterator[Said]:
+def _judged(gathered: facts.Facts, subject: Subject, *, is_known: bool) -> Iterator[Said]:
     """Judge an engine by what is known of it."""
-    if is_readable or not gathered.is_seen:
+    if is_known:
         yield from files.check(gathered, is_root=subject.is_root)
         yield from programs.check(gathered, subject.program)
         yield from ways.check(gathered, subject.spec_dirs)

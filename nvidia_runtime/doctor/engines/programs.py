@@ -94,12 +94,9 @@ def check(facts: Facts, program: str) -> Iterator[Said]:
 
 def configuring(facts: Facts) -> Fix:
     """Return what writes the runtime into an engine's files."""
-    daemon, engine = facts.daemon, facts.daemon.engine
-    own = daemon.profile.drop_in or engine.drop_in.format(config=daemon.config)
     return Fix(
-        words=("runtime", "configure", f"--runtime={engine.name}"),
-        files=tuple(filter(None, (daemon.config, own))),
-        undo=("runtime", "unconfigure", f"--runtime={engine.name}"),
+        words=("runtime", "configure", f"--runtime={facts.engine}"),
+        undo=("runtime", "unconfigure", f"--runtime={facts.engine}"),
     )
 
 
