@@ -41,3 +41,23 @@ DOCTOR = Command(
         ("nvidia-ctk doctor NCT-0101", "explain a code"),
     ),
 )
+REPORT = Command(
+    "report",
+    "Write an archive for the report of a problem, secrets masked.",
+    "report.Report",
+    switches=(
+        Switch(
+            "output",
+            "--output -o",
+            "the archive, - for stdout; default: nvidia-report-TIME.tar.gz here",
+            "FILE",
+        ),
+        *FORMATS,
+        CONFIG_FILE,
+    ),
+    more="""
+    It has what doctor says, versions, settings, CDI specs, engines' files, records of the last
+    containers, and logs.  Names, addresses, serial numbers, tokens and the values of environment
+    variables are masked.  Look through it before you send it.
+    """,
+)
