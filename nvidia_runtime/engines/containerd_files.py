@@ -127,6 +127,21 @@ def _imports(document: Document, path: str, view: View) -> list[str]:
     return [file for name in names for file in view.matching(os.path.join(folder, name))]
 
 
+def missed(files: list[Layer], started_in: str) -> set[str]:
+    """Return the imports that containerd 1 misses, by the folder that it was started in.
+
+    There it looks for a relative name with a star, not beside the file that has it.
+    """
+    lost: set[str] = set()
+    for path, document in files:
+        folder = os.path.dirname(path)
+        for name in _patterns(document):
+            if isinstance(name, str) and "*" in name and not os.path.isabs(name):
+                beside, there = (View().matching(f"{one}/{name}") for one in (folder, started_in))
+                lost |= {*beside} - {*there}
+    return lost
+
+
 def importing(intent: Intent, own: str | None, document: Document, version: int) -> Change:
     """Have a file import the drop-in, if it does not yet."""
     patterns = _patterns(document)
@@ -150,10 +165,7 @@ def _import_of(intent: Intent) -> str:
 
 
 def _covers(pattern: str, intent: Intent) -> bool:
-    """Whether an import is that of our drop-in.
-
-    containerd 1 looks for a relative name with a star in the folder that it was started in.
-    """
+    """Whether an import is that of our drop-in, also for a containerd 1: see `missed`."""
     if "*" in pattern and not os.path.isabs(pattern):
         return False
     return covers(os.path.join(os.path.dirname(intent.config), pattern), intent.drop_in)

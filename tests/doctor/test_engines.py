@@ -175,6 +175,17 @@ FAULTS: list[Any] = [
     ),
     pytest.param([stand_ins.docker(), f"rm {RUNTIME}"], [programs.GONE], id="the program is gone"),
     pytest.param(
+        [
+            stand_ins.docker(
+                file={},
+                answer=info(Runtimes={"nvidia": {"path": "/x/nvidia-container-runtime"}}),
+                words="--add-runtime=nvidia=/x/nvidia-container-runtime",
+            )
+        ],
+        [programs.GONE],
+        id="the program of a flag is gone",
+    ),
+    pytest.param(
         [stand_ins.podman(file=stand_ins.PODMAN_FILE.replace("/usr/bin", "/opt/nvidia"))],
         [programs.GONE],
         id="the program moved",
@@ -251,6 +262,28 @@ FAULTS: list[Any] = [
         ],
         [ways.NOT_READ],
         id="the drop-in is not imported",
+    ),
+    pytest.param(
+        [
+            stand_ins.containerd(
+                write("/etc/containerd/conf.d/99-nvidia.toml", toml(V2, version=2)),
+                "cd /",
+                file='version = 2\nimports = ["conf.d/*.toml"]\n',
+            )
+        ],
+        [ways.NOT_READ],
+        id="containerd 1 looks for the drop-in elsewhere",
+    ),
+    pytest.param(
+        [
+            stand_ins.containerd(
+                write("/etc/containerd/other.toml", f'[{V1}.cni]\nbin_dir = "/usr/lib/cni"\n'),
+                file=toml(V1, version=1, extra=IMPORTS),
+                version="1.6.20",
+            )
+        ],
+        [ways.HIDDEN],
+        id="an import hides the runtime in version 1: U3",
     ),
     pytest.param(
         [
@@ -542,6 +575,11 @@ HEALTHY = {
             file={}, answer=info(Runtimes={}, CDISpecDirs=["/etc/cdi"]), version="28.3.0"
         ),
     ],
+    "docker 29, --gpus by CDI": [
+        SPEC,
+        f"mv {RUNTIME}-hook /usr/bin/nvidia-cdi-hook",
+        stand_ins.docker(answer=info(CDISpecDirs=["/etc/cdi"]), version="29.0.1"),
+    ],
     "docker with its containerd": [
         stand_ins.docker(),
         write(stand_ins.CONTAINERD, 'disabled_plugins = ["cri"]\n'),
@@ -550,6 +588,14 @@ HEALTHY = {
     "containerd": [stand_ins.containerd()],
     "containerd 2": [stand_ins.containerd(version="2.1.3", file=toml(V3, version=3))],
     "containerd 2, a file of version 2": [stand_ins.containerd(version="2.1.3")],
+    "containerd 2 finds what lies beside it": [
+        stand_ins.containerd(
+            write("/etc/containerd/conf.d/99-nvidia.toml", toml(V3, version=3)),
+            "cd /",
+            version="2.1.3",
+            file='version = 3\nimports = ["conf.d/*.toml"]\n',
+        )
+    ],
     "nvidia is the only runtime": [stand_ins.containerd(file=NVIDIA_ONLY % "nvidia")],
     "cri-o": [stand_ins.crio()],
     "podman": [stand_ins.podman()],
@@ -635,6 +681,17 @@ def test_files_that_a_user_may_not_read() -> None:
     assert answer.document["engines"] == {}
     (skipped,) = [one for one in answer.document["skipped"] if one["area"] == "engines"]
     assert skipped["what"] == "podman's files"
+
+
+def test_containerd_that_needs_no_cri() -> None:
+    answer = look(
+        write(stand_ins.CONTAINERD, 'disabled_plugins = ["cri"]\n'),
+        stand_ins.running("containerd", "1.7.24"),
+    )
+
+    assert answer.codes(BEGINNING) == [kubernetes.CRI_OFF.id]
+    assert answer.finding(kubernetes.CRI_OFF.id)["severity"] == "note"
+    assert answer.document["engines"] == {}
 
 
 def test_restart_of_k3s_is_what_helps() -> None:

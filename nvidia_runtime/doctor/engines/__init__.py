@@ -44,6 +44,9 @@ def check(subject: Subject) -> Iterator[Said]:
         is_known = bool(gathered.layers) or gathered.knowledge is not None
         if not is_known and not any(isinstance(one, Finding) for one in said):
             continue
+        if kubernetes.is_without(gathered):
+            yield from kubernetes.plugin(gathered)
+            continue
         if name not in named:
             yield Engine(name)
             named.add(name)

@@ -6,12 +6,21 @@ from __future__ import annotations
 import functools
 import http.client
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.doctor.finding import ERROR, Code, Finding, Skipped
-from nvidia_runtime.engines import docker_info, native_cdi, podman, processes, runtimes
+from nvidia_runtime.engines import (
+    containerd,
+    containerd_files,
+    docker_info,
+    native_cdi,
+    podman,
+    processes,
+    program,
+    runtimes,
+)
 from nvidia_runtime.engines.engine import Knowledge, Summary
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -162,12 +171,15 @@ def gather(daemon: Running) -> tuple[Facts, list[Said]]:
     if not daemon.elsewhere:
         try:
             layers = [*_system_files(daemon), *engine.layers(daemon.config, View())]
+            layers = _without_missed(daemon, layers)
             document = engine.combined(layers, daemon.version)
         except NvidiaRuntimeError as error:
             said.append(_unreadable(daemon, error))
             layers = []
     info, problem = _answer(daemon)
     said += problem
+    if not daemon.version:  # its program is not ours to run, as for a user in the group docker
+        daemon = replace(daemon, version=program.version_in(str(info.get("ServerVersion", ""))))
     process = processes.read(daemon.pid) if daemon.pid else None
     facts = Facts(
         daemon=daemon,
@@ -188,6 +200,15 @@ def _system_files(daemon: Running) -> list[Layer]:
     if os.environ.get(podman.ONLY):
         return []
     return podman.layers(podman.PROFILES[0].config, View())
+
+
+def _without_missed(daemon: Running, layers: list[Layer]) -> list[Layer]:
+    """Take out the files that containerd 1 does not find although they are imported."""
+    if daemon.engine is not containerd.ENGINE or not () < daemon.version < (2,):
+        return layers
+    process = processes.read(daemon.pid) if daemon.pid else None
+    lost = containerd_files.missed(layers, process.folder if process else "/")
+    return [layer for layer in layers if layer[0] not in lost]
 
 
 def _unreadable(daemon: Running, error: NvidiaRuntimeError) -> Said:

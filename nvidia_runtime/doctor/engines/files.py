@@ -140,7 +140,7 @@ def _default(facts: Facts) -> Iterator[Said]:
     names = set(table) if isinstance(table, dict) else set()
     default = facts.daemon.default or facts.summary.default
     built_in = facts.daemon.engine.built_in
-    if facts.engine == "containerd" and facts.daemon.version < (2,) and names:
+    if facts.engine == "containerd" and () < facts.daemon.version < (2,) and names:
         default, built_in = default or built_in[0], ()  # a table replaces the built-in one
     if not default or default in names or _is_built_in(default, built_in):
         return

@@ -137,8 +137,10 @@ def _no_cgroups(facts: Facts, subject: Subject) -> Iterator[Said]:
 
 def _open_files(facts: Facts) -> Iterator[Said]:
     """Look at the limit of open files that containers inherit."""
+    if not facts.daemon.pid:
+        return
     try:
-        with open(f"/proc/{facts.daemon.pid or 'none'}/limits", encoding="ascii") as file:
+        with open(f"/proc/{facts.daemon.pid}/limits", encoding="ascii") as file:
             rows = [line.removeprefix(OPEN_FILES).split() for line in file if OPEN_FILES in line]
     except (OSError, ValueError):
         return

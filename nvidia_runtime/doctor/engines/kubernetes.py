@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.engines.presence import KUBELET, has_kubelet
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding
-from nvidia_runtime.engines import containerd_files, difference
+from nvidia_runtime.engines import containerd, containerd_files, difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,8 @@ CRI_OFF = Code(
     disabled_plugins of config.toml has "cri", as the containerd.io package of docker.com ships it.
     A kubelet then finds no service: "unknown service runtime.v1.RuntimeService", and the runtimes
     of the file are used by nobody.  It is a note where no kubelet is here: docker, ctr and nerdctl
-    do without CRI.
+    do without CRI, and have the runtime named in their calls, as 'ctr run --runc-binary
+    /usr/bin/nvidia-container-runtime --env NVIDIA_VISIBLE_DEVICES=all'.
     """,
     """
     Take "cri" out of disabled_plugins, and restart containerd.
@@ -70,7 +71,7 @@ def check(facts: Facts) -> Iterator[Said]:
     """Look at containerd."""
     if not facts.is_seen:
         return
-    yield from _plugin(facts)
+    yield from plugin(facts)
     yield from _driver(facts)
     named = difference.at(facts.document, facts.places.default)
     if isinstance(named, str) and named in facts.written and facts.default != named:
@@ -84,7 +85,18 @@ def check(facts: Facts) -> Iterator[Said]:
         )
 
 
-def _plugin(facts: Facts) -> Iterator[Said]:
+def is_without(facts: Facts) -> bool:
+    """Whether this is a containerd without CRI, and nobody here needs that: no file counts then."""
+    files = (document for _, document in facts.layers)
+    return (
+        facts.daemon.engine is containerd.ENGINE
+        and not has_kubelet()
+        and any(map(containerd_files.has_no_cri, files))
+    )
+
+
+def plugin(facts: Facts) -> Iterator[Said]:
+    """Say which file switches CRI off."""
     for path, document in facts.layers:
         if containerd_files.has_no_cri(document):
             yield Finding(

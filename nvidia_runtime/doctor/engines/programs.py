@@ -73,7 +73,7 @@ CODES = (GONE, NVIDIAS, CONFINED)
 
 def missing(facts: Facts) -> dict[str, str]:
     """Return those of our runtimes whose program is not there, each with its program."""
-    return {name: path for name, path in facts.written.items() if not _found(facts, name)}
+    return {name: path for name, path in _named(facts).items() if not _found(facts, name)}
 
 
 def check(facts: Facts, program: str) -> Iterator[Said]:
@@ -82,7 +82,7 @@ def check(facts: Facts, program: str) -> Iterator[Said]:
         return
     for name, path in missing(facts).items():
         yield _gone(facts, name, path)
-    for name in facts.written:
+    for name in _named(facts):
         path = _found(facts, name)
         if facts.daemon.profile.name == "snap-docker" and path and not path.startswith(SNAPS):
             what = f"{path} is the program of {name}, outside of snaps"
@@ -98,6 +98,11 @@ def configuring(facts: Facts) -> Fix:
         words=("runtime", "configure", f"--runtime={facts.engine}"),
         undo=("runtime", "unconfigure", f"--runtime={facts.engine}"),
     )
+
+
+def _named(facts: Facts) -> dict[str, str]:
+    """Return our runtimes of files and, for docker, of flags."""
+    return {**facts.programs, **facts.written}
 
 
 def _gone(facts: Facts, name: str, path: str) -> Finding:
@@ -119,8 +124,8 @@ def _gone(facts: Facts, name: str, path: str) -> Finding:
 def _found(facts: Facts, name: str) -> str:
     """Return where the program of a runtime is, "" where it is not: podman looks at several."""
     entry = difference.at(facts.document, (*facts.places.runtimes, name, *facts.places.program))
-    if entry is ABSENT:  # containerd's table of the default runtime
-        entry = facts.written[name]
+    if entry is ABSENT:  # of a flag, or containerd's table of the default runtime
+        entry = _named(facts)[name]
     paths = entry if isinstance(entry, list) else [entry]
     found_paths = (shutil.which(path, path=facts.search) for path in paths if isinstance(path, str))
     return next(filter(None, found_paths), "")
