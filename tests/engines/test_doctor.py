@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ from doctor import patient
 
 from nvidia_runtime.doctor.engines import docker as docker_checks
 from nvidia_runtime.doctor.engines import files, ways
-from nvidia_runtime.doctor.finding import Code
 from nvidia_runtime.simulate import build
 
 from . import docker, processes
 from . import pods as containerd_of_pods
 from .containerd import daemon_on
-from .installed import require
+from .installed import require, version_of
 from .machine import Machine
 from .places import Containerds, Dockers
 from .podman import Podman
@@ -102,29 +100,37 @@ def test_containerd(containerds: Containerds) -> None:
     assert look("containerd", CONTAINERD_ADDRESS=os.fspath(service.socket)) == ("", [])
 
 
-@pytest.mark.parametrize("has_default", [False, True], ids=["no way", "no CRI: U1"])
-def test_containerd_that_does_not_know_us(
-    machine: Machine, pods: Pods, *, has_default: bool
-) -> None:
-    folder = machine.scratch / f"doctor-containerd-{has_default:d}"
+def test_containerd_that_does_not_know_us(machine: Machine, pods: Pods) -> None:
+    folder = machine.scratch / "doctor-containerd"
     folder.mkdir()
     file = folder / "config.toml"
-    text = containerd_of_pods.text(folder, 2)
-    expected: Code = ways.NO_WAY
-    if has_default:
-        program = machine.runtime("doctor-containerd", require("runc")).path
-        text = text.replace(".runtimes.runc]", ".runtimes.nvidia]")
-        text += f"    [{containerd_of_pods.PLUGINS[2]}.containerd.runtimes.nvidia.options]\n"
-        text += f"      BinaryName = {json.dumps(os.fspath(program))}\n"
-        expected = files.NO_DEFAULT
-    file.write_text(text)
-    with ExitStack() as stack:
-        socket = stack.enter_context(daemon_on(file, env=pods.env))
+    file.write_text(containerd_of_pods.text(folder, 2))
+    with daemon_on(file, env=pods.env) as socket:
         got = look("containerd", CONTAINERD_ADDRESS=os.fspath(socket))
+
+    assert got == (ways.NO_WAY.id, [ways.NO_WAY.id])
+
+
+def test_containerd_without_its_default(machine: Machine, pods: Pods, tmp_path: Path) -> None:
+    """A table of runtimes replaces the built-in one, so that CRI is not loaded."""
+    if version_of("containerd") >= (2,):
+        pytest.skip("containerd 2 has a runc of its own")
+    folder = machine.scratch / "doctor-containerd-default"
+    folder.mkdir()
+    file = folder / "config.toml"
+    program = machine.runtime("doctor-containerd", require("runc")).path
+    text = containerd_of_pods.text(folder, 2).replace(".runtimes.runc]", ".runtimes.nvidia]")
+    table = f"{containerd_of_pods.PLUGINS[2]}.containerd.runtimes.nvidia.options"
+    file.write_text(f"{text}    [{table}]\n      BinaryName = {json.dumps(os.fspath(program))}\n")
+    with daemon_on(file, env=pods.env) as socket:
+        # Only a program of our own view is asked for its version: the root is the host's here.
+        env = {"PATH": SEARCH, "CONTAINERD_ADDRESS": os.fspath(socket)}
+        answer = patient.examine("t4x1", env=env, root_only=tmp_path / "driver")
         log = (folder / "log").read_text()
 
-    assert got == (expected.id, [expected.id])
-    assert ("no corresponding runtime configured" in log) == has_default
+    (finding,) = [one for one in answer.document["findings"] if one["engine"] == "containerd"]
+    assert finding["code"] == files.NO_DEFAULT.id
+    assert "no corresponding runtime configured" in log
 
 
 def test_podman(live_podman: Podman, tmp_path: Path) -> None:
