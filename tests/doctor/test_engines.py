@@ -51,6 +51,8 @@ OTHER_SPEC = stand_ins.spec("/run/cdi/nvidia.json")
 OLD_RUNC = (
     "printf '#!/bin/sh\\necho runc version 1.1.4\\n' >/usr/sbin/runc; chmod 755 /usr/sbin/runc"
 )
+USER = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+ROOTLESS_DOCKER = f"echo /srv/run/docker.sock >/etc/stand-in/dockerd.socket; {USER}"
 K3S_ROW = "k3s has found nothing: C35"
 K3S = "/var/lib/rancher/k3s"
 # What RootlessKit makes of /etc.
@@ -659,9 +661,8 @@ def test_daemon_on_another_socket_is_not_judged() -> None:
 
 
 def test_user_who_may_not_ask_docker() -> None:
-    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     answer = look(
-        stand_ins.docker(), "chmod 660 /run/docker.sock; chmod 755 /run", f'set -- {user} "$@"'
+        stand_ins.docker(), "chmod 660 /run/docker.sock; chmod 755 /run", f'set -- {USER} "$@"'
     )
 
     # Which process listens there, only its owner is told: another dockerd may be taken for it.
@@ -671,11 +672,65 @@ def test_user_who_may_not_ask_docker() -> None:
     assert "the group docker" in skipped["why"]
 
 
+AS_USER = f"""
+chmod 755 /run /srv; mkdir -p /srv/user/docker /srv/user/containers /srv/run; chown 65534 /srv/run
+export XDG_CONFIG_HOME=/srv/user XDG_RUNTIME_DIR=/srv/run
+set -- {USER} "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        pytest.param([stand_ins.podman()], [], id="podman: the system's file counts"),
+        pytest.param(
+            [
+                stand_ins.podman(file=""),
+                write("/srv/user/containers/containers.conf", stand_ins.PODMAN_FILE),
+            ],
+            [],
+            id="podman: the user's file counts",
+        ),
+        pytest.param([stand_ins.podman(file="")], [ways.NO_WAY], id="podman knows nothing"),
+        pytest.param(
+            [
+                stand_ins.podman(),
+                write("/srv/user/containers/containers.conf", '[engine]\nruntime = "gone"\n'),
+            ],
+            [files.NO_DEFAULT],
+            id="podman: the user has another default",
+        ),
+        pytest.param(
+            [
+                write("/etc/stand-in/dockerd.answer", info()),
+                write("/srv/user/docker/daemon.json", stand_ins.RUNTIMES),
+                stand_ins.running("dockerd", "27.5.1", before=ROOTLESS_DOCKER),
+            ],
+            [],
+            id="docker: the user's file counts",
+        ),
+        pytest.param(
+            [
+                write(stand_ins.DOCKER, stand_ins.RUNTIMES),
+                write("/etc/stand-in/dockerd.answer", info(Runtimes={})),
+                stand_ins.running("dockerd", "27.5.1", before=ROOTLESS_DOCKER),
+            ],
+            [ways.NOT_READ],
+            id="docker: root's file does not",
+        ),
+    ],
+)
+def test_rootless(lines: list[str], codes: list[Code]) -> None:
+    answer = look(AS_USER, *lines, env={"HOME": "/srv/user"})
+
+    assert answer.codes(BEGINNING) == [code.id for code in codes], answer.document["findings"]
+    assert len(answer.document["engines"]) == 1
+
+
 def test_files_that_a_user_may_not_read() -> None:
     """There is no verdict without them."""
-    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     closed = f"chmod 700 {os.path.dirname(stand_ins.PODMAN)}"
-    answer = look(stand_ins.podman(file=stand_ins.PODMAN_FILE), closed, f'set -- {user} "$@"')
+    answer = look(stand_ins.podman(file=stand_ins.PODMAN_FILE), closed, f'set -- {USER} "$@"')
 
     assert answer.codes(BEGINNING) == [], answer.document["findings"]
     assert answer.document["engines"] == {}
