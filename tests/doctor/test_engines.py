@@ -648,6 +648,24 @@ def test_daemon_in_a_container_is_asked() -> None:
     assert "mount namespace of its own" in skipped["why"]
 
 
+@pytest.mark.parametrize(
+    ("runtimes", "codes"),
+    [(info()["Runtimes"], []), ({}, [ways.NO_WAY])],
+    ids=["it knows ours", "it does not"],
+)
+def test_docker_that_is_no_process_here(runtimes: dict[str, Any], codes: list[Code]) -> None:
+    """As Docker Desktop answers in WSL, and a socket of the host's in a container."""
+    answer = look(
+        f"cp {stand_ins.program()} /usr/sbin/proxy",
+        write("/etc/stand-in/proxy.socket", "/run/docker.sock"),
+        write("/etc/stand-in/proxy.answer", info(Runtimes=runtimes)),
+        "/usr/sbin/proxy --run",
+    )
+
+    assert answer.codes(BEGINNING) == [code.id for code in codes], answer.document["findings"]
+    assert list(answer.document["engines"]) == ["docker"]
+
+
 def test_daemon_on_another_socket_is_not_judged() -> None:
     answer = look(
         stand_ins.docker(variables="echo /run/other.sock >/etc/stand-in/dockerd.socket;"),

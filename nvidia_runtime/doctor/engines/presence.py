@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,26 @@ from nvidia_runtime.doctor.finding import (
     Skipped,
     Step,
 )
-from nvidia_runtime.engines import containerd, effect, processes, restart, running, supported, units
+from nvidia_runtime.engines import (
+    containerd,
+    docker,
+    docker_info,
+    effect,
+    processes,
+    restart,
+    running,
+    supported,
+    units,
+)
+from nvidia_runtime.engines.running import Running
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.doctor.finding import Said
-    from nvidia_runtime.engines.running import Running
 
+SECONDS = 1.0  # which a socket without a process has to answer
 # What a kubelet has; k3s and its like have an engine of their own.
 KUBELET = ("/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf")
 
@@ -92,11 +104,17 @@ def find(listed: list[Running]) -> Iterator[Said]:
     for name in supported.NAMES:
         yield Step(f"{name}: its processes and its version")
         present += running.all_of(supported.ENGINES[name])
+    if proxy := _without_process(present):
+        present.insert(0, proxy)
     if not present:
         what = f"none of {', '.join(supported.NAMES)} runs, or is installed"
         yield Finding(code=NO_ENGINE, what=what)
         return
-    live = [daemon for daemon in present if daemon.pid or not daemon.engine.has_daemon]
+    live = [
+        daemon
+        for daemon in present
+        if daemon.pid or daemon.elsewhere or not daemon.engine.has_daemon
+    ]
     for daemon in present:
         if _serves_docker(daemon, present):
             yield Fine("containerd is docker's")
@@ -108,6 +126,32 @@ def find(listed: list[Running]) -> Iterator[Said]:
             listed.append(daemon)
             yield from _too_old(daemon)
     yield from _several(listed)
+
+
+def _without_process(present: list[Running]) -> Running | None:
+    """Return a docker that answers without a process here, as Docker Desktop's in WSL does."""
+    if any(daemon.engine is docker.ENGINE and daemon.pid for daemon in present):
+        return None
+    for socket in running.sockets(docker.ENGINE):
+        if not os.path.exists(socket):
+            continue
+        try:
+            answer = docker_info.asked(socket, "/info", SECONDS)
+        except (OSError, ValueError, http.client.HTTPException):
+            continue
+        if not isinstance(answer, dict) or processes.named(docker.ENGINE.program):
+            continue
+        return Running(
+            engine=docker.ENGINE,
+            profile=docker.PROFILES[0],
+            pid=0,
+            executable="",
+            version=(),
+            config="",
+            socket=socket,
+            elsewhere=f"what answers on {socket} is no process of this machine",
+        )
+    return None
 
 
 def _serves_docker(daemon: Running, present: list[Running]) -> bool:

@@ -144,7 +144,7 @@ def check(facts: Facts, spec_dirs: list[str]) -> Iterator[Said]:
     """Look for a way; ``spec_dirs`` are the folders in which we keep CDI specs."""
     ways = of(facts)
     if ways.are_there:
-        yield Fine(f"{facts.called}: {_said(ways, facts)}", is_main=True)
+        yield Fine(f"{facts.called} ({_said(ways, facts)})", is_main=True)
     if facts.is_seen and not facts.programs and not facts.written:
         severity = WARNING if ways.is_native else ""
         findings = list(_misplaced(facts, severity))
@@ -157,8 +157,9 @@ def check(facts: Facts, spec_dirs: list[str]) -> Iterator[Said]:
 
 
 def _said(ways: Ways, facts: Facts) -> str:
-    names = [f"{name} (default)" if name == facts.default else name for name in ways.runtimes]
-    return " and ".join([*names, *(["CDI"] if ways.is_native else [])])
+    usual = "default runtime"
+    names = [f"{usual if name == facts.default else 'runtime'} {name}" for name in ways.runtimes]
+    return ", ".join([*names, *(["CDI"] if ways.is_native else [])])
 
 
 def _none(facts: Facts) -> Finding:
@@ -172,8 +173,8 @@ def _none(facts: Facts) -> Finding:
     return Finding(
         code=NO_WAY,
         what=f"{facts.called} knows no runtime of ours, and {cdi}",
-        where=daemon.config,
-        command=f"nvidia-ctk runtime configure --runtime={name}",
+        where=daemon.config or daemon.elsewhere,
+        command=f"nvidia-ctk runtime configure --runtime={name}" if facts.is_seen else "",
         engine=name,
         fix=programs.configuring(facts) if facts.is_seen else None,
     )
