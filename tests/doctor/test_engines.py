@@ -17,6 +17,7 @@ from nvidia_runtime.doctor.engines import (
     groups,
     hooks,
     kubernetes,
+    native,
     presence,
     programs,
     ways,
@@ -55,6 +56,14 @@ USER = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 ROOTLESS_DOCKER = f"echo /srv/run/docker.sock >/etc/stand-in/dockerd.socket; {USER}"
 K3S_ROW = "k3s has found nothing: C35"
 K3S = "/var/lib/rancher/k3s"
+K3S_LINES = [
+    write("/etc/stand-in/containerd.socket", "/run/k3s/containerd/containerd.sock"),
+    write("/etc/stand-in/containerd.version", "1.7.23-k3s2"),
+    write(f"{K3S}/agent/etc/containerd/config.toml", "version = 2\n"),
+    f"mkdir -p /run/k3s/containerd {K3S}/data/x/bin",
+    f"cp {{program}} {K3S}/data/x/bin/containerd",
+    f"{K3S}/data/x/bin/containerd -c {K3S}/agent/etc/containerd/config.toml",
+]
 # What RootlessKit makes of /etc.
 LINKED = 'mount -t tmpfs x /etc; ln -s /srv/etc/* /etc; exec "$@"'
 HOOK_FILE = "/usr/share/containers/oci/hooks.d/oci-nvidia-hook.json"
@@ -318,17 +327,11 @@ FAULTS: list[Any] = [
         [ways.NOT_READ],
         id="podman is told of one file",
     ),
+    pytest.param(K3S_LINES, [ways.NO_WAY], id=K3S_ROW),
     pytest.param(
-        [
-            write("/etc/stand-in/containerd.socket", "/run/k3s/containerd/containerd.sock"),
-            write("/etc/stand-in/containerd.version", "1.7.23-k3s2"),
-            write(f"{K3S}/agent/etc/containerd/config.toml", "version = 2\n"),
-            f"mkdir -p /run/k3s/containerd {K3S}/data/x/bin",
-            f"cp {{program}} {K3S}/data/x/bin/containerd",
-            f"{K3S}/data/x/bin/containerd -c {K3S}/agent/etc/containerd/config.toml",
-        ],
-        [ways.NO_WAY],
-        id=K3S_ROW,
+        [write(f"{K3S}/agent/etc/containerd/config.toml.tmpl", "version = 2\n"), *K3S_LINES],
+        [kubernetes.TEMPLATE],
+        id="a template of k3s has nothing: C35",
     ),
     pytest.param(
         [
@@ -342,7 +345,7 @@ FAULTS: list[Any] = [
                 variables=f"unshare --mount sh -c '{LINKED}' sh",
             ),
         ],
-        [ways.NO_WAY, ways.NO_SPEC_THERE],
+        [ways.NO_WAY, native.NO_SPEC_THERE],
         id="a rootless docker's /etc is made of links: C22",
     ),
     pytest.param(
@@ -354,7 +357,7 @@ FAULTS: list[Any] = [
                 version="28.3.0",
             ),
         ],
-        [ways.NO_WAY, ways.NO_SPEC_THERE],
+        [ways.NO_WAY, native.NO_SPEC_THERE],
         id="CDI specs are elsewhere",
     ),
     pytest.param(
@@ -363,7 +366,7 @@ FAULTS: list[Any] = [
             "rmdir /etc/cdi; ln -s /srv/cdi /etc/cdi",
             stand_ins.podman(),
         ],
-        [ways.NO_SPEC_THERE],
+        [native.NO_SPEC_THERE],
         id="the folder of CDI specs is a link: C22",
     ),
     pytest.param(
@@ -375,15 +378,15 @@ FAULTS: list[Any] = [
                 )
             ),
         ],
-        [ways.NO_SPEC_THERE],
+        [native.NO_SPEC_THERE],
         id="podman reads CDI specs elsewhere",
     ),
     pytest.param(
         [SPEC, stand_ins.docker(answer=info(CDISpecDirs=None))],
-        [ways.CDI_OFF],
+        [native.CDI_OFF],
         id="CDI is off in docker: N4",
     ),
-    pytest.param([SPEC, stand_ins.containerd()], [ways.CDI_OFF], id="CDI is off in containerd"),
+    pytest.param([SPEC, stand_ins.containerd()], [native.CDI_OFF], id="CDI is off in containerd"),
     pytest.param(
         [
             f"mkdir -p /opt/nvidia; mv {RUNTIME}-hook /usr/bin/nvidia-ctk /opt/nvidia",
@@ -392,6 +395,11 @@ FAULTS: list[Any] = [
         ],
         [docker.GPUS],
         id="--gpus finds no hook: C38",
+    ),
+    pytest.param(
+        ["rm /usr/bin/nvidia-container-cli", stand_ins.docker()],
+        [docker.NEEDS_RUNTIME],
+        id="--gpus comes to the hook: N3",
     ),
     pytest.param(
         [
@@ -490,8 +498,8 @@ FOLLOWED = {
     ways.HIDDEN: "an import hides the runtime: U3",
     ways.IGNORED: "containerd 2 ignores version 1: N1",
     ways.NOT_READ: "the drop-in is not imported",
-    ways.NO_SPEC_THERE: "podman reads CDI specs elsewhere",
-    ways.CDI_OFF: "CDI is off in containerd",
+    native.NO_SPEC_THERE: "podman reads CDI specs elsewhere",
+    native.CDI_OFF: "CDI is off in containerd",
     kubernetes.MISMATCH: "SystemdCgroup is not runc's",
     docker.GPUS: "--gpus finds no hook: C38",
     hooks.TWICE: "a hook beside CDI",

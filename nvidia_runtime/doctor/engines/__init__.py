@@ -12,6 +12,7 @@ from nvidia_runtime.doctor.engines import (
     groups,
     hooks,
     kubernetes,
+    native,
     presence,
     programs,
     ways,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
     from nvidia_runtime.engines.running import Running
 
-PARTS = (presence, facts, files, programs, ways, docker, kubernetes, hooks, groups)
+PARTS = (presence, facts, files, programs, ways, native, docker, kubernetes, hooks, groups)
 CODES = tuple(code for part in PARTS for code in part.CODES)
 
 

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.engines.presence import restarting
-from nvidia_runtime.doctor.finding import WARNING, Code, Finding, Fine
+from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.engines import docker_gpus
 from nvidia_runtime.host import platform
 
@@ -51,7 +51,21 @@ DESKTOP = Code(
     DOCKER_HOST=unix:///var/run/docker.sock for one call.
     """,
 )
-CODES = (GPUS, DESKTOP)
+NEEDS_RUNTIME = Code(
+    "NCT-0432",
+    NOTE,
+    "'docker run --gpus' needs --runtime beside it",
+    """
+    runc is docker's default runtime.  'docker run --gpus all' alone then comes to the prestart
+    hook, which can do nothing without nvidia-container-cli: "cannot find nvidia-container-cli in
+    …", with the hint to add --runtime=nvidia.
+    """,
+    """
+    'docker run --runtime=nvidia --gpus all', or our runtime as the default: 'nvidia-ctk runtime
+    configure --runtime=docker --set-as-default' and a restart; then --gpus all is enough.
+    """,
+)
+CODES = (GPUS, DESKTOP, NEEDS_RUNTIME)
 
 
 def check(facts: Facts, program: str) -> Iterator[Said]:
@@ -65,8 +79,18 @@ def _gpus(facts: Facts, program: str) -> Iterator[Said]:
     version, search = facts.daemon.version, facts.search
     if docker_gpus.is_known(version, search, has_spec=facts.has_spec):
         name = next(iter(facts.programs))
-        named = "" if facts.default in facts.programs else f" --runtime={name}"
-        yield Fine(f"containers of docker get GPUs by 'docker run{named} --gpus all'")
+        is_default = facts.default in facts.programs
+        named = "" if is_default else f" --runtime={name}"
+        usage = f"containers of docker get GPUs by 'docker run{named} --gpus all'"
+        yield Fine(usage)
+        if not is_default and docker_gpus.goes_by_hook(version, search, has_spec=facts.has_spec):
+            yield Finding(
+                code=NEEDS_RUNTIME,
+                what=usage,
+                where=facts.daemon.config,
+                command="nvidia-ctk runtime configure --runtime=docker --set-as-default",
+                engine="docker",
+            )
         return
     hook = os.path.join(os.path.dirname(os.path.realpath(program)), docker_gpus.HOOK)
     link = f"ln -s {hook} /usr/local/bin/" if "/usr/local/bin" in search.split(":") else ""

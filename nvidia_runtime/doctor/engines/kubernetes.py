@@ -64,7 +64,21 @@ TABLE = Code(
     take the name out, and give pods runtimeClassName: nvidia.
     """,
 )
-CODES = (CRI_OFF, MISMATCH, TABLE)
+TEMPLATE = Code(
+    "NCT-0438",
+    ERROR,
+    "a template leaves the runtime out",
+    """
+    k3s and rke2 make containerd's file anew at each start, and put nvidia-container-runtime there
+    if they find it.  A template of one's own (config.toml.tmpl, for containerd 2
+    config-v3.toml.tmpl) takes the place of theirs, and has no runtime of ours.
+    """,
+    """
+    Begin the template with the line '{{ template "base" . }}', so that theirs is a part of it, and
+    restart k3s or rke2; or remove it, if what it says is in theirs by now.
+    """,
+)
+CODES = (CRI_OFF, MISMATCH, TABLE, TEMPLATE)
 
 
 def check(facts: Facts) -> Iterator[Said]:

@@ -8,11 +8,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.engines import facts as known_facts
-from nvidia_runtime.doctor.engines import programs
+from nvidia_runtime.doctor.engines import native, programs
+from nvidia_runtime.doctor.engines.kubernetes import TEMPLATE
 from nvidia_runtime.doctor.engines.presence import restarting
-from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine
-from nvidia_runtime.engines import containerd_files, native_cdi, runtimes
+from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding, Fine
+from nvidia_runtime.engines import containerd_files, runtimes
 from nvidia_runtime.engines.engine import Places, expanded
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -86,38 +86,7 @@ NOT_READ = Code(
     changes that, its imports too.
     """,
 )
-NO_SPEC_THERE = Code(
-    "NCT-0424",
-    ERROR,
-    "an engine looks for CDI specs in other folders",
-    """
-    The engine injects CDI devices itself, but in its folders no CDI spec names GPUs, while there is
-    one in another folder: cdi-spec-dirs of daemon.json, cdi_spec_dirs of config.toml or
-    containers.conf name others, or the folder is a link, which engines do not follow.  A rootless
-    docker's /etc is made of links, so that it sees no /etc/cdi.  "CDI device injection failed:
-    unresolvable CDI devices nvidia.com/gpu=all".  It is a warning where our runtime is there, too.
-    """,
-    """
-    Write the spec where the engine looks (--output=FOLDER/nvidia.yaml), or name the folder in the
-    engine's file; for a rootless docker one in the home folder: "cdi-spec-dirs":
-    ["/home/USER/.config/cdi"].
-    """,
-)
-CDI_OFF = Code(
-    "NCT-0425",
-    NOTE,
-    "CDI is off in an engine",
-    """
-    The engine could inject CDI devices, and does not: docker 25 to 28.1 refuses '--device
-    nvidia.com/gpu=all', and containerd 1.7 drops what a pod asks for by CDI without a word, so that
-    the pod runs without a GPU.  By our runtime containers get their GPUs all the same.
-    """,
-    """
-    'nvidia-ctk runtime configure --runtime=ENGINE --cdi.enabled' and a restart switch it on
-    ("features": {"cdi": true} in daemon.json, enable_cdi = true in config.toml).
-    """,
-)
-CODES = (NO_WAY, HIDDEN, IGNORED, NOT_READ, NO_SPEC_THERE, CDI_OFF)
+CODES = (NO_WAY, HIDDEN, IGNORED, NOT_READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +122,7 @@ def check(facts: Facts, spec_dirs: list[str]) -> Iterator[Said]:
             yield _none(facts)
     elif not facts.is_seen and not ways.are_there:
         yield _none(facts)
-    yield from _specs(facts, ways, spec_dirs)
+    yield from native.check(facts, spec_dirs, has_runtime=bool(ways.runtimes))
 
 
 def _said(ways: Ways, facts: Facts) -> str:
@@ -164,6 +133,15 @@ def _said(ways: Ways, facts: Facts) -> str:
 
 def _none(facts: Facts) -> Finding:
     daemon, name = facts.daemon, facts.engine
+    if daemon.profile.advice and os.path.exists(daemon.template):
+        what = f"{daemon.config} is made of {daemon.template}, and has no runtime of ours"
+        return Finding(
+            code=TEMPLATE,
+            what=what,
+            where=daemon.template,
+            command=restarting(daemon),
+            engine=name,
+        )
     if daemon.profile.advice:
         what = f"{facts.called} has not found our runtime when it was started"
         return Finding(
@@ -255,41 +233,3 @@ def _others(facts: Facts) -> Iterator[str]:
             continue
         if _has_ours(facts, (path, document)):
             yield path
-
-
-def _specs(facts: Facts, ways: Ways, spec_dirs: list[str]) -> Iterator[Said]:
-    """Look whether CDI of the engine's own would find our CDI specs."""
-    name = facts.engine
-    if facts.cdi and not facts.has_spec:
-        other = _folder_with_spec(facts, spec_dirs)
-        target = next(iter(facts.read_dirs), "")
-        if other:
-            where = ", ".join(facts.spec_dirs)
-            yield Finding(
-                code=NO_SPEC_THERE,
-                what=f"{facts.called} reads CDI specs in {where}; that of GPUs is in {other}",
-                where=facts.daemon.config,
-                command=f"nvidia-ctk cdi generate --output={target}/nvidia.yaml" if target else "",
-                engine=name,
-                severity=WARNING if ways.runtimes else "",
-            )
-    elif facts.cdi is False and facts.has_spec and facts.is_seen:
-        note = native_cdi.note(facts.daemon.engine, facts.daemon.version, facts.summary.cdi)
-        if note and not native_cdi.is_too_old(facts.daemon.engine, facts.daemon.version):
-            command = f"nvidia-ctk runtime configure --runtime={name} --cdi.enabled"
-            yield Finding(
-                code=CDI_OFF,
-                what=note.partition(";")[0],
-                where=facts.daemon.config,
-                command=command,
-                engine=name,
-            )
-
-
-def _folder_with_spec(facts: Facts, spec_dirs: list[str]) -> str:
-    """Return a folder with a CDI spec of GPUs that the engine does not read."""
-    read = {os.path.realpath(facts.view + folder) for folder in facts.read_dirs}
-    for folder in dict.fromkeys((*spec_dirs, *native_cdi.SPEC_DIRS)):
-        if os.path.realpath(folder) not in read and known_facts.has_gpus((folder,)):
-            return folder
-    return ""
