@@ -324,7 +324,7 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission generate topology watch
+admission containers generate topology watch
 compile
 hooks nri selftest sources
 create doctor installer report

@@ -42,6 +42,7 @@ ROOT = Command(
         cdi.CDI,
         config.CONFIG,
         containers.EXPLAIN,
+        containers.REPAIR,
         containers.SPEC,
         containers.HOOK,
         containers.SNAPSHOT,
