@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "nvidia.cdi.k8s.io"
-MANAGEMENT = "management.nvidia.com/gpu"
+RIGHTS = "management.nvidia.com/gpu"
 MOST_DEVICES = 1024
 
 
@@ -47,8 +47,8 @@ def answer(
 
 def _answer(annotation: str, value: str, namespace: str, trusted: frozenset[str]) -> Answer:
     devices = tuple(filter(None, (word.strip() for word in value.split(","))))
-    if MANAGEMENT in value and namespace not in trusted:
-        refused = f"{MANAGEMENT} is not for pods of namespace {namespace!r}"
+    if RIGHTS in value and namespace not in trusted:
+        refused = f"{RIGHTS} is not for pods of namespace {namespace!r}"
         return Answer(annotation=annotation, refused=refused)
     if len(devices) > MOST_DEVICES:
         raise NvidiaRuntimeError(f"more than {MOST_DEVICES} devices", annotation)

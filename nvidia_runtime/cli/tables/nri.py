@@ -33,7 +33,7 @@ NRI = Command(
         Switch(
             "namespace",
             "--nri-namespace --namespace",
-            "the namespace of Kubernetes whose pods may have management devices",
+            "the namespace of Kubernetes whose pods may have management.nvidia.com/gpu",
             "NAME",
             variables=("NRI_NAMESPACE",),
         ),
