@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor import (
@@ -12,13 +14,15 @@ from nvidia_runtime.doctor import (
     spec_fitness,
     spec_reading,
 )
-from nvidia_runtime.doctor.finding import Fine, Skipped, Step
+from nvidia_runtime.doctor.engines import facts as engine_facts
+from nvidia_runtime.doctor.finding import ERROR, Fine, Skipped, Step
+from nvidia_runtime.engines import docker, docker_gpus, running, supported
 from nvidia_runtime.errors import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nvidia_runtime.doctor.finding import Code, Said
+    from nvidia_runtime.doctor.finding import Code, Finding, Said
     from nvidia_runtime.doctor.spec_files import Specs
     from nvidia_runtime.doctor.subject import Subject
 
@@ -38,14 +42,51 @@ def check(subject: Subject) -> Iterator[Said]:
         return
     yield _summary(specs)
     yield from spec_reading.check(specs)
-    for file in specs.used:
-        if spec_files.is_nvidias(file.spec["kind"]):
-            yield from spec_fitness.check(specs, file)
-            yield from spec_contents.check(specs, file)
+    yield from _each(specs)
     yield from spec_devices.check(specs)
     # Last: engines' programs are run for it.
     yield Step("the versions of the engines")
     yield from spec_fitness.check_engines(specs)
+    yield Step("the spec dirs of the engines")
+    yield from _of_engines(subject, specs)
+
+
+def _each(specs: Specs) -> Iterator[Finding]:
+    for file in specs.used:
+        if spec_files.is_nvidias(file.spec["kind"]):
+            yield from spec_fitness.check(specs, file)
+            yield from spec_contents.check(specs, file)
+
+
+def _of_engines(subject: Subject, own_specs: Specs) -> Iterator[Finding]:
+    """Look into the folders that an engine reads, and our own runtime does not."""
+    own = set(map(os.path.realpath, subject.spec_dirs))
+    told: set[str] = set()
+    for engine in supported.ENGINES.values():
+        for daemon in running.all_of(engine):
+            facts, _ = engine_facts.gather(daemon)
+            if engine is docker.ENGINE and daemon.version >= docker_gpus.BY_CDI:
+                yield from _of_docker(own_specs)
+            folders = [] if facts.view else facts.read_dirs
+            folders = [path for path in folders if os.path.realpath(path) not in (own | told)]
+            told |= set(map(os.path.realpath, folders))
+            try:
+                specs = spec_files.read(subject, folders)
+            except spec_files.TooManyError:
+                continue
+            # Whether it takes GPUs from them alone is told with the engine.
+            specs = replace(specs, is_by_specs=False, others="")
+            for finding in (*spec_reading.check(specs), *_each(specs)):
+                if finding.code is not spec_reading.NONE:
+                    yield replace(finding, engine=engine.name)
+
+
+def _of_docker(specs: Specs) -> Iterator[Finding]:
+    """Say once more what is the end of ``docker run --gpus`` where that goes by specs."""
+    if specs.others != docker.ENGINE.name:
+        for finding in _each(replace(specs, is_by_specs=False, others=docker.ENGINE.name)):
+            if finding.weight == ERROR:
+                yield finding
 
 
 def _summary(specs: Specs) -> Fine:

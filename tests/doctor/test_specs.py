@@ -56,7 +56,8 @@ def examine(
     program = folder / "nvidia-ctk"
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{ctk.PROGRAM}' \"$@\"\n")
     program.chmod(0o755)
-    path = f"{install(folder, podman=podman)}:/usr/sbin:/usr/bin:/sbin:/bin"
+    engines = {"podman": podman} | ({} if (folder / "dockerd").exists() else {"dockerd": "28.5.1"})
+    path = f"{install(folder, **engines)}:/usr/sbin:/usr/bin:/sbin:/bin"
     variables = {"PATH": path, "NVIDIA_CTK_CDI_HOOK_PATH": HOOK}
     return patient.examine(machine, fault, env=variables, real=[str(folder)], **options)
 
@@ -227,6 +228,27 @@ def test_mig_devices_that_are_made_later(tmp_path: Path) -> None:
 
     finding = answer.finding(spec_devices.MISSING.id)
     assert finding["what"].startswith("GPU instance ")
+
+
+def test_folder_that_an_engine_alone_reads(tmp_path: Path) -> None:
+    settings = (
+        'mkdir -p /etc/docker; echo \'{"cdi-spec-dirs": ["/opt/cdi"]}\' >/etc/docker/daemon.json'
+    )
+    install(tmp_path, dockerd="25.0.3")
+    own = write(GPU.replace("nvidia0", "nvidia7"), "/opt/cdi/nvidia.json")
+    finding = examine(tmp_path, f"{settings}\n{own}").finding(spec_fitness.NO_NODE.id)
+
+    assert finding["where"].startswith("/opt/cdi/nvidia.json: ")
+    assert (finding["engine"], finding["severity"]) == ("docker", WARNING)
+
+
+def test_gpus_of_docker_29_go_by_specs(tmp_path: Path) -> None:
+    install(tmp_path, dockerd="29.0.1")
+    answer = examine(tmp_path, OLD)
+
+    listed = [one for one in answer.document["findings"] if one["severity"] == ERROR]
+    of_specs = [one["engine"] for one in listed if one["code"] == spec_fitness.OTHER_DRIVER.id]
+    assert of_specs == ["podman", "docker"]
 
 
 def test_engine_with_cdi_off(tmp_path: Path) -> None:
