@@ -32,6 +32,7 @@ from faults import faulty
 from faults.conftest import library
 from hook_host import Hook, container
 from host import trees
+from images import written
 from shim import NAME, Site, needs_root
 from sources import test_machine as machines
 from sources import test_renew as renew
@@ -742,6 +743,21 @@ def test_name_of_two_containers(site: Site) -> None:
 
     assert pattern("name one by its id").search(explain("web").err)
     assert explain("ab").code == 0
+
+
+def test_image_of_another_engine(tmp_path: Path) -> None:
+    def explain(image: str | Path) -> ctk.Ended:
+        return ctk.run("explain", "--image", image, DOCKER_HOST="unix:///nowhere")
+
+    assert pattern(EXPORT).search(explain("nowhere/x:1").err)
+    file = written.packed(written.layout(tmp_path / "x", [{"a": "b"}]), tmp_path / "x.tar")
+    assert explain(file).code == 0
+
+
+EXPORT = (
+    "docker's and podman's are known by name; of another engine export it ('ctr images export "
+    "FILE NAME'), and name the file"
+)
 
 
 def test_journal_of_the_engines(tmp_path: Path) -> None:
@@ -1737,6 +1753,7 @@ ELSEWHERE_HERE = {
     "'nvidia-cdi-hook --help' lists the verbs and their flags",
     "write TARGET…LINK",
     "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, runtime.md",
+    EXPORT,
     "add more of the id",
     "name one by its id",
     "move it away to go on without what it says",
