@@ -59,7 +59,12 @@ def ask(
 def version(executable: str, name: str, seconds: float = SECONDS_FOR_VERSION) -> tuple[int, ...]:
     """Ask a program for its version; k3s is many programs in one file, told apart by the name."""
     answer = ask([name, "--version"], executable=executable, seconds=seconds)
-    match = re.search(r"\d+(?:\.\d+)+", "" if answer.problem else answer.out)
+    return () if answer.problem else version_in(answer.out)
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """Return the first version in a text, () if it has none."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 
