@@ -57,6 +57,4 @@ def check(subject: Subject) -> Iterator[Said]:
     yield from devices_mig.check(machine, numbers)
     yield Step("who may use device nodes")
     yield from devices_users.check(machine)
-    yield Step("the kernel's log")
-    yield from devices_gpus.kernel_log()
     yield from devices_gpus.check(machine, numbers)
