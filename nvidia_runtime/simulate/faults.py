@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachine
 
-FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?")
+FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?|cuInit:\d{1,9}")
 FUNCTION = re.compile(r"nvml\w+(@\d+)?")
 OTHER_MODULE = "575.57.08"
 

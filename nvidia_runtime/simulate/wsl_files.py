@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 
-from nvidia_runtime.simulate import compiler, elf
+from nvidia_runtime.simulate import compiler, cuda, elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
@@ -21,7 +21,7 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
     """List what is mounted from Windows; ``nvml`` is the simulated NVML."""
     files: Tree = {
         f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
-        f"{LIBRARIES}/libcuda.so.1": _library(machine, "libcuda.so.1"),
+        f"{LIBRARIES}/libcuda.so.1": File(cuda.library(machine)),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
         f"{LIBRARIES}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
         f"{STORE}/libnvidia-ml.so.1": File(nvml),
