@@ -31,12 +31,17 @@ class Doctor(Configured):
     table = tables.DOCTOR
     everything: bool
     format: str
+    trying: bool
 
     def main(self, code: str = "") -> int:
-        """Examine this machine, or explain a code."""
-        if code:
+        """Examine this machine, with --try by a container of an engine, or explain a code."""
+        if code and not self.trying:
             print("\n".join(explanation(of_id(code))))
             return 0
+        if self.trying:
+            from nvidia_runtime.cli import doctor_trial  # engines' modules cost 50 ms
+
+            doctor_trial.check_name(code)
         is_debugging = bool(getattr(self.root_app, "debugging", False))
         machine = subject.of(self.config_path(), is_debugging=is_debugging)
         with screen.Progress("looking", quiet=self.is_quiet) as progress:
@@ -45,6 +50,8 @@ class Doctor(Configured):
                 progress.text = f"looking at {step}"
 
             answers = examination.examine(machine, tell)
+            if self.trying:
+                answers |= doctor_trial.answers(machine, code, tell)
         said = [one for area in answers.values() for one in area]
         if self.format == "json":
             screen.print_json(document(answers))

@@ -15,6 +15,8 @@ SONAME = "libcuda.so.1"
 MARK = b"mock_cuda:cuInit"
 FUNCTION = "cuInit"
 NO_DEVICE, MISMATCH = 100, 803
+# As in mock_cuda.c: it does not answer at all.
+CRASH, HANG = -1, -2
 
 
 def library(machine: SimulatedMachine) -> bytes:
@@ -29,6 +31,10 @@ def library(machine: SimulatedMachine) -> bytes:
 
 
 def _result(machine: SimulatedMachine) -> int:
+    if FUNCTION in machine.faults.crash:
+        return CRASH
+    if FUNCTION in machine.faults.hang:
+        return HANG
     for word in machine.faults.fail:
         function, _, result = word.partition(":")
         if function == FUNCTION:

@@ -12,8 +12,8 @@ from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 LIBRARIES = "/usr/lib/wsl/lib"
 STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
 STORED = (
-    *("libcuda.so.1.1", "libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1"),
-    *("libnvidia-ml_loader.so", "libnvdxgdmal.so.1", "libnvwgf2umx.so"),
+    *("libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1", "libnvidia-ml_loader.so"),
+    *("libnvdxgdmal.so.1", "libnvwgf2umx.so"),
 )
 
 
@@ -30,7 +30,8 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
     }
-    return files | {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+    stored = {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+    return files | stored | {f"{STORE}/libcuda.so.1.1": File(cuda.library(machine))}
 
 
 def nodes(machine: SimulatedMachine) -> Tree:

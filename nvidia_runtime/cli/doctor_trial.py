@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nvidia-ctk doctor --try: a small container through each engine, removed after Ctrl-C, too."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from nvidia_runtime.doctor import trial
+from nvidia_runtime.doctor.finding import Step
+from nvidia_runtime.doctor.trial import check_name
+
+if TYPE_CHECKING:
+    from nvidia_runtime.doctor.finding import Said
+    from nvidia_runtime.doctor.subject import Subject
+
+AREA = "trial"
+__all__ = ("answers", "check_name")
+
+
+def answers(subject: Subject, name: str, tell: Callable[[str], None]) -> dict[str, list[Said]]:
+    """Return what the trial says of an engine, or of all; ``tell`` is called with each step."""
+    listed: list[Said] = []
+    with _ended_in_order(), closing(trial.check(subject, name)) as said:
+        for one in said:
+            if isinstance(one, Step):
+                tell(one.what)
+            else:
+                listed.append(one)
+    return {AREA: listed}
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end us as Ctrl-C does, so that what was started is removed."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
