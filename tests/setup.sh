@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh python|run|test|long|deb|rpm: prepare this machine for a target of the Makefile.  Packages
+# setup.sh python|run|test|long|deb|rpm|bundle: prepare this machine for a target of the Makefile.  Packages
 # that are missing come by apt-get, which removes none and starts no service here; the package of this tree
 # is installed into .venv as a wheel, again after a change, and all that pip brings with it is of the
 # version that tests/pins.txt says.  With nothing to do it says nothing.
@@ -20,6 +20,7 @@ test="crun=crun containerd=containerd dockerd=docker.io podman=podman conmon=con
 # What packaging/debian/control has as Build-Depends, of Debian's own Python.
 deb='dh=debhelper dh_python3=dh-python dpkg-buildpackage=dpkg-dev git=git jsonschema=python3-jsonschema
   plumbum=python3-plumbum tomlkit=python3-tomlkit yaml=python3-yaml'
+bundle='patchelf=patchelf apt-get=apt dpkg-deb=dpkg /usr/bin/python3.11=python3.11-minimal'
 long='rpmbuild=rpm rpmlint=rpmlint qemu-aarch64-static=qemu-user-static'
 policy=/usr/sbin/policy-rc.d
 
@@ -111,8 +112,9 @@ case $section in
   python) wanted=$python ;;
   run) wanted="$python $run" ;;
   test) wanted="$python $run $test $deb lintian=lintian" ;;
-  long) wanted="$python $run $test $deb lintian=lintian $long" ;;
+  long) wanted="$python $run $test $deb lintian=lintian $long $bundle" ;;
   deb) wanted=$deb ;;
+  bundle) wanted="$python $bundle" ;;
   rpm) wanted='rpmbuild=rpm git=git' ;;
   *) die "setup.sh has no section $section" ;;
 esac

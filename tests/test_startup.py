@@ -324,10 +324,10 @@ rootfs
 store
 oci net engines
 cdi host prepare
-admission generate watch
+admission generate topology watch
 compile
 hooks selftest sources
-create doctor
+create doctor installer report
 cli
 __main__ runtime
 """

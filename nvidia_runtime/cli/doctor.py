@@ -16,6 +16,7 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import shown
 
 if TYPE_CHECKING:
+    from nvidia_runtime.cli import doctor_fix
     from nvidia_runtime.doctor.finding import Code, Said
 
     Answers = dict[str, list[Said]]
@@ -31,6 +32,9 @@ class Doctor(Configured):
     table = tables.DOCTOR
     everything: bool
     format: str
+    mends: bool
+    is_sure: bool
+    undoes: bool
     trying: bool
 
     def main(self, code: str = "") -> int:
@@ -38,26 +42,46 @@ class Doctor(Configured):
         if code and not self.trying:
             print("\n".join(explanation(of_id(code))))
             return 0
+        if self.undoes:
+            return self._mender().undo()
         if self.trying:
             from nvidia_runtime.cli import doctor_trial  # engines' modules cost 50 ms
 
             doctor_trial.check_name(code)
-        is_debugging = bool(getattr(self.root_app, "debugging", False))
-        machine = subject.of(self.config_path(), is_debugging=is_debugging)
+        answers = self._examine()
+        if self.mends and self._mender().mend(verdict.findings(everything(answers))):
+            answers = self._examine()
+        if self.trying:
+            with screen.Progress("trying", quiet=self.is_quiet) as progress:
+                answers |= doctor_trial.answers(self._machine(), code, progress)
+        if self.format == "json":
+            screen.print_json(document(answers))
+        else:
+            print("\n".join(text(answers, is_whole=self.everything)))
+        return verdict.exit_code(verdict.findings(everything(answers)))
+
+    def _examine(self) -> Answers:
+        machine = self._machine()
         with screen.Progress("looking", quiet=self.is_quiet) as progress:
 
             def tell(step: str) -> None:
                 progress.text = f"looking at {step}"
 
-            answers = examination.examine(machine, tell)
-            if self.trying:
-                answers |= doctor_trial.answers(machine, code, tell)
-        said = [one for area in answers.values() for one in area]
-        if self.format == "json":
-            screen.print_json(document(answers))
-        else:
-            print("\n".join(text(answers, everything=self.everything)))
-        return verdict.exit_code(verdict.findings(said))
+            return examination.examine(machine, tell)
+
+    def _machine(self) -> subject.Subject:
+        is_debugging = bool(getattr(self.root_app, "debugging", False))
+        return subject.of(self.config_path(), is_debugging=is_debugging)
+
+    def _mender(self) -> doctor_fix.Mender:
+        from nvidia_runtime.cli import doctor_fix  # only where it is asked for
+
+        return doctor_fix.Mender(self, is_sure=self.is_sure)
+
+
+def everything(answers: Answers) -> list[Said]:
+    """Return what all areas say, in their order."""
+    return [one for area in answers.values() for one in area]
 
 
 def of_id(word: str) -> Code:
@@ -82,7 +106,7 @@ def explanation(code: Code) -> list[str]:
 
 def document(answers: Answers) -> dict[str, Any]:
     """Return what was said as a document for programs."""
-    said = [one for area in answers.values() for one in area]
+    said = everything(answers)
     listed = verdict.findings(said)
     return {
         "verdict": verdict.sentence(said),
@@ -118,18 +142,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def text(answers: Answers, *, everything: bool) -> list[str]:
+def text(answers: Answers, *, is_whole: bool) -> list[str]:
     """Return what was said as lines: the verdict, findings, and a line for each area."""
-    said = [one for area in answers.values() for one in area]
+    said = everything(answers)
     lines = [verdict.sentence(said)]
     for finding in verdict.findings(said):
         lines += ["", *_lines(finding)]
     lines.append("")
     width = max(map(len, answers)) + 2
     for area, ones in answers.items():
-        fine = [one for one in ones if isinstance(one, Fine) and (everything or one.is_main)]
+        fine = [one for one in ones if isinstance(one, Fine) and (is_whole or one.is_main)]
         listed = [shown(one.what) for one in fine]
-        joined = listed if everything else ["; ".join(listed)] if listed else []
+        joined = listed if is_whole else ["; ".join(listed)] if listed else []
         for number, line in enumerate(joined):
             lines.append((area if not number else "").ljust(width) + line)
     for ones in answers.values():

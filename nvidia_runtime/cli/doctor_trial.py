@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,6 +13,7 @@ from nvidia_runtime.doctor.finding import Step
 from nvidia_runtime.doctor.trial import check_name
 
 if TYPE_CHECKING:
+    from nvidia_runtime.cli.screen import Progress
     from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
 
@@ -20,13 +21,13 @@ AREA = "trial"
 __all__ = ("answers", "check_name")
 
 
-def answers(subject: Subject, name: str, tell: Callable[[str], None]) -> dict[str, list[Said]]:
-    """Return what the trial says of an engine, or of all; ``tell`` is called with each step."""
+def answers(subject: Subject, name: str, progress: Progress) -> dict[str, list[Said]]:
+    """Return what the trial says of an engine, or of all, while its progress is shown."""
     listed: list[Said] = []
     with _ended_in_order(), closing(trial.check(subject, name)) as said:
         for one in said:
             if isinstance(one, Step):
-                tell(one.what)
+                progress.text = f"trying {one.what}"
             else:
                 listed.append(one)
     return {AREA: listed}

@@ -48,6 +48,16 @@ def has_instances(kernel_root: str) -> bool:
     return any(name.startswith("gi") for path in folders for name in driver_root.names(path))
 
 
+def instances(kernel_root: str, gpu_minor: int) -> list[tuple[int, int]]:
+    """List the GPU instance and compute instance of each MIG device of a GPU, in their order."""
+    folder = f"{kernel_root}{CAPABILITIES}/gpu{gpu_minor}/mig"
+    return sorted(
+        (gpu_instance, compute_instance)
+        for gpu_instance, path in _numbered(folder, "gi")
+        for compute_instance, _ in _numbered(path, "ci")
+    )
+
+
 def is_possible(kernel_root: str) -> bool:
     """Whether any GPU could be in MIG mode."""
     return bool(_folders(kernel_root))
@@ -57,6 +67,16 @@ def _folders(kernel_root: str) -> list[str]:
     folder = kernel_root + CAPABILITIES
     paths = [f"{folder}/{name}/mig" for name in driver_root.names(folder) if name[:3] == "gpu"]
     return [path for path in paths if os.path.isdir(path)]
+
+
+def _numbered(folder: str, prefix: str) -> list[tuple[int, str]]:
+    """List the folders whose names are a prefix and a number, by number."""
+    numbers = [name.removeprefix(prefix) for name in driver_root.names(folder)]
+    return [
+        (int(number), f"{folder}/{prefix}{number}")
+        for number in numbers
+        if number.isascii() and number.isdigit()
+    ]
 
 
 def _number(minors: str, name: str) -> str:

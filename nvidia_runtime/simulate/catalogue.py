@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.simulate import models
+from nvidia_runtime.simulate import boards, models
 from nvidia_runtime.simulate.machine import MigDevice, SimulatedGpu, SimulatedMachine
 
 # Fixed numbers, so that what is generated on a machine is the same each time.
@@ -58,6 +58,7 @@ def machines() -> tuple[SimulatedMachine, ...]:
             name="t4x1",
             description="one Tesla T4 with DRM nodes, as in a cloud instance",
             gpus=_gpus(models.T4, "t4", ["0000:00:1e.0"], drm=(1, 128)),
+            board=boards.cloud(),
         ),
         dataclasses.replace(
             _dgx_a100("a100x8", "DGX A100, whose minors are not in the order of indices"),
@@ -73,6 +74,7 @@ def machines() -> tuple[SimulatedMachine, ...]:
             name="h100x8",
             description="HGX H100 with NVSwitch, IMEX, GPUDirect Storage, GDRCopy and InfiniBand",
             gpus=_gpus(models.H100, "h100", HGX_H100_BUSES),
+            board=boards.hgx_h100(),
             nvswitches=4,
             imex_channels=(0, 1, 2047),
             gds_nodes=16,
@@ -86,6 +88,7 @@ def machines() -> tuple[SimulatedMachine, ...]:
             description="a GB200 tray: aarch64, PCI domains above 0, memory coherent with the CPU",
             architecture="aarch64",
             gpus=_gpus(models.GB200, "gb200", GB200_BUSES, drm=(1, 128)),
+            board=boards.grace_blackwell(),
             imex_channels=(0,),
             has_persistenced=True,
         ),
@@ -118,6 +121,7 @@ def _dgx_a100(
         name=name,
         description=description,
         gpus=tuple(gpus),
+        board=boards.dgx_a100(),
         nvswitches=6,
         has_fabric_manager=True,
     )
@@ -129,6 +133,7 @@ def _rtx_pro() -> SimulatedMachine:
         name="rtxpro_miggfx",
         description="two RTX PRO 6000, one in MIG devices that can do graphics",
         gpus=(divided(gpus[0], GRAPHICS), gpus[1]),
+        board=boards.workstation(),
     )
 
 

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.simulate import capabilities
+from nvidia_runtime.simulate import capabilities, pci_files
 from nvidia_runtime.simulate.machine import SimulatedGpu, SimulatedMachine
-from nvidia_runtime.simulate.tree import File, Folder, Symlink, Tree, text
+from nvidia_runtime.simulate.tree import File, Folder, Tree, text
 
 DRIVER = "/proc/driver/nvidia"
 DEVICES = "/proc/devices"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-PCI = "/sys/bus/pci/devices"
 MODULE = "/sys/module"
 FAMILY = "/sys/devices/soc0/family"
 # Folders that are covered as a whole, so that nothing of the host's is seen in them.
-FOLDERS = ("/proc/driver", PCI, MODULE)
+FOLDERS = ("/proc/driver", pci_files.BUS, MODULE)
+# One in which the host's own entries stay beside ours: an overlay over sysfs cannot be mounted.
+MERGED = pci_files.DEVICES
 FILES = (DEVICES, BOOT_ID)
 BLOCK = "\nBlock devices:"
 # The driver makes no device nodes, as nothing does here.  A hook that keeps one from it looks for
@@ -37,12 +38,10 @@ def tree(machine: SimulatedMachine, devices: str, boot_id: str) -> Tree:
         files[FAMILY] = text("Tegra\n")
     if not machine.loaded or machine.kind == "wsl":
         return files
-    for index, gpu in enumerate(machine.gpus):
-        if gpu.bus_id:
-            files |= _pci(gpu, numa=index * 2 // len(machine.gpus))
     if not any(gpu.bus_id for gpu in machine.gpus):
         return files  # the GPU of a SoC has another kernel module
     files[DEVICES] = text(_with_majors(devices, _majors(machine)))
+    files |= pci_files.tree(machine)
     return files | _driver(machine) | _modules(machine) | capabilities.tree(machine)
 
 
@@ -85,22 +84,6 @@ def _modules(machine: SimulatedMachine) -> Tree:
         f"{MODULE}/nvidia_uvm/version": version,
         f"{MODULE}/firmware_class/parameters/path": text("\n"),
     }
-
-
-def _pci(gpu: SimulatedGpu, numa: int) -> Tree:
-    folder = f"{PCI}/{gpu.bus_id}"
-    device, vendor = f"{gpu.pci_device_id:08x}"[:4], f"{gpu.pci_device_id:08x}"[4:]
-    files: Tree = {
-        f"{folder}/vendor": text(f"0x{vendor}\n"),
-        f"{folder}/device": text(f"0x{device}\n"),
-        f"{folder}/class": text("0x030200\n"),
-        f"{folder}/numa_node": text(f"{numa}\n"),
-        f"{folder}/driver": Symlink("/sys/bus/pci/drivers/nvidia"),
-    }
-    if gpu.card >= 0:
-        files[f"{folder}/drm/card{gpu.card}/dev"] = text(f"226:{gpu.card}\n")
-        files[f"{folder}/drm/renderD{gpu.render}/dev"] = text(f"226:{gpu.render}\n")
-    return files
 
 
 def _majors(machine: SimulatedMachine) -> dict[str, int]:

@@ -73,6 +73,34 @@ class SimulatedGpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PciDevice:
+    """A PCI device or bridge; ``above`` are the bridges on the way to it, from the root port.
+
+    ``ids`` are vendor and device, ``kind`` is the class; the place of a GPU has neither.  ``link``
+    is the speed as sysfs writes it, ``node`` the NUMA node, ``net`` and ``rdma`` are names.
+    """
+
+    address: str
+    above: tuple[str, ...] = ()
+    ids: str = ""
+    kind: str = ""
+    node: int = 0
+    link: str = ""
+    width: int = 16
+    net: str = ""
+    rdma: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The NUMA nodes, by the CPUs of each, those with memory only, and the PCI devices."""
+
+    cpus: tuple[str, ...] = ("0-7",)
+    memory_nodes: tuple[int, ...] = ()
+    devices: tuple[PciDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """What goes wrong in NVML, and how long it takes.
 
@@ -128,6 +156,7 @@ class SimulatedMachine:
     has_mofed: bool = False
     has_fabric_manager: bool = False
     has_persistenced: bool = False
+    board: Board | None = None  # None: one NUMA node, and a root port for each GPU
     majors: Majors = Majors()
     faults: Faults = Faults()
 

@@ -16,7 +16,7 @@ from nvidia_runtime.linux import mount
 from nvidia_runtime.simulate import build, cache, kernel_files, ldcache, overlay
 from nvidia_runtime.simulate import tree as trees
 from nvidia_runtime.simulate.machine import SimulatedMachine
-from nvidia_runtime.simulate.tree import Tree
+from nvidia_runtime.simulate.tree import File, Folder, Tree
 
 # Folders that stay the host's.  Those in /run have sockets, which an overlay does not pass on.
 REAL = ("/tmp", "/var/tmp", "/home", "/root", "/run/dbus", "/run/systemd", "/run/user")
@@ -162,8 +162,31 @@ def _bind_kernel_files(kernel: Tree, root: str) -> None:
     os.mkdir(folder)
     trees.write(kernel, folder)
     _keep_whole(root + kernel_files.MODULE)
+    if os.path.isdir(folder + kernel_files.MERGED):
+        _merge(kernel_files.MERGED, folder + kernel_files.MERGED)
+        mount.bind(folder + kernel_files.MERGED, root + kernel_files.MERGED)
     for path in (*kernel_files.FOLDERS, *kernel_files.FILES):
         mount.bind(folder + path, root + path)
+
+
+def _merge(host: str, own: str) -> None:
+    """Show in a folder of the machine what the host has beside it.
+
+    A folder of the machine in which files are, such as that of a device, stays its own.
+    """
+    with os.scandir(own) as entries:
+        kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    if not all(kinds.values()):
+        return
+    for name in os.listdir(host):
+        source, target = f"{host}/{name}", f"{own}/{name}"
+        if name in kinds:
+            _merge(source, target)
+        elif os.path.islink(source):
+            os.symlink(os.readlink(source), target)
+        else:
+            trees.write({f"/{name}": Folder() if os.path.isdir(source) else File()}, own)
+            mount.bind(source, target)
 
 
 def _keep_whole(place: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import simulated
 
 from cli import ctk
-from nvidia_runtime.cli.cdi.watch import PROGRAM
+from nvidia_runtime.cli.ourselves import PROGRAM
 
 SPEC = "/var/run/cdi/nvidia.yaml"
 UEVENT = simulated.TREE / "tests/watch/uevent.py"

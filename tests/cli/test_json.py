@@ -75,6 +75,7 @@ LINES = {
     "runtime-status": "runtime status --json",
     "snapshot-show": "snapshot show --json",
     "simulate-list": "simulate --list --json",
+    "topology": "topology --json",
 }
 
 
@@ -163,8 +164,24 @@ def test_refresh() -> None:
     assert check("output/cdi-refresh", got.stdout)["state"] == "written"
 
 
+def test_topology_of_a_machine_with_all_kinds_of_devices() -> None:
+    program = f"{sys.executable} -c {shlex.quote(ctk.PROGRAM)} topology --json"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(shim.TREE)}
+
+    got = simulated.run("a100x8mig", ["sh", "-c", program], env=env)
+    document = check("output/topology", got.stdout)
+
+    assert got.stderr == ""
+    kinds = ("gpus", "nics", "nvswitches", "numa_nodes", "bridges", "notes")
+    assert [len(document[kind]) for kind in kinds] == [8, 13, 6, 8, 43, 0]
+    assert document["gpus"][1]["relations"][:3] == ["PIX", "X", "SYS"]
+    assert document["gpus"][2]["mig_devices"][1]["compute_instance"] == 1
+    assert document["nics"][0]["relations"][:3] == ["PXB", "PXB", "SYS"]
+    assert document["nics"][0]["path"][:2] == ["pci0000:00", "0000:00:01.1"]
+
+
 def test_each_schema_is_tried() -> None:
-    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh"}
+    assert set(SCHEMAS) == {*LINES, "selftest", "cdi-refresh", "report"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu import containers, outfit, report, timing
+from gpu import containers, outfit, places, report, timing
 from gpu.outfit import MissingError, Outfit
 from gpu.report import FAILED, OK, SKIPPED, Step
 
@@ -84,12 +84,15 @@ def _examine(fitted: Outfit, rounds: int, *, is_simulated: bool) -> tuple[str, b
     spec = json.loads(spec_file.read_text()) if spec_file.exists() else {"devices": []}
     steps.append(_try("every node is in the spec", lambda: _compare_nodes(spec, asked)))
     steps.append(_try("refresh agrees", lambda: _refresh(fitted, spec_file)))
-    seen = "nvidia-smi names the same GPUs"
-    steps.append(
-        Step(name=seen, outcome=SKIPPED, text=SIMULATED)
-        if is_simulated
-        else _try(seen, lambda: _compare_smi(spec))
-    )
+    for seen, compare in (
+        ("nvidia-smi names the same GPUs", lambda: _compare_smi(spec)),
+        ("nvidia-smi topo -m sees the same ways", lambda: _compare_topology(fitted)),
+    ):
+        steps.append(
+            Step(name=seen, outcome=SKIPPED, text=SIMULATED)
+            if is_simulated
+            else _try(seen, compare)
+        )
     for mode in containers.MODES:
         steps += _try_containers(fitted, mode, _smi(spec), is_simulated)
     times: dict[str, list[float]] = {}
@@ -187,6 +190,14 @@ def _compare_smi(spec: dict[str, Any]) -> str:
     without = {uuid for uuid in told - uuids if uuid.startswith("MIG-")}
     assert not without, f"not in the spec: {', '.join(sorted(without))}\n{said}"
     return said
+
+
+def _compare_topology(fitted: Outfit) -> str:
+    document = json.loads(_call(fitted, str(fitted.bin / "nvidia-ctk"), "topology", "--json"))
+    said = subprocess.run(
+        ["nvidia-smi", "topo", "-m"], capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
+    return places.compare(document, said)
 
 
 def _smi(spec: dict[str, Any]) -> str:

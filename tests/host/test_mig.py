@@ -64,3 +64,11 @@ def test_instances(
 
     assert mig.is_possible(root) is is_possible
     assert mig.has_instances(root) is has_instances
+
+
+def test_instances_of_a_gpu_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    names = ("gi11/ci0", "gi2/ci1", "gi2/ci0", "gi3", "gix/ci0")
+    root = trees.make(tmp_path, {f"{FOLDER}/gpu0/mig/{name}/access": "" for name in names})
+
+    assert mig.instances(root, 0) == [(2, 0), (2, 1), (11, 0)]
+    assert mig.instances(root, 1) == []

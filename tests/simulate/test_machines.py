@@ -18,7 +18,7 @@ import simulated
 import yaml
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.simulate import build, capabilities, catalogue, elf, faults
+from nvidia_runtime.simulate import boards, build, capabilities, catalogue, elf, faults
 from nvidia_runtime.simulate import tree as trees
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Folder, Symlink, Tree
@@ -50,13 +50,31 @@ def names(paths: Iterable[str], folder: str) -> set[str]:
     }
 
 
+def pci(tree: Tree) -> dict[str, str]:
+    """Return the folder of each PCI device."""
+    bus = "/sys/bus/pci/devices"
+    links = {path: entry for path, entry in tree.items() if posixpath.dirname(path) == bus}
+    return {
+        posixpath.basename(path): posixpath.normpath(f"{bus}/{entry.target}")
+        for path, entry in links.items()
+        if isinstance(entry, Symlink)
+    }
+
+
+def is_gpu(tree: Tree, address: str) -> bool:
+    folder = pci(tree)[address]
+    facts = [content(tree, f"{folder}/{name}") for name in ("vendor", "class")]
+    return facts == ["0x10de\n", "0x030200\n"]
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=name_of)
 def test_links_lead_to_something(machine: SimulatedMachine) -> None:
     tree = files(machine)
     for path, entry in tree.items():
-        if isinstance(entry, Symlink) and not entry.target.startswith("/sys/bus/pci/drivers"):
+        if isinstance(entry, Symlink):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target))
-            assert target in tree, f"{path} -> {entry.target}"
+            is_there = target in tree or names(tree, target)
+            assert is_there or target == "/sys/bus/pci/drivers/nvidia", f"{path} -> {entry.target}"
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
@@ -74,7 +92,7 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> No
     tree = files(machine)
     buses = {gpu.bus_id for gpu in machine.gpus if gpu.bus_id}
     if machine.kind != "wsl":
-        assert names(tree, "/sys/bus/pci/devices") == buses
+        assert {address for address in pci(tree) if is_gpu(tree, address)} == buses
         assert names(tree, "/proc/driver/nvidia/gpus") == buses
         for gpu in machine.gpus:
             assert tree[f"/dev/nvidia{gpu.minor}"] == CharacterDevice(195, gpu.minor)
@@ -84,10 +102,39 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> No
             assert f"GPU UUID: \t {gpu.uuid}\n" in text
             assert f"Device Minor: \t {gpu.minor}\n" in text
         if gpu.card >= 0:
-            assert names(tree, f"/sys/bus/pci/devices/{gpu.bus_id}/drm") == {
+            assert names(tree, f"{pci(tree)[gpu.bus_id]}/drm") == {
                 f"card{gpu.card}",
                 f"renderD{gpu.render}",
             }
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+def test_pci_devices_are_below_bridges_that_exist(machine: SimulatedMachine) -> None:
+    """As the kernel builds the path of a device, whose root bus is named by domain and bus."""
+    tree = files(machine)
+    folders = pci(tree)
+    nodes = names(tree, "/sys/devices/system/node") - {"online"}
+
+    for address, folder in folders.items():
+        root, *path = folder.removeprefix("/sys/devices/").split("/")
+        assert root == f"pci{path[0].rpartition(':')[0]}"
+        assert path[-1] == address
+        for bridge in path[:-1]:
+            assert content(tree, f"{folders[bridge]}/class") == "0x060400\n"
+        assert f"node{content(tree, f'{folder}/numa_node').strip()}" in nodes
+    assert bool(folders) == any(gpu.bus_id and machine.kind != "wsl" for gpu in machine.gpus)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+def test_names_of_adapters_and_buses_are_of_one_device(machine: SimulatedMachine) -> None:
+    devices = machine.board.devices if machine.board else ()
+    adapters = [*(one.net for one in devices), *(one.rdma for one in devices)]
+    named = [name for name in adapters if name]
+    places = [one.address for one in devices]
+
+    assert len(set(named)) == len(named)
+    assert len(set(places)) == len(places)
+    assert len([one for one in devices if one.kind == boards.OTHER_BRIDGE]) == machine.nvswitches
 
 
 @pytest.mark.parametrize("machine", MIG, ids=name_of)

@@ -58,6 +58,7 @@ def test_driver_is_in_the_root() -> None:
         "0000:00:1e.0",
         "",
         "/sys/bus/pci/devices:",
+        "0000:00:05.0",
         "0000:00:1e.0",
         "libcuda.so.580.95.05",
         "pci-0000:00:1e.0-card",
@@ -172,6 +173,20 @@ def test_nothing_changes_by_being_looked_at() -> None:
     lines = shell("a100x8", f"{look}; ls -R /usr/lib/x86_64-linux-gnu >/dev/null; {look}")
 
     assert lines[:5] == lines[5:]
+
+
+def test_pci_devices_are_the_machines_beside_what_else_the_host_has() -> None:
+    script = """
+        readlink -f /sys/bus/pci/devices/0000:18:00.0; cat /sys/devices/system/node/online
+        test -d /sys/devices/virtual && test -e /sys/devices/system/cpu/online && echo the rest
+        for link in /sys/class/net/*; do test -e "$link/" || echo "$link leads nowhere"; done
+    """
+
+    assert shell("h100x8", script) == [
+        "/sys/devices/pci0000:15/0000:15:01.0/0000:16:00.0/0000:17:00.0/0000:18:00.0",
+        "0,1",
+        "the rest",
+    ]
 
 
 def test_only_the_kernel_files_with_the_root_in_a_folder(tmp_path: Path) -> None:

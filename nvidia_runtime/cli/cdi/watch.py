@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 
-import nvidia_runtime
+from nvidia_runtime.cli import ourselves
 from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.cli.tables import cdi as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.watch import service, signs, uevents
-
-# Where a package put us is not always where an interpreter looks.
-SITE = os.path.dirname(os.path.dirname(nvidia_runtime.__file__))
-PROGRAM = f"import sys; sys.path.append({SITE!r}); from nvidia_runtime.cli import main; main()"
 
 
 class Watch(Command):
@@ -50,17 +45,8 @@ class Watch(Command):
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         """Return the command line of a refresh, with the flags of this call."""
-        root_app = self.root_app
-        config = str(getattr(root_app, "config", ""))
-        flags = [
-            *(["-I"] if sys.flags.isolated else []),
-            *("-c", PROGRAM),
-            *(["--debug"] if getattr(root_app, "debugging", False) else []),
-            *(["--quiet"] if getattr(root_app, "quiet", False) else []),
-            *([f"--config={config}"] if config else []),
-        ]
         root = [f"--driver-root={self.driver_root}"] if self.driver_root else []
-        return [sys.executable, *flags, "cdi", "refresh", "--json", *root, *words]
+        return [*ourselves.command(self.root_app), "cdi", "refresh", "--json", *root, *words]
 
     def _listener(self) -> uevents.Listener | None:
         try:

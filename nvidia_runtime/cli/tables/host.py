@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables.common import CONFIG_FILE, FORMATS
+from nvidia_runtime.cli.tables.common import CONFIG_FILE, FORMATS, json_for
 from nvidia_runtime.cli.tables.table import INTEGER, Command, Switch
 
 INFO = Command(
@@ -15,6 +15,32 @@ INFO = Command(
     more="""
     It belongs in a report of a problem.  Nothing is changed, and no GPU is woken.
     """,
+)
+
+TOPOLOGY_FORM = Switch(
+    "format",
+    "--format",
+    "the form: text, json, or svg, which is a picture",
+    "FORM",
+    default="text",
+    choices=("text", "json", "svg"),
+)
+TOPOLOGY = Command(
+    "topology",
+    "Show where GPUs and network adapters are in this machine.",
+    "topology.Topology",
+    switches=(
+        TOPOLOGY_FORM,
+        json_for(TOPOLOGY_FORM),
+        Switch("output", "--output -o", "the file to write; default: stdout", "FILE"),
+        CONFIG_FILE,
+    ),
+    more="""
+    It is a tree of NUMA nodes, PCIe switches and devices, and a table of what is between these.
+    The words between devices are those of 'nvidia-smi topo -m', for PCIe; NVLink is not shown.
+    No GPU is woken, unless there are MIG devices, whose UUIDs only NVML knows.
+    """,
+    examples=(("nvidia-ctk topology --format=svg --output=topology.svg", "a picture"),),
 )
 
 CREATE_DEVICE_NODES = Command(

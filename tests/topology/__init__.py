@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where GPUs and network adapters are: in folders, and on simulated machines."""
