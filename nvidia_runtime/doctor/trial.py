@@ -38,6 +38,9 @@ PLANS = {
     "containerd": trial_ways.containerd,
 }
 NAMES = (BUNDLE, *PLANS)
+# What a spec has is written anew; what is generated at each create is told with its warnings.
+WRITTEN = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+GENERATED = "nvidia-ctk cdi generate >/dev/null"
 
 
 def check(subject: Subject, name: str = "") -> Generator[Said, None, None]:
@@ -86,6 +89,10 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
             yield Skipped(name, str(error))
             return
         silence = error.what
+    if not silence and not plan.ways and not is_named and not plan.load:
+        # podman is often there for something else; a daemon that runs is there for containers.
+        yield Skipped(name, f"it has no way to give GPUs; '{plan.configure}' gives it one")
+        return
     yield Engine(name)
     if not silence:
         yield from _carry_out(plan, subject, bench)
@@ -175,7 +182,9 @@ def _way(way: Way, plan: Plan, subject: Subject) -> Iterator[Said]:
     if not seen.step:
         yield _refused(ended, way, plan)
         return
-    wrong = [*trial_reading.findings(seen, ended, way.label, subject.driver_root)]
+    by_spec = trial_ways.DEVICE in way.label or subject.mode == "cdi"
+    command = WRITTEN if by_spec else GENERATED
+    wrong = [*trial_reading.findings(seen, ended, way.label, subject.driver_root, command)]
     yield from wrong
     if not wrong:
         yield Fine(f"{way.label}: {trial_reading.summary(seen)}", is_main=True)

@@ -27,7 +27,6 @@ A_GPU = re.compile(r"/dev/nvidia\d+")
 MIG_DEVICES = "/proc/driver/nvidia/capabilities/gpu*/mig/gi*"
 ABSENT = "cannot open shared object file: No such file"
 DENIED, FORBIDDEN = 1, 13  # EPERM, EACCES
-CONTENTS = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +107,24 @@ def summary(seen: Sight) -> str:
     return ", ".join(parts)
 
 
-def findings(seen: Sight, ended: Ended, way: str, root: str) -> Iterator[Finding]:
+def findings(
+    seen: Sight, ended: Ended, way: str, root: str, command: str = ""
+) -> Iterator[Finding]:
     """Return what is wrong; the causes first, and what only follows from them not at all.
 
-    ``way`` is how the container asked, ``root`` the driver's root on the host.
+    ``way`` is how the container asked, ``root`` the driver's root on the host, and ``command`` what
+    to run where the wrong things are given.
     """
-    listed = [*_nodes(seen, way, root)]
+    listed = [*_nodes(seen, way, root, command)]
     # Who was given no node was given nothing.
-    listed += _libraries(seen, way) if seen.nodes else ()
+    listed += _libraries(seen, way, command) if seen.nodes else ()
     yield from listed
     if not seen.is_whole:
         yield _unfinished(seen, ended, way)
     elif seen.cuda and seen.cuda[0] and not any(one.weight == ERROR for one in listed):
-        name, code, command = trial_cuda.meaning(seen.cuda[0])
+        name, code, remedy = trial_cuda.meaning(seen.cuda[0])
         what = f"cuInit answers {seen.cuda[0]} ({name}) with {_count(len(seen.nodes), 'node')}"
-        yield Finding(code=code, what=what, where=f"{way}: cuInit", command=command)
+        yield Finding(code=code, what=what, where=f"{way}: cuInit", command=remedy)
 
 
 def _unfinished(seen: Sight, ended: Ended, way: str) -> Finding:
@@ -133,11 +135,15 @@ def _unfinished(seen: Sight, ended: Ended, way: str) -> Finding:
     return Finding(code=trial_codes.CRASHES, what=what, where=f"{way}: {seen.step}")
 
 
-def _nodes(seen: Sight, way: str, root: str) -> Iterator[Finding]:
+def _nodes(seen: Sight, way: str, root: str, command: str) -> Iterator[Finding]:
     if not seen.nodes:
         what = "there is none in /dev of the container"
-        command = "nvidia-ctk config explain"
-        yield Finding(code=trial_codes.NO_NODES, what=what, where=f"{way}: /dev", command=command)
+        yield Finding(
+            code=trial_codes.NO_NODES,
+            what=what,
+            where=f"{way}: /dev",
+            command="nvidia-ctk config explain",
+        )
         return
     for path in _missing(seen, root):
         what = f"{path} is on the host, and not in the container"
@@ -146,7 +152,7 @@ def _nodes(seen: Sight, way: str, root: str) -> Iterator[Finding]:
             code=trial_codes.NODE_MISSING,
             what=what,
             where=f"{way}: {path}",
-            command=CONTENTS,
+            command=command,
             severity=weight,
         )
     problems: dict[tuple[Code, str], list[str]] = {}
@@ -162,7 +168,7 @@ def _nodes(seen: Sight, way: str, root: str) -> Iterator[Finding]:
             code=code,
             what=f"{first}: {what}" + (f"; the same holds for {others}" if others else ""),
             where=f"{way}: {first}",
-            command=CONTENTS if code is trial_codes.NODE_NUMBERS else f"ls -lZ {first}",
+            command=command if code is trial_codes.NODE_NUMBERS else f"ls -lZ {first}",
             severity=ERROR if needed else WARNING,
         )
 
@@ -209,13 +215,13 @@ def _on_host(path: str, root: str) -> str:
     return own if os.path.exists(own) else path
 
 
-def _libraries(seen: Sight, way: str) -> Iterator[Finding]:
+def _libraries(seen: Sight, way: str, command: str) -> Iterator[Finding]:
     for library in seen.libraries:
         where = f"{way}: {library.name}"
         if not library.problem:
             if library.name == CUDA and (what := _other_version(library.path)):
                 yield Finding(
-                    code=trial_codes.LIBRARY_VERSION, what=what, where=where, command=CONTENTS
+                    code=trial_codes.LIBRARY_VERSION, what=what, where=where, command=command
                 )
             continue
         is_absent = library.problem.startswith(library.name) and ABSENT in library.problem
@@ -225,7 +231,7 @@ def _libraries(seen: Sight, way: str) -> Iterator[Finding]:
         elif is_absent:
             what = f"there is no {library.name} in the container"
         code = trial_codes.LIBRARY_MISSING if is_absent else trial_codes.LIBRARY_BROKEN
-        yield Finding(code=code, what=what, where=where, command=CONTENTS)
+        yield Finding(code=code, what=what, where=where, command=command)
 
 
 def _other_version(path: str) -> str:

@@ -132,7 +132,7 @@ def _copy(path: str, target: str, mode: int = 0o644) -> None:
 
 
 def _label(root: str) -> None:
-    """Give all files the label of a container's, or SELinux would keep the container from them."""
+    """Label all files as a container's, or SELinux would keep the container from them."""
     for folder, _, names in os.walk(root):
         for path in (folder, *(f"{folder}/{name}" for name in names)):
             os.setxattr(path, "security.selinux", LABEL, follow_symlinks=False)

@@ -159,9 +159,19 @@ class Bench:
             self._archive = file
         return self._archive
 
-    def remove(self, words: list[str], env: dict[str, str] | None = None) -> None:
-        """Remove something by its engine, and note the words where that fails."""
+    def remove(
+        self,
+        words: list[str],
+        env: dict[str, str] | None = None,
+        before: list[str] | None = None,
+    ) -> None:
+        """Remove something by its engine, and note the words where that fails.
+
+        ``before`` is run first, whatever comes of it.
+        """
         with undisturbed():
+            if before:
+                call(before, FOR_REMOVAL, env=env)
             if not call(words, FOR_REMOVAL, env=env).is_removed:
                 self.left.append(" ".join(words))
 

@@ -118,7 +118,9 @@ def podman(subject: Subject, running: Running, bench: Bench) -> Plan:
         ]
         start = [program, *own, "run", "--rm", "--name", name, "--network", "none", *variables]
         start += [*words, "--rootfs", bench.root(name), *trial_root.WORDS]
-        return _run(bench, start, [program, "rm", "--force", name], env)
+        # It would wait for ten seconds until it kills, and has an option for that since 4.0 only.
+        killing = [program, "kill", "--signal", "KILL", name]
+        return _run(bench, start, [program, "rm", "--force", name], env, killing)
 
     return Plan(
         engine="podman",
@@ -141,10 +143,8 @@ def containerd(subject: Subject, running: Running, bench: Bench) -> Plan:
         # Else ctr makes a control group for the namespace, which nobody removes.
         start = [*client, "run", "--rm", "--cgroup", f"/{name}", *words]
         start += [bench.image, name, *trial_root.WORDS]
-        ended = _run(bench, start, [*client, "tasks", "delete", "--force", name])
-        if ended.code or ended.is_late:
-            bench.remove([*client, "containers", "delete", name])
-        return ended
+        killing = [*client, "tasks", "delete", "--force", name]
+        return _run(bench, start, [*client, "containers", "delete", name], killing=killing)
 
     def load() -> Ended:
         local = ["--local"] if running.version >= (2,) else []
@@ -204,9 +204,13 @@ def _label(client: str, words: list[str]) -> str:
 
 
 def _run(
-    bench: Bench, words: list[str], removal: list[str], env: dict[str, str] | None = None
+    bench: Bench,
+    words: list[str],
+    removal: list[str],
+    env: dict[str, str] | None = None,
+    killing: list[str] | None = None,
 ) -> Ended:
-    """Run a container to its end; whatever happens it is removed."""
+    """Run a container to its end; whatever happens it is removed, and killed before."""
     is_over = False
     try:
         ended = trial_run.call(words, bench.seconds(trial_run.FOR_CONTAINER), env=env)
@@ -214,7 +218,7 @@ def _run(
         return ended
     finally:
         if not is_over:
-            bench.remove(removal, env)
+            bench.remove(removal, env, killing)
 
 
 def _chosen(names: set[str]) -> str:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import waiting
 from cli import ctk
 from distributions.site import Site, hold
 from engines import containerd, docker, podman, processes
@@ -166,6 +168,60 @@ def test_docker_with_a_runtime_that_is_not_there(site: Site, docker_folder: Path
         check_docker_is_empty(patient)
 
 
+# Our runtime, after a program that changes what the container runs: it waits.
+WAITING = """#!/bin/sh
+case " $* " in *" create "*) {python} - "$@" <<'END' || exit 1
+import json, sys
+path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
+document = json.load(open(path))
+document["process"]["args"][-1:] = ["-c", "import _signal; print(flush=True); _signal.pause()"]
+json.dump(document, open(path, "w"))
+END
+esac
+exec {shim} "$@"
+"""
+REFUSING = """#!/bin/sh
+case " $* " in *" create "*) echo it does not like that >&2; exit 1 ;; esac
+exec {shim} "$@"
+"""
+
+
+def program(site: Site, text: str) -> Path:
+    """Write a program that goes for our runtime."""
+    folder = site.scratch / f"program-{abs(hash(text))}"
+    folder.mkdir(exist_ok=True)
+    path = folder / "nvidia-container-runtime"
+    path.write_text(text.format(python=sys.executable, shim=site.shim))
+    path.chmod(0o755)
+    return path
+
+
+def interrupt(patient: Patient, is_there: Callable[[int], object]) -> None:
+    """Try the engine, press Ctrl-C when the container is there, and see that nothing is left."""
+    place = patient.site.scratch / f"tmp-{patient.engine}"
+    place.mkdir(exist_ok=True)
+    words = patient.words("doctor", "--try", patient.engine, TMPDIR=str(place))
+    with subprocess.Popen([*patient.site.enter, *words], stderr=subprocess.PIPE) as process:
+        waiting.eventually(lambda: is_there(process.pid), "the container runs", process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=waiting.PATIENCE)
+    assert process.returncode not in (0, 1)
+    check_nothing_left(place)
+
+
+def test_docker_after_ctrl_c(site: Site, docker_folder: Path) -> None:
+    file = docker_folder / "daemon.json"
+    document = json.loads(file.read_text())
+    document["runtimes"] = {"nvidia": {"path": str(program(site, WAITING))}}
+    file.write_text(json.dumps(document))
+    with dockerd(site, file, PLAIN) as patient:
+        asked = ("docker", "--host", patient.env["DOCKER_HOST"], "ps", "--quiet")
+
+        interrupt(patient, lambda _: processes.succeed(asked))
+
+        check_docker_is_empty(patient)
+
+
 # podman
 
 
@@ -271,6 +327,15 @@ def test_what_fails_in_one_way_only_is_a_warning(on_podman: Patient) -> None:
     assert len(answer.document["fine"]["trial"]) == 1
 
 
+def test_podman_after_ctrl_c(on_podman: Patient) -> None:
+    words = [f"{name}={value}" for name, value in on_podman.env.items()]
+    asked = ("env", *words, "podman", "ps", "--quiet")
+    with runtime(on_podman, program(on_podman.site, WAITING)):
+        interrupt(on_podman, lambda _: on_podman.site.succeed(*asked))
+
+    check_podman_is_empty(on_podman)
+
+
 # containerd
 
 
@@ -312,4 +377,30 @@ def test_containerd_without_room_for_an_image(on_containerd: Patient) -> None:
     assert said(answer) == [trial_codes.IMAGE.id]
     assert answer.finding(trial_codes.IMAGE.id)["severity"] == WARNING
     assert "none-such" in answer.finding(trial_codes.IMAGE.id)["what"]
+    check_containerd_is_empty(on_containerd)
+
+
+def with_program(patient: Patient, text: str) -> Patient:
+    """Return the engine's user with another program for our runtime."""
+    path = f"{program(patient.site, text).parent}:{patient.env['PATH']}"
+    return Patient(site=patient.site, engine=patient.engine, env={**patient.env, "PATH": path})
+
+
+def test_containerd_with_a_runtime_that_refuses(on_containerd: Patient) -> None:
+    answer = with_program(on_containerd, REFUSING).attempt()
+
+    assert said(answer) == [trial_codes.REFUSED.id]
+    assert "did not terminate successfully" in answer.finding(trial_codes.REFUSED.id)["what"]
+    check_containerd_is_empty(on_containerd)
+
+
+def test_containerd_after_ctrl_c(on_containerd: Patient) -> None:
+    ctr = ("ctr", "--address", on_containerd.env["CONTAINERD_ADDRESS"], "--namespace")
+
+    def is_there(pid: int) -> bool:
+        asked = processes.run([*ctr, f"nvidia-doctor-{pid}", "tasks", "ls"])
+        return "RUNNING" in asked.stdout
+
+    interrupt(with_program(on_containerd, WAITING), is_there)
+
     check_containerd_is_empty(on_containerd)
