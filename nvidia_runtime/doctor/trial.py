@@ -53,7 +53,7 @@ def check(subject: Subject, name: str = "") -> Generator[Said, None, None]:
                 yield from _try(one, subject, bench, is_named=bool(name))
             left = list(bench.left)
     except NvidiaRuntimeError as error:
-        yield Skipped("the trial", str(error))
+        yield Skipped("the trial", _why(error))
         return
     for command in left:
         what = "the engine did not remove it"
@@ -86,7 +86,7 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
             plan = PLANS[name](subject, engine, bench)
     except NvidiaRuntimeError as error:
         if engine is None or error.where != engine.socket:
-            yield Skipped(name, str(error))
+            yield Skipped(name, _why(error))
             return
         silence = error.what
     if not silence and not plan.ways and not is_named and not plan.load:
@@ -104,6 +104,10 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
             command=f"systemctl status {name}",
             engine=name,
         )
+
+
+def _why(error: NvidiaRuntimeError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def _is_stopped(engine: Running | None) -> bool:

@@ -233,5 +233,5 @@ def _program(name: str) -> str:
     """Return the path of a client.  Raises `NvidiaRuntimeError` where there is none."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{processes.FOLDERS}")
     if not path:
-        raise NvidiaRuntimeError(f"there is no program {name!r}", hint="install it")
+        raise NvidiaRuntimeError(f"there is no program {name!r}")
     return path

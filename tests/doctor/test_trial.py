@@ -370,6 +370,34 @@ def test_odd_line_is_left_out(line: str) -> None:
     assert (seen.nodes, seen.cuda, seen.is_whole) == ([], None, True)
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        pytest.param(
+            "for folder in $TMPDIR /tmp /var/tmp /var/lib\n"
+            "do mount -t tmpfs -o noexec none $folder; done",
+            "no folder for temporary files lets programs be run;"
+            " TMPDIR names one that is not mounted noexec",
+            id="noexec",
+        ),
+        pytest.param(
+            "mount -t tmpfs -o size=1m none $TMPDIR",
+            "no space left on device; the trial needs 30 MB there; TMPDIR names another folder",
+            id="no room",
+        ),
+    ],
+)
+def test_place_that_cannot_be(place: Path, fault: str, why: str) -> None:
+    """Another TMPDIR, as the hint has it, is one in which a trial can be."""
+    answer = attempt(place, "t4x1", fault)
+    (skipped,) = answer.document["skipped"]
+    assert skipped["area"] == "trial"
+    assert skipped["why"].endswith(why)
+
+    answer = attempt(place, "t4x1", f"{fault}\nmkdir /opt/place\nexport TMPDIR=/opt/place")
+    assert answer.document["fine"]["trial"]
+
+
 def test_unknown_engine() -> None:
     got = ctk.run("doctor", "--try", "rkt")
 
