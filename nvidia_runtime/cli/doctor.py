@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = {ERROR: screen.RED, WARNING: screen.YELLOW, NOTE: screen.CYAN}
 PREFIX = "NCT-"
 INDENT = "  "
+# Areas of which each thing has a line.
+LISTED = ("trial",)
 
 
 class Doctor(Configured):
@@ -153,7 +155,8 @@ def text(answers: Answers, *, is_whole: bool) -> list[str]:
     for area, ones in answers.items():
         fine = [one for one in ones if isinstance(one, Fine) and (is_whole or one.is_main)]
         listed = [shown(one.what) for one in fine]
-        joined = listed if is_whole else ["; ".join(listed)] if listed else []
+        is_list = is_whole or area in LISTED
+        joined = listed if is_list else ["; ".join(listed)] if listed else []
         for number, line in enumerate(joined):
             lines.append((area if not number else "").ljust(width) + line)
     for ones in answers.values():

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from nvidia_runtime.doctor import trial
-from nvidia_runtime.doctor.finding import Step
+from nvidia_runtime.doctor import examination, trial
+from nvidia_runtime.doctor.finding import Finding, Step
 from nvidia_runtime.doctor.trial import check_name
 
 if TYPE_CHECKING:
@@ -25,11 +25,18 @@ def answers(subject: Subject, name: str, progress: Progress) -> dict[str, list[S
     """Return what the trial says of an engine, or of all, while its progress is shown."""
     listed: list[Said] = []
     with _ended_in_order(), closing(trial.check(subject, name)) as said:
-        for one in said:
-            if isinstance(one, Step):
-                progress.text = f"trying {one.what}"
-            else:
-                listed.append(one)
+        try:
+            for one in said:
+                if isinstance(one, Step):
+                    progress.text = f"trying {one.what}"
+                else:
+                    listed.append(one)
+        except Exception as error:
+            # What the areas have said is not lost.
+            if subject.is_debugging:
+                raise
+            what = f"the trial: {type(error).__name__}: {error}"
+            listed.append(Finding(code=examination.CRASHED, what=what))
     return {AREA: listed}
 
 

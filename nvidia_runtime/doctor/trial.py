@@ -47,16 +47,16 @@ def check(subject: Subject, name: str = "") -> Generator[Said, None, None]:
     """Try an engine, or all that are here.  Raises `NvidiaRuntimeError` for an unknown one."""
     check_name(name)
     yield Step("what a container needs")
+    left: list[str] = []
     try:
         with trial_run.bench() as bench:
+            left = bench.left
             for one in (name,) if name else NAMES:
                 yield from _try(one, subject, bench, is_named=bool(name))
-            left = list(bench.left)
     except NvidiaRuntimeError as error:
         yield Skipped("the trial", _why(error))
-        return
     for command in left:
-        what = "the engine did not remove it"
+        what = "it was not removed in time, or could not be"
         yield Finding(code=trial_codes.LEFT, what=what, where=command, command=command)
 
 
@@ -101,13 +101,21 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
             code=trial_codes.SILENT,
             what=f"{name}: {silence}",
             where=engine.socket or engine.config,
-            command=f"systemctl status {name}",
+            command=_status(engine),
             engine=name,
         )
 
 
 def _why(error: NvidiaRuntimeError) -> str:
     return f"{error}; {error.hint}" if error.hint else str(error)
+
+
+def _status(engine: Running) -> str:
+    """Return the command that tells how the engine's service is."""
+    words = engine.profile.restart
+    if words[0] != "systemctl":
+        return " ".join([words[0], "services", *engine.profile.units[:1]])
+    return " ".join([*words[:-1], "status", *engine.profile.units[:1]])
 
 
 def _is_stopped(engine: Running | None) -> bool:

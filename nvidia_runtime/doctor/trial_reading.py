@@ -231,7 +231,9 @@ def _libraries(seen: Sight, way: str, command: str) -> Iterator[Finding]:
         elif is_absent:
             what = f"there is no {library.name} in the container"
         code = trial_codes.LIBRARY_MISSING if is_absent else trial_codes.LIBRARY_BROKEN
-        yield Finding(code=code, what=what, where=where, command=command)
+        # Without NVML there is no nvidia-smi, but CUDA.
+        severity = WARNING if library.name == NVML and seen.cuda == (0, seen.gpus) else ""
+        yield Finding(code=code, what=what, where=where, command=command, severity=severity)
 
 
 def _other_version(path: str) -> str:

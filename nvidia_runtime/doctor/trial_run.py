@@ -181,8 +181,25 @@ def bench(patience: float = PATIENCE) -> Iterator[Bench]:
     """Keep a folder for a trial.  Raises `NvidiaRuntimeError` where there can be none."""
     rows = trial_root.rows()
     folder = tempfile.mkdtemp(prefix=f"{NAME}-", dir=trial_root.place())
+    place = Bench(rows, folder, patience)
     try:
-        yield Bench(rows, folder, patience)
+        yield place
     finally:
         with undisturbed():
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+        if os.path.exists(folder):
+            place.left.append(f"rm -r {folder}")
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder with all that is in it, also where only its mode is in the way.
+
+    Hooks make folders that nobody may write to, which stops a user who is not root.
+    """
+    for parent, folders, _ in os.walk(folder):
+        for name in folders:
+            path = f"{parent}/{name}"
+            with suppress(OSError):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,19 @@ from cli import ctk
 from distributions.site import Site, hold
 from engines import containerd, docker, podman, processes
 from engines.conftest import group, machine, scratch  # noqa: F401 (fixtures)
-from engines.installed import require
+from engines.installed import require, version_of
 from engines.machine import Machine
 
 from nvidia_runtime.doctor import trial_codes
 from nvidia_runtime.doctor.finding import ERROR, WARNING
+from nvidia_runtime.engines.docker import ENGINE as DOCKER
 
 from .patient import Answer
 from .test_trial import check_nothing_left, said
 
 PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CDI = "/etc/cdi/nvidia.yaml"
+NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,11 @@ class Patient:
     engine: str
     env: Mapping[str, str]
     pid: int = 0
+    user: tuple[str, ...] = ()
 
     def attempt(self) -> Answer:
         """Try the engine, and see that nothing is left."""
-        place = self.site.scratch / f"tmp-{self.engine}"
+        place = Path(self.env["HOME"]) / f"tmp-{self.engine}"
         place.mkdir(exist_ok=True)
         words = self.words("doctor", "--try", self.engine, "--json", TMPDIR=str(place))
         got = processes.run([*self.site.enter, *words])
@@ -55,7 +59,7 @@ class Patient:
     def words(self, *words: str, **env: str) -> list[str]:
         """Return the words that run nvidia-ctk as the engine's user."""
         variables = [f"{name}={value}" for name, value in {**self.env, **env}.items()]
-        return ["env", "-i", *variables, sys.executable, "-c", ctk.PROGRAM, *words]
+        return [*self.user, "env", "-i", *variables, sys.executable, "-c", ctk.PROGRAM, *words]
 
     def nvidia_ctk(self, *words: str) -> None:
         """Run nvidia-ctk on the machine."""
@@ -141,6 +145,14 @@ def test_docker(site: Site, docker_folder: Path) -> None:
         ]
         assert answer.document["engines"]["docker"] == ""
         check_docker_is_empty(patient)
+
+        if version_of("docker") >= DOCKER.cdi_by_default:
+            with spec(patient):
+                answer = patient.attempt()
+            assert said(answer) == []
+            assert answer.document["fine"]["trial"][2].startswith(
+                "docker run --device nvidia.com/gpu=all: 1 GPU, 5 nodes, libcuda"
+            )
 
         os.kill(patient.pid, signal.SIGSTOP)
         try:
@@ -256,6 +268,34 @@ def runtime(patient: Patient, program: str | Path) -> Iterator[None]:
         config.write_text(before)
 
 
+@pytest.fixture
+def on_rootless_podman(on_podman: Patient) -> Iterator[Patient]:
+    """Return podman of a user who has no other user's id."""
+    site = on_podman.site
+    user = (require("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    if site.run(*user, sys.executable, "-c", "import plumbum").returncode:
+        pytest.skip(f"another user cannot run {sys.executable}")
+    folder = site.scratch / "u"
+    place = folder / "tmp-podman"
+    place.mkdir(parents=True)
+    for name in ("containers.conf", "storage.conf"):
+        text = Path(on_podman.env["CONTAINERS_CONF"]).with_name(name).read_text()
+        (folder / name).write_text(text.replace(f"{site.scratch}/p/", f"{folder}/"))
+    for path in (folder, place):
+        shutil.chown(path, NOBODY, NOBODY)
+        path.chmod(0o700)
+    names = {
+        "CONTAINERS_CONF": folder / "containers.conf",
+        "CONTAINERS_STORAGE_CONF": folder / "storage.conf",
+        "XDG_RUNTIME_DIR": folder,
+        "HOME": folder,
+    }
+    yield replace(on_podman, env=environment(site, **names), user=user)
+    for file in folder.rglob("pause.pid"):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+
 def check_podman_is_empty(patient: Patient) -> None:
     words = [f"{name}={value}" for name, value in patient.env.items()]
     asked = ("podman", "ps", "--all", "--quiet", "--external")
@@ -278,6 +318,14 @@ def test_podman_by_cdi(on_podman: Patient) -> None:
         "podman run --device nvidia.com/gpu=all: 1 GPU, 5 nodes, libcuda 580.95.05 loads, cuInit 0"
     ]
     check_podman_is_empty(on_podman)
+
+
+def test_rootless_podman_by_cdi(on_podman: Patient, on_rootless_podman: Patient) -> None:
+    with spec(on_podman):
+        answer = on_rootless_podman.attempt()
+
+    assert said(answer) == []
+    assert answer.document["fine"]["trial"][0].startswith("podman run --device")
 
 
 def test_podman_with_old_numbers(on_podman: Patient) -> None:
@@ -370,9 +418,7 @@ def test_containerd(on_containerd: Patient) -> None:
 
 def test_containerd_without_room_for_an_image(on_containerd: Patient) -> None:
     env = {**on_containerd.env, "CONTAINERD_SNAPSHOTTER": "none-such"}
-    patient = Patient(site=on_containerd.site, engine="containerd", env=env)
-
-    answer = patient.attempt()
+    answer = replace(on_containerd, env=env).attempt()
 
     assert said(answer) == [trial_codes.IMAGE.id]
     assert answer.finding(trial_codes.IMAGE.id)["severity"] == WARNING
@@ -383,7 +429,7 @@ def test_containerd_without_room_for_an_image(on_containerd: Patient) -> None:
 def with_program(patient: Patient, text: str) -> Patient:
     """Return the engine's user with another program for our runtime."""
     path = f"{program(patient.site, text).parent}:{patient.env['PATH']}"
-    return Patient(site=patient.site, engine=patient.engine, env={**patient.env, "PATH": path})
+    return replace(patient, env={**patient.env, "PATH": path})
 
 
 def test_containerd_with_a_runtime_that_refuses(on_containerd: Patient) -> None:
