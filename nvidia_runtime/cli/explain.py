@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nvidia_runtime.cli import choice, container_table, native, replaced_hooks, screen
+from nvidia_runtime.cli import choice, container_table, drift, native, replaced_hooks, screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.records import Entry, Records
 from nvidia_runtime.cli.tables import containers as tables
@@ -44,7 +44,7 @@ class Explain(Command):
         record = kept.read(name)
         entry = kept.entry(name, record)
         if self.format == "json":
-            screen.print_json(asdict(entry) | _whole(record))
+            screen.print_json(asdict(entry) | _whole(record) | drift.document(name, record))
             return 0
         for line in _lines(record, entry, self.everything, self._spec_dirs):
             print(shown(line))
@@ -105,6 +105,7 @@ def _lines(
     ]
     lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
     lines += [f"warning    {sentence}" for sentence in record.get("warnings", ())]
+    lines += drift.lines(entry.container, record)
     for part in record.get("injected", ()):
         lines += _part(part, record, everything, spec_dirs)
     if record.get("cut"):

@@ -161,6 +161,7 @@ NODE_DENIED = Code(
     Let the engine write the rules: our runtime and CDI do.  If no-cgroups = true is in config.toml
     (for rootless engines), take it out for those of root.  With the systemd driver of control
     groups, 'nvidia-ctk system create-dev-char-symlinks --create-all' lets systemd find the nodes.
+    'nvidia-ctk repair CONTAINER' puts the rules of a running container right.
     """,
 )
 NODE_FORBIDDEN = Code(

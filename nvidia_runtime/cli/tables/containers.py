@@ -31,6 +31,35 @@ EXPLAIN = Command(
 
     Of hooks of CDI specs that NVIDIA's programs do, most are done on the host in place of a hook,
     and are shown so.
+
+    Of a container that runs it also says what it has now: its nodes, the rules of its control group
+    for them, mounts, the loader's cache and variables.  Nothing runs in the container for it.
+    """,
+)
+REPAIR = Command(
+    "repair",
+    "Give a running container the device rules back that it has lost.",
+    "repair.Repair",
+    words="[CONTAINER]",
+    values="containers",
+    switches=(
+        Switch("everything", "--all -a", "repair all containers that run"),
+        Switch("dry_run", "--dry-run", "only print what is missing"),
+        *FORMATS,
+    ),
+    more="""
+    It is for "Failed to initialize NVML: Unknown Error" in a container that worked before, as after
+    'systemctl daemon-reload'.
+    """,
+    notes="""
+    It changes rules of control groups, and nothing else: those for the devices that the record of
+    the container has, as long as the host's nodes have the same numbers.  On cgroup v2 it puts its
+    rules in front of the program that refuses; what that decides of all else stays as it is.
+
+    Where systemd has the container's group (the cgroup driver systemd), its next daemon-reload
+    takes rules away again that it does not know; the command by which it keeps them is printed.
+
+    The exit code is 1 if a rule cannot be restored.
     """,
 )
 SPEC_VALIDATE = Command(
