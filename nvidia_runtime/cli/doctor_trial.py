@@ -48,9 +48,12 @@ def _ended_in_order() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, end) for number in numbers]
+    # nohup(1) has a program ignore SIGHUP.
+    before = {n: old for n in numbers if (old := signal.getsignal(n)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
