@@ -40,7 +40,8 @@ def files() -> Iterator[tuple[str, ...]]:
     yield "program", os.readlink("/proc/self/exe")
     for module in list(sys.modules.values()):
         spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-        if spec and file:
+        # One that is frozen has a file where the interpreter was made, and does without.
+        if spec and file and os.path.exists(file):
             parts = spec.name.split(".")
             is_package = hasattr(module, "__path__")
             yield "module", file, "/".join(parts if is_package else parts[:-1])

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import compileall
 import inspect
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,15 @@ from cli import ctk
 from engines import cgroups
 from engines.installed import require
 
-from nvidia_runtime.doctor import subject, trial, trial_codes, trial_cuda, trial_reading, trial_run
+from nvidia_runtime.doctor import (
+    subject,
+    trial,
+    trial_codes,
+    trial_cuda,
+    trial_reading,
+    trial_root,
+    trial_run,
+)
 from nvidia_runtime.doctor.finding import ERROR, Finding
 from nvidia_runtime.simulate import catalogue
 
@@ -283,6 +294,13 @@ def test_nothing_is_left_after_ctrl_c(place: Path, number: signal.Signals) -> No
     check_nothing_left(place)
 
 
+BUILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from nvidia_runtime.doctor import trial_root
+trial_root.build(sys.argv[2], trial_root.rows())
+"""
+LARGE = shutil.ignore_patterns("__pycache__", "test", "tests", "idlelib", "*-packages", "config-*")
 OBSTINATE = """#!/bin/sh
 case " $* " in
 *" create "*) [ -z "$SLEEPY" ] || exec sleep 600; echo nothing works >&2; exit 1 ;;
@@ -396,6 +414,36 @@ def test_place_that_cannot_be(place: Path, fault: str, why: str) -> None:
 
     answer = attempt(place, "t4x1", f"{fault}\nmkdir /opt/place\nexport TMPDIR=/opt/place")
     assert answer.document["fine"]["trial"]
+
+
+def test_interpreter_without_sources(tmp_path: Path) -> None:
+    """As in a bundle of ours, whose standard library is compiled only."""
+    simulated.need_root()
+    folder = tmp_path / "python"
+    library = Path(os.__file__).parent
+    shutil.copytree(library, folder / "lib" / library.name, ignore=LARGE)
+    compileall.compile_dir(folder, quiet=2, legacy=True, workers=1)
+    for file in folder.rglob("*.py"):
+        file.unlink()
+    program = folder / "bin/python3"
+    program.parent.mkdir()
+    shutil.copy(os.path.realpath(sys.executable), program)
+    root = tmp_path / "root"
+    words = [program, "-S", "-c", BUILD, shim.TREE, root]
+
+    subprocess.run(
+        words, check=True, env={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+    )
+    done = subprocess.run(
+        ["chroot", os.fspath(root), *trial_root.WORDS],
+        env=trial_root.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.endswith("['end']\n")
+    assert not [*(root / "nvidia-doctor/modules").rglob("*.py")]
 
 
 def test_unknown_engine() -> None:
