@@ -40,6 +40,8 @@ PLANS = {
 NAMES = (BUNDLE, *PLANS)
 # What a spec has is written anew; what is generated at each create is told with its warnings.
 WRITTEN = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+# What an interpreter says that lacks something, or its loader.
+OWN = ("Fatal Python error", "ModuleNotFoundError", "error while loading shared libraries")
 GENERATED = "nvidia-ctk cdi generate >/dev/null"
 
 
@@ -209,6 +211,13 @@ def _refused(ended: trial_run.Ended, way: Way, plan: Plan) -> Finding:
         what = "it does not end in time, and the program in it has said nothing"
         return Finding(code=trial_codes.HANGS, what=what, where=where)
     control = plan.control.run()
+    if any(mark in control.err for mark in OWN):
+        # The container is there, and the trial itself does not work in it.
+        step = "the trial's own program"
+        what = f"it does not start: {control.message}"
+        return Finding(
+            code=trial_codes.CRASHES, what=what, where=f"{way.label}: {step}", severity=WARNING
+        )
     if not trial_reading.sight(control.out).step:
         what = "it does not end in time" if control.is_late else control.message
         return Finding(code=trial_codes.PLAIN, what=what, where=f"{plan.control.label}: create")

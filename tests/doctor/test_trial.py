@@ -33,7 +33,7 @@ from nvidia_runtime.doctor import (
     trial_root,
     trial_run,
 )
-from nvidia_runtime.doctor.finding import ERROR, Finding
+from nvidia_runtime.doctor.finding import ERROR, WARNING, Finding
 from nvidia_runtime.simulate import catalogue
 
 from .patient import Answer
@@ -303,7 +303,7 @@ trial_root.build(sys.argv[2], trial_root.rows())
 LARGE = shutil.ignore_patterns("__pycache__", "test", "tests", "idlelib", "*-packages", "config-*")
 OBSTINATE = """#!/bin/sh
 case " $* " in
-*" create "*) [ -z "$SLEEPY" ] || exec sleep 600; echo nothing works >&2; exit 1 ;;
+*" create "*) [ -z "$SLEEPY" ] || exec sleep 600; echo "${SAID:-nothing works}" >&2; exit 1 ;;
 *) echo it is busy >&2; exit 1 ;;
 esac
 """
@@ -340,6 +340,17 @@ def test_what_cannot_be_removed_is_named(
     assert {one.code for one in others} == {trial_codes.LEFT}
     assert others[0].command.split()[-3:-1] == ["delete", "--force"]
     assert os.listdir(place) == []
+
+
+def test_trial_that_is_wrong_itself_accuses_nobody(
+    obstinate: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'ctypes'"
+
+    first, *_ = by(obstinate, place, monkeypatch, SAID=said)
+
+    assert (first.code, first.weight) == (trial_codes.CRASHES, WARNING)
+    assert first.what.endswith("ModuleNotFoundError: No module named 'ctypes'")
 
 
 def test_what_hangs_is_named(obstinate: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,7 +440,7 @@ def test_interpreter_without_sources(tmp_path: Path) -> None:
     program.parent.mkdir()
     shutil.copy(os.path.realpath(sys.executable), program)
     root = tmp_path / "root"
-    words = [program, "-S", "-c", BUILD, shim.TREE, root]
+    words = [os.fspath(program), "-S", "-c", BUILD, os.fspath(shim.TREE), os.fspath(root)]
 
     subprocess.run(
         words, check=True, env={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}

@@ -183,11 +183,11 @@ def test_docker_with_a_runtime_that_is_not_there(site: Site, docker_folder: Path
 # Our runtime, after a program that changes what the container runs: it waits.
 WAITING = """#!/bin/sh
 case " $* " in *" create "*) {python} - "$@" <<'END' || exit 1
-import json, sys
-path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
-document = json.load(open(path))
-document["process"]["args"][-1:] = ["-c", "import _signal; print(flush=True); _signal.pause()"]
-json.dump(document, open(path, "w"))
+import json, os, sys
+bundle = sys.argv[sys.argv.index("--bundle") + 1]
+root = json.load(open(bundle + "/config.json"))["root"]["path"]
+with open(os.path.join(bundle, root, "nvidia-doctor/look.py"), "w") as file:
+    file.write("import _signal; _signal.pause()")
 END
 esac
 exec {shim} "$@"
