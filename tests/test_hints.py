@@ -1746,6 +1746,9 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "TMPDIR names one that is not mounted noexec",
+    "the trial needs 30 MB there; TMPDIR names another folder",
+    "try one of …",
     "'systemctl disable --now …' first",
     "link to it, and name the link by --nvidia-ctk-path",
     "move it away, or use another --prefix; nothing was changed",
