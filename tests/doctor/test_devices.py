@@ -465,6 +465,37 @@ def test_engine_in_a_container_with_one_gpu_of_eight() -> None:
     )
 
 
+def test_driver_root_without_nodes() -> None:
+    """The root of config.toml is that of the nodes, too, for the toolkit as for us."""
+    root = f"/run/nvidia/driver{LIB}"
+    files = f"{LIB}/libcuda.so* {LIB}/libnvidia*.so* {LIB}/mock-nvml.conf"
+    text = '[nvidia-container-cli]\\nroot = "/run/nvidia/driver"\\n'
+    fault = f"""
+    mkdir -p {root} /etc/nvidia-container-runtime; mv {files} {root}; rm /etc/ld.so.cache
+    printf '{text}' > /etc/nvidia-container-runtime/config.toml
+    """
+
+    answer = examine("t4x1", fault)
+    mended = after("t4x1", fault, devices_nodes.CONTROL_MISSING.id)
+
+    what = answer.finding(devices_nodes.CONTROL_MISSING.id)["what"]
+    assert what.startswith("there is no /run/nvidia/driver/dev/nvidia-modeset, ")
+    assert ", but /dev has it: " in what
+    assert answer.finding(devices_nodes.CONTROL_MISSING.id)["fix"] is None
+    assert mended.codes("NCT-02") == [devices_nodes.GPU_NODE_MISSING.id]
+
+
+def test_fix_of_control_nodes_names_all_that_it_makes() -> None:
+    answer = examine(
+        "t4x1", "rm /dev/nvidia-uvm /dev/nvidia-modeset; rm -r /sys/module/nvidia_modeset"
+    )
+
+    finding = answer.finding(devices_nodes.CONTROL_MISSING.id)
+    assert finding["what"] == "there is no /dev/nvidia-uvm"
+    assert finding["fix"]["words"] == ["system", "create-device-nodes", "--control-devices"]
+    assert finding["fix"]["files"] == ["/dev/nvidia-modeset", "/dev/nvidia-uvm"]
+
+
 def test_all_gpus_are_undivided() -> None:
     fault = f"sed -i 's/^mig = disabled/mig = enabled/' {LIB}/mock-nvml.conf"
 
