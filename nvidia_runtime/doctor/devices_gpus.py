@@ -18,7 +18,7 @@ from nvidia_runtime.doctor.finding import (
     Skipped,
     Step,
 )
-from nvidia_runtime.errors import NvidiaRuntimeError, some
+from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, some
 from nvidia_runtime.host import driver, facts, gpus, nvml_problems, platform, proc, processes
 from nvidia_runtime.host import root as driver_root
 
@@ -252,8 +252,8 @@ def kernel_log() -> Iterator[Said]:
     """Look into the kernel's log, as far as it goes back."""
     try:
         errors = _xids()
-    except OSError:
-        yield Skipped("the kernel's log", "it is for root")
+    except OSError as error:
+        yield Skipped("the kernel's log", f"{KERNEL_LOG}: {os_reason(error)}")
         return
     for (address, number), (count, text) in errors.items():
         times = "" if count == 1 else f", {count} times"
