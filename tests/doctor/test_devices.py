@@ -19,7 +19,7 @@ from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import processes
 from nvidia_runtime.simulate import catalogue
 
-from .patient import AS_USER, after, examine
+from .patient import AS_USER, after, done, examine
 
 GPUS = "/proc/driver/nvidia/gpus"
 CAPS = "/dev/nvidia-caps"
@@ -483,6 +483,24 @@ def test_driver_root_without_nodes() -> None:
     assert ", but /dev has it: " in what
     assert answer.finding(devices_nodes.CONTROL_MISSING.id)["fix"] is None
     assert mended.codes("NCT-02") == [devices_nodes.GPU_NODE_MISSING.id]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param("rm /dev/nvidiactl", devices_nodes.CONTROL_MISSING, id="nodes"),
+        pytest.param(
+            f"{SYSTEMD}\nrm /dev/char/195:*{OLD_RUNC}", devices_users.LINKS_MISSING, id="links"
+        ),
+    ],
+)
+def test_fix_mends_and_is_undone(fault: str, code: Code) -> None:
+    fix, undo = (
+        f"nvidia-ctk doctor {flag} --yes > /dev/null || true" for flag in ("--fix", "--undo")
+    )
+
+    assert code.id not in done("t4x1", fault, fix).codes("NCT-02")
+    assert code.id in done("t4x1", fault, f"{fix}\n{undo}").codes("NCT-02")
 
 
 def test_fix_of_control_nodes_names_all_that_it_makes() -> None:
