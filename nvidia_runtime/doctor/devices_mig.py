@@ -210,6 +210,8 @@ def _parameter(name: str) -> str:
 
 
 def _has_peers() -> bool:
+    if not os.path.isfile(IMEX_NODES):
+        return False
     try:
         with open(IMEX_NODES, encoding="utf-8", errors="replace") as file:
             lines = file.read(1 << 16).splitlines()

@@ -514,6 +514,16 @@ def test_fix_of_control_nodes_names_all_that_it_makes() -> None:
     assert finding["fix"]["files"] == ["/dev/nvidia-modeset", "/dev/nvidia-uvm"]
 
 
+def test_what_is_no_file_is_not_opened() -> None:
+    """A FIFO would hang."""
+    fault = """
+    chmod 660 /dev/nvidia*; mkdir -p /etc/nvidia-imex /etc/modprobe.d
+    rm -f /etc/subuid; mkfifo /etc/subuid /etc/nvidia-imex/nodes_config.cfg /etc/modprobe.d/x.conf
+    """
+
+    assert examine("gb200x4", fault).codes("NCT-00") == []
+
+
 def test_all_gpus_are_undivided() -> None:
     fault = f"sed -i 's/^mig = disabled/mig = enabled/' {LIB}/mock-nvml.conf"
 
