@@ -90,7 +90,7 @@ CHANNEL_MISSING = Code(
     (NVIDIA_IMEX_CHANNELS) are refused.
     """,
     """
-    nvidia-modprobe -i 0 makes it, or mknod with the major number of nvidia-caps-imex-channels in
+    nvidia-modprobe -i makes it, or mknod with the major number of nvidia-caps-imex-channels in
     /proc/devices.
     """,
 )
@@ -100,8 +100,8 @@ NO_IMEX = Code(
     "nvidia-imex does not run, though this machine belongs to a domain",
     """
     /etc/nvidia-imex/nodes_config.cfg names other machines, and there are IMEX channels, but the
-    daemon that shares memory over NVLink between machines does not run: imports fail with
-    CUDA_ERROR_ILLEGAL_STATE or "IMEX channel" errors of NCCL.
+    daemon that shares memory over NVLink between machines does not run: what one exports the
+    others cannot import.
     """,
     """
     systemctl enable --now nvidia-imex; nvidia-imex-ctl -N shows the domain.  With Kubernetes'
@@ -210,6 +210,8 @@ def _parameter(name: str) -> str:
 
 
 def _has_peers() -> bool:
+    if not os.path.isfile(IMEX_NODES):
+        return False
     try:
         with open(IMEX_NODES, encoding="utf-8", errors="replace") as file:
             lines = file.read(1 << 16).splitlines()

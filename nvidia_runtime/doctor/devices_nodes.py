@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Fix
 from nvidia_runtime.errors import some
-from nvidia_runtime.host import device_nodes, pci, proc
+from nvidia_runtime.host import device_nodes, nodes, pci, proc
 from nvidia_runtime.host import root as driver_root
 
 if TYPE_CHECKING:
@@ -159,17 +159,20 @@ def wrong(machine: Machine, expected: Iterable[Expected]) -> Iterator[Finding]:
 
 def making(machine: Machine, expected: list[Expected]) -> str:
     """Return the command that makes nodes."""
+    folder = os.path.dirname(driver_root.join(machine.dev_root, expected[0].path))
+    before = [] if os.path.isdir(folder) else [f"mkdir -p {folder}"]
     if not expected[0].mode:
-        root = "" if machine.dev_root == "/" else f" --dev-root={machine.dev_root}"
-        return f"nvidia-ctk {' '.join(MAKE)}{root}"
+        return " && ".join([*before, f"nvidia-ctk {' '.join(_words(machine))}"])
     commands = [
         f"mknod -m {node.mode} {driver_root.join(machine.dev_root, node.path)}"
         f" c {node.numbers[0]} {node.numbers[1]}"
         for node in expected
     ]
-    folder = os.path.dirname(driver_root.join(machine.dev_root, expected[0].path))
-    before = [] if os.path.isdir(folder) else [f"mkdir -p {folder}"]
     return " && ".join([*before, *commands])
+
+
+def _words(machine: Machine) -> tuple[str, ...]:
+    return MAKE if machine.dev_root == "/" else (*MAKE, f"--dev-root={machine.dev_root}")
 
 
 def _is_wanted(path: str) -> bool:
@@ -188,18 +191,22 @@ def _control_missing(machine: Machine, control: list[Expected]) -> Iterator[Said
     places = [driver_root.join(machine.dev_root, path) for path in missing]
     # The command makes all that are missing, those that nobody needs here, too.
     changed = [path for path in device_nodes.CONTROL if is_missing(machine, path)]
-    words = MAKE if machine.dev_root == "/" else (*MAKE, f"--dev-root={machine.dev_root}")
+    files = tuple(driver_root.join(machine.dev_root, path) for path in changed)
+    what = f"there is no {some(places)}"
+    if machine.dev_root != "/" and nodes.read("", missing[0]):
+        what += ", but /dev has it: the root of config.toml is that of the nodes, too"
     yield Finding(
         code=CONTROL_MISSING,
-        what=f"there is no {some(places)}",
+        what=what,
         where=places[0],
         command=making(machine, control[:1]),
         severity=severity,
-        fix=Fix(
-            words=words,
-            files=tuple(driver_root.join(machine.dev_root, path) for path in changed),
-        ),
+        fix=Fix(words=_words(machine), files=files) if _is_folder(places[0]) else None,
     )
+
+
+def _is_folder(place: str) -> bool:
+    return os.path.isdir(os.path.dirname(place))
 
 
 def _drm(machine: Machine) -> Iterator[Said]:

@@ -83,7 +83,7 @@ NO_STORE = Code(
     "WSL has no driver of NVIDIA's from Windows",
     """
     libdxcore lists no adapter with a driver of NVIDIA's for WSL, or does not answer: the driver of
-    Windows is too old (WDDM 2.9, 470 and later) or of another vendor's GPU.  "no adapters were
+    Windows is too old or of another vendor's GPU.  "no adapters were
     found".
     """,
     """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUBUID = "/etc/subuid"
 MOST_USERS = 50
+MOST_TEXT = 1 << 16
 EVERYBODY, GROUP = 0o006, 0o060
 PARAMETERS = "/proc/driver/nvidia/params"
 DEV_CHAR = "/dev/char"
@@ -112,12 +113,7 @@ def _may_open(node: DeviceNode, groups: list[int]) -> bool:
 
 def _users() -> dict[str, list[int]]:
     """Return who may run rootless containers, and ourselves unless we are root: their groups."""
-    names = []
-    try:
-        with open(SUBUID, encoding="utf-8", errors="replace") as file:
-            names = [line.partition(":")[0] for line in file.read(1 << 16).splitlines()]
-    except OSError:
-        names = []
+    names = [line.partition(":")[0] for line in _lines(SUBUID)]
     users: dict[str, list[int]] = {}
     for name in dict.fromkeys(names[:MOST_USERS]):
         try:
@@ -128,6 +124,17 @@ def _users() -> dict[str, list[int]]:
     if os.geteuid():
         users.setdefault(_own_name(), [*os.getgroups(), os.getegid()])
     return users
+
+
+def _lines(path: str) -> list[str]:
+    """Read a file of settings; what is none is not opened."""
+    if not os.path.isfile(path):
+        return []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(MOST_TEXT).splitlines()
+    except OSError:
+        return []
 
 
 def _own_name() -> str:

@@ -162,6 +162,12 @@ def vfio(gpus: list[PciGpu]) -> Finding:
     """Return what is wrong with GPUs that are kept for virtual machines."""
     place = f"{pci.DEVICES}/{gpus[0].address}/driver"
     command = f"driverctl unset-override {gpus[0].address}"
+    if not shutil.which("driverctl"):
+        device, bus = f"{pci.DEVICES}/{gpus[0].address}", os.path.dirname(pci.DEVICES)
+        command = f"echo {gpus[0].address} > {device}/driver/unbind && "
+        command += (
+            f"echo > {device}/driver_override && echo {gpus[0].address} > {bus}/drivers_probe"
+        )
     return Finding(
         code=HAS_VFIO, what=f"vfio-pci has {_addresses(gpus)}", where=place, command=command
     )

@@ -83,7 +83,7 @@ FLAVOUR = Code(
     """,
     """
     Install the other kind in the same version (nvidia-open or nvidia-driver-...-open; the installer
-    takes -M open and -M proprietary), and restart the machine.
+    takes --kernel-module-type=open or proprietary), and restart the machine.
     """,
 )
 NOT_DRIVEN = Code(

@@ -32,7 +32,7 @@ MISMATCH = Code(
     """
     The driver was updated, often by unattended upgrades, and the old kernel module is still loaded.
     nvidia-smi says "Failed to initialize NVML: Driver/library version mismatch", CUDA returns error
-    803 or 804, nvidia-container-cli says "initialization error: nvml error: driver/library version
+    803, nvidia-container-cli says "initialization error: nvml error: driver/library version
     mismatch".
     """,
     """

@@ -21,6 +21,7 @@ CUDA, NVML = facts.VERSIONED
 # in a container.
 ROOTS = ("/run/nvidia/driver", "/home/kubernetes/bin/nvidia", "/host", "/driver-root")
 FOLDERS_32 = ("/usr/lib/i386-linux-gnu", "/usr/lib32", "/usr/lib", "/lib/i386-linux-gnu")
+ELF_32 = b"\x7fELF\x01"
 # Where libraries were seen that no loader knows; LD_LIBRARY_PATH is looked at, too.
 STRAYS = tuple(
     f"{folder}/{name}"
@@ -116,17 +117,29 @@ def find(subject: Subject, installed: Driver) -> Finding:
             what = f"it is below {root}, the driver root is /"
             command = _set_root(subject, root)
             return Finding(code=ROOT_ELSEWHERE, what=what, where=_setting(subject), command=command)
-    for folder in (*filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")), *STRAYS):
-        if os.path.exists(f"{folder}/{CUDA}1") and os.path.isabs(folder):
+    for folder in (*os.environ.get("LD_LIBRARY_PATH", "").split(":"), *STRAYS, "/usr/lib"):
+        library = f"{folder}/{CUDA}1"
+        if os.path.isabs(folder) and os.path.isfile(library) and not _is_32(library):
             command = f"echo {shlex.quote(folder)} > {LOADER_FILE} && ldconfig"
             return Finding(
                 code=OUTSIDE_CACHE, what=f"{CUDA}1 is there", where=folder, command=command
             )
     for folder in FOLDERS_32:
-        if os.path.exists(f"{folder}/{CUDA}1"):
+        if _is_32(f"{folder}/{CUDA}1"):
             return Finding(code=ONLY_32, what=f"there is {CUDA}1, for 32 bits", where=folder)
     what = f"no folder of libraries has {CUDA}1 or {NVML}1"
     return Finding(code=NO_LIBRARIES, what=what, where=driver_root.join(installed.root, "/usr/lib"))
+
+
+def _is_32(path: str) -> bool:
+    """Whether a file is a library for 32 bits."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(ELF_32)) == ELF_32
+    except OSError:
+        return False
 
 
 def _setting(subject: Subject) -> str:

@@ -11,10 +11,11 @@ from nvidia_runtime.host import root as driver_root
 
 MODULES = "/lib/modules"
 # Where distributions, DKMS and NVIDIA's installer put it, below the folder of a kernel.
-FOLDERS = ("updates", "extra", "weak-updates", "kernel/drivers/video", "kernel")
+FOLDERS = ("updates", "extra", "extramodules", "weak-updates", "kernel/drivers/video", "kernel")
 # Debian has one for each branch, and prefers one by an alias.
 NAME = re.compile(r"nvidia(-current|-tesla(-\d+)?|-legacy-\w+|-open)?\.ko(\.gz|\.xz|\.zst)?")
-DEPTH = 2
+# RHEL has extra/drivers/video/nvidia.
+DEPTH = 4
 MOST_FILES = 20_000
 # modprobe.d(5), the most important first.
 SETTINGS = (

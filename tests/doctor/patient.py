@@ -55,6 +55,11 @@ def examine(
 def after(machine: str, fault: str, code: str, **options: Any) -> Answer:
     """Run doctor on a faulty machine once more, after what it said to do next."""
     command = examine(machine, fault, **options).finding(code)["next"]
+    return done(machine, fault, command, **options)
+
+
+def done(machine: str, fault: str, command: str, **options: Any) -> Answer:
+    """Run doctor on a faulty machine after a command, which may call nvidia-ctk."""
     tool = (
         "cat > /usr/bin/nvidia-ctk <<'END'\n#!/bin/sh\n"
         f"exec {sys.executable} -c '{ctk.PROGRAM}' \"$@\"\nEND\nchmod +x /usr/bin/nvidia-ctk"

@@ -19,7 +19,7 @@ from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import processes
 from nvidia_runtime.simulate import catalogue
 
-from .patient import AS_USER, after, examine
+from .patient import AS_USER, after, done, examine
 
 GPUS = "/proc/driver/nvidia/gpus"
 CAPS = "/dev/nvidia-caps"
@@ -450,6 +450,65 @@ def test_engine_in_a_container_with_one_gpu_of_eight() -> None:
         "0000:0f:00.0, 0000:47:00.0, 0000:4e:00.0, 0000:87:00.0, 0000:90:00.0, "
         "0000:b7:00.0, 0000:bd:00.0"
     )
+
+
+def test_driver_root_without_nodes() -> None:
+    """The root of config.toml is that of the nodes, too, for the toolkit as for us."""
+    root = f"/run/nvidia/driver{LIB}"
+    files = f"{LIB}/libcuda.so* {LIB}/libnvidia*.so* {LIB}/mock-nvml.conf"
+    text = '[nvidia-container-cli]\\nroot = "/run/nvidia/driver"\\n'
+    fault = f"""
+    mkdir -p {root} /etc/nvidia-container-runtime; mv {files} {root}; rm /etc/ld.so.cache
+    printf '{text}' > /etc/nvidia-container-runtime/config.toml
+    """
+
+    answer = examine("t4x1", fault)
+    mended = after("t4x1", fault, devices_nodes.CONTROL_MISSING.id)
+
+    what = answer.finding(devices_nodes.CONTROL_MISSING.id)["what"]
+    assert what.startswith("there is no /run/nvidia/driver/dev/nvidia-modeset, ")
+    assert ", but /dev has it: " in what
+    assert answer.finding(devices_nodes.CONTROL_MISSING.id)["fix"] is None
+    assert mended.codes("NCT-02") == [devices_nodes.GPU_NODE_MISSING.id]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param("rm /dev/nvidiactl", devices_nodes.CONTROL_MISSING, id="nodes"),
+        pytest.param(
+            f"{SYSTEMD}\nrm /dev/char/195:*{OLD_RUNC}", devices_users.LINKS_MISSING, id="links"
+        ),
+    ],
+)
+def test_fix_mends_and_is_undone(fault: str, code: Code) -> None:
+    fix, undo = (
+        f"nvidia-ctk doctor {flag} --yes > /dev/null || true" for flag in ("--fix", "--undo")
+    )
+
+    assert code.id not in done("t4x1", fault, fix).codes("NCT-02")
+    assert code.id in done("t4x1", fault, f"{fix}\n{undo}").codes("NCT-02")
+
+
+def test_fix_of_control_nodes_names_all_that_it_makes() -> None:
+    answer = examine(
+        "t4x1", "rm /dev/nvidia-uvm /dev/nvidia-modeset; rm -r /sys/module/nvidia_modeset"
+    )
+
+    finding = answer.finding(devices_nodes.CONTROL_MISSING.id)
+    assert finding["what"] == "there is no /dev/nvidia-uvm"
+    assert finding["fix"]["words"] == ["system", "create-device-nodes", "--control-devices"]
+    assert finding["fix"]["files"] == ["/dev/nvidia-modeset", "/dev/nvidia-uvm"]
+
+
+def test_what_is_no_file_is_not_opened() -> None:
+    """A FIFO would hang."""
+    fault = """
+    chmod 660 /dev/nvidia*; mkdir -p /etc/nvidia-imex /etc/modprobe.d
+    rm -f /etc/subuid; mkfifo /etc/subuid /etc/nvidia-imex/nodes_config.cfg /etc/modprobe.d/x.conf
+    """
+
+    assert examine("gb200x4", fault).codes("NCT-00") == []
 
 
 def test_all_gpus_are_undivided() -> None:

@@ -81,6 +81,16 @@ FAULTS = [
     ),
     pytest.param(
         "t4x1",
+        f"""{UNLOADED}
+        mkdir -p {MODULES}/extra/drivers/video/nvidia
+        mv {MODULES}/updates/dkms/nvidia.ko {MODULES}/extra/drivers/video/nvidia/nvidia.ko.xz""",
+        driver_absence.NOT_LOADED,
+        ERROR,
+        "extra/drivers/video/nvidia/nvidia.ko.xz",
+        id="module of RHEL",
+    ),
+    pytest.param(
+        "t4x1",
         f"{UNLOADED}\nrm -r /lib/modules/*",
         driver_absence.NOT_INSTALLED,
         ERROR,
@@ -151,7 +161,8 @@ FAULTS = [
     ),
     pytest.param(
         "t4x1",
-        f"mkdir -p /usr/lib/i386-linux-gnu; {MOVE_LIBRARIES} /usr/lib/i386-linux-gnu; ldconfig",
+        f"""rm {LIB}/libcuda.so* {LIB}/libnvidia-ml*; mkdir -p /usr/lib/i386-linux-gnu
+        printf '\\177ELF\\001' > /usr/lib/i386-linux-gnu/libcuda.so.1""",
         driver_places.ONLY_32,
         ERROR,
         "32 bits",
@@ -196,6 +207,14 @@ FAULTS = [
         ERROR,
         "libcuda.so.1 is there",
         id="outside of the cache",
+    ),
+    pytest.param(
+        "t4x1",
+        f"{MOVE_LIBRARIES} /usr/lib; rm /etc/ld.so.cache",
+        driver_places.OUTSIDE_CACHE,
+        ERROR,
+        "libcuda.so.1 is there",
+        id="no cache",
     ),
     pytest.param(
         "t4x1",
