@@ -63,6 +63,12 @@ CONTAINERD_2 = (
     "--executable-path={tmp}/containerd",
 )
 CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+    (
+        "the manual page nvidia-container-codes(7) lists all",
+        ("doctor", "NCT-0000"),
+        ("doctor", "NCT-0101"),
+    ),
+    ("name a container, or give --all", ("repair",), ("repair", "--all")),
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
     ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
@@ -1740,6 +1746,9 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "TMPDIR names one that is not mounted noexec",
+    "the trial needs 30 MB there; TMPDIR names another folder",
+    "try one of …",
     "'systemctl disable --now …' first",
     "link to it, and name the link by --nvidia-ctk-path",
     "move it away, or use another --prefix; nothing was changed",
@@ -1749,6 +1758,14 @@ ELSEWHERE_HERE = {
     "run it as root, or name the file by --config",
     "; --prune removes it",
     "correct …, or leave it out: without a file the defaults hold",
+    "--output names another file",
+    "containerd from 2.0 and cri-o have it; in containerd 1.7 it is to be switched on",
+    "install it: pip install 'nvidia-container-runtime[nri]', or python3-protobuf of Debian",
+    "it is not the container's alone, and stays as it is",
+    "its control group, or one above, may be read-only, or lack them itself",
+    "move it away; what it says cannot be undone then",
+    "restart the container",
+    "run it on the host, outside of containers",
     "--bundle names the bundle's folder",
     "'nvidia-cdi-hook --help' lists the verbs and their flags",
     "write TARGET…LINK",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import platform
 import posixpath
 
-from nvidia_runtime.simulate import elf
+from nvidia_runtime.simulate import cuda, elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import File, Folder, Symlink, Tree, text
 
@@ -107,7 +107,9 @@ def _libraries(machine: SimulatedMachine) -> Tree:
     files: Tree = {}
     for name, soname, has_link in LIBRARIES:
         inner, file = posixpath.split(f"{folder}/{name}.{version}")
-        files[f"{inner}/{file}"] = File(elf.shared_object(soname or file, machine.architecture))
+        is_cuda = soname == cuda.SONAME
+        image = elf.shared_object(soname or file, machine.architecture)
+        files[f"{inner}/{file}"] = File(cuda.library(machine) if is_cuda else image)
         if soname:
             files[f"{inner}/{soname}"] = Symlink(file)
         if has_link:

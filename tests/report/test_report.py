@@ -166,6 +166,7 @@ def test_file_is_its_owners_and_is_not_replaced(tmp_path: Path) -> None:
     again = ctk.run("report", "--output", path)
     assert (again.code, again.out) == (1, "")
     assert f"{path}: cannot be written: file exists\n" in again.err
+    assert ctk.run("report", "--output", tmp_path / "other.tar.gz").code == 0
 
 
 def test_hostile_files_do_not_hang_it(tmp_path: Path) -> None:
