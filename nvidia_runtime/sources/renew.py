@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from nvidia_runtime import start
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.compile import written
@@ -39,7 +40,9 @@ def sources(names: tuple[str, ...], snapshot: Snapshot, warnings: list[str]) -> 
     What was renewed and why is added to ``warnings``.  Raises `NvidiaRuntimeError` for a spec that
     does not fit and is not ours, and for devices that no spec describes.
     """
+    start.lap("sources")
     registry = compiler.registry(snapshot)
+    start.lap("compile")
     try:
         devices = specs.sources(names, registry)
     except NvidiaRuntimeError:
@@ -136,8 +139,8 @@ def _repair(kind: str) -> str:
 
 def _hint(file: str, kind: str) -> str:
     """Say who can write a file anew; a command of ours is none for what others wrote."""
-    for start, hint in HINTS.items():
-        if kind.startswith(start):
+    for vendor, hint in HINTS.items():
+        if kind.startswith(vendor):
             return hint
     if kind == GPU:
         command = f"nvidia-ctk cdi generate --output={file}"
