@@ -3,18 +3,60 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+from nvidia_runtime.doctor import (
+    devices_gpus,
+    devices_mig,
+    devices_nodes,
+    devices_soc,
+    devices_users,
+    driver_absence,
+)
+from nvidia_runtime.doctor.finding import Step
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.host import device_nodes, pci, platform
+from nvidia_runtime.host.driver import Driver
+from nvidia_runtime.host.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nvidia_runtime.doctor.finding import Code, Said
+    from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
 
-CODES: tuple[Code, ...] = ()
+CODES = (
+    *devices_nodes.CODES,
+    *devices_users.CODES,
+    *devices_gpus.CODES,
+    *devices_mig.CODES,
+    *devices_soc.CODES,
+)
 
 
 def check(subject: Subject) -> Iterator[Said]:
-    """Look."""
-    del subject
-    yield from ()
+    """Look at nodes first, at last ask the GPUs: that may hang."""
+    yield Step("device nodes")
+    machine = Machine(Driver(subject.driver_root or "/"))
+    if platform.is_wsl("") or os.path.lexists(platform.NODE):
+        yield from devices_soc.windows(machine)
+        return
+    if platform.is_soc("") and subject.mode in ("", platform.CSV):
+        yield from devices_soc.lists(subject)
+        if not pci.gpus():
+            return
+    if not os.path.exists(driver_absence.VERSION_FILE):
+        return  # the driver's own area says why
+    try:
+        numbers = device_nodes.majors()
+    except NvidiaRuntimeError:
+        numbers = {}
+    if "nvidia" in numbers:
+        yield from devices_nodes.check(machine, numbers)
+    yield from devices_mig.check(machine, numbers)
+    yield Step("who may use device nodes")
+    yield from devices_users.check(machine)
+    yield Step("the kernel's log")
+    yield from devices_gpus.kernel_log()
+    yield from devices_gpus.check(machine, numbers)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver: its kernel module, its libraries, and whether they are of one version."""
+"""The driver: its kernel modules, its libraries, and whether they are of one version."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.finding import ERROR, Code, Finding, Fine, Step
-from nvidia_runtime.host import platform
+from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries, driver_places
+from nvidia_runtime.doctor.finding import Fine, Step
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.host import pci, platform
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
@@ -16,31 +19,30 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
 
-VERSION_FILE = "/proc/driver/nvidia/version"
-
-NOT_LOADED = Code(
-    "NCT-0101",
-    ERROR,
-    "the driver's kernel module is not loaded",
-    """
-    /proc/driver/nvidia/version is not there.  The driver is not installed, was not built for this
-    kernel (DKMS after a kernel update), is not signed where Secure Boot wants that, or nouveau has
-    the GPU.
-    """,
-    """
-    'modprobe nvidia' says why it cannot be loaded, or 'dmesg' does.  After an update of the kernel
-    or the driver a restart of the machine is the simplest.
-    """,
+CODES = (
+    *driver_absence.CODES,
+    *driver_libraries.CODES,
+    *driver_places.CODES,
+    *driver_kernel.CODES,
 )
-CODES = (NOT_LOADED,)
 
 
 def check(subject: Subject) -> Iterator[Said]:
-    """Look at the kernel module and the libraries."""
-    del subject
-    yield Step("the driver's version")
-    if platform.is_wsl("") or os.path.exists(VERSION_FILE):
-        yield Fine(f"version {files.loaded_driver() or 'of Windows'}", is_main=True)
-    else:
-        what = "there is no module 'nvidia'"
-        yield Finding(code=NOT_LOADED, what=what, where=VERSION_FILE, command="modprobe nvidia")
+    """Look at the kernel modules, then at the libraries."""
+    yield Step("the driver's kernel modules")
+    if platform.is_wsl("") or os.path.lexists(platform.NODE):
+        yield Fine("the driver of Windows", is_main=True)
+        return
+    if platform.is_soc("") and not pci.gpus():
+        yield Fine("that of a SoC", is_main=True)
+        return
+    version = files.loaded_driver() if os.path.exists(driver_absence.VERSION_FILE) else ""
+    if not version:
+        yield driver_absence.find()
+        return
+    yield Fine(f"version {version}", is_main=True)
+    yield from driver_kernel.check(version)
+    yield Step("the driver's libraries")
+    yield from driver_libraries.check(subject, version)
+    with suppress(NvidiaRuntimeError):  # a folder that cannot be listed, which was said
+        yield from driver_kernel.firmware(subject, version)

@@ -56,9 +56,9 @@ def ask(
     return Answer(out=out, err=err, problem=shown, is_refusal=True)
 
 
-def version(executable: str, name: str) -> tuple[int, ...]:
+def version(executable: str, name: str, seconds: float = SECONDS_FOR_VERSION) -> tuple[int, ...]:
     """Ask a program for its version; k3s is many programs in one file, told apart by the name."""
-    answer = ask([name, "--version"], executable=executable, seconds=SECONDS_FOR_VERSION)
+    answer = ask([name, "--version"], executable=executable, seconds=seconds)
     return () if answer.problem else version_in(answer.out)
 
 
