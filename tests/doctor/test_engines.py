@@ -579,6 +579,14 @@ HEALTHY = {
             answer=info(DefaultRuntime="nvidia"),
         )
     ],
+    "docker, ours the default, and by a flag": [
+        stand_ins.docker(
+            write("/etc/stand-in/dockerd.objection", "specified default runtime does not exist"),
+            file={"default-runtime": "nvidia"},
+            answer=info(DefaultRuntime="nvidia"),
+            words=f"--add-runtime nvidia={RUNTIME}",
+        )
+    ],
     "docker by CDI": [
         SPEC,
         stand_ins.docker(
@@ -597,6 +605,9 @@ HEALTHY = {
     ],
     "containerd": [stand_ins.containerd()],
     "containerd 2": [stand_ins.containerd(version="2.1.3", file=toml(V3, version=3))],
+    "containerd 2 tells the kubelet who makes groups": [
+        stand_ins.containerd(write(stand_ins.KUBELET, "cgroupDriver: systemd\n"), version="2.1.3")
+    ],
     "containerd 2, a file of version 2": [stand_ins.containerd(version="2.1.3")],
     "containerd 2 finds what lies beside it": [
         stand_ins.containerd(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS = 1.5  # which an engine has to judge its files
 
+ADD_RUNTIME = "--add-runtime"
+
 REFUSED = Code(
     "NCT-0411",
     ERROR,
@@ -102,7 +104,8 @@ def _refused(facts: Facts, *, is_root: bool) -> Iterator[Said]:
     """Ask the engine; podman would read its storage for that."""
     daemon, name = facts.daemon, facts.engine
     is_asked = is_root and daemon.engine.has_daemon and daemon.executable
-    if not is_asked or daemon.profile.marks:  # one of a snap, or of k3s, is another program
+    # One of a snap, or of k3s, is another program; and files may need what flags say.
+    if not is_asked or daemon.profile.marks or _of_flags(facts):
         return
     objection = judge.objection(
         daemon.engine, daemon.config, executable=daemon.executable, seconds=SECONDS
@@ -116,9 +119,7 @@ def _conflicts(facts: Facts) -> Iterator[Said]:
     if facts.engine != "docker" or not facts.document:
         return
     daemon = facts.daemon
-    process = processes.read(daemon.pid) if daemon.pid else None
-    words = process.words if process else units.words(daemon.profile.units[0])
-    for word in words[1:]:
+    for word in _words(facts):
         flag = word.partition("=")[0]
         key = {"-H": "hosts", "--host": "hosts"}.get(flag, flag.removeprefix("--"))
         if flag.startswith("-") and key in facts.document:
@@ -134,10 +135,29 @@ def _conflicts(facts: Facts) -> Iterator[Said]:
             return
 
 
+def _words(facts: Facts) -> list[str]:
+    """Return what a daemon is started with, behind its name."""
+    daemon = facts.daemon
+    process = processes.read(daemon.pid) if daemon.pid else None
+    unit = next(iter(daemon.profile.units), "")
+    return [*process.words[1:]] if process else units.words(unit)[1:] if unit else []
+
+
+def _of_flags(facts: Facts) -> set[str]:
+    """Return the names of the runtimes that docker has by flags."""
+    words = _words(facts)
+    values = [
+        word.partition("=")[2] or following
+        for word, following in zip(words, [*words[1:], ""], strict=False)
+        if word.partition("=")[0] == ADD_RUNTIME
+    ]
+    return {value.partition("=")[0] for value in values}
+
+
 def _default(facts: Facts) -> Iterator[Said]:
     """Look whether the default runtime of the files is described."""
     table = difference.at(facts.document, facts.places.runtimes)
-    names = set(table) if isinstance(table, dict) else set()
+    names = {*(table if isinstance(table, dict) else ()), *_of_flags(facts)}
     default = facts.daemon.default or facts.summary.default
     built_in = facts.daemon.engine.built_in
     if facts.engine == "containerd" and () < facts.daemon.version < (2,) and names:

@@ -132,7 +132,9 @@ def _driver(facts: Facts) -> Iterator[Said]:
     for name in facts.written:
         ours = uses_systemd(entries.get(name))
         others = [uses_systemd(entries[other]) for other in entries if other not in facts.written]
-        if kubelets and ours != (kubelets == "systemd"):
+        # Since containerd 2 a kubelet asks it which way it goes.
+        is_asked = ours in others and not () < facts.daemon.version < (2,)
+        if kubelets and ours != (kubelets == "systemd") and not is_asked:
             reason, severity = f"the kubelet's driver is {kubelets}", ""
         elif not kubelets and others and ours not in others:
             reason, severity = "that of the other runtimes is the opposite", WARNING
