@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.doctor import (
-    devices,
-    devices_gpus,
-    devices_mig,
-    devices_nodes,
-    devices_soc,
-    devices_users,
-)
+from nvidia_runtime.doctor import devices
+from nvidia_runtime.doctor.devices import gpus as devices_gpus
+from nvidia_runtime.doctor.devices import mig as devices_mig
+from nvidia_runtime.doctor.devices import nodes as devices_nodes
+from nvidia_runtime.doctor.devices import soc, users
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import processes
 from nvidia_runtime.simulate import catalogue
@@ -160,7 +157,7 @@ MENDED = [
     pytest.param(
         "t4x1",
         f"{SYSTEMD}\nrm /dev/char/195:*{OLD_RUNC}",
-        devices_users.LINKS_MISSING,
+        users.LINKS_MISSING,
         WARNING,
         "which runc 1.1.4 needs",
         id="links for systemd",
@@ -168,7 +165,7 @@ MENDED = [
     pytest.param(
         "t4x1",
         f"{SYSTEMD}\nln -snf ../null /dev/char/195:0; ln -snf ../nvidia9 /dev/char/195:255",
-        devices_users.LINKS_WRONG,
+        users.LINKS_WRONG,
         WARNING,
         "/dev/char/195:255, /dev/char/195:0",
         id="links of yesterday",
@@ -176,7 +173,7 @@ MENDED = [
     pytest.param(
         "t4x1",
         f"chgrp 44 /dev/nvidia*; chmod 660 /dev/nvidia*; {ALICE}",
-        devices_users.NO_ACCESS,
+        users.NO_ACCESS,
         WARNING,
         "mode 0660 and group video: alice may not",
         id="rootless user",
@@ -186,7 +183,7 @@ OTHERS = [
     pytest.param(
         "t4x1",
         f"chgrp 44 /dev/nvidia*; chmod 660 /dev/nvidia*; {NO_USERS}; {AS_USER}",
-        devices_users.NO_ACCESS,
+        users.NO_ACCESS,
         WARNING,
         "nobody may not",
         id="our own user",
@@ -194,7 +191,7 @@ OTHERS = [
     pytest.param(
         "t4x1",
         f"chmod 600 /dev/nvidia*; {ALICE}",
-        devices_users.NO_ACCESS,
+        users.NO_ACCESS,
         WARNING,
         "mode 0600 and group root: alice may not",
         id="nodes for root alone",
@@ -228,13 +225,11 @@ OTHERS = [
         id="no IMEX daemon",
         marks=ON_THE_HOST,
     ),
-    pytest.param(
-        "orin", f"rm {LISTS}/*", devices_soc.NO_LISTS, ERROR, "no file there", id="no CSV lists"
-    ),
+    pytest.param("orin", f"rm {LISTS}/*", soc.NO_LISTS, ERROR, "no file there", id="no CSV lists"),
     pytest.param(
         "orin",
         f"for f in {LISTS}/*; do echo nothing > $f; done",
-        devices_soc.NO_LISTS,
+        soc.NO_LISTS,
         ERROR,
         "there is no row",
         id="CSV lists without rows",
@@ -242,7 +237,7 @@ OTHERS = [
     pytest.param(
         "orin",
         "rm /usr/lib/aarch64-linux-gnu/nvidia/libcuda.so.1.1",
-        devices_soc.LISTED_MISSING,
+        soc.LISTED_MISSING,
         ERROR,
         "libcuda.so.1.1",
         id="listed libcuda",
@@ -250,7 +245,7 @@ OTHERS = [
     pytest.param(
         "orin",
         "rm /usr/lib/aarch64-linux-gnu/nvidia/libnv*",
-        devices_soc.LISTED_MISSING,
+        soc.LISTED_MISSING,
         WARNING,
         "of 6 libraries",
         id="listed libraries",
@@ -258,16 +253,16 @@ OTHERS = [
     pytest.param(
         "orin",
         "rm -r /dev/nv* /dev/dri",
-        devices_soc.LISTED_MISSING,
+        soc.LISTED_MISSING,
         ERROR,
         "all 10 devices",
         id="listed devices",
     ),
-    pytest.param("wsl2", "rm /dev/dxg", devices_soc.NO_DXG, ERROR, "/dev/dxg", id="no dxg"),
+    pytest.param("wsl2", "rm /dev/dxg", soc.NO_DXG, ERROR, "/dev/dxg", id="no dxg"),
     pytest.param(
         "wsl2",
         "rm /usr/lib/wsl/lib/libdxcore.so; sed -i s/dxcore/dxnone/ /etc/ld.so.cache",
-        devices_soc.NO_DXCORE,
+        soc.NO_DXCORE,
         ERROR,
         "libdxcore.so is not",
         id="no dxcore",
@@ -275,7 +270,7 @@ OTHERS = [
     pytest.param(
         "wsl2",
         "rm -r /usr/lib/wsl/drivers/*",
-        devices_soc.NO_STORE,
+        soc.NO_STORE,
         ERROR,
         "no driver has libcuda.so.1.1",
         id="no driver of Windows",
@@ -283,7 +278,7 @@ OTHERS = [
     pytest.param(
         "wsl2",
         "echo > /usr/lib/wsl/lib/libdxcore.so",
-        devices_soc.NO_STORE,
+        soc.NO_STORE,
         WARNING,
         "looking for the driver in",
         id="dxcore does not answer",
@@ -476,9 +471,7 @@ def test_driver_root_without_nodes() -> None:
     ("fault", "code"),
     [
         pytest.param("rm /dev/nvidiactl", devices_nodes.CONTROL_MISSING, id="nodes"),
-        pytest.param(
-            f"{SYSTEMD}\nrm /dev/char/195:*{OLD_RUNC}", devices_users.LINKS_MISSING, id="links"
-        ),
+        pytest.param(f"{SYSTEMD}\nrm /dev/char/195:*{OLD_RUNC}", users.LINKS_MISSING, id="links"),
     ],
 )
 def test_fix_mends_and_is_undone(fault: str, code: Code) -> None:

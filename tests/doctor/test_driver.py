@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from nvidia_runtime.doctor import (
-    driver,
-    driver_absence,
-    driver_kernel,
-    driver_libraries,
-    driver_places,
-)
+from nvidia_runtime.doctor import driver
+from nvidia_runtime.doctor.driver import absence, places
+from nvidia_runtime.doctor.driver import kernel as driver_kernel
+from nvidia_runtime.doctor.driver import libraries as driver_libraries
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import module_files, processes
 from nvidia_runtime.simulate import catalogue
@@ -58,12 +55,12 @@ printf '\\006\\000\\000\\000\\001' > {module_files.SECURE_BOOT}
 """
 
 FAULTS = [
-    pytest.param("t4x1", UNLOADED, driver_absence.NOT_LOADED, ERROR, "nvidia.ko", id="not loaded"),
-    pytest.param("nogpu", "", driver_absence.NO_GPU, ERROR, PCI, id="no GPU"),
+    pytest.param("t4x1", UNLOADED, absence.NOT_LOADED, ERROR, "nvidia.ko", id="not loaded"),
+    pytest.param("nogpu", "", absence.NO_GPU, ERROR, PCI, id="no GPU"),
     pytest.param(
         "t4x1",
         f"{UNLOADED}\n{bound('nouveau')}",
-        driver_absence.HAS_NOUVEAU,
+        absence.HAS_NOUVEAU,
         ERROR,
         T4,
         id="nouveau",
@@ -71,20 +68,20 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"rm -r {PCI}/* /proc/driver/nvidia/gpus/*",
-        driver_absence.NO_GPU,
+        absence.NO_GPU,
         ERROR,
         "the driver is loaded",
         id="no GPU for a driver",
     ),
     pytest.param(
-        "t4x1", f"{UNLOADED}\n{bound('vfio-pci')}", driver_absence.HAS_VFIO, ERROR, T4, id="vfio"
+        "t4x1", f"{UNLOADED}\n{bound('vfio-pci')}", absence.HAS_VFIO, ERROR, T4, id="vfio"
     ),
     pytest.param(
         "t4x1",
         f"""{UNLOADED}
         mkdir -p {MODULES}/extra/drivers/video/nvidia
         mv {MODULES}/updates/dkms/nvidia.ko {MODULES}/extra/drivers/video/nvidia/nvidia.ko.xz""",
-        driver_absence.NOT_LOADED,
+        absence.NOT_LOADED,
         ERROR,
         "extra/drivers/video/nvidia/nvidia.ko.xz",
         id="module of RHEL",
@@ -92,7 +89,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{UNLOADED}\nrm -r /lib/modules/*",
-        driver_absence.NOT_INSTALLED,
+        absence.NOT_INSTALLED,
         ERROR,
         "nor for another one",
         id="no module at all",
@@ -100,7 +97,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{UNLOADED}\nmv {MODULES} /lib/modules/5.0.0-old",
-        driver_absence.OTHER_KERNEL,
+        absence.OTHER_KERNEL,
         ERROR,
         "5.0.0-old",
         id="module of another kernel",
@@ -108,7 +105,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{UNLOADED}\nmkdir -p /etc/modprobe.d; echo blacklist nvidia > /etc/modprobe.d/x.conf",
-        driver_absence.BLACKLISTED,
+        absence.BLACKLISTED,
         ERROR,
         "'blacklist nvidia'",
         id="blacklist",
@@ -119,7 +116,7 @@ FAULTS = [
         mkdir -p /etc/modprobe.d /usr/lib/modprobe.d
         echo blacklist nvidia > /etc/modprobe.d/x.conf
         echo install nvidia /bin/false > /usr/lib/modprobe.d/z.conf""",
-        driver_absence.BLACKLISTED,
+        absence.BLACKLISTED,
         ERROR,
         "'install nvidia /bin/false'",
         id="install false",
@@ -129,7 +126,7 @@ FAULTS = [
         f"""{UNLOADED}
         echo modprobe.blacklist=nouveau,nvidia > /tmp/cmdline
         mount --bind /tmp/cmdline /proc/cmdline; rm /tmp/cmdline""",
-        driver_absence.BLACKLISTED,
+        absence.BLACKLISTED,
         ERROR,
         "modprobe.blacklist=",
         id="command line",
@@ -138,7 +135,7 @@ FAULTS = [
         "t4x1",
         f"""{UNLOADED}
         echo unsigned > {MODULES}/updates/dkms/nvidia.ko{SECURE_BOOT}""",
-        driver_absence.UNSIGNED,
+        absence.UNSIGNED,
         ERROR,
         "no signature",
         id="unsigned",
@@ -146,7 +143,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{UNLOADED}{SECURE_BOOT}",
-        driver_absence.NOT_LOADED,
+        absence.NOT_LOADED,
         ERROR,
         "may refuse it",
         id="signed by whom",
@@ -154,7 +151,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"rm {LIB}/libcuda* {LIB}/libnvidia-ml*",
-        driver_places.NO_LIBRARIES,
+        places.NO_LIBRARIES,
         ERROR,
         "libcuda.so.1",
         id="no libraries",
@@ -163,7 +160,7 @@ FAULTS = [
         "t4x1",
         f"""rm {LIB}/libcuda.so* {LIB}/libnvidia-ml*; mkdir -p /usr/lib/i386-linux-gnu
         printf '\\177ELF\\001' > /usr/lib/i386-linux-gnu/libcuda.so.1""",
-        driver_places.ONLY_32,
+        places.ONLY_32,
         ERROR,
         "32 bits",
         id="only 32-bit libraries",
@@ -203,7 +200,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"mkdir -p /opt/nvidia/lib64; {MOVE_LIBRARIES} /opt/nvidia/lib64; rm /etc/ld.so.cache",
-        driver_places.OUTSIDE_CACHE,
+        places.OUTSIDE_CACHE,
         ERROR,
         "libcuda.so.1 is there",
         id="outside of the cache",
@@ -211,7 +208,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{MOVE_LIBRARIES} /usr/lib; rm /etc/ld.so.cache",
-        driver_places.OUTSIDE_CACHE,
+        places.OUTSIDE_CACHE,
         ERROR,
         "libcuda.so.1 is there",
         id="no cache",
@@ -219,7 +216,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"{rooted('/run/nvidia/driver')}; mkdir -p /run/nvidia/driver",
-        driver_places.ROOT_EMPTY,
+        places.ROOT_EMPTY,
         ERROR,
         "the machine itself has one",
         id="empty driver root",
@@ -228,7 +225,7 @@ FAULTS = [
         "t4x1",
         f"""mkdir -p /run/nvidia/driver{LIB}
         {MOVE_LIBRARIES} /run/nvidia/driver{LIB}; rm /etc/ld.so.cache""",
-        driver_places.ROOT_ELSEWHERE,
+        places.ROOT_ELSEWHERE,
         ERROR,
         "/run/nvidia/driver",
         id="driver below a root",
@@ -236,7 +233,7 @@ FAULTS = [
     pytest.param(
         "t4x1",
         f"mkdir -p {LIB}/nvidia/current; {MOVE_LIBRARIES} {LIB}/nvidia/current",
-        driver_places.OUTSIDE_CACHE,
+        places.OUTSIDE_CACHE,
         NOTE,
         "lacks libcuda.so.1",
         id="outside of the cache, in a usual folder",
@@ -312,7 +309,7 @@ FAULTS = [
     pytest.param(
         "a100x8",
         f"rm -r /proc/driver/nvidia/gpus/0000:bd:00.0; {bound('vfio-pci', '0000:bd:00.0')}",
-        driver_absence.HAS_VFIO,
+        absence.HAS_VFIO,
         NOTE,
         "0000:bd:00.0",
         id="one of eight for a virtual machine",
@@ -320,7 +317,7 @@ FAULTS = [
     pytest.param(
         "a100x8",
         f"rm -r /proc/driver/nvidia/gpus/0000:bd:00.0; {bound('nouveau', '0000:bd:00.0')}",
-        driver_absence.HAS_NOUVEAU,
+        absence.HAS_NOUVEAU,
         WARNING,
         "0000:bd:00.0",
         id="nouveau has one of eight",
@@ -394,18 +391,18 @@ def values_of(row: Any) -> tuple[Any, ...]:
         pytest.param(f"rm {LIB}/libcuda.so.1", driver_libraries.LINK_MISSING, id="no link"),
         pytest.param(
             f"mkdir -p /opt/nvidia/lib64; {MOVE_LIBRARIES} /opt/nvidia/lib64; rm /etc/ld.so.cache",
-            driver_places.OUTSIDE_CACHE,
+            places.OUTSIDE_CACHE,
             id="outside of the cache",
         ),
         pytest.param(
             f"{rooted('/run/nvidia/driver')}; mkdir -p /run/nvidia/driver",
-            driver_places.ROOT_EMPTY,
+            places.ROOT_EMPTY,
             id="empty driver root",
         ),
         pytest.param(
             f"""mkdir -p /run/nvidia/driver{LIB}
             {MOVE_LIBRARIES} /run/nvidia/driver{LIB}; rm /etc/ld.so.cache""",
-            driver_places.ROOT_ELSEWHERE,
+            places.ROOT_ELSEWHERE,
             id="driver below a root",
         ),
     ],

@@ -13,16 +13,12 @@ import pytest
 import shim
 from engines.files import listener
 
-from nvidia_runtime.doctor import (
-    install_programs,
-    install_runtime,
-    install_settings,
-    install_state,
-    install_units,
-    installation,
-    subject,
-)
+from nvidia_runtime.doctor import installation, subject
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.installation import programs, state
+from nvidia_runtime.doctor.installation import runtime as install_runtime
+from nvidia_runtime.doctor.installation import settings as install_settings
+from nvidia_runtime.doctor.installation import units as install_units
 from nvidia_runtime.simulate import catalogue
 from nvidia_runtime.store import files
 
@@ -127,43 +123,43 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
         install_runtime.NO_HOOK,
         ERROR,
     ),
-    "hook missing": ("rm $HERE/nvidia-cdi-hook", install_programs.INCOMPLETE, WARNING),
+    "hook missing": ("rm $HERE/nvidia-cdi-hook", programs.INCOMPLETE, WARNING),
     "not executable": (
         "chmod 644 $HERE/nvidia-container-runtime",
-        install_programs.INCOMPLETE,
+        programs.INCOMPLETE,
         ERROR,
     ),
     "interpreter gone": (
         "sed -i '1s|.*|#!/gone/bin/python3.11|' $HERE/nvidia-ctk",
-        install_programs.NO_PYTHON,
+        programs.NO_PYTHON,
         WARNING,
     ),
     "another toolkit": (
         "mkdir -p $HERE/x; cp /bin/true $HERE/x/nvidia-container-runtime; PATH=$HERE/x:$PATH",
-        install_programs.OTHERS_FIRST,
+        programs.OTHERS_FIRST,
         WARNING,
     ),
-    "folder of a user": (f"{STATE_MADE}; chown 1000 {STATE}", install_state.NOT_OURS, WARNING),
-    "folder for all": (f"{STATE_MADE}; chmod 777 {STATE}", install_state.NOT_OURS, WARNING),
-    "a link": (f"mount -t tmpfs tmpfs /run; ln -s /etc {STATE}", install_state.NOT_OURS, WARNING),
+    "folder of a user": (f"{STATE_MADE}; chown 1000 {STATE}", state.NOT_OURS, WARNING),
+    "folder for all": (f"{STATE_MADE}; chmod 777 {STATE}", state.NOT_OURS, WARNING),
+    "a link": (f"mount -t tmpfs tmpfs /run; ln -s /etc {STATE}", state.NOT_OURS, WARNING),
     "full": (
         f"{STATE_MADE}; mount -t tmpfs -o size=1M,mode=755 tmpfs {STATE}",
-        install_state.FULL,
+        state.FULL,
         WARNING,
     ),
     "no inode": (
         f"{STATE_MADE}; mount -t tmpfs -o nr_inodes=1,mode=755 tmpfs {STATE}",
-        install_state.FULL,
+        state.FULL,
         WARNING,
     ),
     "tomorrow": (
         f"{setting('')}\ntouch -d '+20 minutes' {CONFIG}",
-        install_state.FUTURE_FILE,
+        state.FUTURE_FILE,
         WARNING,
     ),
     "many records": (
         f"mkdir -p {STATE}/containers; cd {STATE}/containers; seq 2500 | xargs touch; cd /",
-        install_state.RECORDS,
+        state.RECORDS,
         NOTE,
     ),
     "program of a unit": (
@@ -194,10 +190,10 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
 }
 # What has a test of its own, and a network file system, which none can make here.
 APART = (
-    install_state.REMOTE,
-    install_state.NO_FOLDER,
-    install_state.LEFT,
-    install_programs.UNCOMPILED,
+    state.REMOTE,
+    state.NO_FOLDER,
+    state.LEFT,
+    programs.UNCOMPILED,
 )
 # A daemon with a PATH of its own, which ends with doctor.
 DAEMON = """
@@ -275,13 +271,13 @@ def test_docker_by_the_hook_needs_the_program_of_libnvidia_container(tmp_path: P
 def test_user_without_a_folder(tmp_path: Path) -> None:
     answer = examine(tmp_path, 'exec setpriv --reuid=65534 --clear-groups "$@"')
 
-    assert answer.finding(install_state.NO_FOLDER.id)["what"] == "XDG_RUNTIME_DIR is not set"
+    assert answer.finding(state.NO_FOLDER.id)["what"] == "XDG_RUNTIME_DIR is not set"
 
 
 def test_read_only_and_not_compiled(tmp_path: Path) -> None:
     answer = examine(tmp_path, READ_ONLY.replace("TREE", str(shim.TREE)))
 
-    assert answer.finding(install_programs.UNCOMPILED.id)["severity"] == NOTE
+    assert answer.finding(programs.UNCOMPILED.id)["severity"] == NOTE
 
 
 def test_what_killed_processes_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,8 +293,8 @@ def test_what_killed_processes_left(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def left_files(config: Path) -> list[str]:
-    said = install_state.check(subject.of(str(config)))
-    listed = [one for one in said if isinstance(one, Finding) and one.code == install_state.LEFT]
+    said = state.check(subject.of(str(config)))
+    listed = [one for one in said if isinstance(one, Finding) and one.code == state.LEFT]
     return [one.what for one in listed]
 
 

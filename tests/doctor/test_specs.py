@@ -13,16 +13,11 @@ import simulated
 from cdi.test_engine_support import install
 from cli import ctk
 
-from nvidia_runtime.doctor import (
-    spec_contents,
-    spec_devices,
-    spec_files,
-    spec_fitness,
-    spec_reading,
-    specs,
-    subject,
-)
+from nvidia_runtime.doctor import specs, subject
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Skipped
+from nvidia_runtime.doctor.specs import contents, fitness, reading
+from nvidia_runtime.doctor.specs import devices as spec_devices
+from nvidia_runtime.doctor.specs import files as spec_files
 from nvidia_runtime.simulate import catalogue
 
 from . import patient
@@ -69,70 +64,70 @@ CLAIM_FILE = "/var/run/cdi/k8s.gpu.nvidia.com-claim_6d2c.json"
 OLD = f"{GENERATE}; sed -i s/580.95.05/570.10.01/ {FILE}"
 
 FAULTS: dict[str, tuple[str, Code, str]] = {
-    "empty file": (write(""), spec_reading.INVALID, ERROR),
-    "no YAML, of whatever": (write("kind: ["), spec_reading.INVALID, WARNING),
-    "future": (write(GPU.replace("0.5.0", "9.9.9")), spec_reading.INVALID, ERROR),
-    "pipe": (f"mkdir -p {FILE}; mkfifo {FILE[:-5]}.json", spec_reading.UNREADABLE, ERROR),
-    "none": (":", spec_reading.NONE, NOTE),
-    "yml": (f"{GENERATE}; mv {FILE} {FILE[:-5]}.yml", spec_reading.IGNORED, NOTE),
+    "empty file": (write(""), reading.INVALID, ERROR),
+    "no YAML, of whatever": (write("kind: ["), reading.INVALID, WARNING),
+    "future": (write(GPU.replace("0.5.0", "9.9.9")), reading.INVALID, ERROR),
+    "pipe": (f"mkdir -p {FILE}; mkfifo {FILE[:-5]}.json", reading.UNREADABLE, ERROR),
+    "none": (":", reading.NONE, NOTE),
+    "yml": (f"{GENERATE}; mv {FILE} {FILE[:-5]}.yml", reading.IGNORED, NOTE),
     "two files of a folder": (
         f"{GENERATE}; {GENERATE.replace('.yaml', '.json')}",
-        spec_reading.TWICE,
+        reading.TWICE,
         ERROR,
     ),
     "in both folders": (
         f"{GENERATE}; {GENERATE.replace('/etc', '/var/run')}",
-        spec_reading.SHADOWED,
+        reading.SHADOWED,
         NOTE,
     ),
-    "mode 0600": (f"{GENERATE}; chmod 600 {FILE}", spec_reading.PRIVATE, WARNING),
-    "mode 0666": (f"{GENERATE}; chmod 666 {FILE}", spec_reading.WRITABLE, WARNING),
-    "folder of a user": (f"{GENERATE}; chown 1000 /etc/cdi", spec_reading.WRITABLE, WARNING),
-    "two documents": (write(f"---\n{GPU}\n---\n{GPU}"), spec_reading.DOCUMENTS, WARNING),
-    "after an update": (OLD, spec_fitness.OTHER_DRIVER, ERROR),
-    "library gone": (f"{GENERATE}; rm {LIBRARIES}/libnvidia-opencl.so.*", spec_fitness.GONE, ERROR),
-    "GPU gone": (write(GPU.replace("nvidia0", "nvidia7")), spec_fitness.NO_NODE, ERROR),
+    "mode 0600": (f"{GENERATE}; chmod 600 {FILE}", reading.PRIVATE, WARNING),
+    "mode 0666": (f"{GENERATE}; chmod 666 {FILE}", reading.WRITABLE, WARNING),
+    "folder of a user": (f"{GENERATE}; chown 1000 /etc/cdi", reading.WRITABLE, WARNING),
+    "two documents": (write(f"---\n{GPU}\n---\n{GPU}"), reading.DOCUMENTS, WARNING),
+    "after an update": (OLD, fitness.OTHER_DRIVER, ERROR),
+    "library gone": (f"{GENERATE}; rm {LIBRARIES}/libnvidia-opencl.so.*", fitness.GONE, ERROR),
+    "GPU gone": (write(GPU.replace("nvidia0", "nvidia7")), fitness.NO_NODE, ERROR),
     "another major": (
         f"{GENERATE}; sed -i 's/major: 511/major: 510/' {FILE}",
-        spec_fitness.OTHER_NUMBERS,
+        fitness.OTHER_NUMBERS,
         ERROR,
     ),
     "hook gone": (
         write(spec(hooks=[{**HOOKS[0], "path": "/gone", "env": ["A=b"]}])),
-        spec_fitness.NO_PROGRAM,
+        fitness.NO_PROGRAM,
         ERROR,
     ),
-    "claim": (write(CLAIM, CLAIM_FILE), spec_fitness.LEFT_OVER, WARNING),
-    "NVIDIAScape": (write(spec(hooks=HOOKS)), spec_contents.BARE_HOOK, WARNING),
+    "claim": (write(CLAIM, CLAIM_FILE), fitness.LEFT_OVER, WARNING),
+    "NVIDIAScape": (write(spec(hooks=HOOKS)), contents.BARE_HOOK, WARNING),
     "hook of a user": (
         "mkdir /opt/h; cp /bin/true /opt/h/hook; chown 1000 /opt/h/hook\n"
         + write(spec(hooks=[{**HOOKS[0], "path": "/opt/h/hook", "env": ["A=b"]}])),
-        spec_contents.WRITABLE_HOOK,
+        contents.WRITABLE_HOOK,
         WARNING,
     ),
     "relative hook": (
         write(spec(hooks=[{**HOOKS[0], "path": "env", "env": ["A=b"]}])),
-        spec_contents.RELATIVE,
+        contents.RELATIVE,
         WARNING,
     ),
     "MPS": (
         write(spec(mounts=[{"hostPath": "/tmp/nvidia-mps", "containerPath": "/tmp/nvidia-mps"}])),
-        spec_contents.SHARED,
+        contents.SHARED,
         WARNING,
     ),
     "root": (
         write(spec(mounts=[{"hostPath": "/", "containerPath": "/host"}])),
-        spec_contents.SYSTEM_MOUNT,
+        contents.SYSTEM_MOUNT,
         WARNING,
     ),
     "no libcuda": (
         f"{GENERATE}; sed -i s/libcuda.so.580/libnvidia-opencl.so.580/ {FILE}",
-        spec_contents.NO_LIBCUDA,
+        contents.NO_LIBCUDA,
         ERROR,
     ),
     "no encoder": (
         f"{GENERATE}; sed -i 's/nvidia-encode/nvidia-opencl/' {FILE}",
-        spec_contents.INCOMPLETE,
+        contents.INCOMPLETE,
         NOTE,
     ),
     "GPU added": (write(spec(env=["A=b"])), spec_devices.MISSING, WARNING),
@@ -161,17 +156,17 @@ def test_fault(tmp_path: Path, fault: str, code: Code, severity: str) -> None:
 def test_version_that_an_engine_does_not_know(tmp_path: Path) -> None:
     answer = examine(tmp_path, write(GPU.replace("0.5.0", "0.8.0")), podman="4.3.1")
 
-    finding = answer.finding(spec_fitness.TOO_NEW.id)
+    finding = answer.finding(fitness.TOO_NEW.id)
     assert finding["what"] == "podman 4.3.1 reads CDI up to 0.5.0, and this is CDI 0.8.0"
     assert (finding["severity"], finding["engine"]) == (ERROR, "podman")
     followed = examine(
         tmp_path, f"{write(GPU.replace('0.5.0', '0.8.0'))}\n{finding['next']}", podman="4.3.1"
     )
-    assert spec_fitness.TOO_NEW.id not in followed.codes()
+    assert fitness.TOO_NEW.id not in followed.codes()
 
 
 def test_what_others_wrote_is_not_written_over(tmp_path: Path) -> None:
-    finding = examine(tmp_path, write(CLAIM, CLAIM_FILE)).finding(spec_fitness.LEFT_OVER.id)
+    finding = examine(tmp_path, write(CLAIM, CLAIM_FILE)).finding(fitness.LEFT_OVER.id)
 
     assert "restart the DRA driver" in finding["what"]
     assert finding["next"] == ""
@@ -179,7 +174,7 @@ def test_what_others_wrote_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_only_what_we_wrote_is_mended(tmp_path: Path) -> None:
-    code = spec_fitness.GONE.id
+    code = fitness.GONE.id
     gone = f"rm {LIBRARIES}/libnvidia-opencl.so.*"
     ours = examine(tmp_path, f"{GENERATE}; {gone}").finding(code)
     others = examine(tmp_path, f"{GENERATE}; echo >>{FILE}; {gone}").finding(code)
@@ -199,7 +194,7 @@ def test_who_suffers_in_mode_cdi(tmp_path: Path, line: str, engine: str) -> None
     fault = (
         f"{mode.format('/etc/nvidia-container-runtime')}; {GENERATE}; {line.format(FILE)}; {gone}"
     )
-    finding = examine(tmp_path, fault).finding(spec_fitness.GONE.id)
+    finding = examine(tmp_path, fault).finding(fitness.GONE.id)
 
     assert (finding["severity"], finding["engine"]) == (ERROR, engine)
 
@@ -207,7 +202,7 @@ def test_who_suffers_in_mode_cdi(tmp_path: Path, line: str, engine: str) -> None
 def test_options_of_a_spec_are_kept(tmp_path: Path) -> None:
     switches = "--class=tuned --device-name-strategy=uuid --no-all-device"
     fault = f"{GENERATE.replace('2>', f'{switches} 2>')}; rm {LIBRARIES}/libnvidia-opencl.so.*"
-    fix = examine(tmp_path, fault).finding(spec_fitness.GONE.id)["fix"]
+    fix = examine(tmp_path, fault).finding(fitness.GONE.id)["fix"]
 
     assert fix["words"][3:] == ["--device-name-strategy=uuid", "--class=tuned", "--no-all-device"]
 
@@ -236,7 +231,7 @@ def test_folder_that_an_engine_alone_reads(tmp_path: Path) -> None:
     )
     install(tmp_path, dockerd="25.0.3")
     own = write(GPU.replace("nvidia0", "nvidia7"), "/opt/cdi/nvidia.json")
-    finding = examine(tmp_path, f"{settings}\n{own}").finding(spec_fitness.NO_NODE.id)
+    finding = examine(tmp_path, f"{settings}\n{own}").finding(fitness.NO_NODE.id)
 
     assert finding["where"].startswith("/opt/cdi/nvidia.json: ")
     assert (finding["engine"], finding["severity"]) == ("docker", WARNING)
@@ -247,15 +242,13 @@ def test_gpus_of_docker_29_go_by_specs(tmp_path: Path) -> None:
     answer = examine(tmp_path, OLD)
 
     listed = [one for one in answer.document["findings"] if one["severity"] == ERROR]
-    of_specs = [one["engine"] for one in listed if one["code"] == spec_fitness.OTHER_DRIVER.id]
+    of_specs = [one["engine"] for one in listed if one["code"] == fitness.OTHER_DRIVER.id]
     assert of_specs == ["podman", "docker"]
 
 
 def test_engine_with_cdi_off(tmp_path: Path) -> None:
     install(tmp_path, dockerd="25.0.3")
-    finding = examine(tmp_path, write(GPU.replace("0.5.0", "0.8.0"))).finding(
-        spec_fitness.TOO_NEW.id
-    )
+    finding = examine(tmp_path, write(GPU.replace("0.5.0", "0.8.0"))).finding(fitness.TOO_NEW.id)
 
     assert (finding["engine"], finding["severity"]) == ("docker", NOTE)
 
@@ -278,7 +271,7 @@ def test_spec_in_use_is_told(tmp_path: Path) -> None:
 
 
 def test_every_code_has_its_fault() -> None:
-    tried = {code.id for _, code, _ in FAULTS.values()} | {spec_fitness.TOO_NEW.id}
+    tried = {code.id for _, code, _ in FAULTS.values()} | {fitness.TOO_NEW.id}
 
     assert tried == {code.id for code in specs.CODES}
 

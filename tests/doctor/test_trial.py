@@ -24,16 +24,13 @@ from cli import ctk
 from engines import cgroups
 from engines.installed import require
 
-from nvidia_runtime.doctor import (
-    subject,
-    trial,
-    trial_codes,
-    trial_cuda,
-    trial_reading,
-    trial_root,
-    trial_run,
-)
+from nvidia_runtime.doctor import subject, trial
 from nvidia_runtime.doctor.finding import ERROR, WARNING, Finding
+from nvidia_runtime.doctor.trial import codes as trial_codes
+from nvidia_runtime.doctor.trial import cuda as trial_cuda
+from nvidia_runtime.doctor.trial import reading
+from nvidia_runtime.doctor.trial import root as trial_root
+from nvidia_runtime.doctor.trial import run as trial_run
 from nvidia_runtime.simulate import catalogue
 
 from .patient import Answer
@@ -297,7 +294,7 @@ def test_nothing_is_left_after_ctrl_c(place: Path, number: signal.Signals) -> No
 BUILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from nvidia_runtime.doctor import trial_root
+from nvidia_runtime.doctor.trial import root as trial_root
 trial_root.build(sys.argv[2], trial_root.rows())
 """
 LARGE = shutil.ignore_patterns("__pycache__", "test", "tests", "idlelib", "*-packages", "config-*")
@@ -364,10 +361,10 @@ def test_what_hangs_is_named(obstinate: Path, place: Path, monkeypatch: pytest.M
 
 
 def test_cuda_that_hangs_is_named() -> None:
-    seen = trial_reading.sight("['step', 'its device nodes']\n['step', 'cuInit']\n")
+    seen = reading.sight("['step', 'its device nodes']\n['step', 'cuInit']\n")
     ended = trial_run.Ended(is_late=True)
 
-    *_, last = trial_reading.findings(seen, ended, "a way", "")
+    *_, last = reading.findings(seen, ended, "a way", "")
 
     assert (last.code, last.what, last.where) == (
         trial_codes.HANGS,
@@ -378,10 +375,10 @@ def test_cuda_that_hangs_is_named() -> None:
 
 def test_node_that_works_on_the_host_only() -> None:
     """No device control group does that: a security module does."""
-    nodes = [trial_reading.Node("/dev/null", 1, 3, 6)]
-    seen = trial_reading.Sight(nodes=nodes, is_whole=True)
+    nodes = [reading.Node("/dev/null", 1, 3, 6)]
+    seen = reading.Sight(nodes=nodes, is_whole=True)
 
-    (finding,) = trial_reading.findings(seen, trial_run.Ended(), "a way", "")
+    (finding,) = reading.findings(seen, trial_run.Ended(), "a way", "")
 
     assert finding.code == trial_codes.NODE_DEAD
     assert finding.what == (
@@ -394,7 +391,7 @@ def test_node_that_works_on_the_host_only() -> None:
     "line", ["[", "['node', '/dev/nvidia0']", "['cuda', 'x', 'y']", "{}", "[1]", "[" * 9999, "\0"]
 )
 def test_odd_line_is_left_out(line: str) -> None:
-    seen = trial_reading.sight(f"{line}\n['end']\n")
+    seen = reading.sight(f"{line}\n['end']\n")
 
     assert (seen.nodes, seen.cuda, seen.is_whole) == ([], None, True)
 

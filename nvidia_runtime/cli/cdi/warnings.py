@@ -7,7 +7,7 @@ import os
 
 from nvidia_runtime.cdi import engine_support, registry, versions
 from nvidia_runtime.cli.findings import Finding
-from nvidia_runtime.doctor import spec_faults
+from nvidia_runtime.doctor.specs import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 def of_hooks(spec: Spec, file: str) -> Iterator[Finding]:
     """Warn of hooks that a container could influence by its environment or working directory."""
-    for place, _ in spec_faults.bare_hooks(spec):
+    for place, _ in faults.bare_hooks(spec):
         text = "is missing: the hook inherits variables of the image, such as LD_PRELOAD"
         yield _warning(file, f"{place}.env", f"{text} (CVE-2025-23266)")
-    for place, path in spec_faults.relative_hooks(spec):
+    for place, path in faults.relative_hooks(spec):
         text = f"{path!r} is relative: the program depends on the working directory"
         yield _warning(file, f"{place}.path", text)
 
 
 def of_host(spec: Spec, file: str) -> Iterator[Finding]:
     """Warn of device nodes, mounts and hooks that this host lacks, or has with other numbers."""
-    nodes = dict(spec_faults.missing_nodes(spec) + spec_faults.other_nodes(spec))
-    for place, _ in spec_faults.items(spec, "deviceNodes"):
+    nodes = dict(faults.missing_nodes(spec) + faults.other_nodes(spec))
+    for place, _ in faults.items(spec, "deviceNodes"):
         if place in nodes:
             yield _warning(file, place, nodes[place])
-    for place, path in spec_faults.missing_mounts(spec):
+    for place, path in faults.missing_mounts(spec):
         yield _warning(file, f"{place}.hostPath", f"{path!r} does not exist on this host")
-    for path, places in spec_faults.missing_programs(spec).items():
+    for path, places in faults.missing_programs(spec).items():
         others = f", for {len(places)} hooks" if len(places) > 1 else ""
         text = f"{path!r} is not a program on this host{others}"
         yield _warning(file, f"{places[0]}.path", text)
@@ -61,7 +61,7 @@ def of_owner(path: str) -> Iterator[Finding]:
 
 def of_dirs(dirs: list[str]) -> Iterator[Finding]:
     """Warn of files that are ignored because of their names, and if no spec dir exists."""
-    for path in spec_faults.ignored(dirs):
+    for path in faults.ignored(dirs):
         yield _warning(path, "", "is ignored: the name of a CDI spec ends in .json or .yaml")
     if not any(os.path.exists(folder) for folder in dirs):
         yield _warning(", ".join(dirs), "", "no spec dir exists")

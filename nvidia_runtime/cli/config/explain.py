@@ -18,8 +18,8 @@ from nvidia_runtime.cli.config import toml_text
 from nvidia_runtime.cli.parse import suggestion
 from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.compile import config
-from nvidia_runtime.doctor import settings_judgement as judgement
-from nvidia_runtime.doctor.settings_judgement import Sentence
+from nvidia_runtime.doctor.installation import judgement
+from nvidia_runtime.doctor.installation.judgement import Sentence
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPES = {

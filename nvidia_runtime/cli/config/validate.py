@@ -8,7 +8,7 @@ from nvidia_runtime.cli.command import Configured
 from nvidia_runtime.cli.findings import Finding
 from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.compile import config
-from nvidia_runtime.doctor import settings_judgement as judgement
+from nvidia_runtime.doctor.installation import judgement
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 

@@ -10,24 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.cdi import registry
-from nvidia_runtime.doctor import trial_root, trial_run
-from nvidia_runtime.doctor.trial_run import Ended
+from nvidia_runtime.doctor.trial import root
+from nvidia_runtime.doctor.trial import run as trial_run
+from nvidia_runtime.doctor.trial.run import Ended
 from nvidia_runtime.engines import docker_gpus, effect, processes, runtimes
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
-    from nvidia_runtime.doctor.trial_run import Bench
+    from nvidia_runtime.doctor.trial.run import Bench
     from nvidia_runtime.engines.running import Running
 
 DEVICE = "nvidia.com/gpu=all"
 PLAIN_NAME = "nvidia"
 # podman's own option, which stands before the command.
 OWN = "--runtime="
-ASKING = tuple(
-    word for name, value in trial_root.ASKED.items() for word in ("--env", f"{name}={value}")
-)
+ASKING = tuple(word for name, value in root.ASKED.items() for word in ("--env", f"{name}={value}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ def docker(subject: Subject, running: Running, bench: Bench) -> Plan:
     def run(words: list[str]) -> Ended:
         name = bench.name()
         start = [*client, "run", "--rm", "--name", name, "--network", "none", *words]
-        start += [bench.image, *trial_root.WORDS]
+        start += [bench.image, *root.WORDS]
         return _run(bench, start, [*client, "rm", "--force", name])
 
     def load() -> Ended:
@@ -112,12 +111,10 @@ def podman(subject: Subject, running: Running, bench: Bench) -> Plan:
         own = [word for word in words if word.startswith(OWN)]
         words = [word for word in words if word not in own]
         variables = [
-            word
-            for key, value in trial_root.ENVIRONMENT.items()
-            for word in ("--env", f"{key}={value}")
+            word for key, value in root.ENVIRONMENT.items() for word in ("--env", f"{key}={value}")
         ]
         start = [program, *own, "run", "--rm", "--name", name, "--network", "none", *variables]
-        start += [*words, "--rootfs", bench.root(name), *trial_root.WORDS]
+        start += [*words, "--rootfs", bench.root(name), *root.WORDS]
         # It would wait for ten seconds until it kills, and has an option for that since 4.0 only.
         killing = [program, "kill", "--signal", "KILL", name]
         return _run(bench, start, [program, "rm", "--force", name], env, killing)
@@ -142,7 +139,7 @@ def containerd(subject: Subject, running: Running, bench: Bench) -> Plan:
         name = bench.name()
         # Else ctr makes a control group for the namespace, which nobody removes.
         start = [*client, "run", "--rm", "--cgroup", f"/{name}", *words]
-        start += [bench.image, name, *trial_root.WORDS]
+        start += [bench.image, name, *root.WORDS]
         killing = [*client, "tasks", "delete", "--force", name]
         return _run(bench, start, [*client, "containers", "delete", name], killing=killing)
 

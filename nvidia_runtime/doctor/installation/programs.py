@@ -9,8 +9,8 @@ import shutil
 
 from nvidia_runtime import start
 from nvidia_runtime.compile import hot_path
-from nvidia_runtime.doctor import install_runtime
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Skipped, Step
+from nvidia_runtime.doctor.installation import runtime as install_runtime
 from nvidia_runtime.engines import program
 from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.oci import lowlevel

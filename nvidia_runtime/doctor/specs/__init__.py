@@ -7,15 +7,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import (
-    spec_contents,
-    spec_devices,
-    spec_files,
-    spec_fitness,
-    spec_reading,
-)
 from nvidia_runtime.doctor.engines import facts as engine_facts
 from nvidia_runtime.doctor.finding import ERROR, Fine, Skipped, Step
+from nvidia_runtime.doctor.specs import contents, devices, fitness, reading
+from nvidia_runtime.doctor.specs import files as spec_files
 from nvidia_runtime.engines import docker, docker_gpus, running, supported
 from nvidia_runtime.errors import some
 
@@ -23,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.doctor.finding import Code, Finding, Said
-    from nvidia_runtime.doctor.spec_files import Specs
+    from nvidia_runtime.doctor.specs.files import Specs
     from nvidia_runtime.doctor.subject import Subject
 
-PARTS = (spec_reading, spec_fitness, spec_contents, spec_devices)
+PARTS = (reading, fitness, contents, devices)
 CODES: tuple[Code, ...] = tuple(code for part in PARTS for code in part.CODES)
 
 
@@ -41,12 +36,12 @@ def check(subject: Subject) -> Iterator[Said]:
         yield Skipped("the CDI specs", why)
         return
     yield _summary(specs)
-    yield from spec_reading.check(specs)
+    yield from reading.check(specs)
     yield from _each(specs)
-    yield from spec_devices.check(specs)
+    yield from devices.check(specs)
     # Last: engines' programs are run for it.
     yield Step("the versions of the engines")
-    yield from spec_fitness.check_engines(specs)
+    yield from fitness.check_engines(specs)
     yield Step("the spec dirs of the engines")
     yield from _of_engines(subject, specs)
 
@@ -54,8 +49,8 @@ def check(subject: Subject) -> Iterator[Said]:
 def _each(specs: Specs) -> Iterator[Finding]:
     for file in specs.used:
         if spec_files.is_nvidias(file.spec["kind"]):
-            yield from spec_fitness.check(specs, file)
-            yield from spec_contents.check(specs, file)
+            yield from fitness.check(specs, file)
+            yield from contents.check(specs, file)
 
 
 def _of_engines(subject: Subject, own_specs: Specs) -> Iterator[Finding]:
@@ -76,8 +71,8 @@ def _of_engines(subject: Subject, own_specs: Specs) -> Iterator[Finding]:
                 continue
             # Whether it takes GPUs from them alone is told with the engine.
             specs = replace(specs, is_by_specs=False, others="")
-            for finding in (*spec_reading.check(specs), *_each(specs)):
-                if finding.code is not spec_reading.NONE:
+            for finding in (*reading.check(specs), *_each(specs)):
+                if finding.code is not reading.NONE:
                     yield replace(finding, engine=engine.name)
 
 

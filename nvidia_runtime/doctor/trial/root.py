@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
-from nvidia_runtime.doctor import trial_look
+from nvidia_runtime.doctor.trial import look as trial_look
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.rootfs import elf
 

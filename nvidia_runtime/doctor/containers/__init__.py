@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvidia_runtime.containers import asked, drift, sight, value
 from nvidia_runtime.containers.records import Records
-from nvidia_runtime.doctor import containers_elsewhere as elsewhere
+from nvidia_runtime.doctor.containers import elsewhere
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine, Fix, Skipped, Step
 from nvidia_runtime.engines import processes
 from nvidia_runtime.errors import NvidiaRuntimeError

@@ -11,8 +11,9 @@ import stat
 from glob import glob
 
 from nvidia_runtime.cdi import registry as cdi_registry
-from nvidia_runtime.doctor import spec_faults, spec_files
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.specs import faults
+from nvidia_runtime.doctor.specs import files as spec_files
 from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.host import platform
 from nvidia_runtime.sources import renew, unresolvable
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nvidia_runtime.doctor.spec_files import Specs
+    from nvidia_runtime.doctor.specs.files import Specs
 
 READABLE = stat.S_IROTH
 ROOTLESS_SOCKETS = "/run/user/*/docker.sock"
@@ -217,7 +218,7 @@ def _none(specs: Specs) -> Iterator[Finding]:
 
 
 def _ignored(specs: Specs) -> Iterator[Finding]:
-    for path in spec_faults.ignored(specs.folders):
+    for path in faults.ignored(specs.folders):
         stem = path.rpartition(".")[0]
         ending = ".json" if "json" in path.rpartition(".")[2].lower() else ".yaml"
         command = f"mv {shlex.quote(path)} {shlex.quote(stem + ending)}"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.compile import written
-from nvidia_runtime.doctor import regeneration, spec_faults
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.specs import faults, regeneration
 from nvidia_runtime.errors import some
 from nvidia_runtime.host import mig, proc
 from nvidia_runtime.host import root as driver_root
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.cdi.registry import SpecFile
-    from nvidia_runtime.doctor.spec_files import Specs
+    from nvidia_runtime.doctor.specs.files import Specs
 
 MINOR = "DeviceFileMinor"
 ALL = "all"
@@ -60,9 +60,9 @@ def check(specs: Specs) -> Iterator[Finding]:
         return
     command, fix = regeneration.of(files[-1])
     described = {
-        spec_faults.host_path(node)
+        faults.host_path(node)
         for file in files
-        for _, node in spec_faults.items(file.spec, "deviceNodes")
+        for _, node in faults.items(file.spec, "deviceNodes")
     }
     missing = [name for path, name in _present() if path not in described and os.path.exists(path)]
     if missing and all(map(_is_for_all, files)):

@@ -5,13 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import (
-    system_denials,
-    system_groups,
-    system_kernel,
-    system_log,
-    system_places,
-)
+from nvidia_runtime.doctor.system import denials, groups, kernel, log, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +14,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
 
 # What may hang comes last.
-PARTS = (system_kernel, system_denials, system_log, system_places, system_groups)
+PARTS = (kernel, denials, log, places, groups)
 CODES = tuple(code for part in PARTS for code in part.CODES)
 
 

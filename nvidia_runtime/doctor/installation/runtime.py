@@ -9,8 +9,8 @@ import re
 import shutil
 from dataclasses import dataclass
 
-from nvidia_runtime.doctor import settings_judgement
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Skipped, Step
+from nvidia_runtime.doctor.installation import judgement
 from nvidia_runtime.engines import docker_gpus, processes, program, running, supported
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import container_cli
@@ -110,11 +110,11 @@ def check(subject: Subject) -> Iterator[Said]:
     """Look for the programs as an engine's daemon would have us look, then at their versions."""
     yield Step("the daemons of engines")
     places = daemons() or (Place(engine="", path=os.environ.get("PATH", "")),)
-    names = list(subject.settings[settings_judgement.RUNTIMES])
+    names = list(subject.settings[judgement.RUNTIMES])
     runtimes = {}
     for place in places:
         try:
-            runtime = lowlevel.find(names, place.path, settings_judgement.ANY)
+            runtime = lowlevel.find(names, place.path, judgement.ANY)
         except NvidiaRuntimeError as error:
             yield _none(subject, place, error)
         else:
@@ -142,8 +142,8 @@ def _none(subject: Subject, place: Place, error: NvidiaRuntimeError) -> Finding:
     return Finding(
         code=NONE,
         what=error.what + of_whom,
-        where=f"{subject.path}: {settings_judgement.RUNTIMES}",
-        command=f"nvidia-ctk config explain {settings_judgement.RUNTIMES}",
+        where=f"{subject.path}: {judgement.RUNTIMES}",
+        command=f"nvidia-ctk config explain {judgement.RUNTIMES}",
         engine=place.engine,
     )
 

@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nvidia_runtime.doctor import trial_codes, trial_cuda, trial_look, trial_root
 from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding
+from nvidia_runtime.doctor.trial import codes, look
+from nvidia_runtime.doctor.trial import cuda as trial_cuda
+from nvidia_runtime.doctor.trial import root as trial_root
 from nvidia_runtime.host import proc
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
-    from nvidia_runtime.doctor.trial_run import Ended
+    from nvidia_runtime.doctor.trial.run import Ended
 
-CUDA, NVML = trial_look.LIBRARIES
+CUDA, NVML = look.LIBRARIES
 CONTROL, UVM = "/dev/nvidiactl", "/dev/nvidia-uvm"
 # Nodes without which there is no CUDA; others cost a part of what the driver can do.
 NEEDED = re.compile(r"/dev/(nvidia\d+|nvidiactl|nvidia-uvm|dxg|nvmap|nvhost-\w*gpu)")
@@ -130,16 +132,16 @@ def findings(
 def _unfinished(seen: Sight, ended: Ended, way: str) -> Finding:
     if ended.is_late:
         what = f"{seen.step} does not end"
-        return Finding(code=trial_codes.HANGS, what=what, where=f"{way}: {seen.step}")
+        return Finding(code=codes.HANGS, what=what, where=f"{way}: {seen.step}")
     what = f"it ended at {seen.step}: {ended.message}"
-    return Finding(code=trial_codes.CRASHES, what=what, where=f"{way}: {seen.step}")
+    return Finding(code=codes.CRASHES, what=what, where=f"{way}: {seen.step}")
 
 
 def _nodes(seen: Sight, way: str, root: str, command: str) -> Iterator[Finding]:
     if not seen.nodes:
         what = "there is none in /dev of the container"
         yield Finding(
-            code=trial_codes.NO_NODES,
+            code=codes.NO_NODES,
             what=what,
             where=f"{way}: /dev",
             command="nvidia-ctk config explain",
@@ -149,7 +151,7 @@ def _nodes(seen: Sight, way: str, root: str, command: str) -> Iterator[Finding]:
         what = f"{path} is on the host, and not in the container"
         weight = WARNING if A_GPU.fullmatch(path) and _gpus(seen) else ERROR
         yield Finding(
-            code=trial_codes.NODE_MISSING,
+            code=codes.NODE_MISSING,
             what=what,
             where=f"{way}: {path}",
             command=command,
@@ -168,7 +170,7 @@ def _nodes(seen: Sight, way: str, root: str, command: str) -> Iterator[Finding]:
             code=code,
             what=f"{first}: {what}" + (f"; the same holds for {others}" if others else ""),
             where=f"{way}: {first}",
-            command=command if code is trial_codes.NODE_NUMBERS else f"ls -lZ {first}",
+            command=command if code is codes.NODE_NUMBERS else f"ls -lZ {first}",
             severity=ERROR if needed else WARNING,
         )
 
@@ -188,16 +190,16 @@ def _problem(node: Node, root: str) -> tuple[Code, str] | None:
     """Return what is wrong with a node, None where it is as on the host, dead ones included."""
     reason = os.strerror(node.error).lower()
     if node.error == DENIED:
-        return trial_codes.NODE_DENIED, f"opening it gives: {reason}"
+        return codes.NODE_DENIED, f"opening it gives: {reason}"
     if node.error == FORBIDDEN:
-        return trial_codes.NODE_FORBIDDEN, f"opening it gives: {reason}"
+        return codes.NODE_FORBIDDEN, f"opening it gives: {reason}"
     numbers, host = f"{node.major}:{node.minor}", _host(node.path, root)
     if host and host != (node.major, node.minor):
         what = f"it is {numbers} in the container, and {host[0]}:{host[1]} on the host"
-        return trial_codes.NODE_NUMBERS, what
-    if node.error and host and trial_look.opening(_on_host(node.path, root)) != node.error:
+        return codes.NODE_NUMBERS, what
+    if node.error and host and look.opening(_on_host(node.path, root)) != node.error:
         what = f"it can be opened on the host, and opening it in the container gives: {reason}"
-        return trial_codes.NODE_DEAD, what
+        return codes.NODE_DEAD, what
     return None
 
 
@@ -220,9 +222,7 @@ def _libraries(seen: Sight, way: str, command: str) -> Iterator[Finding]:
         where = f"{way}: {library.name}"
         if not library.problem:
             if library.name == CUDA and (what := _other_version(library.path)):
-                yield Finding(
-                    code=trial_codes.LIBRARY_VERSION, what=what, where=where, command=command
-                )
+                yield Finding(code=codes.LIBRARY_VERSION, what=what, where=where, command=command)
             continue
         is_absent = library.problem.startswith(library.name) and ABSENT in library.problem
         what = library.problem
@@ -230,7 +230,7 @@ def _libraries(seen: Sight, way: str, command: str) -> Iterator[Finding]:
             what = f"it is not found, though {library.present[0]} is in the container"
         elif is_absent:
             what = f"there is no {library.name} in the container"
-        code = trial_codes.LIBRARY_MISSING if is_absent else trial_codes.LIBRARY_BROKEN
+        code = codes.LIBRARY_MISSING if is_absent else codes.LIBRARY_BROKEN
         # Without NVML there is no nvidia-smi, but CUDA.
         severity = WARNING if library.name == NVML and seen.cuda == (0, seen.gpus) else ""
         yield Finding(code=code, what=what, where=where, command=command, severity=severity)

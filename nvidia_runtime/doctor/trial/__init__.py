@@ -11,31 +11,25 @@ import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import (
-    trial_bundle,
-    trial_codes,
-    trial_cuda,
-    trial_reading,
-    trial_run,
-    trial_ways,
-)
 from nvidia_runtime.doctor.finding import ERROR, WARNING, Engine, Finding, Fine, Skipped, Step
+from nvidia_runtime.doctor.trial import bundle, codes, cuda, reading, ways
+from nvidia_runtime.doctor.trial import run as trial_run
 from nvidia_runtime.engines import running, supported
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 if TYPE_CHECKING:
     from nvidia_runtime.doctor.finding import Said
     from nvidia_runtime.doctor.subject import Subject
-    from nvidia_runtime.doctor.trial_run import Bench
-    from nvidia_runtime.doctor.trial_ways import Plan, Way
+    from nvidia_runtime.doctor.trial.run import Bench
+    from nvidia_runtime.doctor.trial.ways import Plan, Way
     from nvidia_runtime.engines.running import Running
 
-CODES = (*trial_codes.CODES, *trial_cuda.CODES)
-BUNDLE = trial_bundle.ENGINE
+CODES = (*codes.CODES, *cuda.CODES)
+BUNDLE = bundle.ENGINE
 PLANS = {
-    "docker": trial_ways.docker,
-    "podman": trial_ways.podman,
-    "containerd": trial_ways.containerd,
+    "docker": ways.docker,
+    "podman": ways.podman,
+    "containerd": ways.containerd,
 }
 NAMES = (BUNDLE, *PLANS)
 # What a spec has is written anew; what is generated at each create is told with its warnings.
@@ -59,7 +53,7 @@ def check(subject: Subject, name: str = "") -> Generator[Said, None, None]:
         yield Skipped("the trial", _why(error))
     for command in left:
         what = "it was not removed in time, or could not be"
-        yield Finding(code=trial_codes.LEFT, what=what, where=command, command=command)
+        yield Finding(code=codes.LEFT, what=what, where=command, command=command)
 
 
 def check_name(name: str) -> None:
@@ -83,7 +77,7 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
     silence = "it does not run" if _is_stopped(engine) else ""
     try:
         if engine is None:
-            plan = trial_bundle.plan(subject, bench)
+            plan = bundle.plan(subject, bench)
         elif not silence:
             plan = PLANS[name](subject, engine, bench)
     except NvidiaRuntimeError as error:
@@ -100,7 +94,7 @@ def _try(name: str, subject: Subject, bench: Bench, *, is_named: bool) -> Iterat
         yield from _carry_out(plan, subject, bench)
     elif engine:
         yield Finding(
-            code=trial_codes.SILENT,
+            code=codes.SILENT,
             what=f"{name}: {silence}",
             where=engine.socket or engine.config,
             command=_status(engine),
@@ -140,9 +134,9 @@ def _hindrance(engine: Running | None, *, is_named: bool) -> str:
 def _carry_out(plan: Plan, subject: Subject, bench: Bench) -> Iterator[Said]:
     """Try all ways of an engine; the image goes when that is done."""
     if not plan.ways:
-        what = f"{plan.engine} has neither our runtime nor a CDI device {trial_ways.DEVICE}"
+        what = f"{plan.engine} has neither our runtime nor a CDI device {ways.DEVICE}"
         yield Finding(
-            code=trial_codes.NO_WAY,
+            code=codes.NO_WAY,
             what=what,
             where=plan.engine,
             command=plan.configure,
@@ -156,7 +150,7 @@ def _carry_out(plan: Plan, subject: Subject, bench: Bench) -> Iterator[Said]:
             if ended.code or ended.is_late:
                 what = "it does not answer in time" if ended.is_late else ended.message
                 yield Finding(
-                    code=trial_codes.SILENT if ended.is_late else trial_codes.IMAGE,
+                    code=codes.SILENT if ended.is_late else codes.IMAGE,
                     what=f"{plan.engine}: {what}",
                     where=f"{plan.engine}: image",
                     engine=plan.engine,
@@ -192,16 +186,16 @@ def _ways(plan: Plan, subject: Subject, bench: Bench) -> Iterator[Said]:
 
 def _way(way: Way, plan: Plan, subject: Subject) -> Iterator[Said]:
     ended = way.run()
-    seen = trial_reading.sight(ended.out)
+    seen = reading.sight(ended.out)
     if not seen.step:
         yield _refused(ended, way, plan)
         return
-    by_spec = trial_ways.DEVICE in way.label or subject.mode == "cdi"
+    by_spec = ways.DEVICE in way.label or subject.mode == "cdi"
     command = WRITTEN if by_spec else GENERATED
-    wrong = [*trial_reading.findings(seen, ended, way.label, subject.driver_root, command)]
+    wrong = [*reading.findings(seen, ended, way.label, subject.driver_root, command)]
     yield from wrong
     if not wrong:
-        yield Fine(f"{way.label}: {trial_reading.summary(seen)}", is_main=True)
+        yield Fine(f"{way.label}: {reading.summary(seen)}", is_main=True)
 
 
 def _refused(ended: trial_run.Ended, way: Way, plan: Plan) -> Finding:
@@ -209,17 +203,17 @@ def _refused(ended: trial_run.Ended, way: Way, plan: Plan) -> Finding:
     where = f"{way.label}: create"
     if ended.is_late:
         what = "it does not end in time, and the program in it has said nothing"
-        return Finding(code=trial_codes.HANGS, what=what, where=where)
+        return Finding(code=codes.HANGS, what=what, where=where)
     control = plan.control.run()
     if any(mark in control.err for mark in OWN):
         # The container is there, and the trial itself does not work in it.
         step = "the trial's own program"
         what = f"it does not start: {control.message}"
         return Finding(
-            code=trial_codes.CRASHES, what=what, where=f"{way.label}: {step}", severity=WARNING
+            code=codes.CRASHES, what=what, where=f"{way.label}: {step}", severity=WARNING
         )
-    if not trial_reading.sight(control.out).step:
+    if not reading.sight(control.out).step:
         what = "it does not end in time" if control.is_late else control.message
-        return Finding(code=trial_codes.PLAIN, what=what, where=f"{plan.control.label}: create")
-    command = "nvidia-ctk cdi validate" if trial_ways.DEVICE in way.label else ""
-    return Finding(code=trial_codes.REFUSED, what=ended.message, where=where, command=command)
+        return Finding(code=codes.PLAIN, what=what, where=f"{plan.control.label}: create")
+    command = "nvidia-ctk cdi validate" if ways.DEVICE in way.label else ""
+    return Finding(code=codes.REFUSED, what=ended.message, where=where, command=command)

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from nvidia_runtime.doctor import trial_image, trial_root
+from nvidia_runtime.doctor.trial import image as trial_image
+from nvidia_runtime.doctor.trial import root as trial_root
 from nvidia_runtime.errors import os_reason, short
 
 NAME = "nvidia-doctor"

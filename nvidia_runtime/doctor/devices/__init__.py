@@ -6,14 +6,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import (
-    devices_gpus,
-    devices_mig,
-    devices_nodes,
-    devices_soc,
-    devices_users,
-    driver_absence,
-)
+from nvidia_runtime.doctor.devices import gpus, mig, soc, users
+from nvidia_runtime.doctor.devices import nodes as devices_nodes
+from nvidia_runtime.doctor.driver import absence
 from nvidia_runtime.doctor.finding import Step
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import device_nodes, pci, platform
@@ -28,10 +23,10 @@ if TYPE_CHECKING:
 
 CODES = (
     *devices_nodes.CODES,
-    *devices_users.CODES,
-    *devices_gpus.CODES,
-    *devices_mig.CODES,
-    *devices_soc.CODES,
+    *users.CODES,
+    *gpus.CODES,
+    *mig.CODES,
+    *soc.CODES,
 )
 
 
@@ -40,13 +35,13 @@ def check(subject: Subject) -> Iterator[Said]:
     yield Step("device nodes")
     machine = Machine(Driver(subject.driver_root or "/"))
     if platform.is_wsl("") or os.path.lexists(platform.NODE):
-        yield from devices_soc.windows(machine)
+        yield from soc.windows(machine)
         return
     if platform.is_soc("") and subject.mode in ("", platform.CSV):
-        yield from devices_soc.lists(subject)
+        yield from soc.lists(subject)
         if not pci.gpus():
             return
-    if not os.path.exists(driver_absence.VERSION_FILE):
+    if not os.path.exists(absence.VERSION_FILE):
         return  # the driver's own area says why
     try:
         numbers = device_nodes.majors()
@@ -54,7 +49,7 @@ def check(subject: Subject) -> Iterator[Said]:
         numbers = {}
     if "nvidia" in numbers:
         yield from devices_nodes.check(machine, numbers)
-    yield from devices_mig.check(machine, numbers)
+    yield from mig.check(machine, numbers)
     yield Step("who may use device nodes")
-    yield from devices_users.check(machine)
-    yield from devices_gpus.check(machine, numbers)
+    yield from users.check(machine)
+    yield from gpus.check(machine, numbers)

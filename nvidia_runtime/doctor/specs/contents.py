@@ -7,8 +7,8 @@ import os
 import shlex
 
 from nvidia_runtime.cdi import registry
-from nvidia_runtime.doctor import regeneration, spec_faults
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.specs import faults, regeneration
 from nvidia_runtime.errors import some
 from nvidia_runtime.generate import changes
 from nvidia_runtime.host import root as driver_root
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.cdi.registry import SpecFile
-    from nvidia_runtime.doctor.spec_files import Specs
+    from nvidia_runtime.doctor.specs.files import Specs
 
 # What containers need of the driver beside libcuda, and what for.
 CLASSES = {
@@ -129,11 +129,11 @@ def check(specs: Specs, file: SpecFile) -> Iterator[Finding]:
     spec = file.spec
     command, fix = regeneration.of(file)
     severity, engine = specs.weight(spec["kind"], is_ours=fix is not None)
-    if bare := spec_faults.bare_hooks(spec):
+    if bare := faults.bare_hooks(spec):
         what = f"{len(bare)} of its hooks {'has' if len(bare) == 1 else 'have'} no variables"
         where = f"{file.path}: {bare[0][0]}.env"
         yield Finding(code=BARE_HOOK, what=what, where=where, command=command, fix=fix)
-    for place, path in spec_faults.relative_hooks(spec)[:1]:
+    for place, path in faults.relative_hooks(spec)[:1]:
         what, where = f"{path!r} is relative", f"{file.path}: {place}.path"
         yield Finding(code=RELATIVE, what=what, where=where, command=command)
     yield from _writable_hooks(file)
@@ -158,7 +158,7 @@ def check(specs: Specs, file: SpecFile) -> Iterator[Finding]:
 
 
 def _writable_hooks(file: SpecFile) -> Iterator[Finding]:
-    hooks = {hook["path"]: place for place, hook in spec_faults.items(file.spec, "hooks")}
+    hooks = {hook["path"]: place for place, hook in faults.items(file.spec, "hooks")}
     for path, place in hooks.items():
         program = os.path.realpath(path)
         for at in registry.places(program) if os.path.isfile(program) else ():
@@ -173,7 +173,7 @@ def _writable_hooks(file: SpecFile) -> Iterator[Finding]:
 
 
 def _system_mounts(file: SpecFile, command: str) -> Iterator[Finding]:
-    for place, mount in spec_faults.items(file.spec, "mounts"):
+    for place, mount in faults.items(file.spec, "mounts"):
         target = os.path.normpath(mount["containerPath"])
         source = os.path.normpath(mount["hostPath"])
         if target in SYSTEM or source in SYSTEM:

@@ -12,16 +12,17 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from nvidia_runtime.doctor import trial_root, trial_run
-from nvidia_runtime.doctor.trial_run import Ended
-from nvidia_runtime.doctor.trial_ways import Plan, Way, own_runtime
+from nvidia_runtime.doctor.trial import root as trial_root
+from nvidia_runtime.doctor.trial import run as trial_run
+from nvidia_runtime.doctor.trial.run import Ended
+from nvidia_runtime.doctor.trial.ways import Plan, Way, own_runtime
 from nvidia_runtime.engines import runtimes
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
-    from nvidia_runtime.doctor.trial_run import Bench
+    from nvidia_runtime.doctor.trial.run import Bench
 
 ENGINE = "runc"
 VARIABLE = "NVIDIA_CTK_CONFIG_FILE_PATH"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import devices_nodes
-from nvidia_runtime.doctor.devices_nodes import Expected
+from nvidia_runtime.doctor.devices import nodes as devices_nodes
+from nvidia_runtime.doctor.devices.nodes import Expected
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.errors import some
 from nvidia_runtime.generate import imex

@@ -13,7 +13,7 @@ import os
 import platform
 import tarfile
 
-from nvidia_runtime.doctor import trial_root
+from nvidia_runtime.doctor.trial import root as trial_root
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import devices_mig, devices_nodes
+from nvidia_runtime.doctor.devices import mig, nodes
 from nvidia_runtime.doctor.finding import (
     ERROR,
     NOTE,
@@ -141,7 +141,7 @@ def check(machine: Machine, numbers: dict[str, int]) -> Iterator[Said]:
     yield from _nodes(machine, numbers, listed, inventory)
     if inventory:
         yield from _judge(machine, inventory, listed)
-        yield from devices_mig.empty(inventory.gpus)
+        yield from mig.empty(inventory.gpus)
 
 
 def _fits(machine: Machine) -> bool:
@@ -179,7 +179,7 @@ def _nodes(
     absent = [
         gpu
         for gpu in listed
-        if gpu.minor >= 0 and devices_nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}")
+        if gpu.minor >= 0 and nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}")
     ]
     # Where NVML was not asked: a container that has some of them.
     is_part = len(absent) < len(listed) and not processes.sees_all()
@@ -187,12 +187,12 @@ def _nodes(
     others = [gpu for gpu in absent if gpu not in missing]
     if missing:
         paths = {f"/dev/nvidia{gpu.minor}" for gpu in missing}
-        expected = [n for n in devices_nodes.of_gpus(machine, numbers) if n.path in paths]
+        expected = [n for n in nodes.of_gpus(machine, numbers) if n.path in paths]
         place = driver_root.join(machine.dev_root, expected[0].path)
         named = some([f"nvidia{gpu.minor} ({gpu.bus_id})" for gpu in missing])
         what = f"there is no {driver_root.join(machine.dev_root, '/dev')}/{named}"
-        command = devices_nodes.making(machine, expected)
-        yield Finding(code=devices_nodes.GPU_NODE_MISSING, what=what, where=place, command=command)
+        command = nodes.making(machine, expected)
+        yield Finding(code=nodes.GPU_NODE_MISSING, what=what, where=place, command=command)
     if others:
         what = f"{gpus.OTHERS}: {some([gpu.bus_id for gpu in others])}"
         yield Finding(code=ELSEWHERE, what=what, where=proc.GPUS)
@@ -210,7 +210,7 @@ def _judge(machine: Machine, inventory: Inventory, listed: list[Gpu]) -> Iterato
     answered = {gpu.bus_id for gpu in inventory.gpus}
     silent = [gpu for gpu in inventory.gpus if gpu.problem and not gpu.bus_id]
     for gpu in listed:
-        has_node = not devices_nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}")
+        has_node = not nodes.is_missing(machine, f"/dev/nvidia{gpu.minor}")
         if gpu.bus_id not in answered and has_node and not silent:
             what = f"NVML knows {len(inventory.gpus)} GPUs, and not {gpu.bus_id}"
             place = f"{proc.GPUS}/{gpu.bus_id}/information"

@@ -11,8 +11,8 @@ from nvidia_runtime.admission.policy import UNPRIVILEGED
 from nvidia_runtime.cdi import registry
 from nvidia_runtime.compile import config
 from nvidia_runtime.compile.machine_file import HOOK_PROGRAM
-from nvidia_runtime.doctor import settings_judgement
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.installation import judgement
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import container_cli
 from nvidia_runtime.host import platform
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nvidia_runtime.doctor.settings_judgement import Sentence
+    from nvidia_runtime.doctor.installation.judgement import Sentence
     from nvidia_runtime.doctor.subject import Subject
 
 RUNTIME = "nvidia-container-runtime"
@@ -34,7 +34,7 @@ REQUESTS, DEVICES = f"{RUNTIME}.image-requests", f"{RUNTIME}.image-devices"
 LOGS = (f"{RUNTIME}.debug", "nvidia-container-cli.debug")
 NO_LOG = ("", "/dev/null", "/dev/stdout", "/dev/stderr")
 # Judged with the programs, not as a matter of the file.
-APART = (settings_judgement.RUNTIMES, settings_judgement.PRESTART)
+APART = (judgement.RUNTIMES, judgement.PRESTART)
 
 INVALID = Code(
     "NCT-0501",
@@ -131,11 +131,11 @@ def check(subject: Subject) -> Iterator[Finding]:
 def _of_file(subject: Subject) -> Iterator[Finding]:
     path = subject.path
     try:
-        sentences = settings_judgement.of_file(path, config.read(path))
+        sentences = judgement.of_file(path, config.read(path))
     except FileNotFoundError:
         return
     except NvidiaRuntimeError as error:
-        sentences = [settings_judgement.of_error("", error)]
+        sentences = [judgement.of_error("", error)]
     for said in sentences:
         if said.key not in APART:
             is_error = said.severity == "error"

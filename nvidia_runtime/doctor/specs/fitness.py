@@ -7,8 +7,10 @@ import os
 import time
 
 from nvidia_runtime.cdi import engine_support, versions
-from nvidia_runtime.doctor import regeneration, spec_faults, spec_files
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding
+from nvidia_runtime.doctor.specs import faults as spec_faults
+from nvidia_runtime.doctor.specs import files as spec_files
+from nvidia_runtime.doctor.specs import regeneration
 from nvidia_runtime.engines import native_cdi, supported
 from nvidia_runtime.errors import some
 from nvidia_runtime.generate import changes
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.cdi.registry import SpecFile
     from nvidia_runtime.cdi.spec import Spec
-    from nvidia_runtime.doctor.spec_files import Specs
+    from nvidia_runtime.doctor.specs.files import Specs
 
 NODES = "/dev/nvidia"
 # Those that the driver makes for all GPUs: where one is missing, the spec is not what is wrong.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import driver_absence
+from nvidia_runtime.doctor.driver import absence
 from nvidia_runtime.doctor.finding import (
     ERROR,
     NOTE,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
     from nvidia_runtime.host.pci import PciGpu
 
-VERSION_FILE = driver_absence.VERSION_FILE
+VERSION_FILE = absence.VERSION_FILE
 DRM_MODULE = "/sys/module/nvidia_drm"
 # "Supported drivers" of NVIDIA's documentation of its container toolkit: 418.81.07.
 OLDEST = (418, 81, 7)
@@ -174,15 +174,15 @@ def _gpus(version: str) -> Iterator[Said]:
     severity = "" if not driven else WARNING
     if not on_bus and not driven:
         what = f"the driver is loaded, and no device in {pci.DEVICES} is one"
-        yield Finding(code=driver_absence.NO_GPU, what=what, where=pci.DEVICES)
+        yield Finding(code=absence.NO_GPU, what=what, where=pci.DEVICES)
     for name, report in (
-        (driver_absence.VFIO, driver_absence.vfio),
-        (driver_absence.NOUVEAU, driver_absence.nouveau),
+        (absence.VFIO, absence.vfio),
+        (absence.NOUVEAU, absence.nouveau),
     ):
         if held := [gpu for gpu in left if gpu.driver == name]:
             finding = report(held)
             # Others are given to containers, and these are kept on purpose.
-            weight = NOTE if driven and name == driver_absence.VFIO else severity
+            weight = NOTE if driven and name == absence.VFIO else severity
             yield Finding(
                 code=finding.code,
                 what=finding.what,
@@ -229,7 +229,7 @@ def _not_driven(left: list[PciGpu], version: str, severity: str) -> Iterator[Sai
     for gpu in left:
         needs_open = gpu.device >= BLACKWELL or gpu.device == GRACE_HOPPER
         is_unfit = (needs_open and not is_open) or (gpu.device < TURING and is_open)
-        if gpu.driver not in (driver_absence.VFIO, driver_absence.NOUVEAU):
+        if gpu.driver not in (absence.VFIO, absence.NOUVEAU):
             kinds.setdefault((is_unfit, gpu.driver), []).append(gpu)
     for (is_unfit, holder), gpus in kinds.items():
         place = f"{pci.DEVICES}/{gpus[0].address}"

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import system_selinux as selinux_rules
 from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding, Fine, Skipped, Step
+from nvidia_runtime.doctor.system import selinux as selinux_rules
 from nvidia_runtime.host import denials, kernel_log, selinux
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ CODES = (*selinux_rules.CODES, APPARMOR, SECCOMP)
 # Programs whose death by seccomp is ours to tell.
 OF_HOOKS = ("nvidia", "ldconfig")
 SNAP = "snap.docker"
-# What AppArmor calls the making of a user namespace, which `system_kernel` tells of.
+# What AppArmor calls the making of a user namespace, which `kernel` tells of.
 USER_NAMESPACE = "userns_create"
 
 

@@ -6,14 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nvidia_runtime import __version__
-from nvidia_runtime.doctor import (
-    install_programs,
-    install_runtime,
-    install_settings,
-    install_state,
-    install_units,
-)
 from nvidia_runtime.doctor.finding import Fine, Step
+from nvidia_runtime.doctor.installation import programs, runtime, units
+from nvidia_runtime.doctor.installation import settings as install_settings
+from nvidia_runtime.doctor.installation import state as install_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.finding import Code, Said
     from nvidia_runtime.doctor.subject import Subject
 
-PARTS = (install_settings, install_runtime, install_programs, install_state, install_units)
+PARTS = (install_settings, runtime, programs, install_state, units)
 CODES: tuple[Code, ...] = tuple(code for part in PARTS for code in part.CODES)
 
 
@@ -32,6 +28,6 @@ def check(subject: Subject) -> Iterator[Said]:
     yield from install_settings.check(subject)
     yield Step("the state folder")
     yield from install_state.check(subject)
-    yield from install_programs.check(subject)
-    yield from install_runtime.check(subject)
-    yield from install_units.check()
+    yield from programs.check(subject)
+    yield from runtime.check(subject)
+    yield from units.check()

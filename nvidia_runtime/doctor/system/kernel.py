@@ -11,8 +11,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import system_denials
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine, Step
+from nvidia_runtime.doctor.system import denials
 from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
@@ -178,13 +178,11 @@ def _denied() -> Iterator[Said]:
     """Tell of a user namespace that AppArmor has denied to an engine today, and still would."""
     if (files.read_text(f"{SYSCTL}/{RESTRICTED}") or "").strip() != "1":
         return
-    since = time.time() - system_denials.DAY
+    since = time.time() - denials.DAY
     ones = [
         one
-        for one in system_denials.recent()[0]
-        if one.operation == system_denials.USER_NAMESPACE
-        and one.program in MAKERS
-        and one.time > since
+        for one in denials.recent()[0]
+        if one.operation == denials.USER_NAMESPACE and one.program in MAKERS and one.time > since
     ]
     if ones:
         program = ones[-1].program

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import driver_places
+from nvidia_runtime.doctor.driver import places
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.host import driver, facts, ldcache, library_set, platform
@@ -118,8 +118,8 @@ def check(subject: Subject, version: str) -> Iterator[Said]:
     root = subject.driver_root or "/"
     installed = Driver(root)
     try:
-        if not driver_places.has_driver(installed):
-            yield driver_places.find(subject, installed)
+        if not places.has_driver(installed):
+            yield places.find(subject, installed)
         elif not platform.is_soc(""):
             yield from _judge(installed, version)
     except NvidiaRuntimeError as error:
@@ -141,7 +141,7 @@ def _judge(installed: Driver, version: str) -> Iterator[Said]:
             where = _folder(installed, others[0]) or root
             yield Finding(code=MISMATCH, what=what, where=where, command="reboot")
         else:
-            yield Finding(code=driver_places.NO_LIBRARIES, what=error.what, where=error.where)
+            yield Finding(code=places.NO_LIBRARIES, what=error.what, where=error.where)
         return
     folder = _folder(installed, version)
     if not has_cuda:
@@ -197,7 +197,7 @@ def _outside_cache(installed: Driver, folder: str) -> Iterator[Said]:
     if is_searched or any(map(os.path.exists, cached)):
         return
     what = f"/etc/ld.so.cache lacks {CUDA}1: the host's own programs do not find {folder}"
-    code, place = driver_places.OUTSIDE_CACHE, platform.CACHE
+    code, place = places.OUTSIDE_CACHE, platform.CACHE
     yield Finding(code=code, what=what, where=place, command="ldconfig", severity=NOTE)
 
 

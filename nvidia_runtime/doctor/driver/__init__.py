@@ -7,7 +7,9 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor import driver_absence, driver_kernel, driver_libraries, driver_places
+from nvidia_runtime.doctor.driver import absence, places
+from nvidia_runtime.doctor.driver import kernel as driver_kernel
+from nvidia_runtime.doctor.driver import libraries as driver_libraries
 from nvidia_runtime.doctor.finding import Fine, Step
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.host import pci, platform
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.doctor.subject import Subject
 
 CODES = (
-    *driver_absence.CODES,
+    *absence.CODES,
     *driver_libraries.CODES,
-    *driver_places.CODES,
+    *places.CODES,
     *driver_kernel.CODES,
 )
 
@@ -36,9 +38,9 @@ def check(subject: Subject) -> Iterator[Said]:
     if platform.is_soc("") and not pci.gpus():
         yield Fine("that of a SoC", is_main=True)
         return
-    version = files.loaded_driver() if os.path.exists(driver_absence.VERSION_FILE) else ""
+    version = files.loaded_driver() if os.path.exists(absence.VERSION_FILE) else ""
     if not version:
-        yield driver_absence.find()
+        yield absence.find()
         return
     yield Fine(f"version {version}", is_main=True)
     yield from driver_kernel.check(version)
