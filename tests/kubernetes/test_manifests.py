@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -58,7 +57,7 @@ def documents(path: Path) -> list[Document]:
 def kubectl(*words: str | Path, given: str = "") -> str:
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl")
-    command = ["kubectl", *map(os.fspath, words)]
+    command = ["kubectl", *(str(word) for word in words)]
     # Without a cluster: no file of the user's says where one is.
     environment = {**os.environ, "KUBECONFIG": "/dev/null"}
     run = subprocess.run(
@@ -163,7 +162,7 @@ def test_kubectl_reads_them(rendered: list[Document]) -> None:
     assert len(listed) == len(rendered)
 
 
-def rights(node: yaml.Node, key: str = "") -> Iterator[tuple[str, int]]:
+def rights(node: yaml.Node | None, key: str = "") -> Iterator[tuple[str, int]]:
     """Find each right, with its line from 0."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -263,10 +262,7 @@ def test_k3s_has_one_class_and_no_engine_files(rendered: list[Document]) -> None
 
 @variants()
 def test_the_installer_knows_what_it_is_told(rendered: list[Document]) -> None:
-    if not importlib.util.find_spec("nvidia_runtime.cli.tables.install"):
-        pytest.skip("needs nvidia-ctk install")
-    from nvidia_runtime.cli.tables import install  # not there yet in all trees
-
+    install = pytest.importorskip("nvidia_runtime.cli.tables.install")
     variables = {name for switch in install.INSTALL.switches for name in switch.variables}
     flags = {name for switch in install.INSTALL.switches for name in switch.names.split()}
     only = container(of_kind(rendered, "DaemonSet")[NAME])
@@ -278,15 +274,23 @@ def test_the_installer_knows_what_it_is_told(rendered: list[Document]) -> None:
 
 @variants(("containerd", ()))
 def test_taking_back_has_the_time_that_it_needs(rendered: list[Document]) -> None:
-    if not importlib.util.find_spec("nvidia_runtime.installer.rereading"):
-        pytest.skip("needs nvidia-ctk install")
-    from nvidia_runtime.installer import plugin, record, rereading  # not there yet in all trees
-
+    plugin, record, rereading = (
+        pytest.importorskip(f"nvidia_runtime.installer.{name}")
+        for name in ("plugin", "record", "rereading")
+    )
     spec = of_kind(rendered, "DaemonSet")[NAME]["spec"]["template"]["spec"]
     seconds = plugin.PATIENCE + rereading.TRIES * rereading.PAUSE + 2 * rereading.SECONDS
 
     assert spec["terminationGracePeriodSeconds"] >= seconds
     assert record.FOLDER in (FOLDER / "uninstall/daemonset.yaml").read_text()
+
+
+def test_the_page_names_each_folder_and_is_linked() -> None:
+    page = (FOLDER / "README.md").read_text()
+
+    assert all(f"[{folder}]({folder})" in page for folder in (*ENGINES, *COMPONENTS))
+    for name, link in (("README.md", "packaging/"), ("packaging/README.md", "")):
+        assert f"({link}kubernetes/README.md)" in (shim.TREE / name).read_text()
 
 
 def test_uninstall_is_a_patch_of_what_runs() -> None:
