@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, runtime
+from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, install, runtime
 from nvidia_runtime.cli.tables.common import GLOBAL
 from nvidia_runtime.cli.tables.table import Command
 
@@ -52,6 +52,7 @@ ROOT = Command(
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
+        install.INSTALL,
         COMPLETION,
     ),
     examples=(
