@@ -264,7 +264,7 @@ def test_k3s_has_one_class_and_no_engine_files(rendered: list[Document]) -> None
 def test_the_installer_knows_what_it_is_told(rendered: list[Document]) -> None:
     install = pytest.importorskip("nvidia_runtime.cli.tables.install")
     variables = {name for switch in install.INSTALL.switches for name in switch.variables}
-    flags = {name for switch in install.INSTALL.switches for name in switch.names.split()}
+    flags = {name for switch in install.INSTALL.switches for name in switch.names}
     only = container(of_kind(rendered, "DaemonSet")[NAME])
 
     assert {entry["name"] for entry in only["env"]} <= variables

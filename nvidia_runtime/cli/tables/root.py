@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, nri, runtime
+from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, install, nri, runtime
 from nvidia_runtime.cli.tables.common import GLOBAL
 from nvidia_runtime.cli.tables.table import Command
 
@@ -53,6 +53,7 @@ ROOT = Command(
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
+        install.INSTALL,
         nri.NRI,
         COMPLETION,
     ),
