@@ -30,7 +30,8 @@ class Record:
 
     ``engine`` says how the engine was told, ``unread`` since when it has still to read its files,
     0 if it has.  ``spec`` is the CDI spec that we wrote, with its digest, ``hook`` an OCI hook's
-    file, ``settings`` are those that flags made, ``folders`` those that were made for it all.
+    file, ``settings`` are those that flags made, ``folders`` those that were made for it all,
+    ``aside`` is a file that says something else for a moment: its path, what it says, its own text.
     """
 
     engine: dict[str, Any] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Record:
     hook: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
 
 
 def folder(installation: Installation) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-SYSTEMD, NONE = "systemd", "none"
+SIGNAL, SYSTEMD, NONE = "signal", "systemd", "none"
 # The toolkit's: six times, five seconds apart.
 TRIES, PAUSE = 6, 5.0
 SECONDS = 120
@@ -35,6 +35,17 @@ def has_begun_since(engine: Engine, moment: float) -> bool:
     """Whether the engine was started after a moment, and so has read what it was then."""
     process = processes.read(processes.peer(telling.socket(engine)))
     return bool(process and process.began > moment)
+
+
+def forgets_default(engine: Engine) -> None:
+    """Wait a moment until the engine has another default than ours, where it can be asked."""
+    kind, socket = telling.kind_of(engine), telling.socket(engine)
+    end = time.monotonic() + PAUSE
+    while time.monotonic() < end:
+        knowledge = kind.ask(socket)
+        if not knowledge or knowledge.default not in telling.names(engine):
+            return
+        time.sleep(0.1)
 
 
 def carry_out(engine: Engine, say: Say, pause: float = PAUSE) -> None:

@@ -119,6 +119,7 @@ class Installing:
             return
         os.environ["STATE_DIRECTORY"] = record.folder(self.place)  # of the engines' journal
         wanted = record.of_engine(engine)
+        self._put_back()
         if self.record.engine not in ({}, wanted):
             self._take_back_earlier()
         self.record.engine = wanted
@@ -150,6 +151,29 @@ class Installing:
             for path in (*written, *hook_file.remove(self.record, self.warn)):
                 self.say(f"took back what {path} had for an earlier run")
 
+    def _forget_default(self, engine: options.Engine) -> None:
+        """Have docker take another default, which it would keep otherwise."""
+        if rereading.way_of(engine) != rereading.SIGNAL:
+            record.save(self.place, self.record)
+            return
+        change = telling.without_default(engine)
+        if not change or change.before is None or change.after is None:
+            record.save(self.place, self.record)
+            return
+        self.record.aside = [change.path, change.after, change.before]
+        record.save(self.place, self.record)
+        telling.swap(change.path, change.before, change.after)
+        rereading.carry_out(engine, lambda _: None)
+        rereading.forgets_default(engine)
+        self._put_back()
+        record.save(self.place, self.record)
+
+    def _put_back(self) -> None:
+        """Write a file's own text that was put aside for a moment."""
+        if len(self.record.aside) == 3:
+            telling.swap(*self.record.aside)
+        self.record.aside = []
+
     def _start(self) -> None:
         if self.options.nri.is_on and self.place.is_daemon:
             self.plugin = plugin.Plugin(self.options.nri, self.tree)
@@ -178,7 +202,8 @@ class Installing:
         engine = replace(self.options.engine, **self.record.engine)
         os.environ["STATE_DIRECTORY"] = record.folder(self.place)
         self.record.unread = self.record.unread or time.time()
-        record.save(self.place, self.record)
+        self._put_back()
+        self._forget_default(engine)
         written = telling.unconfigure(engine, self.warn)
         written += hook_file.remove(self.record, self.warn)
         for path in written:

@@ -23,6 +23,7 @@ from nvidia_runtime.engines import (
     write,
 )
 from nvidia_runtime.engines.engine import Intent
+from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.installer import wrappers
 
@@ -150,6 +151,35 @@ def _planned(kind: Kind, wanted: Intent, engine: Engine, said: dict[str, None]) 
             raise
         said[f"{error}; its files are read"] = None
         return effect.planned(kind, replace(wanted, by_command=False))
+
+
+def without_default(engine: Engine) -> Change | None:
+    """Return what names the engine's own default, for one that forgets none; None if it may stay.
+
+    At a signal docker takes over what its file says, and keeps what that no longer says.
+    """
+    kind, wanted = kind_of(engine), intent(engine, must_ask=False)
+    before = write.read(wanted.config)
+    if not kind.reloads or before is None:
+        return None
+    document = kind.format.parse(before, wanted.config)
+    places = kind.places_in(document, wanted.config)
+    if difference.at(document, places.default) not in names(engine):
+        return None
+    after = undo.plan(kind, wanted).changes[0].after or ""
+    left = kind.format.parse(after, wanted.config)
+    if difference.at(left, places.default) is not difference.ABSENT:
+        return None
+    edit = difference.Edit(places.default, STOCK[0])
+    document = difference.carried_out([edit], document)
+    return Change(wanted.config, before, kind.format.edited(before, document, wanted.config))
+
+
+def swap(path: str, text: str, other: str) -> None:
+    """Write one text in the place of another, if the file has that."""
+    with write.locked(path):
+        if write.read(path) == text:
+            write.carry_out([Change(path, text, other)], lambda: "")
 
 
 def unconfigure(engine: Engine, warn: Warn) -> list[str]:

@@ -28,7 +28,9 @@ NAME = re.compile(r"toolkit-[\w.+]+-[0-9a-f]{12}(?:-\d+)?")
 # What is written into a tree later, and may change.
 CHANGING = (".config", "__pycache__")
 LAUNCHER = "bin/nvidia-container-runtime"
-# The first process's own PID namespace has this number on every Linux.
+PACKAGE = "lib/python3*/site-packages/nvidia_runtime/runtime.py"
+NEEDED = (LAUNCHER, "bin/busybox", "bin/python3")
+# The number of the first PID namespace on every Linux.
 INITIAL = "pid:[4026531836]"
 
 
@@ -70,17 +72,16 @@ class Design:
 def read(source: str) -> Bundle:
     """Read the bundle in a folder, or the one that this program is in."""
     folder = Path(source or Path(nvidia_runtime.__file__).parents[4])
-    if not (folder / LAUNCHER).is_file() or not (folder / "bin/busybox").is_file():
+    if not all((folder / name).is_file() for name in NEEDED):
         what = "is no bundle to install from" if source else "this program is not in a bundle"
         hint = "'make bundle' makes one, which --toolkit-source-root names"
         raise NvidiaRuntimeError(what, source, hint)
-    packages = sorted(folder.glob("lib/python3*/site-packages/nvidia_runtime/runtime.py"))
-    if not packages:
+    if not (packages := sorted(folder.glob(PACKAGE))):
         raise NvidiaRuntimeError("is a bundle without our package", str(folder))
     try:
         listed = listing(folder)
     except OSError as error:
-        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", str(folder)) from None
+        raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", source) from None
     version = folder / "share/version"
     text = version.read_text().strip() if version.exists() else nvidia_runtime.__version__
     return Bundle(
@@ -92,7 +93,7 @@ def read(source: str) -> Bundle:
 
 
 def listing(folder: Path) -> dict[str, list[str]]:
-    """List the files of a folder: each with its mode and digest, or the target of a link."""
+    """List the files of a folder, each with its mode and digest, or a link's target."""
     listed = {}
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in CHANGING)
@@ -106,8 +107,7 @@ def listing(folder: Path) -> dict[str, list[str]]:
                 with open(path, "rb") as file:
                     entry = [oct(status.st_mode), hashlib.file_digest(file, "sha256").hexdigest()]
             listed[os.path.relpath(path, folder)] = entry
-    listed.pop(FILES, None)
-    return listed
+    return {name: entry for name, entry in listed.items() if name != FILES}
 
 
 def digest(text: str) -> str:
@@ -139,7 +139,7 @@ def is_whole(path: str) -> bool:
 
 
 def write(design: Design, path: str, config: str) -> None:
-    """Write a tree; what is interrupted has no name that anybody looks for."""
+    """Write a tree, which has its name when it is whole."""
     temporary = f"{os.path.dirname(path)}/{TEMPORARY}new"
     try:
         discard(temporary)
@@ -253,7 +253,7 @@ def remove_old(link: str, *, is_alone: bool) -> list[str]:
         if path == current_of(link):
             continue
         if is_used(path) or not (is_alone or sees_all()):
-            left.append(path)
+            left += [path]
             continue
         gone = f"{os.path.dirname(path)}/{TEMPORARY}old"
         discard(gone)

@@ -17,6 +17,6 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def node(tmp_path: Path, small_bundle: Path) -> Node:
-    """Return a node to install on."""
-    return Node(tmp_path / "node", small_bundle)
+def node(tmp_path_factory: pytest.TempPathFactory, small_bundle: Path) -> Node:
+    """Return a node to install on; the kernel reads no more than 127 bytes of a first line."""
+    return Node(tmp_path_factory.mktemp("n") / "n", small_bundle)

@@ -176,11 +176,11 @@ def test_no_process_is_started(driver: bool, installed: Node) -> None:
     for _ in range(2):  # once to learn
         call(installed, RUNTIMES[0], *words, driver=driver)
 
-    calls = processes(installed, RUNTIMES[0], *words, driver=driver)
+    programs = processes(installed, RUNTIMES[0], *words, driver=driver)
 
-    assert set(calls) == {"execve"}
+    assert set(programs) == {"execve"}
     # strace itself, the runtime by busybox, runc by busybox.
-    assert len(calls) <= 2
+    assert len(programs) <= 2
 
 
 def test_driver_that_comes_later(installed: Node) -> None:
