@@ -32,7 +32,7 @@ NEWER = ("docker-buildx", "docker-cli", "docker-compose", "runsc")  # only since
 ENGINES = ("dockerd", "containerd", "podman", "runc", "crun")
 BEGIN, END = "<!-- made by make test-engines -->\n", "<!-- end -->\n"
 TRY = f"""{debians.INSTALL}
-$pip -c tests/pins.txt grpcio
+$pip -c tests/pins.txt grpcio protobuf
 for program in {" ".join(ENGINES)}; do
   echo "== version $("$program" --version | head -n 1)"
 done

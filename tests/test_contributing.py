@@ -56,8 +56,13 @@ def code(file: Path) -> str:
 
 
 def mentions(name: str) -> set[str]:
-    """List the files of the package whose code has a name in it, as a word."""
-    words = re.compile(rf"(?<![a-z0-9]){name.replace(' ', '[. ]')}(?![a-z0-9])", re.IGNORECASE)
+    """List the files of the package whose code has a name in it, as a word.
+
+    A part of a longer name is not, such as of management.nvidia.com.
+    """
+    words = re.compile(
+        rf"(?<![a-z0-9_-]){name.replace(' ', '[. ]')}(?![a-z0-9_-]|\.nvidia)", re.IGNORECASE
+    )
     return {
         str(file.relative_to(TREE)) for file in PACKAGE.rglob("*.py") if words.search(code(file))
     }

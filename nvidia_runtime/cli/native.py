@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from nvidia_runtime.cdi import registry
+from nvidia_runtime.containers.asked import NODES
 from nvidia_runtime.store import files
 
 Record = dict[str, Any]
-NODES = ("/dev/nv", "/dev/dri/", "/dev/dxg")
 VERSION_FLAG = "--host-driver-version="
 
 

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that the standard library lacks, by ctypes.  Ring: elsewhere."""
+"""What the standard library lacks of the kernel: system calls by ctypes, rules of control groups.
+
+Ring: elsewhere.
+"""

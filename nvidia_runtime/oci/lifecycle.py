@@ -26,17 +26,24 @@ def state(container: str, root: str = "") -> str:
 
     ``root`` is the folder of all states, "" for those of runc and crun themselves.
     """
+    return process(container, root)[0]
+
+
+def process(container: str, root: str = "") -> tuple[str, int]:
+    """Return the state of a container, and the id of its first process, 0 unless it runs."""
     for folder in [root] if root else _default_roots():
         for name, pid, start in FILES:
             try:
                 with open(os.path.join(folder, container, name), encoding="utf-8") as file:
                     document: Any = json.load(file)
-                return RUNNING if _runs(int(document[pid]), int(document[start])) else STOPPED
+                number = int(document[pid])
+                is_there = _runs(number, int(document[start]))
+                return (RUNNING, number) if is_there else (STOPPED, 0)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError, LookupError, TypeError):
-                return UNKNOWN
-    return GONE
+                return UNKNOWN, 0
+    return GONE, 0
 
 
 def _default_roots() -> list[str]:

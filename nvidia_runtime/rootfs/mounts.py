@@ -41,6 +41,12 @@ def below(root: resolver.Place) -> list[str]:
     return paths
 
 
+def points(table: str) -> frozenset[str]:
+    """Return where something is mounted, by a file in the form of /proc/PID/mountinfo."""
+    rows = [line.split(" ", 5) for line in _lines(table)]
+    return frozenset(_plain(row[4]) for row in rows if len(row) > 4)
+
+
 def _plain(text: str) -> str:
     """Take the kernel's escapes out of a path: blanks, line ends and backslashes as octal."""
     first, *others = text.split("\\")

@@ -28,6 +28,7 @@ from .machine import Machine
 from .places import Containerds, Dockers
 from .podman import Podman
 from .pods import Pods
+from .running import VIEWS, Live
 
 TREE = Path(__file__).resolve().parents[2]
 # Looks at the mount table, ten a second, until mounts go by themselves.
@@ -272,6 +273,17 @@ def live_bundles(name: str, machine: Machine, busybox: str, group: str) -> Itera
         pytest.skip(f"{program} alone cannot run a container on cgroup {view}: {alone.stderr}")
     yield live
     live.clean()
+
+
+@pytest.fixture(params=VIEWS)
+def live(request: pytest.FixtureRequest) -> Iterator[Live]:
+    """Start a container in each view of the control groups."""
+    bundles: Bundles = request.getfixturevalue(f"live_{request.param}")
+    container = bundles.start(gpus="0")
+    yield Live(container=container, pid=container.pid, hierarchy=VIEWS[request.param])
+    container.kill()
+    container.remove()
+    bundles.clean()
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -29,6 +29,7 @@ MESSAGES: wire.Messages = {
     "SandboxConfig": {
         "metadata": (1, "Metadata"),
         "log_directory": (3, str),
+        "annotations": (7, ["Entry"]),
         "linux": (8, "LinuxSandbox"),
     },
     "RunPodSandboxRequest": {"config": (1, "SandboxConfig"), "runtime_handler": (2, str)},
@@ -89,12 +90,13 @@ class Cri:
             )
         return wire.decode(MESSAGES, gives, answer)
 
-    def start_pod(self, handler: str = "") -> Pod:
+    def start_pod(self, handler: str = "", annotations: Mapping[str, str] | None = None) -> Pod:
         """Start a pod on the host's network, by a runtime handler; "" is the default runtime."""
         name = f"pod{next(self.numbers)}"
         config = {
             "metadata": {"name": name, "uid": name, "namespace": "nvcr"},
             "log_directory": str(self.logs),
+            "annotations": [{"key": k, "value": v} for k, v in (annotations or {}).items()],
             "linux": {
                 "cgroup_parent": f"/{self.group}/{name}",
                 "security_context": {"namespace_options": {"network": NODE}},

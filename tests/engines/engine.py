@@ -20,6 +20,10 @@ FOREVER = ("sh", "-c", f"trap 'exit {TERMINATED}' TERM; touch /tmp/ready; sleep 
 class Container(Protocol):
     """A container that runs until it is told to end."""
 
+    @property
+    def id(self) -> str:
+        """Its id, as runtimes know it."""
+
     def exec(self, *command: str) -> CompletedProcess[str]:
         """Run a command in the container."""
 

@@ -21,6 +21,7 @@ from nvidia_runtime.linux import mount
 pytestmark = pytest.mark.long
 HOME = Path("/usr/local/nvidia/toolkit")
 PATH = f"{HOME}/bin:/usr/sbin"
+NO_DRIVER = "nvidia driver modules are not yet loaded, invoking runc directly\n"
 MIB = 1 << 20
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # A chroot is no place for pivot_root, but what is mounted there is.
@@ -88,7 +89,8 @@ class Bare:
             while {runtime} state {container} | grep -q '"running"'; do sleep 0.1; done
             {runtime} delete {container}"""
         got = self.run(HOME / "bin/busybox", "sh", "-c", script)
-        assert (got.returncode, got.stderr) == (0, "")
+        said = got.stderr.replace(NO_DRIVER, "")
+        assert (got.returncode, said) == (0, "")
         return got.stdout.splitlines()
 
     def write(self, *env: str) -> None:

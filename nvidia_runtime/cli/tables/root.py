@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, install, runtime
+from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, install, nri, runtime
 from nvidia_runtime.cli.tables.common import GLOBAL
 from nvidia_runtime.cli.tables.table import Command
 
@@ -42,6 +42,7 @@ ROOT = Command(
         cdi.CDI,
         config.CONFIG,
         containers.EXPLAIN,
+        containers.REPAIR,
         containers.SPEC,
         containers.HOOK,
         containers.SNAPSHOT,
@@ -52,6 +53,7 @@ ROOT = Command(
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
+        nri.NRI,
         install.INSTALL,
         COMPLETION,
     ),
