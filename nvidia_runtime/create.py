@@ -14,6 +14,7 @@ from nvidia_runtime.store import files, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nvidia_runtime.admission.image import Image
     from nvidia_runtime.admission.policy import Admitted
     from nvidia_runtime.admission.request import Request
     from nvidia_runtime.document import Document
@@ -36,7 +37,9 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     if compiled is None:
         from nvidia_runtime.compile import snapshot as compiler  # heavy: TOML
 
+        start.lap("start")
         compiled = compiler.settings(config)
+        start.lap("compile")
     settings = compiled.settings
     log = _open_log(settings, invocation, log)
     if log:
@@ -47,6 +50,7 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     runtime = lowlevel.find(runtimes, path, launch.launcher)
     # With a debug file every call is logged, which the shortcut would not do.
     is_silent = settings[f"{SECTION}.debug"] in ("", "/dev/null")
+    start.lap("start")
     is_asking = inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
     # Where all creates ask for something, the launcher need not look for it.
@@ -68,13 +72,13 @@ def inject(
 ) -> bool:
     """Rewrite config.json by what the container may have; return whether it asks for anything."""
     file = bundle.read(invocation.bundle, invocation.config)
-    asked = _request(file, invocation, config.settings)
+    asked = asked_for(file, invocation.container, config.settings)
     admitted = find.admit(asked, config, launch.program())
     told = _tell(log, admitted)
     sources = find.sources(file, asked, admitted, config)
-    _warn(log, admitted.warnings[told:])
+    _warn(log, admitted.warnings[told:], "sources")
     removed = admitted.mode != "legacy" and edit.remove_hooks(file.spec, start.HOOKS, file.path)
-    done: "Document" = {"prepared": []}
+    done: "Document" = {"prepared": [], "removed": removed}
     if sources or removed:
         edits = find.edits(sources, file, runtime)
         planned = decide.plan(edits, file, launch, runtime, config.settings, admitted.mode)
@@ -83,7 +87,7 @@ def inject(
         done["prepared"] = planned.reasons + planned.carry_out()
         if planned.hooks is not None:
             done["hooks"] = planned.hooks
-        _warn(log, planned.warnings)
+        _warn(log, planned.warnings, "prepare")
         if planned.edits or removed:
             bundle.write(file)
             files.sweep(*bundle.leftovers(file))
@@ -100,21 +104,28 @@ def _record(
     """Write the record of a container that asks for something; return whether it does."""
     if admitted.is_empty():
         return bool(sources)
+    start.lap("write")
     from nvidia_runtime.store import record  # a create that asks for nothing leaves none
 
     record.write(invocation, file.spec, {**admitted.decision(), **done}, sources)
     return True
 
 
-def _request(file: "Bundle", invocation: "Invocation", settings: "Settings") -> "Request":
-    """Read what the container asks for, less what its image asks for and may not have."""
+def asked_for(
+    file: "Bundle", container: str, settings: "Settings", said: "Image | None" = None
+) -> "Request":
+    """Read what the container asks for, less what its image asks for and may not have.
+
+    ``said`` is what the image says where there is no container yet.
+    """
+    start.lap("read")
     asked = request.read(file.spec, settings, file.path)
     by_image = asked.by_env or asked.by_annotation or asked.imex_by_env or asked.gates
     if settings[snapshot.IMAGE_REQUESTS] == "allow" or not by_image:
         return asked
     from nvidia_runtime.admission import image, image_policy  # only where images are not trusted
 
-    said = image.read(file.spec, invocation.container)
+    said = said or image.read(file.spec, container)
     return image_policy.limit(asked, settings, said)
 
 
@@ -134,7 +145,7 @@ def _open_log(settings: "Settings", invocation: "Invocation", log: "Log | None")
 
 def _tell(log: "Log | None", admitted: "Admitted") -> int:
     """Log what was decided; return how many of the warnings were told."""
-    _warn(log, admitted.refusals + admitted.warnings)
+    _warn(log, admitted.refusals + admitted.warnings, "admit")
     if log:
         ids = ",".join(admitted.devices)
         devices = f", devices {ids} by {admitted.source}" if ids else ""
@@ -142,7 +153,9 @@ def _tell(log: "Log | None", admitted: "Admitted") -> int:
     return len(admitted.warnings)
 
 
-def _warn(log: "Log | None", sentences: list[str]) -> None:
+def _warn(log: "Log | None", sentences: list[str], step: str) -> None:
+    """Log the warnings of a step that has ended."""
+    start.lap(step)
     if log:
         for sentence in sentences:
             log.write("warning", sentence)

@@ -26,6 +26,7 @@ def main() -> None:
     """Do what ``sys.argv`` says; return never."""
     launch, words = Launch(*sys.argv[1:5]), sys.argv[5:]
     log: Log | None = None
+    invocation: Invocation | None = None
     try:
         invocation = argv.parse(words)
         if invocation.version:
@@ -39,11 +40,11 @@ def main() -> None:
         else:
             _pass_on(invocation, launch, log)
     except NvidiaRuntimeError as error:
-        _end(error, launch, log)
+        _end(error, launch, log, invocation)
     except Exception as error:  # a bug: still one line for the engine, and no half-made container
         if "--debug" in words:
             raise
-        _end(internal(error, "--debug"), launch, log)
+        _end(internal(error, "--debug"), launch, log, invocation)
 
 
 def _new_log(invocation: "Invocation", level: str) -> "Log":
@@ -103,7 +104,9 @@ def _print_version() -> None:
     posix.write(1, text.encode())
 
 
-def _end(error: NvidiaRuntimeError, launch: Launch, log: "Log | None") -> None:
+def _end(
+    error: NvidiaRuntimeError, launch: Launch, log: "Log | None", invocation: "Invocation | None"
+) -> None:
     try:
         from nvidia_runtime.log import Log, report
 
@@ -112,4 +115,11 @@ def _end(error: NvidiaRuntimeError, launch: Launch, log: "Log | None") -> None:
     except Exception:  # noqa: BLE001 (no descriptor is left to read the module with)
         text = f"{launch.program()}: {error}\nhint: {error.hint}\n"
         posix.write(2, text.encode("utf-8", "backslashreplace"))
+    try:  # what failed has been told: nothing from here on may say or be anything else
+        if invocation and invocation.command == "create":
+            from nvidia_runtime.sources import failure  # heavy, but nothing waits for it
+
+            failure.write(invocation, error)
+    except BaseException:  # noqa: BLE001, S110 (a record is for people who ask later)
+        pass
     posix._exit(error.exit_code)  # noqa: SLF001 (no finalization: nothing is left to flush)

@@ -16,6 +16,7 @@ would be found the slow way.
 import gc
 import posix
 import sys
+from time import monotonic_ns
 
 try:
     import _imp
@@ -53,6 +54,15 @@ CDI_HOOK = (
     *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
     *("prepare.verbs", "prepare.container", "hooks.cdi_hook"),
 )
+
+
+# When a step of a create ended, in ns, for its record; the first is when this module was loaded.
+LAPS: "list[tuple[str, int]]" = [("", monotonic_ns())]
+
+
+def lap(step: str) -> None:
+    """Note that a step of a create has ended; it may be said in parts."""
+    LAPS.append((step, monotonic_ns()))
 
 
 # How the launcher's shortcut goes on where it says which creates need Python: store/shortcut.

@@ -32,6 +32,7 @@ from faults import faulty
 from faults.conftest import library
 from hook_host import Hook, container
 from host import trees
+from images import written
 from shim import NAME, Site, needs_root
 from sources import test_machine as machines
 from sources import test_renew as renew
@@ -62,6 +63,12 @@ CONTAINERD_2 = (
     "--executable-path={tmp}/containerd",
 )
 CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+    (
+        "the manual page nvidia-container-codes(7) lists all",
+        ("doctor", "NCT-0000"),
+        ("doctor", "NCT-0101"),
+    ),
+    ("name a container, or give --all", ("repair",), ("repair", "--all")),
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
     ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
@@ -394,7 +401,7 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: ask(site, "a.b/c=0"),
         lambda site: site.write_specs(c=builders.cdi_spec(kind="a.b/c")),
     ),
-    "write one: nvidia-ctk cdi generate --output=…/…": (ask, generate),
+    "write one: nvidia-ctk cdi generate --output=…": (ask, generate),
     "update this program, or write the file for CDI … or older": (
         lambda site: (site.write_specs(nvidia=builders.cdi_spec(cdiVersion="1.9.0")), ask(site)),
         lambda site: specs(site, "0"),
@@ -742,6 +749,21 @@ def test_name_of_two_containers(site: Site) -> None:
 
     assert pattern("name one by its id").search(explain("web").err)
     assert explain("ab").code == 0
+
+
+def test_image_of_another_engine(tmp_path: Path) -> None:
+    def explain(image: str | Path) -> ctk.Ended:
+        return ctk.run("explain", "--image", image, DOCKER_HOST="unix:///nowhere")
+
+    assert pattern(EXPORT).search(explain("nowhere/x:1").err)
+    file = written.packed(written.layout(tmp_path / "x", [{"a": "b"}]), tmp_path / "x.tar")
+    assert explain(file).code == 0
+
+
+EXPORT = (
+    "docker's and podman's are known by name; of another engine export it ('ctr images export "
+    "FILE NAME'), and name the file"
+)
 
 
 def test_journal_of_the_engines(tmp_path: Path) -> None:
@@ -1724,6 +1746,9 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "TMPDIR names one that is not mounted noexec",
+    "the trial needs 30 MB there; TMPDIR names another folder",
+    "try one of …",
     "'systemctl disable --now …' first",
     "link to it, and name the link by --nvidia-ctk-path",
     "move it away, or use another --prefix; nothing was changed",
@@ -1733,10 +1758,19 @@ ELSEWHERE_HERE = {
     "run it as root, or name the file by --config",
     "; --prune removes it",
     "correct …, or leave it out: without a file the defaults hold",
+    "--output names another file",
+    "containerd from 2.0 and cri-o have it; in containerd 1.7 it is to be switched on",
+    "install it: pip install 'nvidia-container-runtime[nri]', or python3-protobuf of Debian",
+    "it is not the container's alone, and stays as it is",
+    "its control group, or one above, may be read-only, or lack them itself",
+    "move it away; what it says cannot be undone then",
+    "restart the container",
+    "run it on the host, outside of containers",
     "--bundle names the bundle's folder",
     "'nvidia-cdi-hook --help' lists the verbs and their flags",
     "write TARGET…LINK",
     "an OCI runtime calls hooks, and writes the state: see the OCI runtime-spec, runtime.md",
+    EXPORT,
     "add more of the id",
     "name one by its id",
     "move it away to go on without what it says",

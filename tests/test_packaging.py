@@ -77,6 +77,7 @@ def test_files(wheel: Path) -> None:
                 for unit in (TREE / "packaging/systemd").iterdir()
                 if unit.suffix != ".md"
             ],
+            "nvidia_runtime/simulate/mock_cuda.c",
             "nvidia_runtime/simulate/mock_dxcore.c",
             "nvidia_runtime/simulate/mock_nvml.c",
             *[f"{DATA}/{name}" for name in (*LAUNCHERS, "nvidia-ctk")],

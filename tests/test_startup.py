@@ -48,7 +48,7 @@ LIGHT = {"posix", "errno", "_stat", "_signal", "_json", "time", "gc", "sys"}
 OS = {"os", "os.path", "stat", "posixpath", "genericpath", "_collections_abc", "abc", "_abc"}
 # Of ours: rooms that the way to the runtime never enters, since each brings what is slow.
 HEAVY = [
-    *("compile", "schemas", "sources.unresolvable", "generate", "host", "cli"),
+    *("compile", "schemas", "sources.unresolvable", "sources.failure", "generate", "host", "cli"),
     *("hooks", "cdi.spec", "cdi.registry", "cdi.edits", "cdi.yaml_document"),
 ]
 # One module costs 0.06 to 0.13 ms: more than these is a ring that has grown.  Packages, which are
@@ -328,6 +328,7 @@ admission containers generate topology watch
 compile
 hooks nri selftest sources
 create doctor installer report
+images
 cli
 __main__ runtime
 """

@@ -146,12 +146,29 @@ def _of_storage(folder: str, driver: str, container: str) -> Image | None:
     digest = _text(_get(manifest, "config"), "digest")
     if not _digest(digest):
         raise _UnreadableError
+    return _of_configuration(_load(f"{image}/{config_file(digest)}"), _get(manifest, "annotations"))
+
+
+def config_file(digest: str) -> str:
+    """Return the name of an image's configuration in containers/storage.
+
+    It is "=" and the base64 of any name that is not a simple one.
+    """
     from binascii import b2a_base64  # only here
 
-    # The file's name: "=" and the base64 of any other name.
-    encoded = b2a_base64(digest.encode(), newline=False).decode()
-    entries = _environment(_load(f"{image}/={encoded}"))
-    annotations = _get(manifest, "annotations")
+    return f"={b2a_base64(digest.encode(), newline=False).decode()}"
+
+
+def of_configuration(configuration: "Any", annotations: "Any") -> Image:
+    """Return what an image says that has no container yet, by its documents."""
+    try:
+        return _of_configuration(configuration, annotations)
+    except _UnreadableError:
+        return UNREADABLE
+
+
+def _of_configuration(configuration: "Any", annotations: "Any") -> Image:
+    entries = _environment(configuration)
     return Image(
         frozenset(map(_trim, entries)),
         annotations if type(annotations) is dict else None,

@@ -6,19 +6,20 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.cli.parse import suggestion
-from nvidia_runtime.cli.records import Entry, Records
+from nvidia_runtime.cli.records import FAILED, Entry, Records
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lifecycle
 
 MOST = 4
 SHORT = 12
+ABSENT = (lifecycle.GONE, FAILED)
 
 
 def choose(word: str, records: Records) -> str:
     """Return the id of a container: by an id, else by a name, else by the beginning of an id.
 
     A name may have been given to several, one after the other: one that is gone does not count
-    beside one that is not, and of those that are gone the youngest is meant.
+    beside one that is not, nor does one that failed, and of these the youngest is meant.
     Raises `NvidiaRuntimeError` for a word that means several containers, or none.
     """
     if word in records.ids:
@@ -26,7 +27,7 @@ def choose(word: str, records: Records) -> str:
     entries = records.entries()
     named = [entry for entry in entries if word in entry.names]
     if named:
-        present = [entry for entry in named if entry.state != lifecycle.GONE] or named[:1]
+        present = [entry for entry in named if entry.state not in ABSENT] or named[:1]
         if len(present) == 1:
             return present[0].container
         what = f"{len(present)} containers are called {word!r}: {_some(present)}"

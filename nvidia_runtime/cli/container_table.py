@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 
 from nvidia_runtime.cli.records import Entry
+from nvidia_runtime.errors import short
 
 HEAD = ("container", "created", "engine", "state", "devices", "image")
 WIDTH = 80
@@ -20,18 +21,19 @@ CUT = "…"
 
 
 def lines(entries: list[Entry], today: datetime.date) -> list[str]:
-    """Return a line for each container, and one above them."""
+    """Return a line for each container, one above them, and one below each that failed."""
     rows = [HEAD, *(_row(entry, today) for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for column, least in CUTS:
         over = sum(widths) + GAP * (len(widths) - 1) - WIDTH
         widths[column] -= max(0, min(over, widths[column] - least))
-    return [
-        (" " * GAP)
-        .join(_cell(column, row[column], width) for column, width in enumerate(widths))
-        .rstrip()
-        for row in rows
-    ]
+    result: list[str] = []
+    for row, entry in zip(rows, [None, *entries], strict=True):
+        cells = [_cell(column, row[column], width) for column, width in enumerate(widths)]
+        result.append((" " * GAP).join(cells).rstrip())
+        if entry and entry.failed:
+            result.append(short(f"{' ' * GAP}failed: {entry.failed}", WIDTH - len(CUT)))
+    return result
 
 
 def _row(entry: Entry, today: datetime.date) -> tuple[str, ...]:

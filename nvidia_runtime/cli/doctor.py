@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = {ERROR: screen.RED, WARNING: screen.YELLOW, NOTE: screen.CYAN}
 PREFIX = "NCT-"
 INDENT = "  "
+# Areas of which each thing has a line.
+LISTED = ("trial",)
 
 
 class Doctor(Configured):
@@ -35,17 +37,25 @@ class Doctor(Configured):
     mends: bool
     is_sure: bool
     undoes: bool
+    trying: bool
 
     def main(self, code: str = "") -> int:
-        """Examine this machine, or explain a code."""
-        if code:
+        """Examine this machine, with --try by a container of an engine, or explain a code."""
+        if code and not self.trying:
             print("\n".join(explanation(of_id(code))))
             return 0
         if self.undoes:
             return self._mender().undo()
+        if self.trying:
+            from nvidia_runtime.cli import doctor_trial  # engines' modules cost 50 ms
+
+            doctor_trial.check_name(code)
         answers = self._examine()
         if self.mends and self._mender().mend(verdict.findings(everything(answers))):
             answers = self._examine()
+        if self.trying:
+            with screen.Progress("trying", quiet=self.is_quiet) as progress:
+                answers |= doctor_trial.answers(self._machine(), code, progress)
         if self.format == "json":
             screen.print_json(document(answers))
         else:
@@ -53,14 +63,17 @@ class Doctor(Configured):
         return verdict.exit_code(verdict.findings(everything(answers)))
 
     def _examine(self) -> Answers:
-        is_debugging = bool(getattr(self.root_app, "debugging", False))
-        machine = subject.of(self.config_path(), is_debugging=is_debugging)
+        machine = self._machine()
         with screen.Progress("looking", quiet=self.is_quiet) as progress:
 
             def tell(step: str) -> None:
                 progress.text = f"looking at {step}"
 
             return examination.examine(machine, tell)
+
+    def _machine(self) -> subject.Subject:
+        is_debugging = bool(getattr(self.root_app, "debugging", False))
+        return subject.of(self.config_path(), is_debugging=is_debugging)
 
     def _mender(self) -> doctor_fix.Mender:
         from nvidia_runtime.cli import doctor_fix  # only where it is asked for
@@ -142,7 +155,8 @@ def text(answers: Answers, *, is_whole: bool) -> list[str]:
     for area, ones in answers.items():
         fine = [one for one in ones if isinstance(one, Fine) and (is_whole or one.is_main)]
         listed = [shown(one.what) for one in fine]
-        joined = listed if is_whole else ["; ".join(listed)] if listed else []
+        is_list = is_whole or area in LISTED
+        joined = listed if is_list else ["; ".join(listed)] if listed else []
         for number, line in enumerate(joined):
             lines.append((area if not number else "").ljust(width) + line)
     for ones in answers.values():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 from dataclasses import asdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 # Of a hook, without --all.
 MOST_WORDS = 4
+COLOURS = {"+": screen.GREEN, "-": screen.RED, "@": screen.CYAN}
 
 
 class Explain(Command):
@@ -32,17 +34,29 @@ class Explain(Command):
 
     table = tables.EXPLAIN
     everything: bool
+    is_diff: bool
+    image: str
     format: str
 
     def main(self, container: str = "") -> int:
         """Print the record of a container, by its name or the beginning of its id."""
         state = files.state_folder()
         kept = Records(Path(state, "containers") if state else None)
+        if self.image:
+            from nvidia_runtime.cli import image_explain  # admission, and whatever a create needs
+
+            if container:
+                raise NvidiaRuntimeError("--image is in the place of a container")
+            return image_explain.show(
+                self.image, everything=self.everything, form=self.format, quiet=self.is_quiet
+            )
         if not container:
             return self._list(kept.entries())
         name = choice.choose(container, kept)
         record = kept.read(name)
         entry = kept.entry(name, record)
+        if self.is_diff:
+            return self._diff(record, entry)
         if self.format == "json":
             screen.print_json(asdict(entry) | _whole(record) | drift.document(name, record))
             return 0
@@ -60,6 +74,17 @@ class Explain(Command):
                 print(shown(line))
         return 0
 
+    def _diff(self, record: Record, entry: Entry) -> int:
+        from nvidia_runtime.cli import spec_diff  # where it is asked for
+
+        diff = spec_diff.lines(record, entry.bundle, self._spec_dirs)
+        if self.format == "json":
+            screen.print_json([asdict(line) for line in diff])
+            return 0
+        for line in spec_diff.text(diff, record, entry.engine):
+            print(screen.painted(shown(line), COLOURS.get(line[:1], "")))
+        return 0
+
     def _spec_dirs(self) -> list[str]:
         """Return the spec dirs of config.toml; a broken one keeps nobody from reading a record."""
         from nvidia_runtime.compile import config  # heavy: TOML
@@ -73,8 +98,20 @@ class Explain(Command):
         return dirs
 
 
+def _steps(record: Record) -> dict[str, int]:
+    """Return how long each step of a create took, in microseconds."""
+    laps = record.get("laps")
+    laps = laps if isinstance(laps, list) else []
+    took: dict[str, int] = {}
+    for (_, begin), (step, end) in itertools.pairwise(laps):
+        took[step] = took.get(step, 0) + (end - begin) // 1000
+    return took
+
+
 def _whole(record: Record) -> Record:
-    """Return a record that also says which steps of hooks were done on the host."""
+    """Return a record for programs: with times of steps, and which steps of hooks were done."""
+    record = {**record, "took": _steps(record)}
+    record.pop("laps", None)
     if not isinstance(record.get("hooks"), dict):
         return record
     done = [
@@ -98,9 +135,10 @@ def _lines(
         *([f"name       {entry.names[0]}"] if entry.names else []),
         *([f"image      {entry.image}"] if entry.image else []),
         f"state      {entry.state}",
+        *_failure(record),
         f"created    {entry.time.replace('T', ' ')}{_engine(entry)}",
         f"bundle     {entry.bundle}",
-        f"mode       {record.get('mode', '')}",
+        *([f"mode       {record['mode']}"] if record.get("mode") else []),
         f"requested  {requested or 'nothing'}{_by(record)}",
     ]
     lines += [f"refused    {sentence}" for sentence in record.get("refused", ())]
@@ -111,6 +149,28 @@ def _lines(
     if record.get("cut"):
         lines.append(f"not shown  {record['cut']}: the record would be too large")
     lines += [f"on the host  {sentence}" for sentence in record.get("prepared", ())]
+    return lines + _took(record)
+
+
+def _failure(record: Record) -> list[str]:
+    """Return why a create failed, as its engine was told."""
+    failed = record.get("failure")
+    if not isinstance(failed, dict):
+        return []
+    hint = failed.get("hint")
+    return [f"failed     {failed.get('error')}", *([f"hint       {hint}"] if hint else [])]
+
+
+def _took(record: Record) -> list[str]:
+    """Return how long the create took us, in text; records of older versions do not say it."""
+    steps = {step: time / 1000 for step, time in _steps(record).items()}
+    if not steps:
+        return []
+    compiled = steps.pop("compile", 0)
+    said = ", ".join(f"{step} {time:.1f}" for step, time in steps.items())
+    lines = ["", f"took       {sum(steps.values()) + compiled:.1f} ms: {said}"]
+    if compiled:
+        lines.append(f"           what is compiled was made anew: {compiled:.1f} ms")
     return lines
 
 

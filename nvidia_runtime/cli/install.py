@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 
 from nvidia_runtime.admission.policy import UNPRIVILEGED
 from nvidia_runtime.cli.command import Command
@@ -100,7 +102,7 @@ class Install(Command):
             return 0
         self._say_what_is_idle()
         act = run.remove if _is(self.is_removal) else run.run
-        act(wanted, self.tell, self.warn)
+        act(wanted, _lasting(self.tell), _lasting(self.warn))
         return 0
 
     def _say_what_is_idle(self) -> None:
@@ -189,6 +191,16 @@ class Install(Command):
             else:
                 settings[f"{FEATURES}.{name}"] = True
         return settings
+
+
+def _lasting(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says something, or does not where nobody listens any more: SIGPIPE tells."""
+
+    def said(text: str) -> None:
+        with contextlib.suppress(OSError):
+            say(text)
+
+    return said
 
 
 def _is(text: str) -> bool:

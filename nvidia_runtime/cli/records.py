@@ -25,6 +25,8 @@ Record = dict[str, Any]
 
 INJECTED = b',"injected":['
 CRI, CRI_O = "io.kubernetes.cri", "io.kubernetes.cri-o"
+# Beside the states of `lifecycle`: the engine was told an error, and there is no process.
+FAILED = "failed"
 IMAGES = (f"{CRI}.image-name", f"{CRI_O}.ImageName")
 
 
@@ -34,7 +36,8 @@ class Entry:
 
     ``names`` are what people call it, the first the engine's own; ``time`` is when it was created,
     ``state`` that of `lifecycle`.  ``devices`` are those that it asked for, or, where its engine
-    injected some by itself, the nodes of GPUs.
+    injected some by itself, the nodes of GPUs.  ``failed`` is why its create failed, "" if it
+    did not.
     """
 
     container: str
@@ -45,10 +48,14 @@ class Entry:
     devices: tuple[str, ...]
     state: str
     bundle: str
+    failed: str
 
 
 class Records:
-    """The records in a folder; an engine is asked once, and only if a container of it is there."""
+    """The records in a folder; an engine is asked once, and only if a container of it is there.
+
+    Those of creates that failed are in a folder beside it; of both the younger counts.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         """Look into a folder; None is a machine without one."""
@@ -57,13 +64,19 @@ class Records:
     @functools.cached_property
     def ids(self) -> list[str]:
         """The ids of the containers with a record, the youngest first."""
-        try:
-            paths = [path for path in self.folder.iterdir() if path.suffix == ".json"]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise NvidiaRuntimeError(os_reason(error), str(self.folder)) from None
-        return [path.stem for path in sorted(paths, key=_time, reverse=True)]
+        return list(self._paths)
+
+    @functools.cached_property
+    def _paths(self) -> dict[str, Path]:
+        """The youngest record of each container, the youngest first."""
+        paths = [*_listed(self.folder), *_listed(self.folder.with_name(records.FAILED))]
+        youngest: dict[str, Path] = {}
+        for path in sorted(paths, key=_time, reverse=True):
+            youngest.setdefault(path.stem, path)
+        return youngest
+
+    def _path(self, name: str) -> Path:
+        return self._paths.get(name) or self.folder / f"{name}.json"
 
     @functools.cached_property
     def docker(self) -> dict[str, Container] | None:
@@ -87,12 +100,12 @@ class Records:
 
     def read(self, name: str) -> Record:
         """Read a record.  Raises `NvidiaRuntimeError` for what is none."""
-        path = self.folder / f"{name}.json"
+        path = self._path(name)
         return _decode(_data(path), path)
 
     def head(self, name: str) -> Record:
         """Read a record, without the edits if it says itself what was asked for."""
-        path = self.folder / f"{name}.json"
+        path = self._path(name)
         data = _data(path)
         head, mark, _ = data.partition(INJECTED)  # no string has that: its quotes would be escaped
         record = _decode(head + b"}" if mark else data, path)
@@ -106,7 +119,7 @@ class Records:
         container, is_there = self._ask(engine, name, bundle)
         names = [container.name if container else "", *_names(labels)]
         image = (container.image if container else "") or _first(labels, IMAGES)
-        created = datetime.datetime.fromtimestamp(_time(self.folder / f"{name}.json") // 10**9)
+        created = datetime.datetime.fromtimestamp(_time(self._path(name)) // 10**9)
         return Entry(
             container=name,
             names=tuple(dict.fromkeys(filter(None, names))),
@@ -116,6 +129,7 @@ class Records:
             devices=_devices(record),
             state=_state(name, record, container, is_there=is_there),
             bundle=bundle,
+            failed=_failure(record),
         )
 
     def _ask(self, engine: str, name: str, bundle: str) -> tuple[Container | None, bool | None]:
@@ -136,6 +150,8 @@ class Records:
 
 def _state(name: str, record: Record, container: Container | None, *, is_there: bool | None) -> str:
     """Return the state of a container: as its engine says, or by its process."""
+    if _failure(record):
+        return FAILED
     if container and container.state:
         return container.state
     root = str(record.get("root", ""))
@@ -176,6 +192,20 @@ def _devices(record: Record) -> tuple[str, ...]:
         for node in (part.get("edits") or {}).get("devices", ())
     ]
     return tuple(path for path in nodes if path.removeprefix("/dev/nvidia").isdigit())
+
+
+def _failure(record: Record) -> str:
+    failed = record.get("failure")
+    return str(failed.get("error", "")) if isinstance(failed, dict) else ""
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.suffix == ".json"]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NvidiaRuntimeError(os_reason(error), str(folder)) from None
 
 
 def _data(path: Path) -> bytes:

@@ -147,9 +147,10 @@ def _attacks(_begin: str) -> list[str]:
 
 
 def _codes(_begin: str) -> list[str]:
-    from nvidia_runtime.doctor import examination
+    """List the codes of doctor, and the engines that it can try."""
+    from nvidia_runtime.doctor import examination, trial
 
-    return list(examination.codes())
+    return [*examination.codes(), *trial.NAMES]
 
 
 def _fixed(*names: str) -> Callable[[str], list[str]]:

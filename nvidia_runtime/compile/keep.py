@@ -77,5 +77,5 @@ def _tidy(folder: str) -> None:
         kept.sort(key=lambda entry: entry.stat().st_mtime_ns)
         for entry in kept[:-MOST_FILES]:
             os.unlink(entry.path)
-    if os.path.isdir(f"{folder}/containers"):
-        record.prune(f"{folder}/containers")
+    if os.path.isdir(f"{folder}/{record.CREATED}"):
+        record.prune(f"{folder}/{record.CREATED}")

@@ -22,7 +22,6 @@ from nvidia_runtime.engines import (
     write,
 )
 from nvidia_runtime.engines.containerd_files import (
-    CRI,
     DEFAULT_VERSION,
     NEWEST,
     RUNTIME,
@@ -202,9 +201,7 @@ def _warnings_of(intent: Intent, heeded: Document, document: Document) -> list[s
     """Say what in a file keeps kubernetes, or us, from what we would do."""
     warnings = []
     version = version_of(heeded, intent.config)
-    disabled = document.get("disabled_plugins")
-    names = ("cri", CRI[2], places(version).runtimes[1])
-    if isinstance(disabled, list) and any(name in disabled for name in names):
+    if containerd_files.has_no_cri(document):
         warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
     if version == 1 and intent.drop_in:
         warnings.append("a file of version 1 is edited in place, without a drop-in")
@@ -279,6 +276,7 @@ ENGINE = Engine(
         ((2, 1), "1.0.0"),  # sid has it: tests/engines/test_ways.py
     ),
     cdi_by_default=(2,),
+    oldest=(1, 3),  # with files of version 2
     without_cdi="what a pod asks for by CDI is dropped without a word",
     format=toml_engine.TOML,
     places_in=containerd_files.places_in,

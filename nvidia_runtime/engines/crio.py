@@ -14,6 +14,7 @@ PLACES = Places(
     runtimes=("crio", "runtime", "runtimes"),
     default=("crio", "runtime", "default_runtime"),
     program=("runtime_path",),
+    spec_dirs=("crio", "runtime", "cdi_spec_dirs"),
 )
 PROFILES = (
     Profile(
@@ -91,6 +92,10 @@ ENGINE = Engine(
         ((1, 33), "0.8.0"),  # go.mod of 1.33.0
     ),
     cdi_by_default=(1, 23),
+    oldest=(1, 18),  # with drop-ins
+    built_in=("runc", "crun"),
+    group_manager=("crio", "runtime", "cgroup_manager"),
+    hook_folders=toml_engine.HOOK_FOLDERS,
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,
     configure=configure,

@@ -127,7 +127,7 @@ class Places:
     ``default_table`` is a table that is the default runtime, whatever ``default`` names.
     ``program`` is where the program stands in the table of a runtime; ``fallback`` becomes the
     default where it is not known what that was before.  ``version`` is the key that says in which
-    version a file is written, and sets nothing.
+    version a file is written, and sets nothing.  ``spec_dirs`` are the folders of CDI specs.
     """
 
     runtimes: Steps
@@ -137,6 +137,7 @@ class Places:
     program: Steps = ()
     fallback: Any = ABSENT
     version: str = ""
+    spec_dirs: Steps = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +195,14 @@ class Engine:
     # it is off.
     cdi_by_default: Version
     without_cdi: str = ""
+    # The first version that reads what we write.
+    oldest: Version = ()
+    # Runtimes that it has without a word in its files; what ends in . or / is how names begin.
+    built_in: tuple[str, ...] = ("runc",)
+    # Where its files say who sets up control groups, systemd unless they do; () for another way.
+    group_manager: Steps = ()
+    # The folders of hooks.d(5) that it heeds.
+    hook_folders: tuple[str, ...] = ()
 
     format: Format
     # Where a document, of a path, has what we change.

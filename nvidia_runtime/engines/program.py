@@ -74,11 +74,17 @@ def entrance(root: str) -> Callable[[], None] | None:
     return enter if root else None
 
 
-def version(executable: str, name: str, root: str = "") -> tuple[int, ...]:
+def version(
+    executable: str, name: str, seconds: float = SECONDS_FOR_VERSION, root: str = ""
+) -> tuple[int, ...]:
     """Ask a program for its version; k3s is many programs in one file, told apart by the name."""
-    words = [name, "--version"]
-    answer = ask(words, executable=executable, seconds=SECONDS_FOR_VERSION, root=root)
-    match = re.search(r"\d+(?:\.\d+)+", "" if answer.problem else answer.out)
+    answer = ask([name, "--version"], executable=executable, seconds=seconds, root=root)
+    return () if answer.problem else version_in(answer.out)
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """Return the first version in a text, () if it has none."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 

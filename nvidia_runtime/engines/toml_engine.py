@@ -21,6 +21,8 @@ from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 CANDIDATES = ("runc", "crun")
+# Of containers-common, for podman and cri-o.
+HOOK_FOLDERS = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 
 
 def edited(text: str, document: Document, path: str) -> str:

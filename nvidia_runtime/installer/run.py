@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import replace
@@ -47,7 +48,7 @@ class Installing:
         self.place = wanted.installation
         self.record = record.load(self.place)
         self.tree = ""
-        self.driver = ""
+        self.driver = self.problem = ""
         self.plugin: plugin.Plugin | None = None
 
     def install(self) -> None:
@@ -103,8 +104,11 @@ class Installing:
             spec = management.write(self.options, self.warn)
         except NvidiaRuntimeError as error:
             self.driver = ""  # once more, later: it is being loaded
-            self.warn(f"no CDI spec of this machine yet: {error}")
+            if str(error) != self.problem:
+                self.warn(f"no CDI spec of this machine yet: {error}")
+            self.problem = str(error)
             return
+        self.problem = ""
         if spec != self.record.spec:
             if self.record.spec and self.record.spec[0] != spec[0]:
                 management.remove(self.record.spec, self.warn)
@@ -182,7 +186,8 @@ class Installing:
     def wait(self) -> None:
         """Wait for a signal, and look after what changes meanwhile."""
         while not self.stop.wait(PERIOD):
-            tree.remove_old(self.place.toolkit, is_alone=False)
+            with contextlib.suppress(OSError):  # the next start tries it again
+                tree.remove_old(self.place.toolkit, is_alone=False)
             if self.plugin:
                 self.plugin.keep()
             if management.is_wanted(self.options) and management.driver() != self.driver:
@@ -242,6 +247,7 @@ def remove(wanted: Options, say: Say, warn: Say) -> None:
         installing.clean_up()
         management.remove(installing.record.spec, warn)
         link = place.toolkit
+        is_there = tree.all_of(link) or os.path.lexists(record.folder(place))
         for path in tree.all_of(link):
             if tree.is_used(path):
                 raise NvidiaRuntimeError("is used by a process, and stays", path)
@@ -253,4 +259,4 @@ def remove(wanted: Options, say: Say, warn: Say) -> None:
         tree.discard(record.folder(place))
         for folder in reversed(installing.record.folders):
             write.remove_folder(folder)
-        say(f"removed {link}")
+        say(f"removed {link}" if is_there else f"nothing is installed in {place.folder}")

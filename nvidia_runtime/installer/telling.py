@@ -89,11 +89,11 @@ def _version(kind: Kind, engine: Engine, root: str) -> tuple[int, ...]:
     if process and process.owner == 0 and process.words[0]:
         path = process.executable
         if root and os.path.exists(root + path):
-            return program.version(path, process.words[0], root)
+            return program.version(path, process.words[0], root=root)
         if not root and process.is_ours:
             return program.version(process.program, process.words[0])
     name = engine.program or kind.program
-    return program.version("", name, root)
+    return program.version("", name, root=root)
 
 
 def socket(engine: Engine) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nvidia_runtime.engines import running, supported
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.store import files
+from nvidia_runtime.store import files, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,12 +81,13 @@ def parts(settings: Settings, path: str) -> Iterator[Part]:
 
 
 def records() -> Iterator[Part]:
-    """Return the youngest records of containers."""
-    folder = f"{files.state_folder()}/containers"
-    names = [name for name in _names(folder) if name.endswith(".json")]
-    youngest = sorted(names, key=lambda name: _time(f"{folder}/{name}"))[-MOST_RECORDS:]
-    for name in reversed(youngest):
-        yield of_file(f"records/{name}", f"{folder}/{name}", LARGEST_SPEC)
+    """Return the youngest records of containers, and of creates that failed."""
+    for kind, into in ((record.CREATED, "records"), (record.FAILED, "failed")):
+        folder = f"{files.state_folder()}/{kind}"
+        names = [name for name in _names(folder) if name.endswith(".json")]
+        youngest = sorted(names, key=lambda name: _time(f"{folder}/{name}"))[-MOST_RECORDS:]
+        for name in reversed(youngest):
+            yield of_file(f"{into}/{name}", f"{folder}/{name}", LARGEST_SPEC)
 
 
 def of_file(name: str, path: str, most: int = LARGEST, *, is_log: bool = False) -> Part:

@@ -43,19 +43,27 @@ def decide(root: resolver.Place, driver: str, cuda: str = "", folder: str = FOLD
             libraries = _libraries(place)
         except OSError:
             return Compatible("", f"{folder} cannot be read")
-        if len(libraries) != 1:
-            for _, descriptor in libraries:
-                posix.close(descriptor)
-            return Compatible("", f"{place.path} has {len(libraries)} files {PREFIX}*.*, not one")
-        from nvidia_runtime.rootfs import elf  # few images have one
+        return judge(place.path, libraries, driver, cuda)
 
-        ((version, descriptor),) = libraries
-        try:
-            described = elf.note(descriptor, SECTION, OWNER)
-        finally:
+
+def judge(folder: str, libraries: list[tuple[str, int]], driver: str, cuda: str = "") -> Compatible:
+    """Decide by the files libcuda.so.*.* of a folder: their versions and descriptors.
+
+    These are closed.
+    """
+    if len(libraries) != 1:
+        for _, descriptor in libraries:
             posix.close(descriptor)
-        is_better, reason = _compare(version, _note(described), driver, cuda)
-        return Compatible(place.path if is_better else "", reason)
+        return Compatible("", f"{folder} has {len(libraries)} files {PREFIX}*.*, not one")
+    from nvidia_runtime.rootfs import elf  # few images have one
+
+    ((version, descriptor),) = libraries
+    try:
+        described = elf.note(descriptor, SECTION, OWNER)
+    finally:
+        posix.close(descriptor)
+    is_better, reason = _compare(version, _note(described), driver, cuda)
+    return Compatible(folder if is_better else "", reason)
 
 
 def _libraries(place: resolver.Place) -> list[tuple[str, int]]:

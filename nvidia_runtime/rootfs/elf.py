@@ -21,7 +21,7 @@ KINDS = {
     (40, 1): 0x0903,
     (21, 2): 0x0503,
 }
-PT_LOAD, PT_DYNAMIC = 1, 2
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_STRTAB, DT_SONAME = 0, 5, 14
 SHT_NOTE = 7
 MOST_SEGMENTS, MOST_SECTIONS = 256, 1024
@@ -59,6 +59,23 @@ def identify(descriptor: int) -> Library | None:
     except (OSError, error, OverflowError):
         pass
     return None
+
+
+def interpreter(descriptor: int) -> bytes:
+    """Return the loader that a program names, b"" for a static one and for what is not a program.
+
+    Of one of little endian: the driver knows no other.
+    """
+    try:
+        head = posix.pread(descriptor, 4096, 0)
+        if head[:4] != b"\x7fELF" or head[5:7] != b"\x01\x01" or head[4] not in (1, 2):
+            return b""
+        for kind, offset, _, size in _segments(descriptor, head):
+            if kind == PT_INTERP:
+                return posix.pread(descriptor, min(size, LONGEST_SONAME), offset).rstrip(b"\0")
+    except (OSError, error, OverflowError):
+        pass
+    return b""
 
 
 def _segments(descriptor: int, head: bytes) -> list[tuple[int, int, int, int]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.simulate import elf
+from nvidia_runtime.simulate import cuda, elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Folder, Symlink, Tree, text
 
@@ -29,7 +29,7 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
 
     return {
         f"{folder}/libnvidia-ml.so.1": File(nvml),
-        f"{folder}/libcuda.so.1.1": library("libcuda.so.1"),
+        f"{folder}/libcuda.so.1.1": File(cuda.library(machine)),
         f"{folder}/libcuda.so.1": Symlink("libcuda.so.1.1"),
         f"{folder}/libcuda.so": Symlink("libcuda.so.1.1"),
         f"{folder}/{compiler}": library("libnvidia-ptxjitcompiler.so.1"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import platform
 
-from nvidia_runtime.simulate import compiler, elf
+from nvidia_runtime.simulate import compiler, cuda, elf
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
 LIBRARIES = "/usr/lib/wsl/lib"
 STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
 STORED = (
-    *("libcuda.so.1.1", "libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1"),
-    *("libnvidia-ml_loader.so", "libnvdxgdmal.so.1", "libnvwgf2umx.so"),
+    *("libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1", "libnvidia-ml_loader.so"),
+    *("libnvdxgdmal.so.1", "libnvwgf2umx.so"),
 )
 
 
@@ -21,7 +21,7 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
     """List what is mounted from Windows; ``nvml`` is the simulated NVML."""
     files: Tree = {
         f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
-        f"{LIBRARIES}/libcuda.so.1": _library(machine, "libcuda.so.1"),
+        f"{LIBRARIES}/libcuda.so.1": File(cuda.library(machine)),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
         f"{LIBRARIES}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
         f"{STORE}/libnvidia-ml.so.1": File(nvml),
@@ -30,7 +30,8 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
     }
-    return files | {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+    stored = {f"{STORE}/{name}": _library(machine, name) for name in STORED}
+    return files | stored | {f"{STORE}/libcuda.so.1.1": File(cuda.library(machine))}
 
 
 def nodes(machine: SimulatedMachine) -> Tree:

@@ -4,6 +4,7 @@
 The machine file answers; what it does not know, or no longer, is generated.
 """
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import machine_file as store
@@ -82,4 +83,7 @@ def _devices(
             pass
     from nvidia_runtime.compile import machine_file  # heavy: the machine
 
-    return specs.judge(machine_file.sources(ids, snapshot, variant, warnings), warnings)
+    start.lap("sources")
+    devices = machine_file.sources(ids, snapshot, variant, warnings)
+    start.lap("compile")
+    return specs.judge(devices, warnings)

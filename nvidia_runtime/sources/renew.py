@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from nvidia_runtime import start
 from nvidia_runtime.cdi import spec as cdi_spec
 from nvidia_runtime.compile import snapshot as compiler
 from nvidia_runtime.compile import written
@@ -39,7 +40,9 @@ def sources(names: tuple[str, ...], snapshot: Snapshot, warnings: list[str]) -> 
     What was renewed and why is added to ``warnings``.  Raises `NvidiaRuntimeError` for a spec that
     does not fit and is not ours, and for devices that no spec describes.
     """
+    start.lap("sources")
     registry = compiler.registry(snapshot)
+    start.lap("compile")
     try:
         devices = specs.sources(names, registry)
     except NvidiaRuntimeError:
@@ -65,7 +68,7 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
         what = f"the CDI spec {reason}"
         if problem.what:
             what += f"; it cannot be written anew: {problem}"
-        hint = problem.hint or _repair(kinds[0]) or _hint(file, kinds[0])
+        hint = problem.hint or repair(kinds[0]) or _hint(file, kinds[0])
         raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
@@ -120,7 +123,7 @@ def _read(path: str) -> Spec:
         return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
 
 
-def _repair(kind: str) -> str:
+def repair(kind: str) -> str:
     """Say what is to be done first where none could be written: no libraries fit the driver."""
     version = files.loaded_driver()
     if kind != GPU or not version:
@@ -136,8 +139,8 @@ def _repair(kind: str) -> str:
 
 def _hint(file: str, kind: str) -> str:
     """Say who can write a file anew; a command of ours is none for what others wrote."""
-    for start, hint in HINTS.items():
-        if kind.startswith(start):
+    for vendor, hint in HINTS.items():
+        if kind.startswith(vendor):
             return hint
     if kind == GPU:
         command = f"nvidia-ctk cdi generate --output={file}"

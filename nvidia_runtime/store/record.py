@@ -3,12 +3,13 @@
 
 One JSON file a container, ``containers/ID.json`` in the state folder, for people;
 nothing decides by it, so a container does not fail where one cannot be written.
+Creates that failed have theirs in ``failed``: however many, they displace no other record.
 """
 
 import posix
 import time
 
-from nvidia_runtime import document
+from nvidia_runtime import document, start
 from nvidia_runtime.errors import short
 from nvidia_runtime.store import files
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 MOST_BYTES = 16 << 20
+# The folders of records.
+CREATED, FAILED = "containers", "failed"
 OLDEST = 90 * 24 * 3600
 # Eight GPUs with all files of a driver are 50 kB.
 LARGEST = 512 << 10
@@ -50,23 +53,33 @@ def write(
 
     ``decision`` says what was asked for and admitted, and what was done in the place of hooks.
     """
-    container = invocation.container
-    folder = files.state_folder(make=True)
-    if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
+    path = path_of(invocation.container, CREATED)
+    if not path:
         return
-    folder += "/containers"
-    data = _text(invocation, spec, decision, sources)
-    path = f"{folder}/{container}.json"
+    data = text(invocation, spec, decision, sources)
     try:
-        try:
-            files.replace(path, data, tidy=False)
-        except FileNotFoundError:
-            _make(folder)
-            files.replace(path, data, tidy=False)
+        replace(path, data)
         if len(data) > LARGE or posix.urandom(1)[0] < 256 // SOME:
-            prune(folder)
+            prune(path.rpartition("/")[0])
     except OSError:
         return
+
+
+def path_of(container: str, kind: str) -> str:
+    """Return the file of a container's record in one of the folders, "" where there can be none."""
+    folder = files.state_folder(make=True)
+    if not folder or not container or container[0] == "." or not ID_LETTERS.issuperset(container):
+        return ""
+    return f"{folder}/{kind}/{container}.json"
+
+
+def replace(path: str, data: bytes) -> None:
+    """Write a record, in the place of an older one.  Raises `OSError`."""
+    try:
+        files.replace(path, data, tidy=False)
+    except FileNotFoundError:
+        _make(path.rpartition("/")[0])
+        files.replace(path, data, tidy=False)
 
 
 def _make(folder: str) -> None:
@@ -76,15 +89,17 @@ def _make(folder: str) -> None:
         return
 
 
-def _text(
+def text(
     invocation: "Invocation", spec: "Document", decision: "Document", sources: "list[Source]"
 ) -> bytes:
+    """Return a record as it is written."""
     head: "Document" = {
         "container": invocation.container,
         "bundle": invocation.bundle or posix.getcwd(),
         "root": invocation.root,
         "labels": _labels(spec),
         **limited(decision),
+        "laps": start.LAPS,
     }
     # The edits are in the snapshot as JSON text: repeated, not encoded again.
     parts: list[str] = []
@@ -135,8 +150,9 @@ def limited(decision: "Document") -> "Document":
     return result
 
 
-def prune(folder: str) -> None:
+def prune(folder: str, most: int = 0, most_bytes: int = 0) -> None:
     """Keep the youngest records; engines make new ids without end, and tell us of no deletion."""
+    most, most_bytes = most or MOST, most_bytes or MOST_BYTES
     entries: list[tuple[float, int, str]] = []
     now, total = time.time(), 0
     for entry in posix.scandir(folder):
@@ -150,7 +166,7 @@ def prune(folder: str) -> None:
             entries.append((age, status.st_size, entry.path))
     for number, (age, size, path) in enumerate(sorted(entries)):
         total += size
-        if number >= MOST or total > MOST_BYTES or age > OLDEST:
+        if number >= most or total > most_bytes or age > OLDEST:
             try:
                 posix.unlink(path)
             except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -278,3 +279,155 @@ def test_user_without_a_state_folder_has_no_records() -> None:
     assert (listed.returncode, listed.stdout) == (0, "")
     assert asked.returncode == 1
     assert "these are the records of user 65534" in asked.stderr
+
+
+def failing(site: Site) -> str:
+    """Create c2 in vain; return what the engine was told."""
+    site.write_bundle(asking("7", annotations={"nerdctl/name": "web"}))
+    got = site.create("c2")
+    assert got.code == 1
+    return got.err.splitlines()[0].partition(": ")[2]
+
+
+def test_create_that_failed(site: Site) -> None:
+    told = failing(site)
+
+    lines = explain(site, "web").out.decode().splitlines()
+    listed = explain(site).out.decode().splitlines()
+    document = json.loads(explain(site, "web", "--json").out)
+
+    assert lines[:4] == [
+        "container  c2",
+        "name       web",
+        "state      failed",
+        f"failed     {told}",
+    ]
+    assert lines[4].startswith("hint       ")
+    assert "requested  7 by environment" in lines
+    assert not any(line.startswith("mode") for line in lines)
+    assert listed[1].split()[::4] == ["web", "7"]
+    assert listed[2].startswith("  failed: ")
+    assert len(listed[2]) <= 80
+    assert listed[3].startswith("c1 ")
+    assert (document["failed"], document["state"]) == (told, "failed")
+
+
+def test_create_that_succeeds_after_all(site: Site) -> None:
+    """The younger of its records counts."""
+    failing(site)
+    site.write_bundle(asking("1"))
+    assert site.create("c2").code == 0
+
+    assert "state      gone" in explain(site, "c2").out.decode()
+
+
+def test_name_of_one_that_failed_is_free_again(site: Site) -> None:
+    """Its successor is meant, if that is there."""
+    failing(site)
+    site.write_bundle(asking("1", annotations={"nerdctl/name": "web"}))
+    assert site.create("c3").code == 0
+
+    assert explain(site, "web").out.startswith(b"container  c3\n")
+
+
+def test_what_took_how_long(site: Site) -> None:
+    """What was compiled is said only where something was."""
+    shutil.rmtree(site.state)
+    site.settle()
+    texts = []
+    for _ in range(2):
+        site.write_bundle(asking("0"))
+        assert site.create("c2").code == 0
+        texts.append(explain(site, "c2").out.decode())
+
+    steps = [text.partition("\ntook ")[2].replace(",", "").split() for text in texts]
+    assert [words[2:11:2] for words in steps] == [
+        ["start", "read", "admit", "sources", "prepare"]
+    ] * 2
+    assert ["made anew: " in text for text in texts] == [True, False]
+
+
+def diff(site: Site, name: str = "c2") -> list[str]:
+    """Return the lines of a diff below its head."""
+    return explain(site, name, "--diff").out.decode().splitlines()[2:]
+
+
+NODE = {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}
+HOOK = {"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook"}
+
+
+def test_diff_is_what_is_in_the_file(site: Site) -> None:
+    mount = {"hostPath": "/usr", "containerPath": "/mnt/usr", "options": ["ro", "rbind"]}
+    hooks = [
+        {**HOOK, "args": ["nvidia-cdi-hook", "noop"]},
+        {**HOOK, "path": "/usr/bin/other", "args": ["other", "x"]},
+    ]
+    edits = {"env": ["GPU=0"], "deviceNodes": [NODE], "mounts": [mount], "hooks": hooks}
+    site.write_specs(gpus=cdi_spec(device("0", **edits)))
+    site.write_bundle(asking("0"))
+    (site.bundle / "rootfs").mkdir()
+    assert site.create("c2").code == 0
+    by = f"nvidia.com/gpu=0, {site.specs}/gpus.json"
+
+    assert diff(site) == [
+        "@@ process.env",
+        f"+GPU=0  # {by}",
+        "@@ linux.devices",
+        f"+/dev/null c 1:3  # {by}",
+        "@@ mounts",
+        f"+/usr at /mnt/usr (ro,rbind)  # {by}",
+        "@@ hooks.createContainer",
+        f"+other x  # {by}",
+        "@@ linux.resources.devices",
+        f"+allow c 1:3 rwm  # {by}",
+    ]
+    written = site.read_bundle()
+    written["process"]["env"].remove("GPU=0")
+    site.write_bundle(written)
+    assert diff(site)[1] == f"+GPU=0  # {by}, not in config.json now"
+
+
+def test_diff_of_a_hook_that_was_taken_out(site: Site) -> None:
+    hook = {"path": "/usr/bin/nvidia-container-runtime-hook", "args": ["x", "prestart"]}
+    site.write_bundle(asking("0", hooks={"prestart": [hook]}))
+    assert site.create("c2").code == 0
+
+    assert diff(site)[:2] == [
+        "@@ hooks.prestart",
+        "-nvidia-container-runtime-hook  # not needed in this mode",
+    ]
+
+
+def test_diff_of_what_an_engine_injected_itself(site: Site) -> None:
+    """It is no change of ours, but for its hooks that are done on the host; others' are not CDI's."""
+    hook = {"path": "/usr/bin/nvidia-cdi-hook", "args": ["nvidia-cdi-hook", *LINK]}
+    plain = {"path": "/usr/bin/other", "args": ["other"]}
+    site.write_specs(gpus=cdi_spec(device("0", deviceNodes=[NODE])))
+    rule = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}
+    linux = {"devices": [NODE], "resources": {"devices": [rule]}}
+    document = asking("void", hooks={"createContainer": [hook, plain]}, linux=linux)
+    document["mounts"] = [{"destination": "/mnt", "source": "/mnt"}]
+    (site.bundle / "rootfs/usr/lib").mkdir(parents=True)
+    site.write_bundle(document)
+    assert site.create("c2").code == 0
+    by = "the engine itself (CDI)"
+
+    assert set(diff(site)) == {
+        "@@ linux.devices",
+        f" /dev/null c 1:3  # {by}",
+        "@@ linux.resources.devices",
+        f" allow c 1:3 rw  # {by}",
+        "@@ hooks.createContainer",
+        f"-nvidia-cdi-hook {' '.join(LINK)}  # {by}: partly done on the host",
+        "+nvidia-cdi-hook create-symlinks --link b::/mnt/a  # our hook",
+    }
+
+
+def test_diff_without_the_file(site: Site) -> None:
+    (site.bundle / "config.json").unlink()
+
+    assert explain(site, "c1", "--diff").out.decode().splitlines()[1:] == [
+        f"+++ {site.bundle}/config.json (gone: by the record alone)",
+        "@@ process.env",
+        f"+GPU=0  # nvidia.com/gpu=0, {site.specs}/gpus.json",
+    ]

@@ -69,6 +69,8 @@ LINES = {
     "config-explain": "config explain --json",
     "doctor": "doctor --json",
     "explain": "explain c1 --json",
+    "explain-diff": "explain c1 --diff --json",
+    "explain-image": "explain --image {folder} --json",
     "explain-list": "explain --json",
     "findings": "cdi validate --json",
     "info": "info --json",
@@ -92,11 +94,12 @@ def run(site: Site, line: str) -> shim.Ended:
 def test_output(name: str, site: Site) -> None:
     if name == "repair" and not shim.is_root:
         pytest.skip("not root: repair refuses to work")
-    got = run(site, LINES[name])
+    line = LINES[name].format(folder=site.bundle)
+    got = run(site, line)
 
     # Nothing runs here.
     assert check(f"output/{name}", got.out.decode()) or name == "repair"
-    assert run(site, LINES[name].replace("--json", "--format json")).out == got.out
+    assert run(site, line.replace("--json", "--format json")).out == got.out
 
 
 def test_facts_are_those_of_the_text(site: Site) -> None:

@@ -396,6 +396,7 @@ def entry(**fields: Any) -> Entry:
         "devices": ("0",),
         "state": "running",
         "bundle": "/b",
+        "failed": "",
     }
     return Entry(**whole | fields)
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from cli import ctk
 
 import nvidia_runtime
 
-from . import installed, processes
+from . import installed, processes, rootfs
 from . import pods as containerd_of_pods
 from .bundles import Bundles
 from .containerd import Containerd
@@ -23,6 +24,7 @@ from .engine import FOREVER
 from .machine import Machine
 from .podman import Podman
 from .pods import Pods
+from .rootfs import IMAGE
 
 
 def explain(*words: str, **environment: str) -> str:
@@ -81,6 +83,43 @@ def test_container_that_asked_for_nothing(docker: Docker) -> None:
     assert done.stderr.startswith("nvidia-ctk: docker's container 'web' (")
 
 
+def test_create_of_docker_that_failed(docker: Docker) -> None:
+    """docker still knows it by its name, and tells the same error."""
+    host = {"DOCKER_HOST": docker.docker[-1]}
+    words = docker.run_words("99", "nvidia")
+    done = processes.run([*words, "--name", "web", IMAGE, "true"])
+    assert done.returncode != 0
+
+    said = json.loads(explain("web", "--json", **host))
+
+    assert (said["state"], said["engine"], said["requested"]) == ("failed", "docker", ["99"])
+    assert said["failed"] in done.stderr
+    assert "\n  failed: " in explain(**host)
+
+
+def test_image_of_docker(docker: Docker) -> None:
+    """Its files lie in docker's own folders."""
+    said = json.loads(explain("--image", IMAGE, "--json", DOCKER_HOST=docker.docker[-1]))
+
+    assert (said["source"], said["files"]) == ("docker", "")
+    assert said["libc"]["name"] == "none"  # a static busybox
+
+
+def test_archive_of_docker(docker: Docker, tmp_path: Path) -> None:
+    words = docker.docker
+    container = processes.succeed([*words, "create", IMAGE, "true"]).strip()
+    change = "ENV NVIDIA_VISIBLE_DEVICES=0"
+    name = "localhost/nvcr-explained:latest"
+    processes.succeed([*words, "commit", "--change", change, container, name])
+    processes.succeed([*words, "save", "--output", os.fspath(tmp_path / "i.tar"), name])
+    processes.succeed([*words, "rmi", name])
+
+    said = json.loads(explain("--image", os.fspath(tmp_path / "i.tar"), "--json"))
+
+    assert (said["requested"], said["by"], said["files"]) == (["0"], "environment", "")
+    assert said["libc"]["name"] == "none"
+
+
 @pytest.fixture
 def podman(live_podman: Podman) -> Iterator[Podman]:
     """Return a podman without containers, whatever the test before did."""
@@ -100,6 +139,28 @@ def test_podman(podman: Podman) -> None:
     assert facts("job") == (container, "podman", "", "stopped")
     processes.succeed([*base, "rm", "job"], env=podman.env)
     assert facts("job") == (container, "podman", "", "gone")
+
+
+def test_image_of_podman(podman: Podman, machine: Machine, tmp_path: Path) -> None:
+    """By its name, in podman's storage; podman is not called."""
+    name, env = "localhost/nvcr-explained:latest", ("NVIDIA_VISIBLE_DEVICES=0",)
+    rootfs.archive(machine.scratch / "rootfs", tmp_path / "image", name=name, env=env)
+    words = podman.podman(podman.runtime)
+    processes.succeed([*words, "load", "--input", os.fspath(tmp_path / "image")], env=podman.env)
+    (tmp_path / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{podman.folder}/root"\n'
+    )
+    place = {
+        "CONTAINERS_STORAGE_CONF": os.fspath(tmp_path / "storage.conf"),
+        "DOCKER_HOST": "unix:///nowhere",
+    }
+
+    said = json.loads(explain("--image", "nvcr-explained", "--json", **place))
+
+    assert said["source"].startswith("containers/storage")
+    assert (said["requested"], said["files"]) == (["0"], "")
+    assert said["libc"]["name"] == "none"
+    processes.succeed([*words, "rmi", name], env=podman.env)
 
 
 def test_container_of_a_pod(pods: Pods, machine: Machine) -> None:

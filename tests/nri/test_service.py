@@ -145,6 +145,18 @@ def test_what_no_engine_sends_ends_the_connection(data: bytes, engine: Engine) -
         engine.session().accept()
 
 
+def test_without_protobuf(tmp_path: Path) -> None:
+    (tmp_path / "google").mkdir()
+    (tmp_path / "google/__init__.py").write_text("raise ImportError\n")
+
+    got = ctk.run("nri", PYTHONPATH=f"{tmp_path}:{shim.TREE}")
+
+    assert got.code == 1
+    assert got.err.startswith(
+        "nvidia-ctk: Python's package protobuf is missing\nhint: install it: "
+    )
+
+
 def test_wrong_index() -> None:
     got = ctk.run("nri", "--nri-plugin-index=100")
 

@@ -81,6 +81,10 @@ cat >/run/nvidia-container-runtime/containers/c1.json <<end
     "io.kubernetes.cri.image-name": "{image}"}},
   "warnings": ["{container} of {namespace} asks for too much"], "requested": [], "injected": []}}
 end
+cd /run/nvidia-container-runtime
+cp -R containers failed
+sed -i 's/too much/what fails/' failed/c1.json
+cd /
 exec "$@"
 """
 
@@ -131,6 +135,7 @@ def test_uuids_of_gpus_are_masked(texts: dict[str, str]) -> None:
         ("specs/etc-cdi/canary.yaml", "kind: nvidia.com/gpu"),
         ("engines/docker/1-daemon.json", "registry-mirrors"),
         ("records/c1.json", "asks for too much"),
+        ("failed/c1.json", "asks for what fails"),
         ("logs/nvidia-container-runtime.debug.log", 'level=info msg="pull from'),
         ("machine/proc-driver-nvidia-version", "NVRM version"),
         ("machine/device-nodes.txt", "crw-rw-rw- 0:0 195:255 /dev/nvidiactl"),
@@ -161,6 +166,7 @@ def test_file_is_its_owners_and_is_not_replaced(tmp_path: Path) -> None:
     again = ctk.run("report", "--output", path)
     assert (again.code, again.out) == (1, "")
     assert f"{path}: cannot be written: file exists\n" in again.err
+    assert ctk.run("report", "--output", tmp_path / "other.tar.gz").code == 0
 
 
 def test_hostile_files_do_not_hang_it(tmp_path: Path) -> None:

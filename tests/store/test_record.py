@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nvidia_runtime import start
 from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.oci.argv import Invocation
 from nvidia_runtime.store import files, record
@@ -47,7 +48,10 @@ def write(
     record.write(create(container, bundle), spec or {}, decision, [source])
 
 
-def test_write(folder: Path) -> None:
+def test_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laps = [("", 1000), ("start", 2000)]
+    monkeypatch.setattr(start, "LAPS", laps)
+
     write()
 
     assert json.loads((folder / "c1.json").read_text()) == {
@@ -61,6 +65,7 @@ def test_write(folder: Path) -> None:
         "refused": ["ignoring that"],
         "warnings": [],
         "prepared": ["made 2 links"],
+        "laps": [["", 1000], ["start", 2000]],
         "injected": [
             {
                 "device": "nvidia.com/gpu=0",

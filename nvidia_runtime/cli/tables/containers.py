@@ -14,14 +14,27 @@ EXPLAIN = Command(
     values="containers",
     switches=(
         Switch("everything", "--all -a", "list every mount and argument"),
+        Switch("is_diff", "--diff", "what changed in its config.json, and by whom"),
+        Switch("image", "--image", "what an image would get, before any start", "IMAGE"),
         *FORMATS,
     ),
     section="CONTAINERS",
     more="""
     A container is named as its engine names it, or by its id, of which the beginning is enough.
     The list begins with the youngest.
+
+    An IMAGE is a name in docker or podman, a root folder, an OCI image layout, or an archive of
+    'docker save'; nothing is fetched, and nothing in it is run.
     """,
     notes="""
+    A create that failed has a record, too: its state is failed, and it says why, as the engine was
+    told.
+
+    With --diff, + is what was added to config.json, - what was taken out, and a blank what the
+    engine itself had injected; behind # is who did it.  What took how long is in milliseconds, from
+    the start of our program.
+
+
     Names are asked of docker's daemon, or read in the storage of podman and cri-o; those of pods,
     as POD/CONTAINER, and of nerdctl are in the record.  A name of several containers means the one
     that is not gone, or the youngest of those that are.

@@ -10,11 +10,12 @@ DOCTOR = Command(
     "doctor",
     "Say what keeps containers from their GPUs here, and what to do.",
     "doctor.Doctor",
-    words="[CODE]",
+    words="[CODE|ENGINE]",
     values="codes",
     section="WHAT IS WRONG",
     switches=(
         Switch("everything", "--verbose", "list all that is as it should be"),
+        Switch("trying", "--try", "start a small container through each engine, or an ENGINE"),
         Switch("mends", "--fix", "mend what is safe to mend, after a question for each"),
         Switch("is_sure", "--yes -y", "do not ask"),
         Switch("undoes", "--undo", "take back what --fix has done"),
@@ -25,6 +26,10 @@ DOCTOR = Command(
     The first line is the answer; then comes what stands in the way, the most important first, each
     with a code that stays the same, its place, and what to do next.  With a CODE it explains that.
     Without --fix nothing is changed, and it takes five seconds at most.
+
+    With --try it also starts a container that asks for all GPUs, in each way that docker, podman,
+    containerd and our runtime alone (runc) have, and says what that sees: nodes, libraries, and
+    what cuInit answers.  No image is pulled, nothing is left, and it takes a minute at most.
 
     The exit code is 0 if nothing is wrong, 1 if something is broken, 2 for warnings.
     """,
@@ -38,6 +43,7 @@ DOCTOR = Command(
     """,
     examples=(
         ("sudo nvidia-ctk doctor", "look at all"),
+        ("sudo nvidia-ctk doctor --try docker", "start a container, too"),
         ("nvidia-ctk doctor NCT-0101", "explain a code"),
     ),
 )

@@ -207,7 +207,7 @@ SIMULATE = Command(
         Switch(
             "fail",
             "--fail",
-            "a function of NVML that fails",
+            "a function of NVML that fails, or cuInit",
             "FUNCTION:RESULT[@GPU]",
             is_list=True,
         ),

@@ -365,7 +365,6 @@ INSTALL = Command(
     words="[FOLDER]",
     switches=(*PLACES, *ENGINE, *DRIVER, *SETTINGS, *NRI),
     is_rare=True,
-    section="KUBERNETES",
     more="""
     nvidia-ctk-installer and nvidia-toolkit are names of it.  Nothing is done twice: what is there
     already stays.  A signal (HUP, INT, QUIT, PIPE, TERM) ends it, and the engine's files become

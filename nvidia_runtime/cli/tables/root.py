@@ -53,8 +53,8 @@ ROOT = Command(
         host.SYSTEM,
         host.SELFTEST,
         host.SIMULATE,
-        install.INSTALL,
         nri.NRI,
+        install.INSTALL,
         COMPLETION,
     ),
     examples=(

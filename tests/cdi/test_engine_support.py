@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nvidia_runtime.cdi import engine_support
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.cli import engine_support
 from nvidia_runtime.engines.supported import ENGINES
 
 # What the programs print.

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images before any start: their configuration and, where these can be read, their files."""
