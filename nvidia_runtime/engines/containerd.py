@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nvidia_runtime.engines import (
     containerd_files,
@@ -30,7 +31,6 @@ from nvidia_runtime.engines.containerd_files import (
 )
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
 from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Version
-from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -123,7 +123,7 @@ def configure(intent: Intent) -> ChangeSet:
 
 def _version(intent: Intent, document: Document) -> Version:
     """Return containerd's version, of the program in PATH where a file is silent of its own."""
-    if intent.version or "version" in document:
+    if intent.version or "version" in document or intent.root:
         return intent.version
     path = shutil.which(intent.executable or ENGINE.program)
     return program.version(path, path) if path else ()
@@ -211,13 +211,24 @@ def _warnings_of(intent: Intent, heeded: Document, document: Document) -> list[s
 def _entry(source: Source, version: int, intent: Intent) -> Document:
     """Make the table of our runtime, for a file of a version, from that of another one."""
     options = toml_engine.options(source.document, source.at, intent.name, source.where)
+    is_copy = options is not None
     options = containerd_files.builtin(version) if options is None else options
     inner = options.get("options", {})
     if not isinstance(inner, dict):
         raise runtimes.wrong_type(("options",), "a table", inner, source.where)
     names = containerd_files.PROGRAMS if version == 1 else containerd_files.PROGRAMS[:1]
-    entry = {"runtime_type": RUNTIME["runtime_type"], **options}
+    kind = {"runtime_type": intent.kind} if intent.kind and not is_copy else {}
+    entry = {"runtime_type": RUNTIME["runtime_type"], **options, **kind}
+    if intent.annotations:
+        entry["container_annotations"] = _annotations(intent, options)
     return {**entry, "options": {**inner, **dict.fromkeys(names, intent.program)}}
+
+
+def _annotations(intent: Intent, options: Document) -> list[Any]:
+    """Return the patterns of annotations that containerd hands on: ours, and those of a copy."""
+    others = options.get("container_annotations", [])
+    others = others if isinstance(others, list) else []
+    return [*intent.annotations, *(one for one in others if one not in intent.annotations)]
 
 
 def _with_runtime(document: Document, at: Places, entry: Document, intent: Intent) -> Document:
@@ -234,14 +245,15 @@ def _source(intent: Intent, document: Document, newest: int, is_in_place: bool) 
     where = intent.config
     if intent.by_command:
         # A version is known of the engine that was found, and then the file is its own.
-        is_own = intent.version and os.path.exists(intent.config)
+        is_own = intent.version and os.path.exists(intent.config) and not intent.root
         file = ["--config", intent.config] if is_own else []
         program = intent.executable or ENGINE.program
-        text, where = toml_engine.asked([program, *file, "config", "dump"])
+        words = [program, *file, "config", "dump"]
+        text, where = toml_engine.asked(words, root=intent.root)
         document = toml_file.parse(text, where)
     elif not is_in_place or version_of(document, where) > DEFAULT_VERSION:
         drop_in = os.path.realpath(intent.drop_in)
-        _own, *others = containerd_files.layers(intent.config, View())
+        _own, *others = containerd_files.layers(intent.config, intent.view())
         others = [layer for layer in others if os.path.realpath(layer[0]) != drop_in]
         document = containerd_files.combined([(intent.config, document), *others])
     # Else a table in another file would replace this file's, and not be a part of it.
@@ -257,6 +269,7 @@ ENGINE = Engine(
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
     labels_if="enable_selinux",
+    rereads_by="signal",
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860

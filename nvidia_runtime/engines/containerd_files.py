@@ -124,7 +124,7 @@ def _imports(document: Document, path: str, view: View) -> list[str]:
     folder = os.path.dirname(path)
     names = [name for name in _patterns(document) if isinstance(name, str) and "\0" not in name]
     names = [name for name in names if name]  # "" would be the folder
-    return [file for name in names for file in view.matching(os.path.join(folder, name))]
+    return [file for name in names for file in view.imported(name, folder)]
 
 
 def missed(files: list[Layer], started_in: str) -> set[str]:
@@ -161,13 +161,15 @@ def importing(intent: Intent, own: str | None, document: Document, version: int)
 
 def _import_of(intent: Intent) -> str:
     """Return the pattern by which a file of ours imports the drop-in."""
-    return os.path.join(os.path.dirname(intent.drop_in), "*.toml")
+    return os.path.join(os.path.dirname(intent.import_path), "*.toml")
 
 
 def _covers(pattern: str, intent: Intent) -> bool:
     """Whether an import is that of our drop-in, also for a containerd 1: see `missed`."""
     if "*" in pattern and not os.path.isabs(pattern):
         return False
+    if os.path.isabs(pattern):
+        return covers(pattern, intent.import_path)
     return covers(os.path.join(os.path.dirname(intent.config), pattern), intent.drop_in)
 
 

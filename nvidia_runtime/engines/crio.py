@@ -48,11 +48,20 @@ def _source(intent: Intent) -> Document:
     """Read what cri-o runs with: from its files, or from itself."""
     if not intent.by_command:
         files = layers(intent.config, View())
-        others = [layer for layer in files if layer[0] != intent.drop_in]
+        others = [layer for layer in files if not _is_same(layer[0], intent.drop_in)]
         return ENGINE.combined(others, intent.version)
     program = intent.executable or ENGINE.program
-    text, name = toml_engine.asked([program, "status", "config"], ["crio-status", "config"])
+    commands = ([program, "status", "config"], ["crio-status", "config"])
+    text, name = toml_engine.asked(*commands, root=intent.root)
     return toml_file.parse(text, name)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, as in a container into which folders are mounted."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def layers(path: str, view: View) -> list[Layer]:
@@ -75,6 +84,8 @@ ENGINE = Engine(
     default_flags=("--default-runtime", "-default-runtime"),
     prints_configuration=True,
     labels_if="selinux",
+    rereads_by="systemd",
+    runs_hooks=True,
     cdi_versions=(
         ((1, 23), "0.3.0"),  # go.mod of 1.23.0
         ((1, 27), "0.5.0"),  # go.mod of 1.27.0

@@ -112,12 +112,12 @@ def options(document: Document, places: Places, name: str, where: str) -> Docume
     return None
 
 
-def asked(*commands: list[str]) -> tuple[str, str]:
+def asked(*commands: list[str], root: str = "") -> tuple[str, str]:
     """Ask an engine for its configuration by the first command that answers; return both."""
     problems = []
     for command in commands:
         name = " ".join(command)
-        answer = program.ask(command)
+        answer = program.ask(command, root=root)
         if not answer.problem:
             return answer.out, name
         problems.append(f"{name}: {answer.problem}")
