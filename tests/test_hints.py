@@ -401,7 +401,7 @@ CONTAINERS: dict[str, tuple[Follow, Follow]] = {
         lambda site: ask(site, "a.b/c=0"),
         lambda site: site.write_specs(c=builders.cdi_spec(kind="a.b/c")),
     ),
-    "write one: nvidia-ctk cdi generate --output=…/…": (ask, generate),
+    "write one: nvidia-ctk cdi generate --output=…": (ask, generate),
     "update this program, or write the file for CDI … or older": (
         lambda site: (site.write_specs(nvidia=builders.cdi_spec(cdiVersion="1.9.0")), ask(site)),
         lambda site: specs(site, "0"),

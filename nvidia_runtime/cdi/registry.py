@@ -43,9 +43,13 @@ class SpecFile:
 
 
 class Registry:
-    """The devices by qualified name, each with its file; errors; stamps of all that was read."""
+    """The devices by qualified name, each with its file; errors; stamps of all that was read.
+
+    ``files`` are those that hold a valid spec, whether their devices are used or not.
+    """
 
     def __init__(self) -> None:
+        self.files: list[SpecFile] = []
         self.devices: dict[str, tuple[SpecFile, dict[str, Any]]] = {}
         self.errors: list[NvidiaRuntimeError] = []
         self.stamps: Stamps = []
@@ -86,6 +90,7 @@ def read(spec_dirs: list[str], progress: Progress | None = None) -> Registry:
         if progress:
             progress(number, len(files))
         if file := _read_file(path, priority, registry):
+            registry.files.append(file)
             _add(file, registry, conflicts)
     for name, (priority, paths) in conflicts.items():
         holder = registry.devices.get(name)
@@ -133,7 +138,7 @@ def _is_spec(name: str) -> bool:
 def _read_file(path: str, priority: int, registry: Registry) -> SpecFile | None:
     registry.stamps.append(_stamp(path))
     try:
-        data = _contents(path)
+        data = contents(path)
         spec = cdi_spec.parse(data, path)
     except NvidiaRuntimeError as error:
         registry.errors.append(error)
@@ -141,8 +146,8 @@ def _read_file(path: str, priority: int, registry: Registry) -> SpecFile | None:
     return SpecFile(path, priority, spec, hashlib.sha256(data).hexdigest())
 
 
-def _contents(path: str) -> bytes:
-    """Read a regular file; nothing else is opened."""
+def contents(path: str) -> bytes:
+    """Read a regular file; nothing else is opened.  Raises `NvidiaRuntimeError`."""
     try:
         descriptor = open_hosts(path)
         with os.fdopen(descriptor, "rb") as file:

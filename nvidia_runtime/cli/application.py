@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import root
+from nvidia_runtime.cli.tables.table import BOOLEAN
 
 if TYPE_CHECKING:
     from nvidia_runtime.cli.parse import Call
@@ -60,6 +61,8 @@ def words(call: Call) -> list[str]:
 def _flag(switch: Switch, given: list[str]) -> list[str]:
     if not switch.field:
         return []
+    if switch.kind == BOOLEAN:
+        return [f"{switch.name}={given[0]}"]
     if not switch.argument:
         return [switch.name] if given == ["true"] else []
     # plumbum would take the next word for the value of --name=

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvidia_runtime import log
 from nvidia_runtime.cli import plumbum_part, screen
-from nvidia_runtime.cli.tables.table import INTEGER, NUMBER
+from nvidia_runtime.cli.tables.table import BOOLEAN, INTEGER, NUMBER
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 plumbum_part.load()
@@ -116,7 +116,7 @@ def check_seconds(flag: str, value: float) -> None:
 def _attribute(switch: Switch) -> Any:
     """Return plumbum's form of a switch; it replaces one of the same name in a class above."""
     names = list(switch.names)
-    if not switch.argument:
+    if not switch.argument and switch.kind != BOOLEAN:
         return switches.Flag(names, overridable=True)
     kind = TYPES.get(switch.kind, str)
     default: Any = kind(switch.default or 0) if kind is not str else switch.default

@@ -12,6 +12,7 @@ import sys
 from nvidia_runtime.cli import parse
 from nvidia_runtime.cli.tables import root
 from nvidia_runtime.cli.tables.common import ENVIRONMENT_FILE
+from nvidia_runtime.cli.tables.install import INSTALL, PROGRAMS
 from nvidia_runtime.errors import NvidiaRuntimeError, internal, os_reason
 
 # What the completion of shells calls, with the words up to the cursor.
@@ -47,6 +48,8 @@ def _run(argv: list[str]) -> int:
 
         print("".join(f"{line}\n" for line in complete.candidates(argv[1:])), end="")
         return 0
+    if os.path.basename(sys.argv[0]) in PROGRAMS:
+        argv = [INSTALL.name, *argv]
     call = parse.read(argv)
     if call.wants_version and not call.wants_help:
         from nvidia_runtime import TOOLKIT, __version__

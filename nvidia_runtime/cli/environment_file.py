@@ -10,6 +10,7 @@ import os
 
 from nvidia_runtime.cli.tables.common import ENVIRONMENT_FILE
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.watch import environment_file
 
 PATH = str(ENVIRONMENT_FILE.default)
 # Other variables, such as PATH, are for the process that systemd starts.
@@ -26,20 +27,10 @@ def apply(given: str) -> None:
             os.environ[name] = value
 
 
-def parse(text: str) -> dict[str, str]:
-    """Return the assignments of a file; other lines are skipped, as systemd does."""
-    variables: dict[str, str] = {}
-    for line in text.replace("\\\n", "").splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and name.isidentifier() and name.isascii():
-            variables[name] = _unquoted(value.strip())
-    return variables
-
-
 def _variables(path: str, *, is_needed: bool) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return parse(file.read(1 << 20))
+            return environment_file.parse(file.read(1 << 20))
     except FileNotFoundError:
         if not is_needed:
             return {}
@@ -47,11 +38,3 @@ def _variables(path: str, *, is_needed: bool) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = os_reason(error)
         raise NvidiaRuntimeError(f"cannot be read: {reason}", path) from None
-
-
-def _unquoted(value: str) -> str:
-    quote = value[:1]
-    if quote not in ('"', "'") or len(value) < 2 or value[-1] != quote:
-        return value
-    inner = value[1:-1]
-    return inner.replace('\\"', '"').replace("\\\\", "\\") if quote == '"' else inner

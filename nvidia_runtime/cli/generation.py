@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
+from nvidia_runtime.cdi import engine_support
 from nvidia_runtime.cdi.versions import VERSIONS
-from nvidia_runtime.cli import engine_support
 from nvidia_runtime.cli.command import Command, check_seconds
 from nvidia_runtime.compile import config
 from nvidia_runtime.errors import NvidiaRuntimeError

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 79
 TEXT_AT = 26
+NEAR = 6  # where a word is too long for that
 
 
 def text(chain: Sequence[Command], names: Sequence[str]) -> str:
@@ -103,10 +104,12 @@ def _examples(command: Command) -> Iterator[str]:
 def _row(name: str, said: str, at: int) -> list[str]:
     """Return a name with its text beside it, or below it where the name is long."""
     lines = wrapped(said, at)
-    first = f"  {name}"
-    if len(first) + 2 <= at:
-        return [first.ljust(at) + lines[0].lstrip(), *lines[1:]]
-    return [first, *lines]
+    if max(map(len, lines)) > WIDTH:
+        lines = wrapped(said, NEAR)
+    first = wrapped(name, 2)
+    if len(first[0]) + 2 <= at:
+        return [first[0].ljust(at) + lines[0].lstrip(), *lines[1:]]
+    return [*first, *lines]
 
 
 def _global() -> str:

@@ -45,6 +45,7 @@ BOUND = "/sys/bus/pci/drivers/nvidia"
 # May appear when the driver is at work already: nvidia-drm and udev come later than the GPUs.
 LATE = (*devices.CONTROL, "/dev/dri", drm.BY_PATH)
 KERNEL_FOLDERS = ("/proc/", "/sys/")
+HOOK_PROGRAM = "nvidia-ctk.path"
 CSV = "nvidia-container-runtime.modes.csv"
 JIT = "nvidia-container-runtime.modes.jit-cdi"
 CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
@@ -115,7 +116,7 @@ def options_for(settings: Settings, variant: str) -> Options:
     options.path = files.environment(b"PATH")
     options.data_dirs = files.environment(b"XDG_DATA_DIRS")
     options.hook_program = lowlevel.executable(
-        str(settings["nvidia-ctk.path"]), "nvidia-ctk", options.path
+        str(settings[HOOK_PROGRAM]), "nvidia-ctk", options.path
     )
     options.vendor, _, options.device_class = machine_file.KIND.partition("/")
     options.disabled_hooks = frozenset(settings[f"{JIT}.nvcdi-disable-hooks"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nvidia_runtime.engines import (
     containerd_files,
@@ -21,7 +22,6 @@ from nvidia_runtime.engines import (
     write,
 )
 from nvidia_runtime.engines.containerd_files import (
-    CRI,
     DEFAULT_VERSION,
     NEWEST,
     RUNTIME,
@@ -31,7 +31,6 @@ from nvidia_runtime.engines.containerd_files import (
 )
 from nvidia_runtime.engines.difference import ABSENT, Document, Edit
 from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Places, Profile, Version
-from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 
@@ -124,7 +123,7 @@ def configure(intent: Intent) -> ChangeSet:
 
 def _version(intent: Intent, document: Document) -> Version:
     """Return containerd's version, of the program in PATH where a file is silent of its own."""
-    if intent.version or "version" in document:
+    if intent.version or "version" in document or intent.root:
         return intent.version
     path = shutil.which(intent.executable or ENGINE.program)
     return program.version(path, path) if path else ()
@@ -202,9 +201,7 @@ def _warnings_of(intent: Intent, heeded: Document, document: Document) -> list[s
     """Say what in a file keeps kubernetes, or us, from what we would do."""
     warnings = []
     version = version_of(heeded, intent.config)
-    disabled = document.get("disabled_plugins")
-    names = ("cri", CRI[2], places(version).runtimes[1])
-    if isinstance(disabled, list) and any(name in disabled for name in names):
+    if containerd_files.has_no_cri(document):
         warnings.append("disabled_plugins has CRI, by which kubernetes asks for runtimes")
     if version == 1 and intent.drop_in:
         warnings.append("a file of version 1 is edited in place, without a drop-in")
@@ -214,13 +211,24 @@ def _warnings_of(intent: Intent, heeded: Document, document: Document) -> list[s
 def _entry(source: Source, version: int, intent: Intent) -> Document:
     """Make the table of our runtime, for a file of a version, from that of another one."""
     options = toml_engine.options(source.document, source.at, intent.name, source.where)
+    is_copy = options is not None
     options = containerd_files.builtin(version) if options is None else options
     inner = options.get("options", {})
     if not isinstance(inner, dict):
         raise runtimes.wrong_type(("options",), "a table", inner, source.where)
     names = containerd_files.PROGRAMS if version == 1 else containerd_files.PROGRAMS[:1]
-    entry = {"runtime_type": RUNTIME["runtime_type"], **options}
+    kind = {"runtime_type": intent.kind} if intent.kind and not is_copy else {}
+    entry = {"runtime_type": RUNTIME["runtime_type"], **options, **kind}
+    if intent.annotations:
+        entry["container_annotations"] = _annotations(intent, options)
     return {**entry, "options": {**inner, **dict.fromkeys(names, intent.program)}}
+
+
+def _annotations(intent: Intent, options: Document) -> list[Any]:
+    """Return the patterns of annotations that containerd hands on: ours, and those of a copy."""
+    others = options.get("container_annotations", [])
+    others = others if isinstance(others, list) else []
+    return [*intent.annotations, *(one for one in others if one not in intent.annotations)]
 
 
 def _with_runtime(document: Document, at: Places, entry: Document, intent: Intent) -> Document:
@@ -237,14 +245,15 @@ def _source(intent: Intent, document: Document, newest: int, is_in_place: bool) 
     where = intent.config
     if intent.by_command:
         # A version is known of the engine that was found, and then the file is its own.
-        is_own = intent.version and os.path.exists(intent.config)
+        is_own = intent.version and os.path.exists(intent.config) and not intent.root
         file = ["--config", intent.config] if is_own else []
         program = intent.executable or ENGINE.program
-        text, where = toml_engine.asked([program, *file, "config", "dump"])
+        words = [program, *file, "config", "dump"]
+        text, where = toml_engine.asked(words, root=intent.root)
         document = toml_file.parse(text, where)
     elif not is_in_place or version_of(document, where) > DEFAULT_VERSION:
         drop_in = os.path.realpath(intent.drop_in)
-        _own, *others = containerd_files.layers(intent.config, View())
+        _own, *others = containerd_files.layers(intent.config, intent.view())
         others = [layer for layer in others if os.path.realpath(layer[0]) != drop_in]
         document = containerd_files.combined([(intent.config, document), *others])
     # Else a table in another file would replace this file's, and not be a part of it.
@@ -259,6 +268,8 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
+    labels_if="enable_selinux",
+    rereads_by="signal",
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
@@ -266,6 +277,7 @@ ENGINE = Engine(
         ((2, 1), "1.0.0"),  # sid has it: tests/engines/test_ways.py
     ),
     cdi_by_default=(2,),
+    oldest=(1, 3),  # with files of version 2
     without_cdi="what a pod asks for by CDI is dropped without a word",
     format=toml_engine.TOML,
     places_in=containerd_files.places_in,

@@ -38,6 +38,7 @@ def places(version: int) -> Places:
         cdi=(*cri, "enable_cdi"),
         program=("options", "BinaryName"),
         version="version",
+        spec_dirs=(*cri, "cdi_spec_dirs"),
     )
 
 
@@ -59,6 +60,12 @@ def version_of(document: Document, where: str, newest: int = DEFAULT_VERSION) ->
 def places_in(document: Document, path: str) -> Places:
     """Return where a document has what we change."""
     return places(version_of(document, path))
+
+
+def has_no_cri(document: Document) -> bool:
+    """Whether a file switches CRI off, by which kubernetes asks for runtimes."""
+    disabled = document.get("disabled_plugins")
+    return isinstance(disabled, list) and any(name in disabled for name in (*CRI.values(), NEW_CRI))
 
 
 def layers(path: str, view: View) -> list[Layer]:
@@ -117,7 +124,22 @@ def _imports(document: Document, path: str, view: View) -> list[str]:
     folder = os.path.dirname(path)
     names = [name for name in _patterns(document) if isinstance(name, str) and "\0" not in name]
     names = [name for name in names if name]  # "" would be the folder
-    return [file for name in names for file in view.matching(os.path.join(folder, name))]
+    return [file for name in names for file in view.imported(name, folder)]
+
+
+def missed(files: list[Layer], started_in: str) -> set[str]:
+    """Return the imports that containerd 1 misses, by the folder that it was started in.
+
+    There it looks for a relative name with a star, not beside the file that has it.
+    """
+    lost: set[str] = set()
+    for path, document in files:
+        folder = os.path.dirname(path)
+        for name in _patterns(document):
+            if isinstance(name, str) and "*" in name and not os.path.isabs(name):
+                beside, there = (View().matching(f"{one}/{name}") for one in (folder, started_in))
+                lost |= {*beside} - {*there}
+    return lost
 
 
 def importing(intent: Intent, own: str | None, document: Document, version: int) -> Change:
@@ -139,16 +161,15 @@ def importing(intent: Intent, own: str | None, document: Document, version: int)
 
 def _import_of(intent: Intent) -> str:
     """Return the pattern by which a file of ours imports the drop-in."""
-    return os.path.join(os.path.dirname(intent.drop_in), "*.toml")
+    return os.path.join(os.path.dirname(intent.import_path), "*.toml")
 
 
 def _covers(pattern: str, intent: Intent) -> bool:
-    """Whether an import is that of our drop-in.
-
-    containerd 1 looks for a relative name with a star in the folder that it was started in.
-    """
+    """Whether an import is that of our drop-in, also for a containerd 1: see `missed`."""
     if "*" in pattern and not os.path.isabs(pattern):
         return False
+    if os.path.isabs(pattern):
+        return covers(pattern, intent.import_path)
     return covers(os.path.join(os.path.dirname(intent.config), pattern), intent.drop_in)
 
 

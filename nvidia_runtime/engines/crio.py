@@ -14,6 +14,7 @@ PLACES = Places(
     runtimes=("crio", "runtime", "runtimes"),
     default=("crio", "runtime", "default_runtime"),
     program=("runtime_path",),
+    spec_dirs=("crio", "runtime", "cdi_spec_dirs"),
 )
 PROFILES = (
     Profile(
@@ -47,11 +48,20 @@ def _source(intent: Intent) -> Document:
     """Read what cri-o runs with: from its files, or from itself."""
     if not intent.by_command:
         files = layers(intent.config, View())
-        others = [layer for layer in files if layer[0] != intent.drop_in]
+        others = [layer for layer in files if not _is_same(layer[0], intent.drop_in)]
         return ENGINE.combined(others, intent.version)
     program = intent.executable or ENGINE.program
-    text, name = toml_engine.asked([program, "status", "config"], ["crio-status", "config"])
+    commands = ([program, "status", "config"], ["crio-status", "config"])
+    text, name = toml_engine.asked(*commands, root=intent.root)
     return toml_file.parse(text, name)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, as in a container into which folders are mounted."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def layers(path: str, view: View) -> list[Layer]:
@@ -73,6 +83,9 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     default_flags=("--default-runtime", "-default-runtime"),
     prints_configuration=True,
+    labels_if="selinux",
+    rereads_by="systemd",
+    runs_hooks=True,
     cdi_versions=(
         ((1, 23), "0.3.0"),  # go.mod of 1.23.0
         ((1, 27), "0.5.0"),  # go.mod of 1.27.0
@@ -80,6 +93,10 @@ ENGINE = Engine(
         ((1, 33), "0.8.0"),  # go.mod of 1.33.0
     ),
     cdi_by_default=(1, 23),
+    oldest=(1, 18),  # with drop-ins
+    built_in=("runc", "crun"),
+    group_manager=("crio", "runtime", "cgroup_manager"),
+    hook_folders=toml_engine.HOOK_FOLDERS,
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,
     configure=configure,

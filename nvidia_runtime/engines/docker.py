@@ -25,6 +25,7 @@ PLACES = Places(
     cdi=("features", "cdi"),
     program=("path",),
     fallback="runc",
+    spec_dirs=("cdi-spec-dirs",),
 )
 RESERVED = "runc"
 SCHEMA = "docker-daemon"
@@ -103,6 +104,8 @@ ENGINE = Engine(
     socket_variable="DOCKER_HOST",
     reloads="runtimes and the default runtime, but not CDI",
     looks_in_path=True,
+    labels_if="selinux-enabled",
+    rereads_by="signal",
     cdi_versions=(
         ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
         ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706
@@ -110,6 +113,8 @@ ENGINE = Engine(
         ((28, 2), "1.0.0"),  # https://github.com/moby/moby/pull/49738; sid has 28.5
     ),
     cdi_by_default=(28, 2),
+    oldest=(19, 3),  # with --gpus
+    built_in=("runc", "io.containerd."),
     without_cdi="'--device nvidia.com/gpu=0' is refused",
     format=Format(parse=parse, edited=edited),
     places_in=lambda _document, _path: PLACES,

@@ -19,17 +19,25 @@ LARGEST = 16 << 20
 
 def get(path: str, question: str) -> Any:
     """Ask the daemon behind a socket; None where it does not answer, or not us."""
-    connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
     try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(SECONDS)
-            client.connect(path)
-            connection.sock = client
-            connection.request("GET", question)
-            response = connection.getresponse()
-            return json.loads(response.read(LARGEST)) if response.status == 200 else None
+        return asked(path, question, SECONDS)
     except (OSError, ValueError, http.client.HTTPException):
         return None
+
+
+def asked(path: str, question: str, seconds: float) -> Any:
+    """Ask the daemon behind a socket; None where it refuses.
+
+    Raises `OSError`, `ValueError` or `HTTPException` where there is no answer, or an odd one.
+    """
+    connection = http.client.HTTPConnection("localhost", timeout=seconds)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(seconds)
+        client.connect(path)
+        connection.sock = client
+        connection.request("GET", question)
+        response = connection.getresponse()
+        return json.loads(response.read(LARGEST)) if response.status == 200 else None
 
 
 def ask(path: str) -> Knowledge | None:

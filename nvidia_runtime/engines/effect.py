@@ -37,7 +37,7 @@ def summary(engine: Engine, path: str, version: Version = ()) -> Summary:
 
 def is_default(engine: Engine, intent: Intent) -> bool:
     """Whether the runtime is the default already, by the files or a drop-in that is named."""
-    layers = engine.layers(intent.config, View())
+    layers = engine.layers(intent.config, intent.view())
     if intent.drop_in and intent.drop_in not in [path for path, _ in layers]:
         text = View().read(intent.drop_in)
         layers.append((intent.drop_in, engine.format.parse(text, intent.drop_in)))
@@ -59,7 +59,7 @@ def planned(engine: Engine, intent: Intent) -> ChangeSet:
 def _overruled(engine: Engine, intent: Intent, plan: ChangeSet) -> list[str]:
     """Warn of files that are read behind the one that we change, and say something else."""
     ours = plan.changes[0].path
-    layers = engine.layers(intent.config, View(plan.changes))
+    layers = engine.layers(intent.config, intent.view(plan.changes))
     real = os.path.realpath(ours)
     places = [number for number, (path, _) in enumerate(layers) if os.path.realpath(path) == real]
     if not places:  # it is read in a way of its own

@@ -50,6 +50,11 @@ class Intent:
     ``is_merged`` says that the engine merges the drop-in by itself, without an import.
     ``by_command`` says that the engine itself is asked what it runs with, ``executable`` which
     program that is, ``version`` the version of the one that runs, () where it is not known.
+
+    In a container ``root`` is where the engine's machine is mounted, "" for our own, and
+    ``drop_in_there`` is the path of the drop-in on that machine.  ``annotations`` are patterns of
+    a pod's annotations that containerd hands on, ``kind`` is a runtime's type where there is none
+    to copy.
     """
 
     name: str
@@ -62,6 +67,20 @@ class Intent:
     by_command: bool = False
     executable: str = ""
     version: Version = ()
+    root: str = ""
+    drop_in_there: str = ""
+    annotations: tuple[str, ...] = ()
+    kind: str = ""
+
+    @property
+    def import_path(self) -> str:
+        """The path by which the engine's file names the drop-in."""
+        return self.drop_in_there or self.drop_in
+
+    def view(self, changes: tuple[Change, ...] = ()) -> View:
+        """Return the files that the engine would read after some changes."""
+        names = {self.drop_in_there: self.drop_in} if self.drop_in_there else {}
+        return View(changes, root=self.root, names=names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +127,7 @@ class Places:
     ``default_table`` is a table that is the default runtime, whatever ``default`` names.
     ``program`` is where the program stands in the table of a runtime; ``fallback`` becomes the
     default where it is not known what that was before.  ``version`` is the key that says in which
-    version a file is written, and sets nothing.
+    version a file is written, and sets nothing.  ``spec_dirs`` are the folders of CDI specs.
     """
 
     runtimes: Steps
@@ -118,6 +137,7 @@ class Places:
     program: Steps = ()
     fallback: Any = ABSENT
     version: str = ""
+    spec_dirs: Steps = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +181,15 @@ class Engine:
     socket_variable: str = ""
     # What it reads again at SIGHUP; "" where that would end it.
     reloads: str = ""
+    # How an installation on a node makes it read its files, "" where none can, see `installer`;
+    # and whether it may run OCI hooks for all containers instead of having a runtime of ours.
+    rereads_by: str = ""
+    runs_hooks: bool = False
     # Whether it looks for a runtime in PATH, and whether it can print what it runs with.
     looks_in_path: bool = False
     prints_configuration: bool = False
+    # The key in its files that has it label containers for SELinux; "" where it always does.
+    labels_if: str = ""
     # From which of its versions on it knows a CDI version, with the source of each row: the CDI
     # library of its go.mod, or what it took when it was tried.  It may know newer ones.
     cdi_versions: tuple[tuple[Version, str], ...]
@@ -171,6 +197,14 @@ class Engine:
     # it is off.
     cdi_by_default: Version
     without_cdi: str = ""
+    # The first version that reads what we write.
+    oldest: Version = ()
+    # Runtimes that it has without a word in its files; what ends in . or / is how names begin.
+    built_in: tuple[str, ...] = ("runc",)
+    # Where its files say who sets up control groups, systemd unless they do; () for another way.
+    group_manager: Steps = ()
+    # The folders of hooks.d(5) that it heeds.
+    hook_folders: tuple[str, ...] = ()
 
     format: Format
     # Where a document, of a path, has what we change.

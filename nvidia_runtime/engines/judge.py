@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 UNKNOWN = ("unknown flag", "flag provided but not defined", "unknown command", "unknown shorthand")
 
 
-def objection(engine: Engine, path: str, drop_in: str = "", executable: str = "") -> str:
+def objection(
+    engine: Engine,
+    path: str,
+    drop_in: str = "",
+    executable: str = "",
+    *,
+    seconds: float = program.SECONDS,
+) -> str:
     """Return what an engine objects to in its files, "" also where it cannot be asked."""
     command = [executable or engine.program, *engine.question(path, drop_in)]
     variables = {}
@@ -25,7 +32,7 @@ def objection(engine: Engine, path: str, drop_in: str = "", executable: str = ""
         variables[engine.config_variable] = path
     if not os.path.exists(path) or not shutil.which(command[0]):
         return ""
-    answer = program.ask(command, variables)
+    answer = program.ask(command, variables, seconds=seconds)
     if not answer.is_refusal or any(word in answer.err + answer.out for word in UNKNOWN):
         return ""
     name = os.path.basename(command[0])

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nvidia_runtime.engines import difference
+
 if TYPE_CHECKING:
-    from nvidia_runtime.engines.engine import Engine, Version
+    from nvidia_runtime.engines.difference import Document
+    from nvidia_runtime.engines.engine import Engine, Places, Version
+
+# Where all engines look for CDI specs unless their files say otherwise.
+SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 
 
 def is_on(engine: Engine, version: Version, setting: bool | None) -> bool | None:
@@ -24,6 +30,14 @@ def is_on(engine: Engine, version: Version, setting: bool | None) -> bool | None
 def is_too_old(engine: Engine, version: Version) -> bool:
     """Whether a version of an engine has no CDI that could be switched on."""
     return bool(version) and version < engine.cdi_versions[0][0]
+
+
+def spec_dirs(document: Document, places: Places) -> tuple[str, ...]:
+    """Return the folders in which an engine looks for CDI specs."""
+    folders = difference.at(document, places.spec_dirs) if places.spec_dirs else ()
+    if not isinstance(folders, list):
+        return SPEC_DIRS
+    return tuple(folder for folder in folders if isinstance(folder, str) and folder) or SPEC_DIRS
 
 
 def note(engine: Engine, version: Version, setting: bool | None) -> str:

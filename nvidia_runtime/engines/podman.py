@@ -11,10 +11,16 @@ from nvidia_runtime.engines.engine import ChangeSet, Engine, Intent, Layer, Plac
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError
 
-PLACES = Places(runtimes=("engine", "runtimes"), default=("engine", "runtime"))
+PLACES = Places(
+    runtimes=("engine", "runtimes"),
+    default=("engine", "runtime"),
+    spec_dirs=("engine", "cdi_spec_dirs"),
+)
 SUFFIX = ".conf"
 # containers.conf(5): the one file that is read, and one that is read after all others.
 ONLY, LAST = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
+# containers.conf(5), runtimes; a path needs no name.
+BUILT_IN = ("crun", "runc", "crun-vm", "kata", "krun", "ocijail", "runj", "runsc", "youki", "/")
 PROFILES = (
     Profile(config="/etc/containers/containers.conf"),
     Profile(
@@ -71,6 +77,10 @@ ENGINE = Engine(
         ((5, 5), "1.0.0"),  # go.mod of 5.5.0; sid has 5.8
     ),
     cdi_by_default=(4, 1),
+    oldest=(3,),  # with drop-ins
+    built_in=BUILT_IN,
+    group_manager=("engine", "cgroup_manager"),
+    hook_folders=toml_engine.HOOK_FOLDERS,
     format=toml_engine.TOML,
     places_in=lambda _document, _path: PLACES,
     configure=configure,

@@ -14,6 +14,7 @@ SECONDS = 2.0
 FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd's PATH
 LISTENS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix
 DELETED = " (deleted)"
+LONGEST_COMM = 15  # proc(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +151,11 @@ def read(pid: int, proc: str = "/proc") -> Process | None:
         program=f"{folder}/exe",
         is_ours=owner in (0, os.geteuid()) and is_here,
         view=f"{folder}/root" if is_foreign else "",
-        began=_began(folder),
+        began=began(folder),
     )
 
 
-def _began(folder: str) -> float:
+def began(folder: str) -> float:
     """Return when a process was started, 0 where it is not known: see proc(5), stat."""
     try:
         with open(f"{folder}/stat", "rb") as file:
@@ -171,6 +172,20 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except PermissionError:
         return ""
+
+
+def named(name: str, proc: str = "/proc") -> list[int]:
+    """List the processes of a name that see the files which we see."""
+    pids = []
+    for pid in _pids(proc):
+        try:
+            with open(f"{proc}/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                is_named = file.read(64).rstrip("\n") == name[:LONGEST_COMM]
+        except OSError:  # it has ended
+            continue
+        if is_named and _is_same(f"{proc}/{pid}/ns/mnt", f"{proc}/self/ns/mnt"):
+            pids.append(pid)
+    return pids
 
 
 def search_path(pid: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nvidia_runtime.errors import os_reason
@@ -30,8 +31,12 @@ def ask(
     *,
     executable: str = "",
     seconds: float = SECONDS,
+    root: str = "",
 ) -> Answer:
-    """Run a program to its end, with variables put over those of our own environment."""
+    """Run a program to its end, with variables put over those of our own environment.
+
+    It is one of the machine whose root is given.
+    """
     try:
         process = subprocess.run(
             command,
@@ -41,10 +46,13 @@ def ask(
             timeout=seconds,
             check=False,
             env=_environment() | (variables or {}),
+            preexec_fn=entrance(root),
         )
     except (OSError, ValueError) as error:
         return Answer(problem=os_reason(error))
-    except subprocess.TimeoutExpired:
+    except subprocess.SubprocessError as error:
+        if not isinstance(error, subprocess.TimeoutExpired):  # of the root
+            return Answer(problem=f"{root} cannot be entered")
         return Answer(problem=f"no answer in {seconds} seconds")
     out, err = (data.decode(errors="replace") for data in (process.stdout, process.stderr))
     if process.returncode == 0:
@@ -56,10 +64,27 @@ def ask(
     return Answer(out=out, err=err, problem=shown, is_refusal=True)
 
 
-def version(executable: str, name: str) -> tuple[int, ...]:
+def entrance(root: str) -> Callable[[], None] | None:
+    """Return what a new process does to be on the machine with a root; nothing on our own."""
+
+    def enter() -> None:
+        os.chroot(root)
+        os.chdir("/")
+
+    return enter if root else None
+
+
+def version(
+    executable: str, name: str, seconds: float = SECONDS_FOR_VERSION, root: str = ""
+) -> tuple[int, ...]:
     """Ask a program for its version; k3s is many programs in one file, told apart by the name."""
-    answer = ask([name, "--version"], executable=executable, seconds=SECONDS_FOR_VERSION)
-    match = re.search(r"\d+(?:\.\d+)+", "" if answer.problem else answer.out)
+    answer = ask([name, "--version"], executable=executable, seconds=seconds, root=root)
+    return () if answer.problem else version_in(answer.out)
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """Return the first version in a text, () if it has none."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 

@@ -23,11 +23,20 @@ def is_behind(daemon: Running) -> bool | None:
 
     Raises `NvidiaRuntimeError` for a file that cannot be read.
     """
-    if not daemon.pid or daemon.elsewhere or daemon.profile.advice or daemon.template:
+    if not can_be_told(daemon):
         return None
-    engine = daemon.engine
-    layers = engine.layers(daemon.config, View())
-    knowledge = engine.ask(daemon.socket)
+    layers = daemon.engine.layers(daemon.config, View())
+    return has_not_read(daemon, layers, daemon.engine.ask(daemon.socket))
+
+
+def can_be_told(daemon: Running) -> bool:
+    """Whether there is a daemon that reads files which we see, and which are the user's."""
+    seen = daemon.pid and not daemon.elsewhere
+    return bool(seen and not daemon.profile.advice and not daemon.template)
+
+
+def has_not_read(daemon: Running, layers: list[Layer], knowledge: Knowledge | None) -> bool | None:
+    """Whether a daemon has still to read its files, given what it says that it knows."""
     if knowledge:
         return _differs(daemon, layers, knowledge)
     return _has_changed(daemon, layers) if daemon.began else None

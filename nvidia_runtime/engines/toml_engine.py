@@ -21,6 +21,8 @@ from nvidia_runtime.engines.write import Change
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 CANDIDATES = ("runc", "crun")
+# Of containers-common, for podman and cri-o.
+HOOK_FOLDERS = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 
 
 def edited(text: str, document: Document, path: str) -> str:
@@ -110,12 +112,12 @@ def options(document: Document, places: Places, name: str, where: str) -> Docume
     return None
 
 
-def asked(*commands: list[str]) -> tuple[str, str]:
+def asked(*commands: list[str], root: str = "") -> tuple[str, str]:
     """Ask an engine for its configuration by the first command that answers; return both."""
     problems = []
     for command in commands:
         name = " ".join(command)
-        answer = program.ask(command)
+        answer = program.ask(command, root=root)
         if not answer.problem:
             return answer.out, name
         problems.append(f"{name}: {answer.problem}")

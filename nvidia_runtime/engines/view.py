@@ -12,15 +12,24 @@ from nvidia_runtime.engines import write
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nvidia_runtime.engines.write import Change
 
+EMPTY: Mapping[str, str] = {}
+
 
 class View:
-    """What an engine would read."""
+    """What an engine would read.
 
-    def __init__(self, changes: Iterable[Change] = ()) -> None:
+    Its machine is mounted at ``root``, "" for our own; ``names`` are files of that machine which
+    have other paths here.
+    """
+
+    def __init__(
+        self, changes: Iterable[Change] = (), *, root: str = "", names: Mapping[str, str] = EMPTY
+    ) -> None:
+        self.root, self.names = root, names
         self.texts = {os.path.realpath(change.path): change.after for change in changes}
         self.new = [change.path for change in changes if change.after is not None]
 
@@ -32,6 +41,19 @@ class View:
     def matching(self, pattern: str) -> list[str]:
         """List the files that match a pattern; a star does not cross folders."""
         return sorted({*glob.glob(pattern), *(path for path in self.new if covers(pattern, path))})
+
+    def imported(self, pattern: str, folder: str) -> list[str]:
+        """List the files that match a pattern in a file of a folder."""
+        if not os.path.isabs(pattern) or not self.root:
+            return self.matching(os.path.join(folder, pattern))
+        length = len(self.root)
+        present = {self.names.get(path[length:], path) for path in glob.glob(self.root + pattern)}
+        named = (here for there, here in self.names.items() if covers(pattern, there))
+        return sorted({*present, *(path for path in named if self._has(path))})
+
+    def _has(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        return self.texts[real] is not None if real in self.texts else os.path.exists(path)
 
     def listed(self, folder: str, suffix: str) -> list[str]:
         """List the files of a folder of drop-ins, in the order in which engines read them."""

@@ -10,14 +10,10 @@ import os
 import stat
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.host import mig, nodes
+from nvidia_runtime.host import mig, nodes, pci
 from nvidia_runtime.host import root as driver_root
 
 DEVICES = "/proc/devices"
-PCI = "/sys/bus/pci/devices"
-VENDOR = "0x10de"
-# VGA controllers and 3D controllers, as the class of a PCI device begins.
-DISPLAY_CLASSES = ("0x0300", "0x0302")
 # The second name is that of drivers before 2021.
 NVIDIA = ("nvidia", "nvidia-frontend")
 UVM = "nvidia-uvm"
@@ -72,7 +68,8 @@ def control(majors: dict[str, int]) -> dict[str, tuple[int, int]]:
 def possible(kernel_root: str = "") -> dict[str, tuple[int, int]]:
     """Return all nodes of this machine's GPUs, present or not, with their numbers."""
     numbers = majors(kernel_root)
-    count = count_gpus(kernel_root)
+    # Their minor numbers are lower than the count.
+    count = len(pci.addresses(kernel_root))
     devices = control(numbers)
     devices |= {f"/dev/nvidia{minor}": (numbers["nvidia"], minor) for minor in range(count)}
     gpus = {f"gpu{minor}" for minor in range(count)}
@@ -82,16 +79,6 @@ def possible(kernel_root: str = "") -> dict[str, tuple[int, int]]:
         if number.isdigit() and (name in ("config", "monitor") or name.split("/")[0] in gpus):
             devices[mig.NODE + number] = (_major(numbers, CAPS), int(number))
     return devices
-
-
-def count_gpus(kernel_root: str = "") -> int:
-    """Count NVIDIA's GPUs on the PCI bus; their minor numbers are lower than the count."""
-    folder = kernel_root + PCI
-    return sum(
-        _text(f"{folder}/{name}/vendor") == VENDOR
-        and _text(f"{folder}/{name}/class").startswith(DISPLAY_CLASSES)
-        for name in driver_root.names(folder)
-    )
 
 
 def make(dev_root: str, path: str, numbers: tuple[int, int]) -> bool:
@@ -141,11 +128,3 @@ def _major(majors: dict[str, int], name: str) -> int:
             hint = "load the driver anew: it offers MIG but has not registered its nodes"
         raise NvidiaRuntimeError(f"missing required device major {name}", DEVICES, hint)
     return majors[name]
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(64).strip()
-    except OSError:
-        return ""

@@ -24,6 +24,7 @@ class Mig:
 class Gpu:
     """A GPU; what is not known is "" or -1, and ``problem`` is a sentence if it is not usable.
 
+    ``is_silent`` is whether NVML crashed or hung when it was asked about it.
     ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
     ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
     """
@@ -33,6 +34,7 @@ class Gpu:
         "index",
         "is_coherent",
         "is_mig",
+        "is_silent",
         "migs",
         "minor",
         "name",
@@ -49,6 +51,7 @@ class Gpu:
         self.is_mig = False
         self.migs: tuple[Mig, ...] = ()
         self.is_coherent: bool | None = None
+        self.is_silent = False
         self.problem = ""
 
     def is_display(self) -> bool:

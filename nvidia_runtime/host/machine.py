@@ -6,6 +6,7 @@ Each is looked at once, when it is first asked for.
 
 from __future__ import annotations
 
+import math
 import os
 
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -23,7 +24,7 @@ class Machine:
     """A driver root, the root of its device nodes, and the kernel's /proc and /sys.
 
     ``kernel_root`` is empty except for a machine that is made of files.  ``patience`` is how many
-    seconds NVML may take for one GPU.
+    seconds NVML may take for one GPU, ``limit`` for all of them.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Machine:
         "dev_root",
         "driver",
         "kernel_root",
+        "limit",
         "patience",
     )
 
@@ -43,6 +45,7 @@ class Machine:
         self.dev_root = dev_root or installed.root
         self.kernel_root = kernel_root.rstrip("/")
         self.patience = patience
+        self.limit = math.inf
         self._inventory: Inventory | None = None
         self._minors: str | None = None
         self._version = ""
@@ -60,7 +63,7 @@ class Machine:
             if not libraries:
                 raise _no_nvml(self.driver.root)
             count = len(driver_root.names(self.kernel_root + proc.GPUS))
-            self._inventory = nvml.ask(libraries[0], self.patience, count)
+            self._inventory = nvml.ask(libraries[0], self.patience, count, self.limit)
         return self._inventory
 
     def mig_minors(self) -> str:

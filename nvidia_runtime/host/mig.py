@@ -48,6 +48,31 @@ def has_instances(kernel_root: str) -> bool:
     return any(name.startswith("gi") for path in folders for name in driver_root.names(path))
 
 
+def accesses(kernel_root: str) -> dict[str, int]:
+    """Return the files of all instances that give access, with the minors of their nodes."""
+    files: dict[str, int] = {}
+    for folder in _folders(kernel_root):
+        for name in driver_root.names(folder):
+            instance = f"{folder}/{name}"
+            if name.startswith("gi"):
+                inner = [f"{instance}/{one}" for one in driver_root.names(instance)]
+                for place in (instance, *(one for one in inner if os.path.isdir(one))):
+                    if (minor := file_minor(f"{place}/access")) >= 0:
+                        files[f"{place}/access"] = minor
+    return files
+
+
+def file_minor(path: str) -> int:
+    """Return the minor of a capability's node by its file in /proc, -1 if it says none."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:
+        return -1
+    minor = fields.get("DeviceFileMinor", "").strip()
+    return int(minor) if minor.isdigit() else -1
+
+
 def instances(kernel_root: str, gpu_minor: int) -> list[tuple[int, int]]:
     """List the GPU instance and compute instance of each MIG device of a GPU, in their order."""
     folder = f"{kernel_root}{CAPABILITIES}/gpu{gpu_minor}/mig"

@@ -6,6 +6,7 @@ The child writes what it does, line by line.  Another one follows it, and leaves
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -29,30 +30,35 @@ SLOW = 0.25
 
 
 class Inventory:
-    """What NVML knows: the versions of driver and CUDA, the GPUs; and warnings about it."""
+    """What NVML knows: the versions of driver and CUDA, the GPUs; and warnings about it.
 
-    __slots__ = ("cuda", "driver", "gpus", "warnings")
+    ``slow`` are the seconds that it took if that was long, else 0.
+    """
+
+    __slots__ = ("cuda", "driver", "gpus", "slow", "warnings")
 
     def __init__(self) -> None:
         self.driver = ""
         self.cuda = ""
         self.gpus: list[Gpu] = []
+        self.slow = 0.0
         self.warnings: list[str] = []
 
 
-def ask(library: str, patience: float, count: int = 1) -> Inventory:
-    """Ask the library at this path; each GPU may take ``patience`` seconds.
+def ask(library: str, patience: float, count: int = 1, limit: float = math.inf) -> Inventory:
+    """Ask the library at this path; each GPU may take ``patience`` seconds, all ``limit``.
 
     ``count`` is the number of GPUs as far as it is known: initialisation takes time for each.
     Raises `NvidiaRuntimeError` if NVML cannot be initialised.
     """
-    walk = _Walk(library, patience, count)
+    walk = _Walk(library, patience, count, limit)
     while not walk.is_done:
         _run_child(walk)
     walk.clear_progress()
     inventory = walk.inventory
     inventory.gpus = [walk.gpus[index] for index in sorted(walk.gpus)]
     if walk.slowest > SLOW:
+        inventory.slow = walk.seconds
         inventory.warnings.append(nvml_problems.slow(walk.seconds, len(inventory.gpus)))
     return inventory
 
@@ -60,9 +66,10 @@ def ask(library: str, patience: float, count: int = 1) -> Inventory:
 class _Walk:
     """The state of the walk over the GPUs; the lines of children change it."""
 
-    def __init__(self, library: str, patience: float, count: int) -> None:
+    def __init__(self, library: str, patience: float, count: int, limit: float) -> None:
         self.library = library
         self.patience = patience
+        self.limit = limit
         self.inventory = Inventory()
         self.gpus: dict[int, Gpu] = {}
         self.count = max(count, 1)
@@ -82,7 +89,7 @@ class _Walk:
 
     def time_left(self) -> float:
         """Return the seconds that are left of them."""
-        return self.since + self.allowance() - time.monotonic()
+        return min(self.since + self.allowance(), self.began + self.limit) - time.monotonic()
 
     def take(self, line: Line) -> None:
         """Take in a line of the child."""
@@ -108,7 +115,13 @@ class _Walk:
         left = [index for index in range(self.count) if index not in self.gpus]
         for index in left if self.at is None else [self.at]:
             self.gpus[index] = Gpu(index)
+            self.gpus[index].is_silent = True
             self.gpus[index].problem = nvml_problems.lost_child(index, problem)
+        if time.monotonic() >= self.began + self.limit:
+            for index in range(self.count):
+                if index not in self.gpus:
+                    self.gpus[index] = Gpu(index)
+                    self.gpus[index].problem = nvml_problems.not_asked(index)
         self.at = None
         self.since = time.monotonic()
         self.is_done = len(self.gpus) >= self.count

@@ -74,6 +74,11 @@ def lost_child(index: int, problem: str) -> str:
     return f"GPU {index}: NVML {problem} when asked about it; {HEALTH}"
 
 
+def not_asked(index: int) -> str:
+    """Say that others took all the time."""
+    return f"GPU {index} was not asked: NVML took too long before"
+
+
 def slow(seconds: float, count: int) -> str:
     """Say that GPUs took long to initialise, which persistence mode avoids."""
     gpus = "one GPU" if count == 1 else f"{count} GPUs"

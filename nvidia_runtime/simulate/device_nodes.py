@@ -18,7 +18,8 @@ def tree(machine: SimulatedMachine) -> Tree:
     if machine.kind == "wsl":
         return wsl_files.nodes(machine)
     files = tegra_files.nodes(machine) if machine.kind == "tegra" else {}
-    return files | _gpus(machine) | _control(machine) | _extras(machine)
+    files |= _gpus(machine) | _control(machine) | _extras(machine)
+    return files | _by_numbers(files)
 
 
 def _gpus(machine: SimulatedMachine) -> Tree:
@@ -30,6 +31,15 @@ def _gpus(machine: SimulatedMachine) -> Tree:
     for gpu in machine.gpus:
         files |= _drm(gpu, majors.drm)
     return files
+
+
+def _by_numbers(files: Tree) -> Tree:
+    """List the links in /dev/char to the driver's nodes, which systemd finds them by."""
+    return {
+        f"/dev/char/{node.major}:{node.minor}": Symlink(f"..{path.removeprefix('/dev')}")
+        for path, node in files.items()
+        if isinstance(node, CharacterDevice) and path.startswith("/dev/nvidia")
+    }
 
 
 def _drm(gpu: SimulatedGpu, major: int) -> Tree:

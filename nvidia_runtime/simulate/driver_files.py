@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import posixpath
 
@@ -71,6 +72,9 @@ SETTINGS = (
 )
 FIRMWARE = ("gsp_ga10x.bin", "gsp_tu10x.bin")
 XORG = "/usr/lib/xorg/modules"
+MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm")
+# A kernel module ends like this if it is signed.
+SIGNED = b"~Module signature appended~\n"
 
 
 def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
@@ -88,6 +92,8 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
     files |= {f"/usr/bin/{name}": text("#!/bin/sh\nexit 0\n", 0o755) for name in programs}
     files |= {path: text("{}\n") for path in SETTINGS}
     files |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
+    folder_of_modules = f"/lib/modules/{os.uname().release}/updates/dkms"
+    files |= {f"{folder_of_modules}/{name}.ko": File(SIGNED) for name in MODULES}
     if machine.architecture != platform.machine():
         # As where Debian has libraries of another architecture installed.
         files["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")

@@ -18,6 +18,7 @@ FOLDERS = ("/proc/driver", pci_files.BUS, MODULE)
 MERGED = pci_files.DEVICES
 FILES = (DEVICES, BOOT_ID)
 BLOCK = "\nBlock devices:"
+LOADED = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm")
 # The driver makes no device nodes, as nothing does here.  A hook that keeps one from it looks for
 # this file in the container's own /proc, which shows the kernel as it is.
 PARAMETERS = (
@@ -79,9 +80,8 @@ def _information(gpu: SimulatedGpu, machine: SimulatedMachine) -> File:
 def _modules(machine: SimulatedMachine) -> Tree:
     version = text(f"{machine.module_version}\n")
     return {
-        f"{MODULE}/nvidia/version": version,
+        **{f"{MODULE}/{name}/version": version for name in LOADED},
         f"{MODULE}/nvidia/srcversion": text("0123456789ABCDEF\n"),
-        f"{MODULE}/nvidia_uvm/version": version,
         f"{MODULE}/firmware_class/parameters/path": text("\n"),
     }
 

@@ -68,7 +68,7 @@ def _renew(devices: list[Source], warnings: list[str]) -> bool:
         what = f"the CDI spec {reason}"
         if problem.what:
             what += f"; it cannot be written anew: {problem}"
-        hint = problem.hint or _repair(kinds[0]) or _hint(file, kinds[0])
+        hint = problem.hint or repair(kinds[0]) or _hint(file, kinds[0])
         raise NvidiaRuntimeError(what, where=file, hint=hint)
     return True
 
@@ -123,7 +123,7 @@ def _read(path: str) -> Spec:
         return cdi_spec.parse(file.read(cdi_spec.LARGEST + 1), path)
 
 
-def _repair(kind: str) -> str:
+def repair(kind: str) -> str:
     """Say what is to be done first where none could be written: no libraries fit the driver."""
     version = files.loaded_driver()
     if kind != GPU or not version:

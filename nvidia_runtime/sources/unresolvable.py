@@ -139,9 +139,7 @@ def _no_spec(kind: str, specs: Registry, spec_dirs: list[str]) -> Reason:
     folder = spec_dirs[0] if spec_dirs else "/etc/cdi"
     hint = f"put a CDI spec of kind {kind} into {folder}"
     if kind == "nvidia.com/gpu":
-        names = ("nvidia.yaml", "nvidia.com-gpu.yaml")  # the first may be another kind's
-        free = next((name for name in names if not os.path.lexists(f"{folder}/{name}")), names[1])
-        hint = f"write one: nvidia-ctk cdi generate --output={folder}/{free}"
+        hint = f"write one: nvidia-ctk cdi generate --output={new_file(folder)}"
     kinds = sorted({name.partition("=")[0] for name in specs.devices})
     if near := difflib.get_close_matches(kind, kinds, 1, 0.9):
         return Reason(f"no CDI spec of kind {kind}; did you mean {near[0]}?", LIST)
@@ -150,6 +148,13 @@ def _no_spec(kind: str, specs: Registry, spec_dirs: list[str]) -> Reason:
     if not any(os.path.exists(folder) for folder in spec_dirs):
         return Reason("no spec dir exists", hint)
     return Reason("no usable CDI spec" if specs.errors else "there are no CDI specs", hint)
+
+
+def new_file(folder: str) -> str:
+    """Return the path of a spec of GPUs that is to be written, and writes over none."""
+    names = ("nvidia.yaml", "nvidia.com-gpu.yaml")  # the first may be another kind's
+    free = next((name for name in names if not os.path.lexists(f"{folder}/{name}")), names[1])
+    return f"{folder}/{free}"
 
 
 def _other_devices(kind: str, names: list[str], same: list[str], specs: Registry) -> Reason:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvidia_runtime.host.device_nodes import VENDOR
+from nvidia_runtime.host.pci import VENDOR
 from nvidia_runtime.topology.sysfs import NumaNode, PciDevice
 
 # The first four digits of classes, as the PCI Code and ID Assignment Specification has them.

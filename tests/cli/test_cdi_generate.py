@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import simulated
+from cdi.test_engine_support import install
 from host import trees
 
 from nvidia_runtime.cdi import spec as cdi_spec
 
 from . import ctk
-from .test_engine_support import install
 
 PROGRAM = "import sys; sys.path.insert(0, {!r}); from nvidia_runtime.cli import main; main()"
 # For a machine without DRM nodes, and so without groups.

@@ -280,21 +280,6 @@ def test_settings_at_their_usual_place() -> None:
     assert lines[-1] == "kind: nvidia.com/other"
 
 
-@pytest.mark.parametrize(
-    ("text", "variables"),
-    [
-        ("A=1\nB=two words \n", {"A": "1", "B": "two words"}),
-        ("# A=1\n; B=2\n\n  C = 3\n", {}),
-        ("A=\"a 'b' \\\"c\\\"\"\nB='x y'\nC=\n", {"A": "a 'b' \"c\"", "B": "x y", "C": ""}),
-        ("A=1,\\\n2\n", {"A": "1,2"}),
-        ("export A=1\n2A=1\nA\n", {}),
-    ],
-    ids=["plain", "comments and blanks", "quotes", "continued", "none of it"],
-)
-def test_form_of_settings(text: str, variables: dict[str, str]) -> None:
-    assert environment_file.parse(text) == variables
-
-
 def test_settings_that_are_missing(tmp_path: Path) -> None:
     got = ctk.run("cdi", "refresh", f"--environment-file={tmp_path}/none")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from builders import Document, cdi_spec, device
+from cdi.test_engine_support import install
 from shim import needs_root
 
 from nvidia_runtime.cdi import spec as cdi_spec_file
@@ -17,7 +18,6 @@ from nvidia_runtime.cli import findings
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 from . import ctk
-from .test_engine_support import install
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "cdi"
 HOOK = {"hookName": "createContainer", "path": "/bin/true", "env": ["A=b"]}

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from nvidia_runtime import schemas
-from nvidia_runtime.cli.config import toml_text
-from nvidia_runtime.compile import config
+from nvidia_runtime.compile import config, toml_text
 
 from . import ctk
 

@@ -11,8 +11,8 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvidia_runtime.cli.config import assignment, toml_text
-from nvidia_runtime.compile import config
+from nvidia_runtime.cli.config import assignment
+from nvidia_runtime.compile import config, toml_text
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -13,7 +13,7 @@ from nvidia_runtime.cdi import transform
 from nvidia_runtime.cli import application, values
 from nvidia_runtime.cli.runtime import configure
 from nvidia_runtime.cli.tables import root
-from nvidia_runtime.cli.tables.table import INTEGER, NUMBER, Command, Switch
+from nvidia_runtime.cli.tables.table import BOOLEAN, INTEGER, NUMBER, Command, Switch
 from nvidia_runtime.engines import restart
 from nvidia_runtime.watch.service import Timing
 
@@ -61,12 +61,13 @@ def test_values_have_a_source(name: str) -> None:
     for switch in command.switches:
         assert ("{values}" in switch.text) <= bool(switch.values)
         assert not (switch.choices and switch.values)
-        assert bool(switch.argument) or not (switch.values or switch.choices or switch.default)
+        has_value = bool(switch.argument) or switch.kind == BOOLEAN
+        assert has_value or not (switch.values or switch.choices or switch.default)
 
 
 def kind(switch: Switch) -> str:
     """Return the type that the attribute of a switch has."""
-    if not switch.argument:
+    if not switch.argument and switch.kind != BOOLEAN:
         return "bool"
     one = {NUMBER: "float", INTEGER: "int"}.get(switch.kind, "str")
     return f"list[{one}]" if switch.is_list else one

@@ -14,6 +14,9 @@ import shim
 import simulated
 from cli import ctk
 
+# A line after which doctor runs as a user who is not root.
+AS_USER = 'set -- setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -47,3 +50,18 @@ def examine(
     assert "Traceback" not in got.stderr, got.stderr
     assert got.stdout, got.stderr
     return Answer(got.returncode, json.loads(got.stdout))
+
+
+def after(machine: str, fault: str, code: str, **options: Any) -> Answer:
+    """Run doctor on a faulty machine once more, after what it said to do next."""
+    command = examine(machine, fault, **options).finding(code)["next"]
+    return done(machine, fault, command, **options)
+
+
+def done(machine: str, fault: str, command: str, **options: Any) -> Answer:
+    """Run doctor on a faulty machine after a command, which may call nvidia-ctk."""
+    tool = (
+        "cat > /usr/bin/nvidia-ctk <<'END'\n#!/bin/sh\n"
+        f"exec {sys.executable} -c '{ctk.PROGRAM}' \"$@\"\nEND\nchmod +x /usr/bin/nvidia-ctk"
+    )
+    return examine(machine, f"{fault}\n{tool}\n{command}", **options)

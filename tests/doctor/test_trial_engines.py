@@ -23,12 +23,12 @@ from engines.conftest import group, machine, scratch  # noqa: F401 (fixtures)
 from engines.installed import require, version_of
 from engines.machine import Machine
 
-from nvidia_runtime.doctor import trial_codes
 from nvidia_runtime.doctor.finding import ERROR, WARNING
+from nvidia_runtime.doctor.trial import codes
 from nvidia_runtime.engines.docker import ENGINE as DOCKER
 
 from .patient import Answer
-from .test_trial import check_nothing_left, said
+from .test_trial import HEEDING, check_nothing_left, said
 
 PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CDI = "/etc/cdi/nvidia.yaml"
@@ -129,8 +129,8 @@ def test_docker(site: Site, docker_folder: Path) -> None:
     file = docker_folder / "daemon.json"
     with dockerd(site, file, PLAIN) as patient:
         answer = patient.attempt()
-        assert said(answer) == [trial_codes.NO_WAY.id]
-        assert answer.finding(trial_codes.NO_WAY.id)["engine"] == "docker"
+        assert said(answer) == [codes.NO_WAY.id]
+        assert answer.finding(codes.NO_WAY.id)["engine"] == "docker"
         check_docker_is_empty(patient)
         program = f"--nvidia-runtime-path={site.shim}"
         patient.nvidia_ctk("runtime", "configure", "--runtime=docker", f"--config={file}", program)
@@ -159,11 +159,11 @@ def test_docker(site: Site, docker_folder: Path) -> None:
             answer = patient.attempt()
         finally:
             os.kill(patient.pid, signal.SIGCONT)
-        assert said(answer) == [trial_codes.SILENT.id]
+        assert said(answer) == [codes.SILENT.id]
 
     answer = patient.attempt()
-    assert said(answer) == [trial_codes.SILENT.id]
-    assert answer.finding(trial_codes.SILENT.id)["what"] == "docker: it does not run"
+    assert said(answer) == [codes.SILENT.id]
+    assert answer.finding(codes.SILENT.id)["what"] == "docker: it does not run"
 
 
 def test_docker_with_a_runtime_that_is_not_there(site: Site, docker_folder: Path) -> None:
@@ -174,7 +174,7 @@ def test_docker_with_a_runtime_that_is_not_there(site: Site, docker_folder: Path
     with dockerd(site, file, PLAIN) as patient:
         answer = patient.attempt()
 
-        assert said(answer) == [trial_codes.REFUSED.id]
+        assert said(answer) == [codes.REFUSED.id]
         assert "nvidia-container-runtime-broken" in answer.finding("NCT-0805")["what"]
         assert answer.finding("NCT-0805")["severity"] == ERROR
         check_docker_is_empty(patient)
@@ -213,7 +213,9 @@ def interrupt(patient: Patient, is_there: Callable[[int], object]) -> None:
     place = patient.site.scratch / f"tmp-{patient.engine}"
     place.mkdir(exist_ok=True)
     words = patient.words("doctor", "--try", patient.engine, TMPDIR=str(place))
-    with subprocess.Popen([*patient.site.enter, *words], stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*HEEDING, *patient.site.enter, *words], stderr=subprocess.PIPE
+    ) as process:
         waiting.eventually(lambda: is_there(process.pid), "the container runs", process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=waiting.PATIENCE)
@@ -305,8 +307,8 @@ def check_podman_is_empty(patient: Patient) -> None:
 def test_podman_without_a_way(on_podman: Patient) -> None:
     answer = on_podman.attempt()
 
-    assert said(answer) == [trial_codes.NO_WAY.id]
-    assert answer.finding(trial_codes.NO_WAY.id)["next"].startswith("nvidia-ctk cdi generate")
+    assert said(answer) == [codes.NO_WAY.id]
+    assert answer.finding(codes.NO_WAY.id)["next"].startswith("nvidia-ctk cdi generate")
 
 
 def test_podman_by_cdi(on_podman: Patient) -> None:
@@ -334,8 +336,8 @@ def test_podman_with_old_numbers(on_podman: Patient) -> None:
     with spec(on_podman, numbers):
         answer = on_podman.attempt()
 
-    assert said(answer) == [trial_codes.NODE_NUMBERS.id]
-    what = answer.finding(trial_codes.NODE_NUMBERS.id)["what"]
+    assert said(answer) == [codes.NODE_NUMBERS.id]
+    what = answer.finding(codes.NODE_NUMBERS.id)["what"]
     assert what == "/dev/nvidia-uvm: it is 77:0 in the container, and 511:0 on the host"
 
 
@@ -349,10 +351,10 @@ def test_podman_with_libraries_of_another_version(on_podman: Patient) -> None:
         finally:
             on_podman.site.succeed("sh", "-c", f"echo 580.95.05 >{file}")
 
-    assert said(answer) == [trial_codes.LIBRARY_VERSION.id]
-    what = answer.finding(trial_codes.LIBRARY_VERSION.id)["what"]
+    assert said(answer) == [codes.LIBRARY_VERSION.id]
+    what = answer.finding(codes.LIBRARY_VERSION.id)["what"]
     assert what == "libcuda is of version 580.95.05, the module of 575.57.08"
-    assert answer.finding(trial_codes.LIBRARY_VERSION.id)["severity"] == WARNING
+    assert answer.finding(codes.LIBRARY_VERSION.id)["severity"] == WARNING
 
 
 def test_podman_by_our_runtime(on_podman: Patient) -> None:
@@ -368,9 +370,9 @@ def test_what_fails_in_one_way_only_is_a_warning(on_podman: Patient) -> None:
     with spec(on_podman), runtime(on_podman, "/opt/nvidia-container-runtime"):
         answer = on_podman.attempt()
 
-    assert said(answer) == [trial_codes.REFUSED.id]
-    assert 'runtime "nvidia" not found' in answer.finding(trial_codes.REFUSED.id)["what"]
-    assert answer.finding(trial_codes.REFUSED.id)["severity"] == WARNING
+    assert said(answer) == [codes.REFUSED.id]
+    assert 'runtime "nvidia" not found' in answer.finding(codes.REFUSED.id)["what"]
+    assert answer.finding(codes.REFUSED.id)["severity"] == WARNING
     assert answer.document["engines"]["podman"] == ""
     assert len(answer.document["fine"]["trial"]) == 1
 
@@ -420,9 +422,9 @@ def test_containerd_without_room_for_an_image(on_containerd: Patient) -> None:
     env = {**on_containerd.env, "CONTAINERD_SNAPSHOTTER": "none-such"}
     answer = replace(on_containerd, env=env).attempt()
 
-    assert said(answer) == [trial_codes.IMAGE.id]
-    assert answer.finding(trial_codes.IMAGE.id)["severity"] == WARNING
-    assert "none-such" in answer.finding(trial_codes.IMAGE.id)["what"]
+    assert said(answer) == [codes.IMAGE.id]
+    assert answer.finding(codes.IMAGE.id)["severity"] == WARNING
+    assert "none-such" in answer.finding(codes.IMAGE.id)["what"]
     check_containerd_is_empty(on_containerd)
 
 
@@ -435,8 +437,8 @@ def with_program(patient: Patient, text: str) -> Patient:
 def test_containerd_with_a_runtime_that_refuses(on_containerd: Patient) -> None:
     answer = with_program(on_containerd, REFUSING).attempt()
 
-    assert said(answer) == [trial_codes.REFUSED.id]
-    assert "did not terminate successfully" in answer.finding(trial_codes.REFUSED.id)["what"]
+    assert said(answer) == [codes.REFUSED.id]
+    assert "did not terminate successfully" in answer.finding(codes.REFUSED.id)["what"]
     check_containerd_is_empty(on_containerd)
 
 

@@ -14,8 +14,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from nvidia_runtime.cdi import versions
-from nvidia_runtime.cli import engine_support
+from nvidia_runtime.cdi import engine_support, versions
 from nvidia_runtime.engines import supported
 
 from . import configured, cri, installed, processes, rootfs, rootless, ways

@@ -125,6 +125,19 @@ os.waitpid(asking, 0)
 """
 
 
+def test_all_gpus_together_have_a_limit() -> None:
+    """The one that took the time is named, and the others were not asked."""
+    script = """
+answer = nvml.ask(library, 0.4, 8, 0.4)
+print([gpu.index for gpu in answer.gpus if gpu.is_silent])
+print(answer.gpus[0].problem[:21], "|", answer.gpus[7].problem)
+"""
+    said = run(script, hang=["nvmlDeviceGetName@0"]).splitlines()
+
+    assert said[0] == "[0]"
+    assert said[1] == ("GPU 0: NVML did not a | GPU 7 was not asked: NVML took too long before")
+
+
 def test_a_child_that_hangs_holds_nothing_that_an_engine_waits_for() -> None:
     """Its standard streams are /dev/null, and the descriptors that we inherited are closed."""
     said = run(HOLDS, patience=3, hang=["nvmlDeviceGetName@5"])

@@ -60,7 +60,8 @@ class Default(Command):
 
     def main(self) -> int:
         """Print it, or write it into an existing folder."""
-        from nvidia_runtime.cli.config import revision, toml_text  # as above
+        from nvidia_runtime.cli.config import revision  # as above
+        from nvidia_runtime.compile import toml_text
 
         _check_form(self.format, is_written=bool(self.output))
         folder = os.path.dirname(self.output) or "."

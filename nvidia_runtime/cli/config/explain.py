@@ -14,11 +14,11 @@ from typing import Any
 from nvidia_runtime import schemas
 from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Configured
-from nvidia_runtime.cli.config import judgement, toml_text
-from nvidia_runtime.cli.config.judgement import Sentence
 from nvidia_runtime.cli.parse import suggestion
 from nvidia_runtime.cli.tables import config as tables
-from nvidia_runtime.compile import config
+from nvidia_runtime.compile import config, toml_text
+from nvidia_runtime.doctor.installation import judgement
+from nvidia_runtime.doctor.installation.judgement import Sentence
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 TYPES = {

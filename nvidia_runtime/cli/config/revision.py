@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvidia_runtime.cli import files
-from nvidia_runtime.cli.config import assignment, toml_text
-from nvidia_runtime.compile import config
+from nvidia_runtime.cli.config import assignment
+from nvidia_runtime.compile import config, toml_text
 from nvidia_runtime.engines import write
 
 

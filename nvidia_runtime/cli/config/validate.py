@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from nvidia_runtime.cli import files, findings
 from nvidia_runtime.cli.command import Configured
-from nvidia_runtime.cli.config import judgement
 from nvidia_runtime.cli.findings import Finding
 from nvidia_runtime.cli.tables import config as tables
 from nvidia_runtime.compile import config
+from nvidia_runtime.doctor.installation import judgement
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 

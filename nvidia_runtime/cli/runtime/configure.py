@@ -10,10 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nvidia_runtime import start
-from nvidia_runtime.cli import files, oci_hook
+from nvidia_runtime.cli import files
 from nvidia_runtime.cli.engine_flags import EngineCommand
 from nvidia_runtime.cli.tables import runtime as tables
-from nvidia_runtime.engines import apply, effect, native_cdi, processes, running, supported, write
+from nvidia_runtime.engines import (
+    apply,
+    effect,
+    native_cdi,
+    oci_hook,
+    processes,
+    running,
+    supported,
+    write,
+)
 from nvidia_runtime.engines.runtimes import PROGRAM
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lowlevel

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, nri, runtime
+from nvidia_runtime.cli.tables import cdi, config, containers, doctor, host, install, nri, runtime
 from nvidia_runtime.cli.tables.common import GLOBAL
 from nvidia_runtime.cli.tables.table import Command
 
@@ -54,6 +54,7 @@ ROOT = Command(
         host.SELFTEST,
         host.SIMULATE,
         nri.NRI,
+        install.INSTALL,
         COMPLETION,
     ),
     examples=(

@@ -10,11 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TEXT, NUMBER, INTEGER = "text", "number", "integer"
+TEXT, NUMBER, INTEGER, BOOLEAN = "text", "number", "integer", "boolean"
 
 
 class Switch:
     """A switch; without an ``argument``, the word that stands for its value, it is a flag.
+
+    One of the kind `BOOLEAN` is a flag whose value is "true", "false", or its default.
 
     ``field`` is the attribute of the command's class.  ``default`` is shown unless it is "".
     ``choices`` are the only values that are taken, ``values`` names what completion offers
