@@ -25,7 +25,7 @@ ROOT_HINT = "run it as root"
 SCOPE = ".scope"
 # Of an id behind any word: engines make ids of this size at least, others are chosen by hand.
 SHORTEST_ID = 12
-RUNTIMES = ("runc", "crun", "docker", "libpod", "crio", "cri-containerd", "nerdctl", "containerd")
+RUNTIMES = ("runc", "crun")
 # The kernel has no device programs, or no call to ask for them.
 WITHOUT = (errno.EINVAL, errno.ENOSYS)
 
