@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.cli.parse import suggestion
-from nvidia_runtime.cli.records import FAILED, Entry, Records
+from nvidia_runtime.containers.records import FAILED, Entry, Records
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lifecycle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 
-from nvidia_runtime.cli.records import Entry
+from nvidia_runtime.containers.records import Entry
 from nvidia_runtime.errors import short
 
 HEAD = ("container", "created", "engine", "state", "devices", "image")

@@ -13,8 +13,8 @@ from typing import Any
 
 from nvidia_runtime.cli import choice, container_table, drift, native, replaced_hooks, screen
 from nvidia_runtime.cli.command import Command
-from nvidia_runtime.cli.records import Entry, Records
 from nvidia_runtime.cli.tables import containers as tables
+from nvidia_runtime.containers.records import Entry, Records
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import shown
 from nvidia_runtime.store import files, snapshot

@@ -9,7 +9,7 @@ from typing import Any
 from nvidia_runtime.admission import requirements
 from nvidia_runtime.cli import screen
 from nvidia_runtime.compile import snapshot as compiler
-from nvidia_runtime.errors import short
+from nvidia_runtime.errors import NvidiaRuntimeError, short
 from nvidia_runtime.host import facts
 from nvidia_runtime.images import find, survey
 from nvidia_runtime.images import start as images
@@ -31,6 +31,7 @@ Facts = dict[str, Any]
 MOST_FILES = 5
 # As in records.
 MOST_SAID, LONGEST_SAID = record.MOST_SAID, record.LONGEST_SAID
+NO_FILES: dict[str, Any] = {"libc": None, "baked": [], "compat": None}
 UNFIT = {
     requirements.UNMET: "not met",
     requirements.MALFORMED: "not understood",
@@ -91,8 +92,11 @@ def facts_of(image: Image) -> Facts:
         },
         **_given(answer),
         "files": image.reason or ("" if image.tree else "there are none"),
-        **_in_files(image, environment, answer),
     }
+    try:
+        about |= _in_files(image, environment, answer)
+    except NvidiaRuntimeError as error:
+        about |= {"files": str(error), **NO_FILES}
     return about
 
 
@@ -117,7 +121,7 @@ def _given(answer: Answer) -> Facts:
 
 def _in_files(image: Image, environment: dict[str, str], answer: Answer) -> Facts:
     if image.tree is None:
-        return {"libc": None, "baked": [], "compat": None}
+        return dict(NO_FILES)
     path = [part for part in environment.get("LD_LIBRARY_PATH", "").split(":") if part[:1] == "/"]
     mounted = [str(path) for path in _given(answer)["mounts"]]
     libc = survey.libc(image.tree)

@@ -12,9 +12,9 @@ from typing import Any
 from nvidia_runtime.cli import choice, screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.drift import counted
-from nvidia_runtime.cli.records import Records
 from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.containers import access, drift, repair
+from nvidia_runtime.containers.records import Records
 from nvidia_runtime.containers.repair import FAILED, LOST, RESTORED, Rescue
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import shown

@@ -102,7 +102,7 @@ def _containers(begin: str) -> list[str]:
     """Return the names of containers, and the ids of those that have none, or begin so."""
     from pathlib import Path
 
-    from nvidia_runtime.cli.records import Records
+    from nvidia_runtime.containers.records import Records
     from nvidia_runtime.store import files
 
     folder = files.state_folder()

@@ -269,6 +269,7 @@ ENGINE = Engine(
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
     rereads_by="signal",
+    labels_if="enable_selinux",
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860

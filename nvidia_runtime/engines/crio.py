@@ -85,6 +85,7 @@ ENGINE = Engine(
     prints_configuration=True,
     rereads_by="systemd",
     runs_hooks=True,
+    labels_if="selinux",
     cdi_versions=(
         ((1, 23), "0.3.0"),  # go.mod of 1.23.0
         ((1, 27), "0.5.0"),  # go.mod of 1.27.0

@@ -105,6 +105,7 @@ ENGINE = Engine(
     reloads="runtimes and the default runtime, but not CDI",
     looks_in_path=True,
     rereads_by="signal",
+    labels_if="selinux-enabled",
     cdi_versions=(
         ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
         ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706

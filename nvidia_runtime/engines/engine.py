@@ -188,6 +188,8 @@ class Engine:
     # Whether it looks for a runtime in PATH, and whether it can print what it runs with.
     looks_in_path: bool = False
     prints_configuration: bool = False
+    # The key in its files that has it label containers for SELinux; "" where it always does.
+    labels_if: str = ""
     # From which of its versions on it knows a CDI version, with the source of each row: the CDI
     # library of its go.mod, or what it took when it was tried.  It may know newer ones.
     cdi_versions: tuple[tuple[Version, str], ...]

@@ -151,11 +151,11 @@ def read(pid: int, proc: str = "/proc") -> Process | None:
         program=f"{folder}/exe",
         is_ours=owner in (0, os.geteuid()) and is_here,
         view=f"{folder}/root" if is_foreign else "",
-        began=_began(folder),
+        began=began(folder),
     )
 
 
-def _began(folder: str) -> float:
+def began(folder: str) -> float:
     """Return when a process was started, 0 where it is not known: see proc(5), stat."""
     try:
         with open(f"{folder}/stat", "rb") as file:

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.images import image
 from nvidia_runtime.images.image import LARGEST, Image, member
-from nvidia_runtime.images.tar_layers import Budget, Member, TarLayer
+from nvidia_runtime.images.tar_layers import DAMAGES, Budget, Member, TarLayer
 from nvidia_runtime.images.tree import Layer, Tree
 from nvidia_runtime.rootfs import files, resolver
 
@@ -70,7 +70,7 @@ class Archive:
                 self._members[entry.name.removeprefix("./")] = entry
                 if len(self._members) > MOST_MEMBERS:
                     raise NvidiaRuntimeError(f"has more than {MOST_MEMBERS} members", path)
-        except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+        except DAMAGES as error:
             self._file.close()
             raise NvidiaRuntimeError(f"is neither a folder nor a tar file: {error}", path) from None
 
@@ -180,7 +180,7 @@ def _load(stored: Files, name: str, path: str) -> Any:
         return json.loads(data)
     except OSError as error:
         raise image.unknown(path, f"{name} cannot be read: {os_reason(error)}") from None
-    except (ValueError, RecursionError, EOFError, tarfile.TarError) as error:
+    except DAMAGES as error:
         raise image.unknown(path, f"{name} is not JSON: {error}") from None
 
 
@@ -201,4 +201,6 @@ def _tree(stored: Files, names: list[str]) -> tuple[Tree | None, str]:
             return None, f"layer {number} {error.what}"
         except OSError as error:
             return None, f"layer {number} cannot be read: {os_reason(error)}"
+        except DAMAGES as error:
+            return None, f"layer {number} cannot be read: {error}"
     return Tree(layers[::-1]), ""

@@ -17,7 +17,7 @@ from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 GLIBC, MUSL, NONE = "glibc", "musl", "none"
 SHELL = "/bin/sh"
@@ -125,11 +125,17 @@ def baked(tree: Tree, library_path: list[str], mounted: list[str]) -> list[Baked
     beside = dict.fromkeys(path.rpartition("/")[0] or "/" for path in mounted)
     folders = [*FOLDERS, *[path for path in library_path if not is_stubs(path)], *beside]
     result: dict[str, Baked] = {}
-    for folder in folders[: len(FOLDERS) + MOST_FOLDERS]:
+    for folder in _resolved(tree, folders[: len(FOLDERS) + MOST_FOLDERS]):
         _collect(tree, folder, _is_drivers, own, result)
-    for folder in PROGRAM_FOLDERS:
+    for folder in _resolved(tree, PROGRAM_FOLDERS):
         _collect(tree, folder, PROGRAMS.__contains__, own, result)
     return list(result.values())
+
+
+def _resolved(tree: Tree, folders: Iterable[str]) -> list[str]:
+    """Return folders that are there, each once, by their own paths."""
+    resolved = [tree.resolve(folder) for folder in folders]
+    return list(dict.fromkeys(one[0] for one in resolved if one and one[1].kind == FOLDER))
 
 
 def is_stubs(folder: str) -> bool:
@@ -144,10 +150,7 @@ def _collect(
     mounted: set[str],
     result: dict[str, Baked],
 ) -> None:
-    resolved = tree.resolve(folder)
-    if resolved is None or resolved[1].kind != FOLDER:
-        return
-    own = resolved[0].rstrip("/")
+    own = folder.rstrip("/")
     for name, entry in sorted(tree.names(folder).items()):
         path = f"{own}/{name}"
         if wanted(name) and path not in result and (what := _what(tree, path, name, entry)):

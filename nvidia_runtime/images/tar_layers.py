@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import posix
+import re
 import tarfile
 import tempfile
+import zlib
 from typing import IO, Any
 
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -21,12 +23,22 @@ MOST_BYTES = 32 << 30
 # An extended header has a file's long names.
 LARGEST_HEADER = 1 << 20
 LONGEST, DEEPEST = 4096, 128
+# Of all names and targets of links together: 200,000 files have 20 MB.
+MOST_NAMED = 256 << 20
+MOST_GLOBALS = 1000
+# Python had a search in such headers that is quadratic in digits (CVE-2024-6232).
+DIGITS = re.compile(rb"[0-9]{129}")
 # Of what may be looked into: beginnings of programs, and CUDA's compatibility libraries whole.
 HEAD, MOST_HEADS = 4096, 8192
 LARGEST_LIBRARY, MOST_LIBRARIES = 256 << 20, 4
 HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+# What reading a damaged tar file raises.
+DAMAGES = (
+    *(tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RecursionError, LookupError),
+    *(ArithmeticError, TypeError, AttributeError),
 )
 
 
@@ -36,12 +48,16 @@ class Budget:
     def __init__(self) -> None:
         self.entries = MOST_ENTRIES
         self.bytes = MOST_BYTES
+        self.named = MOST_NAMED
         self.heads = MOST_HEADS
         self.libraries = MOST_LIBRARIES
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, named: int = 0) -> None:
         """Count an entry; raises `NvidiaRuntimeError` for one too many."""
         self.entries -= 1
+        self.named -= named
+        if self.named < 0:
+            raise NvidiaRuntimeError(f"has more than {MOST_NAMED >> 20} MiB of names")
         self.bytes -= max(size, 0)
         if self.entries < 0:
             raise NvidiaRuntimeError(f"has more than {MOST_ENTRIES} files")
@@ -50,12 +66,62 @@ class Budget:
 
 
 class Member(tarfile.TarInfo):
-    """A member whose headers are not read into memory whatever their size."""
+    """A member whose headers are not read into memory whatever their size.
+
+    Files with holes are refused: their tables are read whole, and no engine writes any.
+    """
 
     def _proc_member(self, file: tarfile.TarFile) -> Any:  # the way in for subclasses
-        if self.type in HEADERS and self.size > LARGEST_HEADER:
+        if self.type in HEADERS and not 0 <= self.size <= LARGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a file with holes")
         return super()._proc_member(file)  # type: ignore[misc]
+
+    def _proc_pax(self, file: Any) -> Any:
+        stream = file.fileobj
+        data = stream.read(self._block(self.size))  # type: ignore[attr-defined]
+        _check_records(data[: self.size])
+        file.fileobj = _Repeated(file, stream, data)
+        member = super()._proc_pax(file)  # type: ignore[misc]
+        if len(file.pax_headers) > MOST_GLOBALS:
+            raise tarfile.ReadError(f"more than {MOST_GLOBALS} global headers")
+        if member.size < 0:
+            raise tarfile.ReadError(f"a file of {member.size} bytes")
+        return member
+
+    def _proc_gnusparse_00(self, *_: Any) -> None:
+        raise tarfile.ReadError("a file with holes")
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+class _Repeated:
+    """A stream from which a header is read once more; after it comes the stream itself."""
+
+    def __init__(self, file: Any, stream: Any, data: bytes) -> None:
+        self._file, self._stream, self._data = file, stream, data
+
+    def read(self, _size: int) -> bytes:
+        self._file.fileobj = self._stream
+        return self._data
+
+
+def _check_records(data: bytes) -> None:
+    """Raise `tarfile.ReadError` for what is not "LENGTH KEY=VALUE" in each line: see pax(1).
+
+    Python has read overlapping ones, again and again.
+    """
+    position = 0
+    if DIGITS.search(data):
+        raise tarfile.ReadError("a header of digits")
+    while position < len(data) and data[position]:
+        digits = data[position : position + 8].partition(b" ")[0]
+        end = position + (int(digits) if digits.isdigit() else 0)
+        is_whole = position + len(digits) + 2 < end <= len(data) and data[end - 1 : end] == b"\n"
+        if not is_whole or data.find(b"=", position, end) < 0:
+            raise tarfile.ReadError("a damaged header")
+        position = end
 
 
 class TarLayer:
@@ -74,11 +140,11 @@ class TarLayer:
                 while (member := tar.next()) is not None:
                     self._add(tar, member)
                     vars(tar)["members"] = []  # it would keep them all
-        except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+        except DAMAGES as error:
             raise NvidiaRuntimeError(f"cannot be read as a tar file: {error}") from None
 
     def _add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        self._budget.take(member.size)
+        self._budget.take(member.size, len(member.name) + len(member.linkname))
         parts = _parts(member.name)
         if not parts:
             return
@@ -97,7 +163,7 @@ class TarLayer:
         if member.isdir():
             return Entry(FOLDER)
         if member.issym():
-            return Entry(LINK, target=member.linkname)
+            return Entry(LINK, target=member.linkname[: LONGEST + 1])  # which is too long
         if member.islnk():  # to an earlier member of the same file
             other = _parts(member.linkname)
             if other in self._data:
@@ -129,7 +195,7 @@ class TarLayer:
             return True
         if not self._make(folder[:-1]):
             return False
-        self._budget.take(0)
+        self._budget.take(0, len(folder[-1]))
         self._put(folder, Entry(FOLDER, is_implied=True))
         return True
 

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.images.layers import FOLDER, LINK, Entry, Parts
 from nvidia_runtime.rootfs.resolver import LONGEST, MOST_LINKS, MOST_NAMES, MOST_STEPS
+
+# Looks into a layer until no more links are followed: an image may have them without end, and what
+# is asked of a real one takes some thousands.
+MOST_LOOKS = 1_000_000
 
 
 class Layer(Protocol):
@@ -31,11 +36,13 @@ class Tree:
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers
+        self._looks = 0
 
     def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Entry] | None:
         """Return what a path leads to, and its own path; None for what is missing or too deep.
 
-        Without ``follow`` its last component may be a link.
+        Without ``follow`` its last component may be a link.  Raises `NvidiaRuntimeError` where all
+        that was asked before has led to too many links.
         """
         pending = _components(path)
         own: list[str] = []
@@ -97,6 +104,9 @@ class Tree:
     def _look(self, parts: Parts) -> Entry | None:
         implied = None if parts else Entry(FOLDER)
         for layer in self._layers:
+            self._looks += 1
+            if self._looks > MOST_LOOKS:
+                raise NvidiaRuntimeError("it has too many links")
             entry, hides = layer.look(parts)
             if entry is not None and not entry.is_implied:
                 return entry if not implied or entry.kind == LINK else implied

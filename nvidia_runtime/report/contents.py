@@ -93,6 +93,8 @@ def records() -> Iterator[Part]:
 def of_file(name: str, path: str, most: int = LARGEST, *, is_log: bool = False) -> Part:
     """Return a regular file, or its first bytes, of a log the last ones."""
     try:
+        if _is_anothers_link(path):
+            return Part(name=name, source=path, problem="is a link that another user has made")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -101,10 +103,19 @@ def of_file(name: str, path: str, most: int = LARGEST, *, is_log: bool = False) 
             if is_log and status.st_size > most:
                 file.seek(-most, os.SEEK_END)
             data = file.read(most + 1)
+            if is_log and status.st_size > most:
+                # The rest of a line is what nothing tells of any more: of a password, maybe.
+                data = data.partition(b"\n")[2]
     except OSError as error:
         return Part(name=name, source=path, problem=os_reason(error))
     is_cut = len(data) > most or (is_log and status.st_size > most)
     return Part(name=name, source=path, data=data[:most], is_cut=is_cut)
+
+
+def _is_anothers_link(path: str) -> bool:
+    """Whether a path is a link of somebody who may not read what it leads to."""
+    status = os.lstat(path)
+    return stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid())
 
 
 def _text(name: str, source: str, text: str) -> Part:
@@ -166,7 +177,10 @@ def _nodes() -> Iterator[str]:
             if folder == "/dev" and not NODES.search(name):
                 continue
             path = f"{folder}/{name}"
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except OSError:  # it went meanwhile
+                continue
             numbers = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
             owner = f"{status.st_uid}:{status.st_gid}"
             yield f"{stat.filemode(status.st_mode)} {owner} {numbers} {path}\n"

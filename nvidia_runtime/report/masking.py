@@ -14,10 +14,12 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nvidia_runtime.report import patterns
+from nvidia_runtime.report import pairs, patterns
 
 Match = re.Match[str]
 Hold = Callable[[str, str], str]
+# What a variable is worth, beside its name.
+VALUES = ("value", "asked", "got")
 
 
 class Masker:
@@ -27,6 +29,7 @@ class Masker:
         self._masks: dict[tuple[str, str], str] = {}
         self._counts: dict[str, int] = {}
         self._words: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
         for kind, words in (names or {}).items():
             for word in words:
                 self.learn(kind, word)
@@ -39,11 +42,12 @@ class Masker:
     def learn(self, kind: str, word: str) -> None:
         """Mask a word wherever it stands alone, unless it is so common that it tells nothing."""
         if (
-            len(word) >= patterns.SHORTEST
+            patterns.SHORTEST <= len(word) <= patterns.LONGEST
             and word.lower() not in patterns.COMMON
             and not word.isdigit()
         ):
             self._words.setdefault(word, kind)
+            self._pattern = None
 
     def learn_image(self, name: str) -> None:
         """Mask the name of an image wherever it stands, unless it is a public one."""
@@ -69,6 +73,9 @@ class Masker:
             held.append(self.mask(kind, value))
             return f"\ue000{len(held) - 1}\ue001"
 
+        text = patterns.PEM.sub(_pem(hold), text)
+        text = pairs.Pairs(_kind, hold).text(text)
+        text = pairs.in_lists(text, _kind, hold)
         for pattern, rule in self._rules(hold):
             text = pattern.sub(rule, text)
         return patterns.HOLDER.sub(lambda match: held[int(match[1])], text)
@@ -76,10 +83,12 @@ class Masker:
     def _rules(self, hold: Hold) -> list[tuple[re.Pattern[str], Callable[[Match], str]]]:
         """Return what is looked for, in this order, and what takes its place."""
         rules = [
-            (patterns.PRIVATE_KEY, _whole(hold, "private-key")),
-            (patterns.SECRET_PAIR, _pair(hold, "secret")),
+            (patterns.SERIAL_LINE, _pair(hold, "serial")),
             (patterns.SERIAL_PAIR, _pair(hold, "serial")),
-            (patterns.VARIABLE, _variable(hold)),
+            (patterns.NAMED_VALUE, _named(hold)),
+            (patterns.OPTION, _pair(hold, "secret")),
+            (patterns.SSH_KEY, _pair(hold, "secret")),
+            (patterns.CRYPTED, _whole(hold, "secret")),
             (
                 patterns.CREDENTIALS,
                 lambda match: f"{match['head']}{hold('secret', match['value'])}@",
@@ -89,6 +98,8 @@ class Masker:
             (patterns.EMAIL, _whole(hold, "mail")),
             (patterns.DOMAIN, _host(hold)),
             (patterns.URL_HOST, _url(hold)),
+            (patterns.HOST_PORT, _url(hold)),
+            (patterns.LOOKUP, _url(hold)),
             (patterns.UUID, _pair(hold, "uuid")),
             (patterns.MACHINE_ID, _whole(hold, "id")),
             (patterns.RANDOM, _random(hold)),
@@ -97,41 +108,50 @@ class Masker:
             (patterns.IPV4, _address(hold)),
             (patterns.IPV6, _address(hold)),
             (patterns.HOME, _pair(hold, "user")),
+            (patterns.USER_ID, _pair(hold, "user")),
         ]
         if self._words:
-            longest = sorted(self._words, key=len, reverse=True)
-            words = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, longest))})(?![\w-])"
-            rules.append((re.compile(words), lambda match: hold(self._words[match[0]], match[0])))
+            self._pattern = self._pattern or _of_words(self._words)
+            rules.append((self._pattern, lambda match: hold(self._words[match[0]], match[0])))
         return rules
 
     def document(self, value: Any, key: str = "") -> Any:
         """Return a JSON document in which texts are masked, some by the key that they have."""
         if isinstance(value, dict):
-            return {self.text(name): self.document(item, name) for name, item in value.items()}
+            # All below a key that is discreet is, too.
+            inner = key if patterns.DISCREET.search(key) else ""
+            name = value.get("name")
+            is_pair = isinstance(name, str) and is_variables(name)
+            return {
+                self.text(item_key): (
+                    self.mask("value", item)
+                    if is_pair and item_key in VALUES and isinstance(item, str)
+                    else self.document(item, inner or item_key)
+                )
+                for item_key, item in value.items()
+            }
         if isinstance(value, list):
             return [self.document(item, key) for item in value]
         if isinstance(value, str):
             return self._of_key(key, value)
-        if (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and _is_like(patterns.SERIAL, key)
-        ):
-            return self.mask("serial", str(value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if patterns.SERIAL.fullmatch(key):
+                return self.mask("serial", str(value))
+            if patterns.DISCREET.search(key):
+                return self.mask("secret", str(value))
         return value
 
     def json(self, data: bytes) -> str:
         """Return a JSON text with all masks, laid out anew; another text is masked as such."""
         try:
-            document = json.loads(data)
+            return json.dumps(self.document(json.loads(data)), indent=2) + "\n"
         except (ValueError, RecursionError):
             return self.text(data.decode(errors="replace"))
-        return json.dumps(self.document(document), indent=2) + "\n"
 
     def _of_key(self, key: str, value: str) -> str:
-        if _is_like(patterns.DISCREET, key):
-            return self.mask("secret", value)
-        if _is_like(patterns.SERIAL, key):
+        if kind := _kind(key, ":"):
+            return self.mask(kind, value)
+        if patterns.SERIAL.fullmatch(key):
             return self.mask("serial", value)
         if key in ("env", "environment", "Env") and "=" in value:
             name, _, rest = value.partition("=")
@@ -143,11 +163,11 @@ class Masker:
 def _pair(hold: Hold, kind: str) -> Callable[[Match], str]:
     def masked(match: Match) -> str:
         value = match["value"]
-        quote = value[0] if value[:1] in ("'", '"') else ""
         if value in ("true", "false", "null", "{", "[") or patterns.HOLDER.fullmatch(value):
             return match[0]
-        bare = value.strip("'\"")
-        return match["head"] + quote + (hold(kind, bare) if bare else "") + quote
+        bare = value.strip("'\"\\")
+        before, _, after = value.partition(bare) if bare else (value, "", "")
+        return match["head"] + before + (hold(kind, bare) if bare else "") + after
 
     return masked
 
@@ -156,11 +176,36 @@ def _whole(hold: Hold, kind: str) -> Callable[[Match], str]:
     return lambda match: hold(kind, match[0])
 
 
-def _variable(hold: Hold) -> Callable[[Match], str]:
-    masked = _pair(hold, "value")
-    return lambda match: (
-        match[0] if patterns.OPEN_VARIABLES.fullmatch(match["name"]) else masked(match)
+def _pem(hold: Hold) -> Callable[[Match], str]:
+    return lambda match: hold(
+        "private-key" if "PRIVATE" in match["what"] else "certificate", match[0]
     )
+
+
+def _named(hold: Hold) -> Callable[[Match], str]:
+    masked = _pair(hold, "value")
+    return lambda match: masked(match) if is_variables(match["name"]) else match[0]
+
+
+def is_variables(name: str) -> bool:
+    """Whether a name is that of an environment variable whose value is to be masked."""
+    is_discreet = patterns.DISCREET.search(name) is not None
+    is_variable = patterns.ENVIRONMENT_NAME.fullmatch(name) is not None
+    return is_discreet or (is_variable and not patterns.OPEN_VARIABLES.fullmatch(name))
+
+
+def _kind(key: str, separator: str) -> str:
+    """Return what the value of a key is, "" for nothing that is to be masked."""
+    if patterns.DISCREET.search(key):
+        return "secret"
+    if separator == "=" and is_variables(key):
+        return "value"
+    if separator.strip() in (":", "="):
+        if patterns.USER.fullmatch(key):
+            return "user"
+        if patterns.HOST.fullmatch(key):
+            return "host"
+    return ""
 
 
 def _random(hold: Hold) -> Callable[[Match], str]:
@@ -168,7 +213,9 @@ def _random(hold: Hold) -> Callable[[Match], str]:
         """Mask what has letters of both cases and digits; names of files and options have not."""
         kinds = (str.islower, str.isupper, str.isdigit)
         is_mixed = all(any(map(is_kind, match[0])) for is_kind in kinds)
-        return hold("secret", match[0]) if is_mixed else match[0]
+        parts = match[0].count("/") + 1
+        is_base64 = len(match[0]) >= parts * patterns.SHORTEST_PART or match[0].endswith("=")
+        return hold("secret", match[0]) if is_mixed and is_base64 else match[0]
 
     return masked
 
@@ -198,6 +245,15 @@ def is_public(host: str) -> bool:
     return f".{host.lower()}".endswith(tuple(f".{name}" for name in patterns.PUBLIC_HOSTS))
 
 
+def _of_words(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of words, the longest first; a directory of users has many thousands."""
+    groups: dict[str, list[str]] = {}
+    for word in sorted(words, key=len, reverse=True):
+        groups.setdefault(word[:2], []).append(re.escape(word[2:]))
+    starts = [rf"{re.escape(start)}(?:{'|'.join(ends)})" for start, ends in groups.items()]
+    return re.compile(rf"(?<![\w.-])(?:{'|'.join(starts)})(?![\w-])")
+
+
 def of_this_machine() -> Masker:
     """Return a masker that knows this machine's names, and those of its users."""
     node = socket.gethostname()
@@ -208,7 +264,3 @@ def of_this_machine() -> Masker:
         "person": [entry.pw_gecos.partition(",")[0] for entry in people],
     }
     return Masker(names)
-
-
-def _is_like(pattern: str, key: str) -> bool:
-    return re.fullmatch(pattern, key, patterns.FLAGS) is not None

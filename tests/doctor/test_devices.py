@@ -30,13 +30,8 @@ printf '#!/bin/sh\\necho runc version 1.1.4\\n' > /usr/bin/runc; chmod +x /usr/b
 """
 NO_USERS = "echo > /etc/subuid"
 ALICE = "useradd -u 4711 alice 2>/dev/null; echo alice:100000:65536 > /etc/subuid"
-XID = "NVRM: Xid (PCI:0000:00:1e): 79, pid=1, GPU has fallen off the bus."
 
 ON_THE_HOST = pytest.mark.skipif(not processes.sees_all(), reason="in a container")
-
-
-def kernel_says(line: str) -> str:
-    return f"rm -f /dev/kmsg; echo '4,1,1,-;{line}' > /dev/kmsg"
 
 
 # Machine, what is done to it, code, severity, words of the sentence.
@@ -229,14 +224,6 @@ OTHERS = [
         "names other machines",
         id="no IMEX daemon",
         marks=ON_THE_HOST,
-    ),
-    pytest.param(
-        "t4x1",
-        kernel_says(XID),
-        devices_gpus.XIDS,
-        WARNING,
-        "Xid 79 of GPU 0000:00:1e: pid=1, GPU has fallen off the bus.",
-        id="Xid",
     ),
     pytest.param("orin", f"rm {LISTS}/*", soc.NO_LISTS, ERROR, "no file there", id="no CSV lists"),
     pytest.param(

@@ -46,12 +46,8 @@ runtime_type = "io.containerd.runc.v2"
 """
 CNI = f'version = 2\n[{V2}.cni]\nbin_dir = "/usr/lib/cni"\n'
 IMPORTS = 'imports = ["/etc/containerd/other.toml"]\n'
-UNLINKED = "rm -rf /dev/char"
 SPEC = stand_ins.spec("/etc/cdi/nvidia.json")
 OTHER_SPEC = stand_ins.spec("/run/cdi/nvidia.json")
-OLD_RUNC = (
-    "printf '#!/bin/sh\\necho runc version 1.1.4\\n' >/usr/sbin/runc; chmod 755 /usr/sbin/runc"
-)
 USER = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 ROOTLESS_DOCKER = f"echo /srv/run/docker.sock >/etc/stand-in/dockerd.socket; {USER}"
 K3S_ROW = "k3s has found nothing: C35"
@@ -446,14 +442,9 @@ FAULTS: list[Any] = [
         id="a hook that is gone",
     ),
     pytest.param(
-        [UNLINKED, OLD_RUNC, stand_ins.docker(answer=info(CgroupDriver="systemd"))],
-        [groups.RELOAD],
-        id="daemon-reload takes the GPUs: C01",
-    ),
-    pytest.param(
         [legacy("false"), stand_ins.docker(answer=info(CgroupDriver="systemd"))],
         [groups.RELOAD],
-        id="daemon-reload in legacy mode",
+        id="daemon-reload takes the GPUs: C01",
     ),
     pytest.param(
         [legacy("true"), stand_ins.docker()],

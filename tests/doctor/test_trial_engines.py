@@ -28,7 +28,7 @@ from nvidia_runtime.doctor.trial import codes
 from nvidia_runtime.engines.docker import ENGINE as DOCKER
 
 from .patient import Answer
-from .test_trial import check_nothing_left, said
+from .test_trial import HEEDING, check_nothing_left, said
 
 PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CDI = "/etc/cdi/nvidia.yaml"
@@ -213,7 +213,9 @@ def interrupt(patient: Patient, is_there: Callable[[int], object]) -> None:
     place = patient.site.scratch / f"tmp-{patient.engine}"
     place.mkdir(exist_ok=True)
     words = patient.words("doctor", "--try", patient.engine, TMPDIR=str(place))
-    with subprocess.Popen([*patient.site.enter, *words], stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*HEEDING, *patient.site.enter, *words], stderr=subprocess.PIPE
+    ) as process:
         waiting.eventually(lambda: is_there(process.pid), "the container runs", process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=waiting.PATIENCE)

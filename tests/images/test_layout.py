@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -141,3 +142,15 @@ def test_fifo_is_not_waited_for(tmp_path: Path) -> None:
 
     with pytest.raises(NvidiaRuntimeError, match="is not a regular file"):
         find.find(os.fspath(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("begin", [64, 4096])
+def test_damaged_compressed_archive(begin: int, tmp_path: Path) -> None:
+    """What zlib complains of is an error of its own kind."""
+    folder = written.layout(tmp_path / "l", [{"a": os.urandom(8192)}])
+    data = bytearray(gzip.compress(written.packed(folder, tmp_path / "tar").read_bytes()))
+    data[begin : begin + 64] = b"\xff" * 64
+    (tmp_path / "tar.gz").write_bytes(data)
+
+    with pytest.raises(NvidiaRuntimeError):
+        layout.read(os.fspath(tmp_path / "tar.gz"))

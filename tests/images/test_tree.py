@@ -14,7 +14,8 @@ import pytest
 import shim
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.images import layers, tar_layers
+from nvidia_runtime.images import layers, survey, tar_layers
+from nvidia_runtime.images import tree as tree_module
 from nvidia_runtime.images.layers import FILE, FOLDER, FolderLayer
 from nvidia_runtime.images.tar_layers import Budget, TarLayer
 from nvidia_runtime.images.tree import Layer, Tree
@@ -151,6 +152,21 @@ def bomb(kind: bytes, size: int) -> bytes:
     return member.tobuf()
 
 
+def extended(records: bytes, content: bytes = b"", kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """Make a file with an extended header of some records."""
+    parts = []
+    for name, data in (("header", records), ("file", content)):
+        member = tarfile.TarInfo(name)
+        member.type = kind if name == "header" else tarfile.REGTYPE
+        member.size = len(data)
+        parts.append(member.tobuf() + data + bytes(-len(data) % 512))
+    return b"".join(parts)
+
+
+HOLES = b"".join(
+    b"%d %s\n" % (len(text) + 4, text)
+    for text in (b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.realsize=1")
+)
 HOSTILE = {
     "no tar file": b"x" * 4096,
     "cut short": written.layer({"a": "1" * 4096})[:1024],
@@ -158,6 +174,19 @@ HOSTILE = {
     "an endless name": bomb(tarfile.GNUTYPE_LONGNAME, 8 << 30),
     "a size below zero": bomb(tarfile.REGTYPE, -512),
     "more than there may be": bomb(tarfile.REGTYPE, 1 << 40),
+    "a header of digits": extended(b"1" * (1 << 20)),
+    "lines of a header in each other": extended(b"2 " * (1 << 19) + b"="),
+    "a line of a header without an end": extended(b"99 a=b\n"),
+    "a size below zero in a header": extended(b"13 size=-512\n"),
+    "holes without end": extended(HOLES, b"9999999\n" + b"1\n" * (1 << 20)),
+    "holes of old": bomb(tarfile.GNUTYPE_SPARSE, 0),
+    "global headers without end": b"".join(
+        extended(
+            b"".join(b"9 %05d=\n" % number for number in range(begin, begin + 400)),
+            kind=tarfile.XGLTYPE,
+        )
+        for begin in range(0, 2000, 400)
+    ),
 }
 
 
@@ -185,3 +214,48 @@ def test_too_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(NvidiaRuntimeError, match="has more than 20 files"):
         TarLayer(io.BytesIO(written.layer(deep)), Budget())
+
+
+def test_too_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets of links count, too: each may have a MiB, which compresses well."""
+    monkeypatch.setattr(tar_layers, "MOST_NAMED", 2000)
+
+    with pytest.raises(NvidiaRuntimeError, match="MiB of names"):
+        TarLayer(io.BytesIO(written.layer({"a": f"-> {'b' * 3000}"})), Budget())
+
+
+def merged(files: Files) -> Tree:
+    """Return the tree of one layer."""
+    return Tree([TarLayer(io.BytesIO(written.layer(files)), Budget())])
+
+
+def test_links_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2000 links took half a minute, by 60 names of their folder."""
+    monkeypatch.setattr(tree_module, "MOST_LOOKS", 5000)
+    files = {f"usr/lib/libcuda.so.{number}": "-> /a0" for number in range(200)}
+    chain = {f"a{number}": f"-> /a{number + 1}" for number in range(38)}
+
+    with pytest.raises(NvidiaRuntimeError, match="too many links"):
+        survey.baked(merged({**files, **chain}), [], [])
+
+
+class Counting(Tree):
+    """A tree that says which folders were listed."""
+
+    listed: list[str]
+
+    def names(self, path: str) -> dict[str, layers.Entry]:
+        """List a folder."""
+        self.listed.append(path)
+        return super().names(path)
+
+
+def test_folder_of_many_names_is_listed_once() -> None:
+    names = {f"p{number}": "-> /usr/lib" for number in range(60)}
+    layer = written.layer({"usr/lib/libcuda.so.1": "1", **names})
+    tree = Counting([TarLayer(io.BytesIO(layer), Budget())])
+    tree.listed = []
+
+    survey.baked(tree, [f"/{name}" for name in names], [])
+
+    assert tree.listed == ["/usr/lib"]

@@ -4,12 +4,13 @@
 import sys
 from pathlib import Path
 
-from nvidia_runtime.cli.manual import codes, ctk, settings
+from nvidia_runtime.cli.manual import codes, ctk, settings, troubles
 
 PAGES = {
     "nvidia-ctk.1": ctk.page,
     "nvidia-container-runtime.toml.5": settings.page,
     "nvidia-container-codes.7": codes.page,
+    "nvidia-container-troubleshooting.7": troubles.page,
 }
 
 if __name__ == "__main__":

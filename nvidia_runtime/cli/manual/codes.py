@@ -28,5 +28,5 @@ def page() -> str:
     for code in examination.codes().values():
         lines.append(f".Ss {code.id}: {code.title} ({code.severity})")
         lines += mdoc.paragraphs([*paragraphs(code.cause), *paragraphs(code.remedy)])
-    lines += [".Sh SEE ALSO", ".Xr nvidia-ctk 1"]
+    lines += [".Sh SEE ALSO", ".Xr nvidia-ctk 1 ,", ".Xr nvidia-container-troubleshooting 7"]
     return "\n".join(lines) + "\n"

@@ -52,6 +52,4 @@ def check(subject: Subject) -> Iterator[Said]:
     yield from mig.check(machine, numbers)
     yield Step("who may use device nodes")
     yield from users.check(machine)
-    yield Step("the kernel's log")
-    yield from gpus.kernel_log()
     yield from gpus.check(machine, numbers)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.devices import mig, nodes
@@ -18,7 +17,7 @@ from nvidia_runtime.doctor.finding import (
     Skipped,
     Step,
 )
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, some
+from nvidia_runtime.errors import NvidiaRuntimeError, some
 from nvidia_runtime.host import driver, facts, gpus, nvml_problems, platform, proc, processes
 from nvidia_runtime.host import root as driver_root
 
@@ -38,12 +37,6 @@ PERSISTENCED = "nvidia-persistenced"
 PERSISTENCED_SOCKET = "/run/nvidia-persistenced/socket"
 # As many GPUs as are ready within the limit even where each has to start first.
 FEW = 1
-KERNEL_LOG = "/dev/kmsg"
-XID = re.compile(rb"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+),? ?([^\n]{0,160})")
-# Those of the hardware or the driver ("XID Errors", NVIDIA); others are a program's own faults.
-SERIOUS = {48, 62, 64, 74, 79, 95, 119, 120, 140, 143}
-MOST_RECORDS = 20_000
-LONGEST_RECORD = 8192
 
 SICK = Code(
     "NCT-0221",
@@ -126,20 +119,7 @@ SLOW = Code(
     boot.
     """,
 )
-XIDS = Code(
-    "NCT-0227",
-    WARNING,
-    "the kernel's log has errors of a GPU",
-    """
-    The driver writes a number for each kind of error, an Xid: 79 the GPU has fallen off the bus, 48
-    and 95 memory errors, 64 no spare memory is left, 74 NVLink, 119 and 120 the GPU's own processor
-    does not answer.  It may have happened long ago.
-    """,
-    """
-    "XID Errors" in NVIDIA's documentation says for each what to do; nvidia-smi -q has the counters.
-    """,
-)
-CODES = (SICK, SILENT, LOST, NVML_FAILS, ELSEWHERE, SLOW, XIDS)
+CODES = (SICK, SILENT, LOST, NVML_FAILS, ELSEWHERE, SLOW)
 
 
 def check(machine: Machine, numbers: dict[str, int]) -> Iterator[Said]:
@@ -246,43 +226,3 @@ def _judge(machine: Machine, inventory: Inventory, listed: list[Gpu]) -> Iterato
     counts = {name: names.count(name) for name in names}
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     yield Fine(told or "no GPU", is_main=True)
-
-
-def kernel_log() -> Iterator[Said]:
-    """Look into the kernel's log, as far as it goes back."""
-    try:
-        errors = _xids()
-    except OSError as error:
-        yield Skipped("the kernel's log", f"{KERNEL_LOG}: {os_reason(error)}")
-        return
-    for (address, number), (count, text) in errors.items():
-        times = "" if count == 1 else f", {count} times"
-        what = f"Xid {number} of GPU {address}{times}: {text}"
-        severity = "" if number in SERIOUS else NOTE
-        yield Finding(code=XIDS, what=what, command="dmesg | grep Xid", severity=severity)
-
-
-def _xids() -> dict[tuple[str, int], tuple[int, str]]:
-    """Return the errors that the log has for each GPU and number: how often, and the last one."""
-    errors: dict[tuple[str, int], tuple[int, str]] = {}
-    descriptor = os.open(KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        for _ in range(MOST_RECORDS):
-            try:
-                record = os.read(descriptor, LONGEST_RECORD)
-            except BlockingIOError:
-                break
-            except BrokenPipeError:  # records were overwritten meanwhile
-                continue
-            if not record:
-                break
-            for match in XID.finditer(record):
-                key = (match[1].decode(), int(match[2]))
-                if key[1] in SERIOUS:
-                    errors[key] = (
-                        errors.get(key, (0, ""))[0] + 1,
-                        match[3].decode("utf-8", "replace"),
-                    )
-    finally:
-        os.close(descriptor)
-    return errors

@@ -7,11 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.engines import kubernetes
-from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding, Step
-from nvidia_runtime.engines import difference, program, runtimes
-from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.host import device_nodes
-from nvidia_runtime.oci import lowlevel
+from nvidia_runtime.doctor.finding import ERROR, WARNING, Code, Finding
+from nvidia_runtime.engines import difference, runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
 SYSTEMD = "systemd"
 LEGACY = "legacy"
-RUNC_SINCE = (1, 1, 7)  # https://github.com/opencontainers/runc/pull/3842
 NO_CGROUPS = "nvidia-container-cli.no-cgroups"
 LOW_LEVEL = f"{runtimes.PROGRAM}.runtimes"
 # LimitNOFILE=infinity is fs.nr_open, of which some distributions have 2^30 - 8.
@@ -40,14 +36,12 @@ RELOAD = Code(
     GPUs that it does not know of are gone: "Failed to initialize NVML: Unknown Error" in a
     container that had worked for days.
 
-    It does not know of them in legacy mode, where nvidia-container-cli adds them behind its back;
-    nor by runc before 1.1.7, which names devices by links in /dev/char that nobody makes.
+    It does not know of them in legacy mode, where nvidia-container-cli adds them behind its back.
+    Of an old runc, which names devices by links that nobody makes, NCT-0212 tells.
     """,
     """
-    'nvidia-ctk system create-dev-char-symlinks --create-all' makes the links (a udev rule or a
-    service after each start of the machine), or upgrade runc.  In legacy mode, set another mode:
-    'nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto'.  Containers that run
-    are to be started anew.
+    Set another mode: 'nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto'.
+    'nvidia-ctk repair --all' gives containers that run their rules back until the next reload.
     """,
 )
 CGROUPS = Code(
@@ -91,31 +85,17 @@ def check(facts: Facts, subject: Subject) -> Iterator[Said]:
         return
     if subject.mode == LEGACY:
         yield from _no_cgroups(facts, subject)
-    if _driver(facts) == SYSTEMD:
-        yield from _reload(facts, subject)
+        if _driver(facts) == SYSTEMD:
+            yield from _reload(facts, subject)
 
 
 def _reload(facts: Facts, subject: Subject) -> Iterator[Said]:
-    name = facts.engine
-    if subject.mode == LEGACY:
-        what = f"{name} has systemd set up control groups, and our mode is legacy"
-        yield Finding(code=RELOAD, what=what, where=subject.path, engine=name)
-        return
-    bare = _without_links()
-    if not bare:
-        return
-    yield Step("the version of the low-level runtime")
-    path, version = _low_level(subject)
-    if os.path.basename(path) != "runc" or not version or version >= RUNC_SINCE:
-        return
-    shown = ".".join(map(str, version))
     yield Finding(
         code=RELOAD,
-        what=f"{name} has systemd set up control groups, {path} is of version {shown}, and"
-        f" /dev/char has no link to {bare[0]}" + (f" and {len(bare) - 1} more" if bare[1:] else ""),
-        where="/dev/char",
-        command="nvidia-ctk system create-dev-char-symlinks --create-all",
-        engine=name,
+        what=f"{facts.engine} has systemd set up control groups, and our mode is legacy",
+        where=subject.path,
+        command="nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto",
+        engine=facts.engine,
     )
 
 
@@ -169,23 +149,3 @@ def _driver(facts: Facts) -> str:
     names = facts.written if isinstance(entries, dict) else ()
     is_systemd = any(kubernetes.uses_systemd(entries.get(name)) for name in names)
     return SYSTEMD if is_systemd else ""
-
-
-def _without_links() -> list[str]:
-    """List the nodes of GPUs to which /dev/char has no link."""
-    present = device_nodes.present("").items()
-    return [
-        path
-        for path, (major, minor) in present
-        if not os.path.lexists(f"/dev/char/{major}:{minor}")
-    ]
-
-
-def _low_level(subject: Subject) -> tuple[str, tuple[int, ...]]:
-    """Return the low-level runtime that we run, and its version."""
-    search = os.environ.get("PATH", "")
-    try:
-        path = lowlevel.find(list(subject.settings[LOW_LEVEL]), search, subject.program)
-    except NvidiaRuntimeError:
-        return "", ()
-    return path, program.version(path, path)

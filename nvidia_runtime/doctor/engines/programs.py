@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.doctor.finding import ERROR, NOTE, Code, Finding, Fix
+from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Finding, Fix
 from nvidia_runtime.engines import difference
 from nvidia_runtime.engines.difference import ABSENT
 
@@ -110,13 +110,16 @@ def _gone(facts: Facts, name: str, path: str) -> Finding:
     if "/" not in path:
         place = f"is in no folder of its PATH ({facts.search})"
     engine = facts.engine
-    default = ", the default" if facts.default == name else ""
+    is_default = facts.default == name
+    default = ", the default" if is_default else ""
+    has_another_way = bool(facts.cdi) and facts.has_spec and not is_default
     return Finding(
         code=GONE,
         what=f"{engine} is to run {path} for {name}{default}, which {place}",
         where=facts.daemon.config,
         command=f"nvidia-ctk runtime configure --runtime={engine}",
         engine=engine,
+        severity=WARNING if has_another_way else "",
         fix=configuring(facts),
     )
 

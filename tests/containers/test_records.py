@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from nvidia_runtime.cli import choice, container_table
-from nvidia_runtime.cli.records import Entry, Records
+from nvidia_runtime.containers.records import Entry, Records
 from nvidia_runtime.engines import containers
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci import lifecycle
