@@ -165,6 +165,7 @@ def test_request_is_answered_there(bare: Bare) -> None:
         "report --json --output=/tmp/r.tar.gz",
         "runtime status",
         "runtime configure --runtime=containerd --dry-run",
+        "runtime configure --runtime=docker --dry-run",
         "simulate --list",
         "spec validate /b/config.json",
         "completion bash",
@@ -175,7 +176,13 @@ def test_command_runs_there(line: str, bare: Bare) -> None:
 
     got = bare.run(HOME / "bin/nvidia-ctk", *line.split())
 
-    for word in ("Traceback", "ModuleNotFound", "internal error", "NCT-0002"):
+    for word in (
+        "Traceback",
+        "ModuleNotFound",
+        "internal error",
+        "NCT-0002",
+        "cannot be read: lib",
+    ):
         assert word not in got.stdout + got.stderr
 
 
@@ -232,7 +239,7 @@ def test_launcher_is_that_of_other_installations(bundle: Bundle) -> None:
 def test_licences_are_there(bundle: Bundle) -> None:
     packages = (bundle.folder / "share/debian-packages").read_text().splitlines()
 
-    assert len(packages) == 8
+    assert len(packages) == 10
     for line in packages:
         text = (bundle.folder / "share/licences" / line.split()[1]).read_text()
         assert "licen" in text.lower()
