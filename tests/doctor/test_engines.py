@@ -532,7 +532,7 @@ nvidia-ctk doctor --undo >>/srv/fix 2>&1
 {python} - <<'END' >/srv/after
 {listing}
 END
-if grep {code} /srv/between || ! cmp /srv/before /srv/after; then cat /srv/fix >&2; exit 9; fi
+if grep -q {code} /srv/between || ! cmp /srv/before /srv/after; then cat /srv/fix >&2; exit 9; fi
 """
 LISTING = """
 import glob

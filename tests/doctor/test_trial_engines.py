@@ -30,6 +30,7 @@ from nvidia_runtime.engines.docker import ENGINE as DOCKER
 from .patient import Answer
 from .test_trial import HEEDING, check_nothing_left, said
 
+pytestmark = pytest.mark.long
 PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CDI = "/etc/cdi/nvidia.yaml"
 NOBODY = 65534
