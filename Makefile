@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-long test-security test-versions test-engines
 .PHONY: bench bench-short bench-tables bench-plots bench-compare lint man pins clean
-.PHONY: dist sbom release deb rpm bundle
+.PHONY: dist sbom release deb rpm bundle image
 
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
@@ -106,6 +106,10 @@ rpm: ## build the RPM of what is committed, into build/rpm
 bundle: ## build a folder with an interpreter of its own, for ARCH amd64 or arm64, into build/bundle
 	@sh tests/setup.sh bundle
 	@packaging/bundle/build $(ARCH)
+
+image: ## build the image that installs the runtime on nodes of Kubernetes, into build/image
+	@sh tests/setup.sh image
+	@packaging/kubernetes/build $(ARCH)
 
 clean: ## remove .venv, caches and what was built; apt's packages stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

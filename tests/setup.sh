@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh python|run|test|long|deb|rpm|bundle: prepare this machine for a target of the Makefile.  Packages
+# setup.sh python|run|test|long|deb|rpm|bundle|image: prepare this machine for a target of the Makefile.  Packages
 # that are missing come by apt-get, which removes none and starts no service here; the package of this tree
 # is installed into .venv as a wheel, again after a change, and all that pip brings with it is of the
 # version that tests/pins.txt says.  With nothing to do it says nothing.
@@ -115,6 +115,7 @@ case $section in
   long) wanted="$python $run $test $deb lintian=lintian $long $bundle" ;;
   deb) wanted=$deb ;;
   bundle) wanted="$python $bundle" ;;
+  image) wanted="$python $bundle podman=podman git=git" ;;
   rpm) wanted='rpmbuild=rpm git=git' ;;
   *) die "setup.sh has no section $section" ;;
 esac

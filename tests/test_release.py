@@ -98,8 +98,11 @@ def test_release(clone: Path) -> None:
         "",
         "CHANGELOG.md",
         "nvidia_runtime/__init__.py",
+        "packaging/kubernetes/kustomization.yaml",
         "",
     ]
+    manifests = (clone / "packaging/kubernetes/kustomization.yaml").read_text()
+    assert f"newTag: {VERSION}\n" in manifests
     log = (clone / "CHANGELOG.md").read_text()
     assert re.search(rf"^## Unreleased\n\n## {VERSION} - \d+-\d\d-\d\d\n\n### Added\n", log, re.M)
     assert "\n- " in git(clone, "tag", "--list", "--format=%(contents)", f"v{VERSION}")

@@ -23,6 +23,9 @@ from nvidia_runtime.linux.device_rules import Rule, bits
 
 ROOT_HINT = "run it as root"
 SCOPE = ".scope"
+# Of an id behind any word: engines make ids of this size at least, others are chosen by hand.
+SHORTEST_ID = 12
+RUNTIMES = ("runc", "crun")
 # The kernel has no device programs, or no call to ask for them.
 WITHOUT = (errno.EINVAL, errno.ENOSYS)
 
@@ -133,7 +136,11 @@ def own(group: Group, container: str) -> list[Group]:
 def is_named_after(name: str, container: str) -> bool:
     """Whether a group's name is a container's: ID, or as engines name a unit, docker-ID.scope."""
     stem = name.removesuffix(SCOPE)
-    return bool(container) and (stem == container or stem.endswith(f"-{container}"))
+    if not container or stem == container:
+        return bool(container)
+    prefix = stem.removesuffix(f"-{container}")
+    # session-1.scope is a user's, not that of a container 1.
+    return prefix != stem and (len(container) >= SHORTEST_ID or prefix in RUNTIMES)
 
 
 def unit(groups: list[Group], container: str) -> str:

@@ -78,7 +78,7 @@ def running(folder: str = "") -> Iterator[tuple[str, Record]]:
         try:
             with open(os.path.join(folder, name), "rb") as file:
                 record = json.loads(file.read(LARGEST))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(record, dict) and lifecycle.process(container, root_of(record))[1]:
             yield container, record

@@ -7,6 +7,7 @@ It is kept before something is mended, and put back where nobody has changed it 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -55,7 +56,10 @@ def _content(path: str, size: int) -> str:
         raise NvidiaRuntimeError(f"has more than {MOST_BYTES >> 20} MiB", path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
-        return base64.b64encode(file.read(MOST_BYTES + 1)).decode()
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:  # it has grown meanwhile
+        raise NvidiaRuntimeError(f"has more than {MOST_BYTES >> 20} MiB", path)
+    return base64.b64encode(data).decode()
 
 
 def put_back(path: str, before: Keepsake, after: Keepsake) -> list[str]:
@@ -65,24 +69,27 @@ def put_back(path: str, before: Keepsake, after: Keepsake) -> list[str]:
     """
     if before == after:
         return []
-    if before["kind"] == after["kind"] == "folder":
-        olds, news = before["entries"], after["entries"]
-        names = sorted(olds.keys() | news.keys())
-        return [
-            changed
-            for name in names
-            for changed in put_back(
-                f"{path}/{name}", olds.get(name, ABSENT), news.get(name, ABSENT)
-            )
-        ]
-    if of(path, is_below=True) != _shallow(after):
-        return [path]
+    is_same = of(path, is_below=True) == _shallow(after)
+    changed: list[str] = []
+    if after["kind"] == "folder":
+        # Each by itself: what others have put there, or have changed since, stays.
+        olds, news = before.get("entries", {}), after["entries"]
+        for name in sorted(olds.keys() | news.keys()):
+            old, new = olds.get(name, ABSENT), news.get(name, ABSENT)
+            changed += put_back(f"{path}/{name}", old, new)
+    if not is_same:
+        return [*changed, path]
     try:
-        _take_away(path, after)
-        _make(path, before)
+        if before["kind"] == after["kind"] == "folder":
+            _own(path, before)
+        else:
+            _take_away(path, after)
+            _make(path, before)
     except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            return changed or [path]
         raise NvidiaRuntimeError(f"cannot be put back: {os_reason(error)}", path) from None
-    return []
+    return changed
 
 
 def _shallow(kept: Keepsake) -> Keepsake:
@@ -91,9 +98,6 @@ def _shallow(kept: Keepsake) -> Keepsake:
 
 def _take_away(path: str, kept: Keepsake) -> None:
     if kept["kind"] == "folder":
-        for name in kept["entries"]:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{path}/{name}")
         os.rmdir(path)
     elif kept["kind"] not in ("absent", "file"):
         os.unlink(path)
@@ -112,15 +116,28 @@ def _make(path: str, kept: Keepsake) -> None:
         content = base64.b64decode(kept["content"])
         files.replace(path, content, kept["mode"], sync=True)
         _own(path, kept)
-    elif kind == "node":
+    elif kind in ("node", "folder"):
         with suppress(FileNotFoundError):
             os.unlink(path)
-        os.mknod(path, kept["type"] | kept["mode"], kept["number"])
-        os.chmod(path, kept["mode"])
+        before = os.umask(0)  # no chmod later, which would follow a link
+        try:
+            if kind == "node":
+                os.mknod(path, kept["type"] | kept["mode"], kept["number"])
+            else:
+                os.mkdir(path, kept["mode"])
+        finally:
+            os.umask(before)
         _own(path, kept)
+        for name, entry in kept.get("entries", {}).items():
+            _make(f"{path}/{name}", entry)
 
 
 def _own(path: str, kept: Keepsake) -> None:
-    """Hand a path to its owner, where we may."""
+    """Hand a path to its owner, where we may, and give a folder its mode."""
     with suppress(PermissionError):
         os.lchown(path, kept["uid"], kept["gid"])
+    if kept["kind"] == "folder":
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with suppress(PermissionError):
+            os.fchmod(descriptor, kept["mode"])
+        os.close(descriptor)

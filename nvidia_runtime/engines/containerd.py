@@ -268,8 +268,8 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     socket_variable="CONTAINERD_ADDRESS",
     prints_configuration=True,
-    rereads_by="signal",
     labels_if="enable_selinux",
+    rereads_by="signal",
     cdi_versions=(
         ((1, 7), "0.5.0"),  # https://github.com/containerd/containerd/pull/7374
         ((1, 7, 16), "0.7.0"),  # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860

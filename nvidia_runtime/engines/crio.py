@@ -83,9 +83,9 @@ ENGINE = Engine(
     config_flags=("--config", "-config", "-c"),
     default_flags=("--default-runtime", "-default-runtime"),
     prints_configuration=True,
+    labels_if="selinux",
     rereads_by="systemd",
     runs_hooks=True,
-    labels_if="selinux",
     cdi_versions=(
         ((1, 23), "0.3.0"),  # go.mod of 1.23.0
         ((1, 27), "0.5.0"),  # go.mod of 1.27.0

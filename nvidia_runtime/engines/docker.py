@@ -104,8 +104,8 @@ ENGINE = Engine(
     socket_variable="DOCKER_HOST",
     reloads="runtimes and the default runtime, but not CDI",
     looks_in_path=True,
-    rereads_by="signal",
     labels_if="selinux-enabled",
+    rereads_by="signal",
     cdi_versions=(
         ((25,), "0.6.0"),  # https://github.com/moby/moby/pull/46774
         ((26, 1), "0.7.0"),  # https://github.com/moby/moby/pull/47706

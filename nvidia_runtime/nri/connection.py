@@ -66,6 +66,8 @@ class Connection:
             connection, length = OUTER.unpack_from(self._rest)
             if length > LARGEST + INNER.size:
                 raise NvidiaRuntimeError(f"the engine sends a frame of {length} bytes")
+            if connection not in (OURS, ENGINES):  # what comes on it would be kept without end
+                raise NvidiaRuntimeError(f"the engine sends on connection {connection}")
             if len(self._rest) < OUTER.size + length:
                 return
             part = self._parts.setdefault(connection, bytearray())

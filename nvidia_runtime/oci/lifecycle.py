@@ -41,7 +41,7 @@ def process(container: str, root: str = "") -> tuple[str, int]:
                 return (RUNNING, number) if is_there else (STOPPED, 0)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            except (OSError, ValueError, LookupError, TypeError):
+            except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
                 return UNKNOWN, 0
     return GONE, 0
 

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.engines import running, supported
@@ -34,9 +34,10 @@ LOGS = ("nvidia-container-runtime.debug", "nvidia-container-cli.debug")
 ENVIRONMENT = "/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env"
 DRIVER = (
     *("/proc/driver/nvidia/version", "/proc/driver/nvidia/params", "/proc/driver/nvidia/registry"),
-    *("/proc/devices", "/proc/version", "/proc/cmdline", "/proc/self/cgroup", "/etc/os-release"),
+    *("/proc/devices", "/proc/version", "/proc/cmdline", "/proc/self/cgroup"),
     "/etc/nv_tegra_release",
 )
+SYSTEM = "/etc/os-release"
 GPUS = "/proc/driver/nvidia/gpus"
 NODES = re.compile(r"nvidia|dri$|dxg$|nvhost|nvmap")
 FOLDERS = ("/dev", "/dev/dri", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels")
@@ -62,6 +63,7 @@ def parts(settings: Settings, path: str) -> Iterator[Part]:
     yield of_file("settings/nvidia-cdi-refresh.env", ENVIRONMENT)
     for source in DRIVER:
         yield of_file(f"machine/{source.strip('/').replace('/', '-')}", source)
+    yield _system()
     for number, name in enumerate(_names(GPUS)):
         yield of_file(f"machine/gpu-{number}.txt", f"{GPUS}/{name}/information")
     yield _text("machine/modules.txt", "/proc/modules", _lines("/proc/modules", "nvidia|nouveau"))
@@ -110,6 +112,13 @@ def of_file(name: str, path: str, most: int = LARGEST, *, is_log: bool = False) 
         return Part(name=name, source=path, problem=os_reason(error))
     is_cut = len(data) > most or (is_log and status.st_size > most)
     return Part(name=name, source=path, data=data[:most], is_cut=is_cut)
+
+
+def _system() -> Part:
+    """Return os-release(5): "=" would make an environment of it, of which all is masked."""
+    part = of_file("machine/etc-os-release", SYSTEM)
+    lines = [line.replace(b"=", b": ", 1) for line in part.data.splitlines(keepends=True)]
+    return replace(part, data=b"".join(lines))
 
 
 def _is_anothers_link(path: str) -> bool:

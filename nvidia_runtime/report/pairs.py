@@ -34,6 +34,9 @@ SCHEME = re.compile(r"(?:basic|bearer|digest|token|negotiate|ntlm|aws4[\w-]*)[ \
 # More words of the value of a variable that begins a line; those of another one have "=".
 MORE = re.compile(r"(?:[ \t]+[^\s=\"']+(?![^\s]))+")
 REST = re.compile(r"[^\n\"']*")
+REST_OF_LINE = re.compile(r"[^\n]*")
+# What follows a quote that ends something; "" is the end.
+AFTER = ("", *" \t\r\n,;:.)]}>&|/?!\\")
 END = ",;]})\\"
 NOTHING = ("", "true", "false", "null", "none", "{}", "[]")
 BRACKETS = {"[": "]", "{": "}"}
@@ -116,10 +119,11 @@ class Pairs:
         value = text[quote.end() : end]
         masked = self._hold(kind, value) if value.lower() not in NOTHING else value
         start = quote.start()
-        if mark == "'" and text[close : close + 1] == "'":  # 'it''s', of YAML and SQL
-            close = _after(WORD, text, close)
-            return start, close, quote[0] + masked + mark
-        return start, close, quote[0] + masked + text[end:close]
+        if text[close : close + 1] in AFTER or (depth and text[close] in "\"'"):
+            return start, close, quote[0] + masked + text[end:close]
+        # It began another one, as after an apostrophe, or it was a pair: 'it''s', of YAML.
+        rest = _after(REST_OF_LINE, text, close)
+        return start, rest, quote[0] + self._hold(kind, text[quote.end() : rest])
 
     def _bare(self, text: str, match: re.Match[str], start: int, kind: str) -> tuple[int, int, str]:
         before = text[match.start("key") - 1 : match.start("key")] if match.start("key") else ""

@@ -99,7 +99,11 @@ def test_output(name: str, site: Site) -> None:
 
     # Nothing runs here.
     assert check(f"output/{name}", got.out.decode()) or name == "repair"
-    assert run(site, line.replace("--json", "--format json")).out == got.out
+    again = run(site, line.replace("--json", "--format json")).out
+    if name == "doctor":  # what it looks at may change meanwhile
+        assert json.loads(again).keys() == json.loads(got.out).keys()
+    else:
+        assert again == got.out
 
 
 def test_facts_are_those_of_the_text(site: Site) -> None:

@@ -98,3 +98,26 @@ UNKNOWN = "program 7 of /sys/fs/cgroup/a is not understood: "
 )
 def test_all_have_to_allow(judges: list[Judge], expected: tuple[str, str]) -> None:
     assert access.allowed(judges, RULE) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "is_own"),
+    [
+        (ID, ID, True),
+        (f"docker-{ID}.scope", ID, True),
+        (f"any-word-{ID}.scope", ID, True),
+        ("runc-c1.scope", "c1", True),
+        ("crun-c1.scope", "c1", True),
+        ("c1", "c1", True),
+        ("session-c1.scope", "c1", False),
+        ("session-1.scope", "1", False),
+        ("app-gnome-terminal-4711.scope", "4711", False),
+        ("web-1", "1", False),
+        (f"docker-{ID}x.scope", ID, False),
+        (f"docker-{ID}.scope", "", False),
+        ("docker-.scope", "", False),
+    ],
+)
+def test_group_of_a_container(name: str, container: str, *, is_own: bool) -> None:
+    """Who chooses an id by hand does not get the group of a login session."""
+    assert access.is_named_after(name, container) == is_own

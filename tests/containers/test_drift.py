@@ -16,6 +16,7 @@ from nvidia_runtime.containers import drift, repair
 from nvidia_runtime.containers.asked import Asked, Node
 from nvidia_runtime.containers.repair import Repair, Rescue
 from nvidia_runtime.linux.device_rules import Rule
+from nvidia_runtime.oci import lifecycle
 
 MAJOR = 120
 
@@ -64,13 +65,30 @@ def test_only_what_runs_is_compared(machine: Machine) -> None:
 def test_what_is_no_record_is_left_out(machine: Machine) -> None:
     machine.record("runs")
     machine.state("runs", os.getpid())
-    for name, text in (("damaged", "{"), ("list", "[]"), (".new", "{}"), ("text", "")):
+    listed = {"damaged": "{", "list": "[]", ".new": "{}", "text": "", "deep": "[" * 100_000}
+    for name, text in listed.items():
         (machine.records / f"{name}.json").write_text(text)
     (machine.records / "folder.json").mkdir()
     (machine.records / "notes").write_text("")
 
     assert [now.container for now in machine.nows()] == ["runs"]
     assert drift.of_running(1, f"{machine.folder}/none") == []
+
+
+DAMAGED = {
+    "deep": "[" * 100_000,
+    "endless": '{"init_process_pid": 1e400, "init_process_start": 1}',
+    "a list": "[]",
+    "words": '{"init_process_pid": "../1", "init_process_start": "1"}',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_state_that_is_damaged_is_unknown(name: str, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/state.json").write_text(DAMAGED[name])
+
+    assert lifecycle.process("c", str(tmp_path)) == (lifecycle.UNKNOWN, 0)
 
 
 @needs_root

@@ -45,7 +45,7 @@ def folder(path: Path) -> None:
     link(path / "b")
 
 
-STATES = (nothing, file, other_file, link, node)
+STATES = (nothing, file, other_file, link, node, folder)
 
 
 def clear(path: Path) -> None:
@@ -124,3 +124,41 @@ def test_fifo_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
 
     assert keepsake.of(str(tmp_path / "x"))["kind"] == "other"
+
+
+def other_folder(path: Path) -> None:
+    folder(path)
+    path.chmod(0o700)
+    (path / "a").unlink()
+
+
+def test_mode_of_a_folder(tmp_path: Path) -> None:
+    change(tmp_path / "x", folder, other_folder)
+    clear(tmp_path / "x")
+    change(tmp_path / "x", other_folder, folder)
+
+
+def test_file_in_a_new_folder_that_was_changed_since_stays(tmp_path: Path) -> None:
+    """What a fix has made, somebody may have gone on with."""
+    path = tmp_path / "x"
+    before = keepsake.of(str(path))
+    folder(path)
+    after = keepsake.of(str(path))
+    (path / "a").write_text("changed since")
+    (path / "new").write_text("of somebody else")
+
+    assert keepsake.put_back(str(path), before, after) == [f"{path}/a"]
+    assert (path / "a").read_text() == "changed since"
+    assert (path / "new").read_text() == "of somebody else"
+    assert not os.path.lexists(path / "b")
+
+
+def test_new_folder_in_which_others_have_put_something_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    before = keepsake.of(str(path))
+    folder(path)
+    after = keepsake.of(str(path))
+    (path / "new").write_text("of somebody else")
+
+    assert keepsake.put_back(str(path), before, after) == [str(path)]
+    assert [entry.name for entry in path.iterdir()] == ["new"]

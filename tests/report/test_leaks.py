@@ -317,6 +317,39 @@ def test_text_in_a_text(name: str) -> None:
 
 # Only the beginning of a line tells that what follows is all of a value.
 NOT_INSIDE = ("Serial Number VMware", "password of two words")
+# What a container has written into our log before a secret, as where it opens what nobody closes.
+BEFORE = (
+    "can't read token 'x",
+    "Cookie:'",
+    'token="',
+    "A_B='",
+    "login -p password '",
+    'password: """',
+    "token: |",
+    "auth = [",
+    "secrets: {",
+    'x="{\\"token\\": \\"',
+    "-----BEGIN X-----",
+)
+PAIRS = (
+    "password=%s",
+    "password: %s",
+    '"password": "%s"',
+    "password = '%s'",
+    '\\"password\\": \\"%s\\"',
+    "--password %s",
+    "PASSWORD=%s",
+)
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_secret_behind_what_is_not_closed(pair: str, before: str) -> None:
+    secret = "hUnTeR2"
+
+    assert secret not in Masker().text(f"{before}\n{pair % secret}\n{before}")
+
+
 STAYS = [
     "the token is invalid, no secret was given",
     'password = ""',

@@ -139,6 +139,7 @@ def test_uuids_of_gpus_are_masked(texts: dict[str, str]) -> None:
         ("logs/nvidia-container-runtime.debug.log", 'level=info msg="pull from'),
         ("machine/proc-driver-nvidia-version", "NVRM version"),
         ("machine/device-nodes.txt", "crw-rw-rw- 0:0 195:255 /dev/nvidiactl"),
+        ("machine/etc-os-release", 'VERSION_ID: "'),
         ("README.txt", "Please look through it before you send it"),
     ],
 )
