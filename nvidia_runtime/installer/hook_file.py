@@ -29,7 +29,7 @@ def write(engine: Engine, link: str, record: Record) -> list[str]:
                     return []
         os.makedirs(engine.hooks_folder, 0o755, exist_ok=True)
         record.hook = [path, tree.digest(text)]
-        files.replace(path, text.encode(), 0o644, sync=True)
+        files.replace(path, text.encode(), 0o644, sync=True, mark="new")
     except (OSError, ValueError) as error:
         raise NvidiaRuntimeError(f"cannot be written: {os_reason(error)}", path) from None
     return [path]

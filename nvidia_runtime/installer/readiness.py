@@ -60,7 +60,7 @@ def report(installation: Installation, tree: str) -> None:
     document = {"pid": os.getpid(), "is_daemon": installation.is_daemon, "tree": tree}
     try:
         os.makedirs(os.path.dirname(installation.ready), 0o755, exist_ok=True)
-        files.replace(installation.ready, json.dumps(document).encode() + b"\n", 0o644)
+        files.replace(installation.ready, json.dumps(document).encode() + b"\n", 0o644, mark="new")
     except OSError as error:
         what = f"cannot be written: {os_reason(error)}"
         raise NvidiaRuntimeError(what, installation.ready, "--ready-file names another") from None

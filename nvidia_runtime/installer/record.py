@@ -54,12 +54,22 @@ def load(installation: Installation) -> Record:
         document = json.loads(files.read_own(f"{folder(installation)}/{NAME}"))
         record = Record(**document)
     except (OSError, ValueError, TypeError):
-        return Record(folders=write.missing_folders(f"{installation.folder}/toolkit"))
+        return Record(folders=_new_folders(installation.folder))
     for name, default in asdict(Record()).items():
         value = getattr(record, name)
         if not isinstance(value, (type(default), int) if name == "unread" else type(default)):
             return Record()
     return record
+
+
+def _new_folders(place: str) -> list[str]:
+    """List the folders that are made for an installation, also by one that was killed at once."""
+    try:
+        if os.listdir(place) == [FOLDER]:
+            return [place]
+    except OSError:  # it is missing
+        pass
+    return write.missing_folders(f"{place}/toolkit")
 
 
 def save(installation: Installation, record: Record) -> None:

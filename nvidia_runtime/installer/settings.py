@@ -83,6 +83,6 @@ def write(path: str, data: str) -> None:
         pass
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        files.replace(path, data.encode(), 0o644, sync=True)
+        files.replace(path, data.encode(), 0o644, sync=True, mark="new")
     except OSError as error:
         raise tree.failed(error, path) from None
