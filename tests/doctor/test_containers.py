@@ -50,6 +50,7 @@ def running(
     given: dict[str, tuple[int, int]] | None = None,
     mounts: dict[str, str] | None = None,
     names: dict[str, str] | None = None,
+    warnings: list[str] | None = None,
 ) -> str:
     """Return the shell lines that make a container with a record.
 
@@ -67,6 +68,7 @@ def running(
         "root": "/run/states",
         "labels": PODMAN if names is None else names,
         "requested": ["nvidia.com/gpu=0"],
+        "warnings": warnings or [],
         "injected": [{"device": "nvidia.com/gpu=0", "from": {"generator": "x"}, "edits": edits}],
     }
     devices = [
@@ -164,6 +166,13 @@ FAULTS = [
         "web-1: there is no /dev/nvidia0 any more",
         "podman restart web-1",
         id="a GPU that is gone",
+    ),
+    pytest.param(
+        running(warnings=["/etc/nvidia is read-only", "another"]),
+        "NCT-0708",
+        f"{ID[:12]}: /etc/nvidia is read-only (and 1 more)",
+        f"nvidia-ctk explain {ID[:12]}",
+        id="a warning: U4, U7, U10",
     ),
     pytest.param(
         running(f"; rm {GPU}"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvidia_runtime.containers import asked, drift, sight, value
 from nvidia_runtime.containers.records import Records
-from nvidia_runtime.doctor.containers import elsewhere
+from nvidia_runtime.doctor.containers import elsewhere, warned
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine, Fix, Skipped, Step
 from nvidia_runtime.engines import processes
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -116,7 +116,10 @@ REFUSED = Code(
     'nvidia-ctk explain CONTAINER' repeats the reason, and what to do.
     """,
 )
-CODES = (LOST, NUMBERS, OTHER_DRIVER, UVM, GONE, TAKEN, REFUSED, *elsewhere.CODES)
+CODES = (
+    *(LOST, NUMBERS, OTHER_DRIVER, UVM, GONE, TAKEN, REFUSED, warned.WARNED),
+    *elsewhere.CODES,
+)
 
 PATIENCE, DAY = 2.0, 24 * 3600
 UVM_NODE, UVM_LOADED = "/dev/nvidia-uvm", "nvidia-uvm: Loaded the UVM driver"
@@ -153,12 +156,14 @@ def check(subject: Subject) -> Iterator[Said]:
     state = files.state_folder()
     kept = Records(Path(state, "containers") if state else None)
     count, wrong = 0, 0
+    warnings: list[tuple[str, Any]] = []
     for name, record in drift.running():
         yield Step(f"container {name[:SHORT_ID]}")
         now = drift.of(name, record, max(0.1, deadline - time.monotonic()))
         if not now.pid:
             continue
         count += 1
+        warnings.append((name[:SHORT_ID], record.get("warnings")))
         given = asked.read(record)
         if not _may_be_wrong(now, given):
             continue
@@ -171,6 +176,7 @@ def check(subject: Subject) -> Iterator[Said]:
         yield Fine(f"{count} with GPUs {'run' if count > 1 else 'runs'}", is_main=True)
         if not wrong:
             yield Fine("all that run have what they were given")
+    yield from warned.check(warnings)
     yield from _refused(kept)
     yield from elsewhere.check(subject, set(kept.ids))
 
