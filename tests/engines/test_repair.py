@@ -256,7 +256,7 @@ def test_unit_of_systemd(live_runc_v1: Bundles) -> None:
     bundle = live_runc_v1.bundle(FOREVER, "0")
     file = bundle / "config.json"
     document = json.loads(file.read_text())
-    unit = f"docker-{bundle.name}.scope"
+    unit = f"runc-{bundle.name}.scope"
     document["linux"]["cgroupsPath"] = f"/{live_runc_v1.group}/{unit}"
     file.write_text(json.dumps(document))
     words = live_runc_v1.words(live_runc_v1.runtime)
