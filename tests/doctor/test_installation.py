@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
     ),
     "mode 0666": (f"{setting('')}\nchmod 666 {CONFIG}", install_settings.WRITABLE, WARNING),
     "log is a pipe": (
-        "mkfifo /run/log; " + setting(f'{RUNTIME}debug = "/run/log"'),
+        "mkfifo /run/a-pipe; " + setting(f'{RUNTIME}debug = "/run/a-pipe"'),
         install_settings.LOG,
         WARNING,
     ),
