@@ -39,7 +39,7 @@ mount -t tmpfs none /etc/containerd
 printf '%s' "$CONFIG" >/etc/containerd/config.toml
 cp /etc/containerd/config.toml "$SCRATCH/before"
 while :; do
-  containerd --root "$SCRATCH/root" --state "$SCRATCH/state" || :
+  env --default-signal=HUP containerd --root "$SCRATCH/root" --state "$SCRATCH/state" || :
   echo >>"$SCRATCH/starts"
 done >"$SCRATCH/log" 2>&1 &
 waited test -S /run/containerd/containerd.sock
