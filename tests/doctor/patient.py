@@ -36,6 +36,10 @@ class Answer:
         return dict(finding)
 
 
+# The host's own is seen on a simulated machine, too, and another test may have made it.
+WITHOUT_SYSTEMD = "mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd"
+
+
 def examine(
     machine: str, fault: str = "", *, env: Mapping[str, str] | None = None, **options: Any
 ) -> Answer:
@@ -43,7 +47,7 @@ def examine(
 
     ``options`` are those of `simulated.run`: the faults of its GPUs, real folders.
     """
-    script = f'{fault}\nexec "$@"'
+    script = f'{WITHOUT_SYSTEMD}\n{fault}\nexec "$@"'
     words = [sys.executable, "-c", ctk.PROGRAM, "doctor", "--json"]
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(shim.TREE), **(env or {})}
     got = simulated.run(machine, ["sh", "-euc", script, "sh", *words], env=variables, **options)
