@@ -71,7 +71,6 @@ class Design:
 
 def read(source: str) -> Bundle:
     """Read the bundle in a folder, or the one that this program is in."""
-    # BUNDLE/lib/python3.11/site-packages/nvidia_runtime/__init__.py, or nearer to the root.
     folder = Path(source or [*Path(nvidia_runtime.__file__).parents][:5][-1])
     if not all((folder / name).is_file() for name in NEEDED):
         what = "is no bundle to install from" if source else "this program is not in a bundle"
