@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from nvidia_runtime.cli import ourselves, screen
 from nvidia_runtime.cli.command import Configured
 from nvidia_runtime.cli.tables import doctor as tables
 from nvidia_runtime.compile import config
+from nvidia_runtime.engines import program
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.report import archive, contents, masking
 
@@ -62,26 +62,18 @@ class Report(Configured):
     def _add(self, report: archive.Report, name: str, line: str, path: str) -> None:
         """Add what one of our commands says of this machine."""
         words = [*ourselves.command(self.root_app), *line.split()]
-        environment = {**os.environ, "NVIDIA_CTK_CONFIG_FILE_PATH": path}
+        variables = {"NVIDIA_CTK_CONFIG_FILE_PATH": path}
         source = f"nvidia-ctk {line}"
+        answer = program.ask(words, variables, seconds=SECONDS)
         try:
-            process = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=SECONDS,
-                check=False,
-                env=environment,
-            )
-            document = json.loads(process.stdout)
-            if name == CONTAINERS:
-                report.learn_containers(document)
-            report.add_document(name, source, document)
-        except subprocess.TimeoutExpired:
-            report.left_out[name] = f"{source}: takes longer than {SECONDS} s"
+            document = json.loads(answer.out)
         except ValueError:
-            said = report.masker.text(process.stderr.decode(errors="replace").strip())
+            said = report.masker.text(answer.err.strip() or answer.problem)
             report.left_out[name] = f"{source}: {said or 'says nothing'}"
+            return
+        if name == CONTAINERS:
+            report.learn_containers(document)
+        report.add_document(name, source, document)
 
     def _write(self, report: archive.Report) -> int:
         data = report.packed()

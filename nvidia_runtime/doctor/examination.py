@@ -12,6 +12,7 @@ import select
 import signal
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -132,8 +133,9 @@ def examine(
                 area.said.append(Finding(code=CRASHED, what=f"while looking at {area.step}"))
     for readable, (pid, area) in running.items():
         _end(readable, pid)
-        what = f"{area.step} did not end within {patience:g} s"
-        area.said.append(Finding(code=HANGS, what=what))
+        if area.step:  # else it is what it has started that goes on
+            what = f"{area.step} did not end within {patience:g} s"
+            area.said.append(Finding(code=HANGS, what=what))
         done[area.name] = area
     return {name: done[name].said for name in areas}
 
@@ -193,11 +195,8 @@ def _write(writable: int, line: str) -> None:
 def _end(readable: int, pid: int) -> None:
     """End a check and what it has started; one that hangs in the kernel is left behind."""
     os.close(readable)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(pid, number)
-        except ProcessLookupError:
-            break
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
     for _ in range(20):
         if os.waitpid(pid, os.WNOHANG)[0]:
             return

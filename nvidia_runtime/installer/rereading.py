@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -87,24 +86,14 @@ def _restart(engine: Engine) -> None:
     root = telling.root_of(engine)
     words = ["systemctl", "restart", engine.name]
     where = f" in {root}" if root else ""
-    try:
-        process = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            preexec_fn=program.entrance(root),
-        )
-    except subprocess.TimeoutExpired:
-        raise NvidiaRuntimeError(f"'{' '.join(words)}' takes longer than {SECONDS} s") from None
-    except (OSError, subprocess.SubprocessError) as error:
-        what = f"systemctl cannot be run{where}: {os_reason(error)}"
-        raise NvidiaRuntimeError(what, hint="--restart-mode names another way") from None
-    if process.returncode:
-        reason = " ".join(process.stderr.decode(errors="replace").split())
-        what = f"'{' '.join(words)}'{where} failed: {reason or process.returncode}"
+    answer = program.ask(words, seconds=SECONDS, root=root)
+    if answer.is_refusal:
+        reason = " ".join(answer.err.split()) or answer.problem
+        what = f"'{' '.join(words)}'{where} failed: {reason}"
         raise NvidiaRuntimeError(what, hint=f"'journalctl -u {engine.name}' says why")
+    if answer.problem:
+        what = f"systemctl cannot be run{where}: {answer.problem}"
+        raise NvidiaRuntimeError(what, hint="--restart-mode names another way")
 
 
 def _await(engine: Engine, socket: str, old: int, *, is_new: bool) -> None:

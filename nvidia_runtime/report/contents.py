@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nvidia_runtime.engines import running, supported
+from nvidia_runtime.engines import program, running, supported
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.store import files, record
@@ -151,24 +150,12 @@ def _files(daemon: Running) -> list[str]:
 
 def _of_command(name: str, words: list[str], kept: re.Pattern[str] | None = None) -> Part:
     source = " ".join(words)
-    try:
-        process = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except OSError as error:
-        return Part(name=name, source=source, problem=os_reason(error))
-    except subprocess.TimeoutExpired:
-        return Part(name=name, source=source, problem=f"takes longer than {SECONDS} s")
-    text = process.stdout.decode(errors="replace")
+    answer = program.ask(words, seconds=SECONDS)
+    text = answer.out
     if kept:
         text = "".join(line for line in text.splitlines(keepends=True) if kept.search(line))
-    if process.returncode and not text:
-        problem = " ".join(process.stderr.decode(errors="replace").split())[:200]
-        return Part(name=name, source=source, problem=problem or "failed")
+    if answer.problem and not text:
+        return Part(name=name, source=source, problem=answer.problem)
     data = text.encode()
     return Part(name=name, source=source, data=data[-LARGEST:], is_cut=len(data) > LARGEST)
 

@@ -75,6 +75,19 @@ def test_hanging_check_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not Path("/proc", (tmp_path / "pid").read_text()).exists()
 
 
+def leave(_subject: subject.Subject) -> Iterator[Said]:
+    """Leave a process behind that holds what the answers go through."""
+    if not os.fork():
+        time.sleep(600)
+    yield Fine("well")
+
+
+def test_what_a_check_leaves_behind_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = look(monkeypatch, 0.5, a=leave)
+
+    assert answers["a"] == [Fine("well")]
+
+
 def test_crashing_check_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = look(monkeypatch, 30, a=die)
 
