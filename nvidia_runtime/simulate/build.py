@@ -8,6 +8,7 @@ from nvidia_runtime.simulate import (
     driver_files,
     kernel_files,
     nvml,
+    placed,
     tegra_files,
     wsl_files,
 )
@@ -26,12 +27,14 @@ def driver_root(machine: SimulatedMachine) -> Tree:
     kinds = {"pci": driver_files.tree, "tegra": tegra_files.tree, "wsl": wsl_files.tree}
     settings = trees.text(nvml.settings(machine))
     files = kinds[machine.kind](machine, library)
-    return files | {machine.nvml_settings: settings} | device_nodes.tree(machine)
+    files |= {machine.nvml_settings: settings} | device_nodes.tree(machine)
+    return placed.changed(files, machine, is_kernel=False)
 
 
 def kernel(machine: SimulatedMachine) -> Tree:
     """List what is in /proc and /sys."""
-    return kernel_files.tree(machine, _read(kernel_files.DEVICES), _read(kernel_files.BOOT_ID))
+    files = kernel_files.tree(machine, _read(kernel_files.DEVICES), _read(kernel_files.BOOT_ID))
+    return placed.changed(files, machine, is_kernel=True)
 
 
 def marks(machine: SimulatedMachine) -> Tree:

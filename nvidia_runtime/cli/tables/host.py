@@ -192,6 +192,13 @@ SIMULATE = Command(
         Switch("listing", "--list", "list the machines"),
         *FORMATS,
         Switch(
+            "source",
+            "--from",
+            "a machine of your own: a machine.toml, or an archive of 'nvidia-ctk report'",
+            "FILE",
+        ),
+        Switch("show", "--show", "print the machine as a machine.toml"),
+        Switch(
             "write",
             "--write",
             "write the machine into a new folder, for --driver-root=FOLDER",
@@ -259,5 +266,9 @@ SIMULATE = Command(
     them.  The network and the control groups are the host's: what an engine leaves there
     stays.
     """,
-    examples=(("nvidia-ctk simulate a100x8mig -- nvidia-ctk cdi generate", "without a GPU"),),
+    examples=(
+        ("nvidia-ctk simulate a100x8mig -- nvidia-ctk cdi generate", "without a GPU"),
+        ("nvidia-ctk simulate --show h100x8 >machine.toml", "a machine.toml to change"),
+        ("nvidia-ctk simulate --from=machine.toml -- sh", "a shell on it"),
+    ),
 )
