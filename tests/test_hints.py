@@ -1796,6 +1796,7 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "it is an archive of 'nvidia-ctk report', or the folder that is in one",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",

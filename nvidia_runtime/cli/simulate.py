@@ -9,6 +9,7 @@ from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.report import replay
 from nvidia_runtime.simulate import build, catalogue, description, faults, namespace, run, tree
 from nvidia_runtime.simulate.machine import SimulatedMachine
 
@@ -78,7 +79,9 @@ class Simulate(Command):
     def _machine(self, words: tuple[str, ...]) -> tuple[SimulatedMachine, tuple[str, ...]]:
         """Return the machine, and the command that is to be run on it."""
         if self.source:
-            machine, command = description.read(self.source), words
+            is_report = replay.is_report(self.source)
+            machine = (replay if is_report else description).read(self.source)
+            command = words
         elif words:
             machine, command = catalogue.find(words[0]), words[1:]
         else:

@@ -50,4 +50,8 @@ def _text(text: str) -> str:
     """Return a text in quotes, one of several lines in as many."""
     lines = [json.dumps(line, ensure_ascii=False)[1:-1] for line in text.split("\n")]
     quoted = "\n".join(lines).replace("\x7f", "\\u007f")
-    return f'"""\n{quoted}"""' if len(lines) > 1 else f'"{quoted}"'
+    if len(lines) == 1:
+        return f'"{quoted}"'
+    if '""' not in text and not text.endswith('"'):
+        quoted = quoted.replace('\\"', '"')
+    return f'"""\n{quoted}"""'

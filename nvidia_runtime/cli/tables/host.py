@@ -251,6 +251,12 @@ SIMULATE = Command(
     /proc/sys/kernel/random/boot_id in place.  NVML reads its answers from
     $NVIDIA_SIMULATED_MACHINE/mock-nvml.conf at each nvmlInit.
 
+    --from makes a machine that the list lacks.  --show prints one as a machine.toml to change: its
+    keys are described in schemas/machine.schema.json, and 'gpus = [{model = "h100", count = 8}]'
+    is a whole one.  Of a report it makes the machine that was reported: GPUs, nodes, libraries,
+    faults, settings, CDI specs and engines' files; what was masked is made up.  Nothing of it is
+    run, but a container that is started there runs the hooks of these specs.
+
     The simulated nodes have the numbers of real ones: on a machine with GPUs, a program that
     opens them reaches these.
     """,
