@@ -937,9 +937,9 @@ def test_call_as_root(hint: str, site: Site) -> None:
     assert done.code == 0, done.err
 
 
-# A machine.toml, and a better one; the hint of what cannot be read shows one.
+# A machine.toml, and a better one.
 MACHINE_FILES = {
-    "'nvidia-ctk simulate --show t4x1' prints a machine to begin with": ("gpus = 8", ""),
+    "'nvidia-ctk simulate --show MACHINE' prints one to begin with": ("gpus = 8", ""),
     "models are …; for another one write its 'name'": (
         'gpus = [{model = "x"}]',
         'gpus = [{name = "x"}]',

@@ -24,7 +24,7 @@ LARGEST = 4 << 20
 MOST_GPUS = 32  # of a driver
 MOST_NAMED = 5
 SPACE = uuid.NAMESPACE_URL
-HINT = "'nvidia-ctk simulate --show t4x1' prints a machine to begin with"
+HINT = "'nvidia-ctk simulate --show MACHINE' prints one to begin with"
 HEAD = """\
 # A machine for 'nvidia-ctk simulate --from FILE -- COMMAND'.
 # What is left out is as on most machines.
