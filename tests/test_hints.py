@@ -1797,6 +1797,10 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
     "it is an archive of 'nvidia-ctk report', or the folder that is in one",
+    "an image with dockerd is needed: 'docker save --output FILE docker:dind' writes one",
+    "'make bundle' makes one, which --toolkit names",
+    "name a file in a folder of your own, with room for the image",
+    "--write and '-- COMMAND' work anywhere",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",

@@ -10,7 +10,16 @@ from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.report import replay
-from nvidia_runtime.simulate import build, catalogue, description, faults, namespace, run, tree
+from nvidia_runtime.simulate import (
+    build,
+    catalogue,
+    description,
+    faults,
+    in_place,
+    namespace,
+    run,
+    tree,
+)
 from nvidia_runtime.simulate.machine import SimulatedMachine
 
 VARIABLE = "NVIDIA_SIMULATED_MACHINE"
@@ -25,6 +34,10 @@ class Simulate(Command):
     source: str
     show: bool
     write: str
+    image: str
+    base: str
+    toolkit: str
+    in_place: bool
     root_only: str
     real: list[str]
     fail: list[str]
@@ -50,6 +63,9 @@ class Simulate(Command):
             for machine in machines:
                 print(f"{machine.name:<15}{machine.description}")
             return 0
+        if self.in_place:
+            self.tell(f"this container is {in_place.become()}")
+            return 0
         machine, command = self._machine(words)
         if self.show:
             print(description.text(machine), end="")
@@ -60,6 +76,8 @@ class Simulate(Command):
             tree.create(files, self.write)
             self.tell(f"{machine.name} is in {self.write}")
             return 0
+        if self.image:
+            return self._write_image(machine)
         if not command:
             named = f"--from {self.source}" if self.source else machine.name
             hint = f"for example '{self.PROGNAME} {named} -- nvidia-ctk cdi generate'"
@@ -69,6 +87,16 @@ class Simulate(Command):
         else:
             namespace.enter(machine, self.real)
         return run.become([*command], {VARIABLE: build.HERE})
+
+    def _write_image(self, machine: SimulatedMachine) -> int:
+        from nvidia_runtime.images import simulated  # not needed for any command
+
+        if not self.base:
+            raise NvidiaRuntimeError("--image needs --base", hint=simulated.BASE_HINT)
+        with screen.Progress(f"writing {self.image}", quiet=self.is_quiet):
+            name = simulated.write(self.image, machine, self.base, self.toolkit)
+        self.tell(f"{name} is in {self.image}: 'docker load --input {self.image}'")
+        return 0
 
     def _compile(self, machine: SimulatedMachine) -> None:
         """Compile what the machine answers with, if somebody watches how long that takes."""

@@ -116,8 +116,7 @@ def differences(
     usual: SimulatedMachine, texts: Texts, own: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what a machine lacks of what is usual, and what it has beside that."""
-    without_code = dataclasses.replace(usual.faults, without_code=True)
-    tree = build.driver_root(dataclasses.replace(usual, faults=without_code))
+    tree = build.without_code(usual)
     missing: list[str] = []
     files: Files = {}
     if here := nodes(texts):

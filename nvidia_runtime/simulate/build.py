@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from nvidia_runtime.simulate import (
     device_nodes,
     driver_files,
@@ -29,6 +31,12 @@ def driver_root(machine: SimulatedMachine) -> Tree:
     files = kinds[machine.kind](machine, library)
     files |= {machine.nvml_settings: settings} | device_nodes.tree(machine)
     return placed.changed(files, machine, is_kernel=False)
+
+
+def without_code(machine: SimulatedMachine) -> Tree:
+    """List the same, with libraries that take no compiler and have no functions."""
+    bare = dataclasses.replace(machine.faults, without_code=True)
+    return driver_root(dataclasses.replace(machine, faults=bare))
 
 
 def kernel(machine: SimulatedMachine) -> Tree:

@@ -205,6 +205,25 @@ SIMULATE = Command(
             "FOLDER",
         ),
         Switch(
+            "image",
+            "--image",
+            "write an image with docker and the machine inside, as an archive",
+            "FILE",
+        ),
+        Switch(
+            "base",
+            "--base",
+            "for --image: an image with docker, as an archive or OCI layout, such as docker:dind",
+            "FILE",
+        ),
+        Switch(
+            "toolkit",
+            "--toolkit",
+            "for --image: the bundle that goes into it; default: the one this program is in",
+            "FOLDER",
+        ),
+        Switch("in_place", "--in-place", "what a container of such an image does first"),
+        Switch(
             "root_only",
             "--root-only",
             "write the driver into a new folder; the command sees only its /proc and /sys",
