@@ -9,7 +9,6 @@ from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.report import replay
 from nvidia_runtime.simulate import (
     build,
     catalogue,
@@ -107,6 +106,8 @@ class Simulate(Command):
     def _machine(self, words: tuple[str, ...]) -> tuple[SimulatedMachine, tuple[str, ...]]:
         """Return the machine, and the command that is to be run on it."""
         if self.source:
+            from nvidia_runtime.report import replay  # not needed for any of the list
+
             is_report = replay.is_report(self.source)
             machine = (replay if is_report else description).read(self.source)
             command = words

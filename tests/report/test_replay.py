@@ -37,7 +37,6 @@ ctk --quiet cdi generate --output=/etc/cdi/nvidia.yaml || :
 """
 # A machine, its faults, and what is done to it before the report.
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "MIG": ("a100x8mig", {}, SETTINGS),
     "lost": (
         "h100x8",
         {"lose": [2]},
@@ -45,6 +44,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
 }
 MORE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "MIG": ("a100x8mig", {}, SETTINGS),
     "mismatch": ("t4x1", {"mismatch": True}, "rm /usr/lib/x86_64-linux-gnu/libnvidia-cfg.so.*"),
     "graphics": ("rtxpro_miggfx", {}, ""),
     "coherent": ("gb200x4", {}, SETTINGS),
