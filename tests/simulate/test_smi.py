@@ -180,6 +180,18 @@ def test_gpus_are_chosen_by_all_their_names(folder: Path) -> None:
             id="field that fails",
         ),
         pytest.param(
+            "a100x8", ("--query-gpu=index,gpu_recovery_action", f"{CSV},noheader"),
+            {"xid": ["48@1", "119@2"], "remove": range(3, 8)}, 0,
+            "0, None\n1, Reset\n2, Reboot\n",
+            id="Xids",
+        ),
+        pytest.param(
+            "t4x1", ("-L",), {"xid": ["79@0"]}, 6,
+            f"Unable to determine the device handle for GPU0: 0000:00:1E.0: {LOST}\n"
+            "No devices were found\n",
+            id="Xid of a GPU that has fallen off the bus",
+        ),
+        pytest.param(
             "t4x1", ("--query-gpu=name",), {}, 2,
             "\"--format=\" switch is missing. Please run 'nvidia-smi -h' for help.\n",
             id="no form",

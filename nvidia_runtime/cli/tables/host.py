@@ -223,6 +223,13 @@ SIMULATE = Command(
         Switch(
             "remove", "--remove", "a GPU that does not exist", "GPU", kind=INTEGER, is_list=True
         ),
+        Switch(
+            "xid",
+            "--xid",
+            "a GPU that met an Xid, such as 79@0: it is lost, or nvidia-smi asks for its reset",
+            "XID@GPU",
+            is_list=True,
+        ),
         Switch("mismatch", "--mismatch", "the kernel module has another version"),
         _microseconds("init_us", "--init-us", "microseconds that nvmlInit takes"),
         _microseconds("attach_us", "--attach-us", "microseconds that each GPU takes at first use"),
