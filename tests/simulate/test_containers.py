@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,8 @@ from engines.machine import Machine, Runtime
 
 from nvidia_runtime.simulate import catalogue, programs
 from nvidia_runtime.simulate.tree import File
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="its machine is of x86-64")
 
 MACHINE = catalogue.find("a100x8mig")
 SMI = "/usr/bin/nvidia-smi"

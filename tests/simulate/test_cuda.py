@@ -12,6 +12,8 @@ import simulated
 
 from nvidia_runtime.simulate import catalogue, programs
 
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="its machines are of x86-64")
+
 LOOK = """
 import ctypes
 cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
@@ -28,7 +30,6 @@ def look(machine: str, fault: str = "", **options: Any) -> str:
     return got.stdout.strip()
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="its machines are of x86-64")
 @pytest.mark.parametrize(
     ("machine", "fault", "options", "said"),
     [
@@ -58,7 +59,6 @@ SEVENTH = catalogue.find("a100x8mig").gpus[0].mig_devices[6].uuid
 FOURTH = catalogue.find("a100x8mig").gpus[4].uuid
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="its machines are of x86-64")
 @pytest.mark.parametrize(
     ("machine", "script", "names"),
     [
