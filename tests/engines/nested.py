@@ -57,13 +57,18 @@ def archive(folder: Path, busybox: str) -> Path:
         source = shutil.which(program)
         assert source, program
         _copy(Path(source), root / place[1:] / program)
-        for library in _libraries(source):
-            _copy(Path(library), root / library[1:])
+        add_libraries(root, source)
     (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/docker/daemon.json").write_text(json.dumps(SETTINGS))
     rootfs.archive(root, file, name="nested:latest", command=("dockerd",), env=(PATH,))
     return file
+
+
+def add_libraries(root: Path, program: str) -> None:
+    """Add what a program is linked with to a root in which /lib may be a link."""
+    for library in _libraries(program):
+        _copy(Path(library), root / library[1:])
 
 
 def _copy(source: Path, target: Path) -> None:

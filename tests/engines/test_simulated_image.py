@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,9 +100,10 @@ def outer(scratch: Path, group: str, archive: Path) -> Iterator[tuple[str, ...]]
 
 @pytest.fixture
 def checkout(tmp_path: Path, outer: Sequence[str]) -> Iterator[Path]:
-    """Return a repository of an application whose image has a shell; docker is the runner's."""
+    """Return a repository of an application whose image has a shell and a C library; docker is the runner's."""
     rootfs.build(tmp_path / "repository/root", require("busybox"))
     (tmp_path / "repository/root/bin/ls").symlink_to("busybox")
+    nested.add_libraries(tmp_path / "repository/root", sys.executable)  # for nvidia-smi
     (tmp_path / "repository/Dockerfile").write_text(DOCKERFILE)
     program = tmp_path / "bin/docker"
     program.parent.mkdir()
@@ -135,6 +137,8 @@ def test_job_of_github_actions(checkout: Path) -> None:
         for line in steps()[2:]:
             got = run(line, checkout)
             assert got.returncode == 0, f"{line}: {got.stderr}"
+            if line.endswith("nvidia-smi"):
+                assert got.stdout.count("A100-SXM4") == 8
 
 
 @pytest.mark.long
