@@ -159,7 +159,7 @@ def _document(texts: Texts) -> dict[str, Any]:
 def _own_files(texts: Texts) -> list[dict[str, Any]]:
     """Return settings, CDI specs and engines' files, where they were."""
     files: dict[str, dict[str, Any]] = {}
-    for line in texts[archive.INDEX].splitlines():
+    for line in texts.get(archive.INDEX, "").splitlines():
         match = ENTRY.fullmatch(line)
         if not match or not match[1].startswith(PLACES) or match[1] not in texts:
             continue

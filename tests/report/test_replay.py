@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from cli import ctk
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.report import replay
-from nvidia_runtime.simulate import description
+from nvidia_runtime.simulate import build, description
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOK = """
@@ -198,6 +199,47 @@ def test_report_with_other_documents_is_one_all_the_same(document: Any) -> None:
     texts = OLD | dict.fromkeys(names, json.dumps(document))
 
     assert replay.of_texts(texts, "report").name == "report"
+
+
+WHOLE = {
+    **OLD,
+    **gpus(bus_id="0000:01:00.0", name="NVIDIA H100", is_mig=True, migs=[{"gpu_instance": 1}]),
+    "machine/gpu-0.txt": GPU,
+    "machine/proc-driver-nvidia-version": "Module  570.10.01  Release Build\n",
+    "machine/device-nodes.txt": "crw-rw-rw- 0:0 195:255 /dev/nvidiactl\n"
+    "lrwxrwxrwx 0:0 0:0 /dev/char/195:255 -> ../nvidiactl\n",
+    "machine/libraries.txt": "/usr/lib64/libcuda.so.1 -> libcuda.so.570.10.01\n"
+    "/usr/lib64/libcuda.so.570.10.01\n",
+    "machine/pci.json": '{"nodes": {"0": "0-7"}, "devices": [{"address": "0000:01:00.0", '
+    '"above": ["0000:00:01.0"], "ids": "10de:20b0", "node": "-1", "drm": ["card1"]}]}',
+}
+PIECES = ("\0", "\n", "/", "..", "'", '"', "null", "[]", "-1", "1.5", "9" * 20, "\U0001f600")
+
+
+def mutated(random: Random) -> dict[str, str]:
+    """Return a report in which some texts are damaged."""
+    texts = dict(WHOLE)
+    for _ in range(random.randrange(1, 4)):
+        name = random.choice(sorted(texts))
+        text = texts[name]
+        start = random.randrange(len(text))
+        end = min(len(text), start + random.randrange(20))
+        texts[name] = text[:start] + random.choice(PIECES) + text[end:]
+    return texts
+
+
+def test_damaged_report_is_a_machine_or_an_error() -> None:
+    counts = {True: 0, False: 0}
+    for seed in range(60):
+        try:
+            machine = replay.of_texts(mutated(Random(seed)), "report")
+        except NvidiaRuntimeError:
+            counts[False] += 1
+            continue
+        counts[True] += 1
+        assert description.from_document(description.to_document(machine), "") == machine
+        assert not [path for path in build.without_code(machine) if "/../" in f"{path}/"]
+    assert all(counts.values())
 
 
 def packed(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
