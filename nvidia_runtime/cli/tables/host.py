@@ -191,12 +191,7 @@ SIMULATE = Command(
     switches=(
         Switch("listing", "--list", "list the machines"),
         *FORMATS,
-        Switch(
-            "source",
-            "--from",
-            "a machine of your own: a machine.toml, or an archive of 'nvidia-ctk report'",
-            "FILE",
-        ),
+        Switch("source", "--from", "a machine.toml, or what 'nvidia-ctk report' wrote", "FILE"),
         Switch("show", "--show", "print the machine as a machine.toml"),
         Switch(
             "write",
@@ -204,24 +199,9 @@ SIMULATE = Command(
             "write the machine into a new folder, for --driver-root=FOLDER",
             "FOLDER",
         ),
-        Switch(
-            "image",
-            "--image",
-            "write an image with docker and the machine inside, as an archive",
-            "FILE",
-        ),
-        Switch(
-            "base",
-            "--base",
-            "for --image: an image with docker, as an archive or OCI layout, such as docker:dind",
-            "FILE",
-        ),
-        Switch(
-            "toolkit",
-            "--toolkit",
-            "for --image: the bundle that goes into it; default: the one this program is in",
-            "FOLDER",
-        ),
+        Switch("image", "--image", "write an image with docker and the machine inside", "FILE"),
+        Switch("base", "--base", "for --image: an archive of an image with docker", "FILE"),
+        Switch("toolkit", "--toolkit", "for --image: the bundle that goes into it", "FOLDER"),
         Switch("in_place", "--in-place", "what a container of such an image does first"),
         Switch(
             "root_only",
@@ -284,6 +264,9 @@ SIMULATE = Command(
     is a whole one.  Of a report it makes the machine that was reported: GPUs, nodes, libraries,
     faults, settings, CDI specs and engines' files; what was masked is made up.  Nothing of it is
     run, but a container that is started there runs the hooks of these specs.
+
+    --image adds a layer to an image such as docker:dind: the driver's files, and a bundle of ours,
+    by default the one that this program is in.  Its container is the machine.
 
     The simulated nodes have the numbers of real ones: on a machine with GPUs, a program that
     opens them reaches these.
