@@ -887,6 +887,7 @@ API Result nvmlDeviceGetMemoryInfo(void *handle, Memory *out) {
     EITHER(handle);
     SOME(out);
     unsigned long long total = memory_of(gpu, mig);
+    REQUIRE(total, NOT_SUPPORTED);
     *out = (Memory){total, total - used, used};
     RETURN(SUCCESS);
 }
@@ -896,6 +897,7 @@ API Result nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *out) {
     SOME(out);
     REQUIRE(out->version == VERSION(MemoryV2, 2), ARGUMENT_VERSION_MISMATCH);
     unsigned long long total = memory_of(gpu, mig);
+    REQUIRE(total, NOT_SUPPORTED);
     *out = (MemoryV2){out->version, total, used, total - used, 0};
     RETURN(SUCCESS);
 }
