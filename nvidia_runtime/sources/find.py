@@ -21,6 +21,7 @@ SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
 MACHINE = "runtime.nvidia.com/gpu"
 UNMAPPED = "the container's user namespace does not have them"
+COMPAT32 = "compat32"
 REQUIREMENTS = f"{SECTION}.requirements"
 
 
@@ -41,6 +42,7 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
         admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
     if admitted.devices and admitted.mode != "legacy":  # there the prestart hook's program judges
         admitted.warnings = _compare(asked.environment, admitted.mode, settings)
+        admitted.has_compat32 = _has_compat32(asked.environment, settings)
         if asked.mig and not asked.privileged:
             raise policy.mig_error(asked.mig[0])
         admitted.mig = asked.mig
@@ -97,6 +99,20 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
     return warnings
 
 
+def _has_compat32(environment: dict[str, str], settings: "Settings") -> bool:
+    """Whether a container gets 32-bit libraries: by ``compat32``, or ``all`` as nvidia-docker's.
+
+    Not by saying nothing, which old images do.
+    """
+    wanted = environment.get(request.DRIVER_CAPABILITIES, "")
+    if COMPAT32 not in wanted and "all" not in wanted:
+        return False
+    from nvidia_runtime.admission import capabilities  # as above
+
+    supported: str = settings[CAPABILITIES]
+    return COMPAT32 in capabilities.choose(wanted, supported, legacy_image=False).granted
+
+
 def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
@@ -150,7 +166,8 @@ def _by_mode(
         names = request.qualify(ids, kind)
         ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
         if not ids:
-            return _registered(names, snapshot, admitted.warnings)
+            devices = _registered(names, snapshot, admitted.warnings)
+            return devices + _beside(devices, asked, admitted, snapshot)
         if len(ids) != len(names):
             what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")
@@ -158,6 +175,18 @@ def _by_mode(
     from nvidia_runtime.sources import machine
 
     return machine.sources(ids, admitted, asked.environment, snapshot)
+
+
+def _beside(
+    devices: "list[Source]", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+) -> "list[Source]":
+    """Return what the machine has beside what CDI specs say, for a container that asks for it."""
+    if not admitted.has_compat32:
+        return []
+    start.preload("sources.specs", "store.machine_file", "sources.machine")  # others do without
+    from nvidia_runtime.sources import machine
+
+    return machine.beside(devices, admitted, asked.environment, snapshot)
 
 
 def _registered(
