@@ -91,7 +91,7 @@ def _compile(
 def _exactly(options: Options, variant: str, machine: HostMachine) -> list[Source]:
     """Generate for ids that the machine file lacks, which the machine may know all the same.
 
-    A MIG device has another name since driver 470; WSL takes any.
+    A MIG device has another name since driver 470; WSL takes any where NVML is silent.
     """
     options.strategies = ("index",)
     generated = generator.generate(options, machine)
@@ -217,7 +217,7 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
     order: dict[str, int] = {}  # by edits: a device's names all lead to the same
     everything: list[dict[str, Any]] = []
     for device in [*spec["devices"], *generated.hidden]:
-        if device["name"] == "all":  # of WSL, which has no other
+        if device["name"] == "all":  # of WSL, which may have no other
             continue
         edits = keep.edits(device)
         if edits not in order and device in spec["devices"]:
