@@ -4,7 +4,7 @@
 from nvidia_runtime import errors, start
 from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.oci.bundle import unmapped
+from nvidia_runtime.oci.bundle import mounts, unmapped
 from nvidia_runtime.prepare import decide
 from nvidia_runtime.store.snapshot import CAPABILITIES, DISABLE_REQUIRE
 
@@ -128,6 +128,9 @@ def sources(
         native.leave_out_mounted(injected, bundle)
         injected.insert(0, native.read(bundle, hooks, admitted.warnings))
         admitted.has_native = True
+        if not admitted.has_compat32:  # else it has them by what it asks us for
+            admitted.has_compat32 = _has_compat32(asked.environment, snapshot.settings)
+            injected += _beside(mounts(bundle.spec), asked, admitted, snapshot)
     if admitted.mig:
         from nvidia_runtime.sources import generated  # what manages MIG devices asks so
 
@@ -167,7 +170,8 @@ def _by_mode(
         ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
         if not ids:
             devices = _registered(names, snapshot, admitted.warnings)
-            return devices + _beside(devices, asked, admitted, snapshot)
+            driver = [mount for source in devices for mount in source.edits.get("mounts", ())]
+            return devices + _beside(driver, asked, admitted, snapshot)
         if len(ids) != len(names):
             what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")
@@ -178,15 +182,18 @@ def _by_mode(
 
 
 def _beside(
-    devices: "list[Source]", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+    driver: "list[Document]", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
-    """Return what the machine has beside what CDI specs say, for a container that asks for it."""
+    """Return what the machine has beside what CDI specs say, for a container that asks for it.
+
+    ``driver`` are the mounts of what these describe.
+    """
     if not admitted.has_compat32:
         return []
     start.preload("sources.specs", "store.machine_file", "sources.machine")  # others do without
     from nvidia_runtime.sources import machine
 
-    return machine.beside(devices, admitted, asked.environment, snapshot)
+    return machine.beside(driver, admitted, asked.environment, snapshot)
 
 
 def _registered(

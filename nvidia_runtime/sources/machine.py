@@ -14,6 +14,7 @@ from nvidia_runtime.store.lines import Source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvidia_runtime.admission.policy import Admitted
+    from nvidia_runtime.document import Document
     from nvidia_runtime.store.machine_file import MachineFile
     from nvidia_runtime.store.snapshot import Settings, Snapshot
 
@@ -72,15 +73,17 @@ def platform(snapshot: "Snapshot") -> str:
 
 
 def beside(
-    injected: list[Source], admitted: "Admitted", environment: dict[str, str], snapshot: "Snapshot"
+    mounts: "list[Document]",
+    admitted: "Admitted",
+    environment: dict[str, str],
+    snapshot: "Snapshot",
 ) -> list[Source]:
     """Return the 32-bit libraries for a container whose driver a CDI spec describes.
 
-    Specs have those of 64 bits alone, as they are for all containers, unless they were generated
-    with both.
+    ``mounts`` are those by the spec.  Specs have the libraries of 64 bits alone, as they are for
+    all containers, unless they were generated with both.
     """
-    mounts = [mount for source in injected for mount in source.edits.get("mounts", ())]
-    if not any("/libcuda.so." in mount["source"] for mount in mounts):
+    if not any("/libcuda.so." in str(mount.get("source")) for mount in mounts):
         return []  # devices of somebody else's
     try:
         compiled = store.load(snapshot, "driver")

@@ -135,6 +135,22 @@ def test_loader_finds_both(tmp_path: Path) -> None:
     assert str(link.readlink()) == "libGLX_nvidia.so.580.95.05"
 
 
+def test_beside_what_an_engine_injects_by_itself(tmp_path: Path) -> None:
+    """`podman --device nvidia.com/gpu=all` with our runtime: it reads no capabilities."""
+    cuda = "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05"
+    words = ["nvidia-cdi-hook", "update-ldcache", "--folder", "/usr/lib/x86_64-linux-gnu"]
+    jobs = [job(*variables) for variables in ((), (capabilities("all"),))]
+    for one in jobs:
+        one["spec"]["mounts"].append({"destination": cuda, "source": cuda, "options": ["bind"]})
+        hook = {"path": "/usr/bin/nvidia-cdi-hook", "args": words}
+        one["spec"]["hooks"] = {"createContainer": [hook]}
+
+    ends = create(MACHINE, tmp_path, *jobs)
+
+    assert [(end["code"], end["err"]) for end in ends] == [(0, ""), (0, "")]
+    assert [len(libraries(end)) for end in ends] == [0, 21]
+
+
 def spec(*words: str) -> dict[str, Any]:
     program = [sys.executable, "-m", "nvidia_runtime", "--quiet", "cdi", "generate"]
     got = simulated.run(MACHINE, [*program, "--format=json", *words], cwd=simulated.TREE)
