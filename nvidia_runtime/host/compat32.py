@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from nvidia_runtime.host import ldcache
+from nvidia_runtime.host import facts, ldcache
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.rootfs import elf
 
@@ -62,11 +62,16 @@ def is_32_bit(path: str) -> bool:
 
 
 def _folders(installed: Driver) -> list[str]:
-    """Return the host's folders where they may be, each once, whatever links lead there."""
+    """Return the host's folders where they may be, each once, whatever links lead there.
+
+    Some have only the link of libcuda, as Debian's tesla packages do.
+    """
     places = list(installed.library_folders)
     if not places:
         inside = [*FOLDERS, *(os.path.dirname(path) for path in ldcache.paths_32(installed.root))]
         places = [driver_root.join(installed.root, folder) for folder in dict.fromkeys(inside)]
+    linked = [installed.resolve(f"{place}/{facts.VERSIONED[0]}1") for place in places]
+    places += [os.path.dirname(path) for path in linked if path]
     real = {os.path.realpath(installed.source(place) or place): place for place in places[::-1]}
     return [place for place in places if place in real.values()]
 

@@ -76,6 +76,17 @@ def test_elsewhere_by_the_loaders_cache(tmp_path: Path) -> None:
     assert sorted(found(tmp_path)) == sorted(paths)
 
 
+def test_where_the_link_of_libcuda_leads(tmp_path: Path) -> None:
+    """As Debian's alternatives have it for tesla packages."""
+    paths = install(tmp_path, "/usr/lib/i386-linux-gnu/nvidia/tesla-535", "i386")
+    link = tmp_path / "etc/alternatives/libcuda"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(paths[0])
+    (tmp_path / "usr/lib/i386-linux-gnu/libcuda.so.1").symlink_to("/etc/alternatives/libcuda")
+
+    assert sorted(found(tmp_path)) == sorted(paths)
+
+
 def test_folders_that_are_named_are_all(tmp_path: Path) -> None:
     install(tmp_path, "/usr/lib/i386-linux-gnu", "i386")
     install(tmp_path, "/nix/lib", "x86_64")
