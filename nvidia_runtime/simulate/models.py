@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them."""
+"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them: long tables."""
 
 from __future__ import annotations
 
@@ -98,6 +98,13 @@ T4: Model = {
     "compute_capability": "7.5",
     "pci_device_id": 0x1EB810DE,
     "pci_subsystem_id": 0x12A210DE,
+    "power_limit_w": 70,
+    "clock_mhz": 1590,
+    "memory_clock_mhz": 5001,
+    "pcie_gen": 3,
+    "bar1_mib": 256,
+    "vbios": "90.04.96.00.01",
+    "ecc": "enabled",
 }
 A100: Model = {
     "name": "NVIDIA A100-SXM4-40GB",
@@ -110,6 +117,13 @@ A100: Model = {
     "gpu_profiles": A100_PROFILES,
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
+    "power_limit_w": 400,
+    "clock_mhz": 1410,
+    "memory_clock_mhz": 1215,
+    "pcie_gen": 4,
+    "bar1_mib": 65536,
+    "vbios": "92.00.45.00.03",
+    "ecc": "enabled",
 }
 H100: Model = {
     "name": "NVIDIA H100 80GB HBM3",
@@ -123,6 +137,13 @@ H100: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "fabric_state": 3,
+    "power_limit_w": 700,
+    "clock_mhz": 1980,
+    "memory_clock_mhz": 2619,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "vbios": "96.00.74.00.01",
+    "ecc": "enabled",
 }
 GB200: Model = {
     "name": "NVIDIA GB200",
@@ -137,6 +158,13 @@ GB200: Model = {
     "mig": "disabled",
     "fabric_state": 3,
     "addressing": "ats",
+    "power_limit_w": 1200,
+    "clock_mhz": 1965,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 262144,
+    "vbios": "97.00.82.00.01",
+    "ecc": "enabled",
 }
 # nvidia-smi shows the memory of its HBM alone, whatever the name says.
 GH200: Model = {
@@ -151,6 +179,12 @@ GH200: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "addressing": "ats",
+    "power_limit_w": 700,
+    "clock_mhz": 1980,
+    "memory_clock_mhz": 2619,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "ecc": "enabled",
 }
 B200: Model = {
     "name": "NVIDIA B200",
@@ -164,6 +198,12 @@ B200: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "fabric_state": 3,
+    "power_limit_w": 1000,
+    "clock_mhz": 1965,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 262144,
+    "ecc": "enabled",
 }
 B300: Model = {
     "name": "NVIDIA B300 SXM6 AC",
@@ -176,6 +216,12 @@ B300: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "fabric_state": 3,
+    "power_limit_w": 1100,
+    "clock_mhz": 2032,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 524288,
+    "ecc": "enabled",
 }
 # Its memory is the CPU's, of which NVML says nothing.
 GB10: Model = {
@@ -187,6 +233,7 @@ GB10: Model = {
     "pci_device_id": 0x2E1210DE,
     "pci_subsystem_id": 0x21EC10DE,
     "addressing": "ats",
+    "clock_mhz": 3003,
 }
 RTX_5090: Model = {
     "name": "NVIDIA GeForce RTX 5090",
@@ -197,6 +244,12 @@ RTX_5090: Model = {
     "pci_device_id": 0x2B8510DE,
     "pci_subsystem_id": 0x205710DE,
     "pci_class": "0x030000",
+    "power_limit_w": 575,
+    "clock_mhz": 3090,
+    "memory_clock_mhz": 14001,
+    "pcie_gen": 5,
+    "bar1_mib": 32768,
+    "fan": 30,
 }
 RTX_2000: Model = {
     "name": "NVIDIA RTX 2000 Ada Generation",
@@ -207,6 +260,13 @@ RTX_2000: Model = {
     "pci_device_id": 0x28B010DE,
     "pci_subsystem_id": 0x187010DE,
     "pci_class": "0x030000",
+    "power_limit_w": 70,
+    "clock_mhz": 3105,
+    "memory_clock_mhz": 8001,
+    "pcie_gen": 4,
+    "bar1_mib": 16384,
+    "fan": 30,
+    "ecc": "disabled",
 }
 # A part of a GPU, as its name says; the device is that of the whole one.
 P40_24Q: Model = {
@@ -219,6 +279,9 @@ P40_24Q: Model = {
     "pci_subsystem_id": 0x11EF10DE,
     "pci_class": "0x030000",
     "mig": "disabled",
+    "clock_mhz": 1531,
+    "memory_clock_mhz": 3615,
+    "bar1_mib": 256,
 }
 RTX_PRO: Model = {
     "name": "NVIDIA RTX PRO 6000 Blackwell Server Edition",
@@ -232,6 +295,13 @@ RTX_PRO: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "most_mig_devices": 4,
+    "power_limit_w": 600,
+    "clock_mhz": 2430,
+    "memory_clock_mhz": 12481,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "vbios": "98.02.55.00.01",
+    "ecc": "enabled",
 }
 ORIN: Model = {
     "name": "Orin (nvgpu)",
@@ -239,6 +309,7 @@ ORIN: Model = {
     "architecture": 7,
     "brand": 14,
     "compute_capability": "8.7",
+    "integrated": True,
 }
 THOR: Model = {
     "name": "NVIDIA Thor",
@@ -247,4 +318,5 @@ THOR: Model = {
     "brand": 14,
     "compute_capability": "11.0",
     "pci_device_id": 0x2B0010DE,
+    "integrated": True,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 
-from nvidia_runtime.simulate import compiler, cuda, elf
+from nvidia_runtime.simulate import compiler, cuda, elf, programs
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
@@ -23,13 +23,13 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
         f"{LIBRARIES}/libcuda.so.1": File(cuda.library(machine)),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
-        f"{LIBRARIES}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+        f"{LIBRARIES}/nvidia-smi": programs.smi(machine),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
     }
     for store in stores(machine):
         files |= {
             f"{store}/libnvidia-ml.so.1": File(nvml),
-            f"{store}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+            f"{store}/nvidia-smi": programs.smi(machine),
             f"{store}/nvcubins.bin": File(bytes(16)),
             f"{store}/nvdxgdmal64.dll": File(bytes(16)),
             **{f"{store}/{name}": _library(machine, name) for name in STORED},
