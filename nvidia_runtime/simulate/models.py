@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them: long tables."""
+"""Models of GPUs, with the MIG profiles of ``nvidia-smi mig -lgip``: long tables."""
 
 from __future__ import annotations
 
