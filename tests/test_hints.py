@@ -1268,6 +1268,31 @@ DRIVERS: dict[str, tuple[str, str, str, str]] = {
         "quietly cdi generate --feature-flag=enable-coherent-annotations",
         "rm -r 0000:ff:00.0",
     ),
+    "'driverctl set-override … …' gives it away": (
+        "vfio",
+        "cd /sys/bus/pci/devices",
+        "ctk cdi generate --mode=vfio --device-id=0",
+        "for name in driver iommu_group; do rm -f 0000:01:00.0/$name"
+        "; ln -s $(readlink 0000:02:00.0/$name) 0000:01:00.0/$name; done",
+    ),
+    "'driverctl set-override … …' gives one to virtual machines": (
+        "vfio",
+        "cd /sys/bus/pci/devices; for one in 2 3; do mv 0000:0$one:00.0/driver /run/$one; done",
+        "ctk cdi generate --mode=vfio",
+        "for one in 2 3; do mv /run/$one 0000:0$one:00.0/driver; done",
+    ),
+    "switch the IOMMU on, in the firmware and by intel_iommu=on where the CPU is Intel's": (
+        "vfio",
+        "mv /dev/vfio/15 /run",
+        "ctk cdi generate --mode=vfio",
+        "mv /run/15 /dev/vfio",
+    ),
+    "on its PCI bus is …": (
+        "vfio",
+        "id=7",
+        "ctk cdi generate --mode=vfio --device-id=$id",
+        "id=1",
+    ),
     "'fuser -v …' shows it": (
         "t4x1",
         f"mkdir -p -m 755 /run/{NAME}; flock {LOCK} sleep 60 & sleep 0.2",

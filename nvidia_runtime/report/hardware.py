@@ -66,12 +66,14 @@ def _device(address: str) -> dict[str, Any]:
     folder = f"{pci.DEVICES}/{address}"
     above = os.path.realpath(folder).split("/")[:-1]
     driver = os.path.basename(os.path.realpath(f"{folder}/driver"))
+    group = os.path.basename(os.path.realpath(f"{folder}/iommu_group"))
     return {
         "address": address,
         "above": [name for name in above if re.fullmatch(r"[0-9a-f:]+\.\d", name)],
         "ids": ":".join(_text(f"{folder}/{name}")[2:] for name in ("vendor", "device")),
         "kind": _text(f"{folder}/class"),
         "driver": driver if driver != "driver" else "",
+        "iommu_group": group if group.isdecimal() else "",
         "node": _text(f"{folder}/numa_node"),
         "link": _text(f"{folder}/current_link_speed"),
         "width": _text(f"{folder}/current_link_width"),

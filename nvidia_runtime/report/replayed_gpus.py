@@ -172,9 +172,14 @@ def _device(facts: Document, places: dict[str, Document]) -> Document:
         "link": facts.get("link"),
         "width": int(width) if width.isdecimal() else 0,
     }
+    if (group := str(facts.get("iommu_group"))).isdecimal():
+        device["iommu_group"] = int(group)
     gpu, ids = places.get(str(device["address"])), str(facts.get("ids"))
     if gpu is None:
-        return {**device, "ids": ids, "kind": facts.get("kind")}
+        driver = {"driver": "vfio-pci"} if facts.get("driver") == "vfio-pci" else {}
+        return {**device, "ids": ids, "kind": facts.get("kind"), **driver}
+    if str(facts.get("kind")).startswith("0x03"):
+        gpu["pci_class"] = facts["kind"]
     if re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", ids):
         gpu["pci_device_id"] = int(ids[5:] + ids[:4], 16)
     drm = facts.get("drm")
