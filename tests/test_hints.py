@@ -52,6 +52,7 @@ GDR = ("cdi", "generate", "--mode=gdrcopy", "--dev-root={root}")
 IMEX = ("cdi", "generate", "--mode=imex", "--dev-root={root}")
 CSV = ("cdi", "generate", "--mode=csv", "--driver-root={root}", "--dev-root={root}")
 SPEC = ("cdi", "transform", "root", "--input={cdi}/nvidia.json", "--from=/a")
+BLANK = ("cdi", "files", "nvidia.com/gpu=0", "--spec-dir={tmp}/odd")
 FOLDER_OF_DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}")
 DOCKER = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/daemon.json")
 MENDED = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/mended.json")
@@ -69,6 +70,8 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ("doctor", "NCT-0101"),
     ),
     ("name a container, or give --all", ("repair",), ("repair", "--all")),
+    ("kinds are …", (*BLANK, "--only=all"), (*BLANK, "--only=files")),
+    ("--format=json can say it", (*BLANK, "--format=apptainer"), (*BLANK, "--format=json")),
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
     ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
@@ -253,6 +256,8 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     os.mknod(root / "dev/nvidia-caps-imex-channels/channel7", 0o20666, os.makedev(234, 7))
     cdi = tmp_path / "cdi"
     ctk.write(cdi / "nvidia.json", builders.cdi_spec())
+    odd = builders.device("0", mounts=[{"hostPath": "/a b", "containerPath": "/a b"}])
+    ctk.write(tmp_path / "odd" / "nvidia.json", builders.cdi_spec(odd))
     (tmp_path / "config.toml").write_text("")
     (tmp_path / "odd.toml").write_text('[[nvidia-container-cli]]\nroot = "/y"\n')
     (tmp_path / "even.toml").write_text('[nvidia-container-cli]\nroot = "/x"\n')
