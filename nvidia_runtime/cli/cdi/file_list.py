@@ -102,7 +102,7 @@ def read(sources: list[Source], state: str) -> FileList:
 
 def _nodes(source: Source) -> Iterator[Entry]:
     nodes: list[Document] = source.edits.get("devices", [])
-    paths: list[str] = [node.get("hostPath", node["path"]) for node in nodes]
+    paths: list[str] = [node["hostPath"] if "hostPath" in node else node["path"] for node in nodes]
     specs.fill_nodes(source.edits, source.origin)
     for node, path in zip(nodes, paths, strict=True):
         numbers = (node["type"], node.get("major", 0), node.get("minor", 0))
