@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of nvidia-container-cli on a simulated machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import shim
+import simulated
+
+NAME = "nvidia-container-cli"
+PROGRAM = shim.BIN / NAME
+
+
+class Answer:
+    """What a call wrote, and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    def lines(self) -> list[str]:
+        """Return the lines of a call that succeeded and had no complaint."""
+        assert (self.code, self.err) == (0, "")
+        return self.out.splitlines()
+
+    def refusal(self) -> str:
+        """Return what a call said that failed: a sentence and a hint."""
+        assert (self.code, self.out) == (1, "")
+        sentence, *hint = self.err.removeprefix(f"{NAME}: ").splitlines()
+        return " | ".join([sentence, *(line.removeprefix("hint: ") for line in hint)])
+
+
+def run(machine: str, *words: str, **options: Any) -> Answer:
+    """Call the program on a machine; the options are those of `simulated.run`."""
+    env = {"PATH": os.environ["PATH"]} | options.pop("env", {})
+    got = simulated.run(machine, [PROGRAM, *words], env=env, **options)
+    return Answer(got.returncode, got.stdout, got.stderr)
