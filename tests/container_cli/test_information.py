@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from nvidia_runtime.simulate import catalogue
 
-from .calls import run
+from .calls import Answer, run, run_all
 
 DRIVER = "NVRM version:   580.95.05\nCUDA version:   13.0\n"
 T4 = f"""
@@ -27,14 +29,23 @@ Device Index,Device Minor,Model,Brand,GPU UUID,Bus Location,Architecture
 """
 
 
+NOWHERE = ("info", "list", "list --libraries")
+
+
+@functools.cache
+def of_t4() -> dict[str, Answer]:
+    wanted = ["info", "--load-kmods info --csv", *(f"--root=/srv {words}" for words in NOWHERE)]
+    return run_all("t4x1", *wanted)
+
+
 def test_text() -> None:
-    assert run("t4x1", "info").out == DRIVER + T4
+    assert of_t4()["info"].out == DRIVER + T4
 
 
 def test_values() -> None:
     values = [line.partition(":")[2].strip() for line in T4.strip().splitlines()]
 
-    assert run("t4x1", "--load-kmods", "info", "--csv").out == CSV + ",".join(values) + "\n"
+    assert of_t4()["--load-kmods info --csv"].out == CSV + ",".join(values) + "\n"
 
 
 def test_every_gpu_in_the_order_of_indices() -> None:
@@ -53,10 +64,10 @@ def test_sick_gpu_is_left_out() -> None:
     assert got.code == 0
 
 
-@pytest.mark.parametrize("command", ["info", "list", "list --libraries"])
+@pytest.mark.parametrize("command", NOWHERE)
 def test_machine_without_a_driver(command: str) -> None:
     """Below another root, to have one machine for all."""
-    assert run("t4x1", "--root=/srv", *command.split()).refusal() == (
+    assert of_t4()[f"--root=/srv {command}"].refusal() == (
         "initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object"
         " file: no such file or directory"
         " | no driver is installed below /srv; --root names another folder"

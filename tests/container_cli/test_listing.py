@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
 from nvidia_runtime.simulate import catalogue
 
-from .calls import run
+from .calls import Answer, run, run_all
 
 CONTROL = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"]
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -27,8 +28,27 @@ CHANNELS = [f"/dev/nvidia-caps-imex-channels/channel{number}" for number in (0, 
 SOCKETS = [f"/run/nvidia-{name}/socket" for name in ("persistenced", "fabricmanager")]
 
 
+CHOICES = {
+    "--ipcs --firmwares": [*SOCKETS, *FIRMWARE],
+    "-i --no-persistenced": SOCKETS[1:],
+    "-i --no-fabricmanager": SOCKETS[:1],
+    "-if --no-gsp-firmware": SOCKETS,
+    "--binaries": [*FIRST[:5], "/usr/bin/nvidia-imex", "/usr/bin/nvidia-imex-ctl"],
+    "--device=2": [*CONTROL, "/dev/nvidia2"],
+    "--device=3,1 --device=3": [*CONTROL, "/dev/nvidia3", "/dev/nvidia1"],
+    "--device=0 --imex-channel=0,7": [*CONTROL, "/dev/nvidia0", *CHANNELS],
+    "--device=00000000:2A:00.0": [*CONTROL, "/dev/nvidia1"],
+    "--compat32": [],
+}
+
+
+@functools.cache
+def of_h100s() -> dict[str, Answer]:
+    return run_all("h100x8", "list", *(f"list {words}" for words in CHOICES))
+
+
 def test_everything() -> None:
-    listed = run("h100x8", "list").lines()
+    listed = of_h100s()["list"].lines()
 
     gpus = [f"/dev/nvidia{minor}" for minor in range(8)]
     assert listed[:12] == [*CONTROL, *gpus]
@@ -40,21 +60,9 @@ def test_everything() -> None:
     assert not [path for path in listed if "/xorg/" in path or path.endswith(".json")]
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("--ipcs --firmwares", [*SOCKETS, *FIRMWARE]),
-        ("-i --no-persistenced", SOCKETS[1:]),
-        ("-i --no-fabricmanager", SOCKETS[:1]),
-        ("--binaries", [*FIRST[:5], "/usr/bin/nvidia-imex", "/usr/bin/nvidia-imex-ctl"]),
-        ("--device=2", [*CONTROL, "/dev/nvidia2"]),
-        ("--device=3,1 --device=3", [*CONTROL, "/dev/nvidia3", "/dev/nvidia1"]),
-        ("--device=0 --imex-channel=0,7", [*CONTROL, "/dev/nvidia0", *CHANNELS]),
-        ("--compat32", []),
-    ],
-)
-def test_choice(words: str, expected: list[str]) -> None:
-    assert run("h100x8", "list", *words.split()).lines() == expected
+@pytest.mark.parametrize("words", CHOICES)
+def test_choice(words: str) -> None:
+    assert of_h100s()[f"list {words}"].lines() == CHOICES[words]
 
 
 def test_libraries_take_no_nvml_and_no_module() -> None:
@@ -73,48 +81,54 @@ def test_driver_root(tmp_path: Path) -> None:
     assert got.lines()[0] == f"{LIB}/libnvidia-ml.so.580.95.05"
 
 
-@pytest.mark.parametrize("device", ["1:0", MIG, MIG.upper()])
-def test_mig_device(device: str) -> None:
-    listed = run("a100x8mig", "list", f"--device={device}").lines()
+OF_MIG = f"{PROC}/gpu3/mig/gi1"
+WITH_MIG = {
+    f"--device={device}": [
+        *(*CONTROL, "/dev/nvidia3", f"{OF_MIG}/access", f"{OF_MIG}/ci0/access"),
+        *(f"{CAP}417", f"{CAP}418"),
+    ]
+    for device in ("1:0", MIG, MIG.upper())
+} | {
+    f"--device=0000:90:00.0 --mig-{what}=all": [
+        *(*CONTROL, "/dev/nvidia7", f"{PROC}/mig/{what}", f"{CAP}{number}", f"{PROC}/gpu7"),
+    ]
+    for what, number in (("config", 1), ("monitor", 2))
+}
+REFUSALS = {
+    "--device=0,9": "device error: 9: unknown device",
+    "--device=GPU-0": "device error: GPU-0: unknown device",
+    "--device=0000:99:00.0": "device error: 0000:99:00.0: unknown device",
+    "--device=0:1 --mig-config=all": (
+        "mig-config error: all: cannot enable mig-config with specific MIG devices selected"
+    ),
+    "--device=all --mig-monitor=0": (
+        "mig-monitor error: 0: only 'all' devices are currently supported"
+    ),
+    "--imex-channel=x": "detection error: invalid IMEX channel ID 'x'",
+    "0": "too many arguments",
+}
 
-    folder = f"{PROC}/gpu3/mig/gi1"
-    assert listed[:-2] == [*CONTROL, "/dev/nvidia3", f"{folder}/access", f"{folder}/ci0/access"]
-    assert listed[-2:] == [f"{CAP}417", f"{CAP}418"]
+
+@functools.cache
+def of_mig() -> dict[str, Answer]:
+    return run_all("a100x8mig", *(f"list {words}" for words in WITH_MIG | REFUSALS))
 
 
-@pytest.mark.parametrize("what", ["config", "monitor"])
-def test_managing_mig_devices(what: str) -> None:
-    listed = run("a100x8mig", "list", "--device=0000:90:00.0", f"--mig-{what}=all").lines()
-
-    number = {"config": 1, "monitor": 2}[what]
-    assert listed == [*CONTROL, "/dev/nvidia7", f"{PROC}/mig/{what}", f"{CAP}{number}", f"{PROC}/gpu7"]
+@pytest.mark.parametrize("words", WITH_MIG)
+def test_mig_devices(words: str) -> None:
+    assert of_mig()[f"list {words}"].lines() == WITH_MIG[words]
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("--device=0,9", "device error: 9: unknown device"),
-        ("--device=GPU-0", "device error: GPU-0: unknown device"),
-        ("--device=0000:99:00.0", "device error: 0000:99:00.0: unknown device"),
-        (
-            "--device=0:1 --mig-config=all",
-            "mig-config error: all: cannot enable mig-config with specific MIG devices selected",
-        ),
-        (
-            "--device=all --mig-monitor=0",
-            "mig-monitor error: 0: only 'all' devices are currently supported",
-        ),
-        ("--imex-channel=x", "detection error: invalid IMEX channel ID 'x'"),
-        ("0", "too many arguments"),
-    ],
-)
-def test_what_there_is_not(words: str, expected: str) -> None:
-    said = run("a100x8mig", "list", *words.split()).refusal()
+@pytest.mark.parametrize("words", REFUSALS)
+def test_what_there_is_not(words: str) -> None:
+    said = of_mig()[f"list {words}"].refusal()
 
-    assert said.partition(" | ")[0] == expected
+    assert said.partition(" | ")[0] == REFUSALS[words]
 
 
 def test_other_machines() -> None:
-    assert run("wsl2", "list", "--device=all").lines() == ["/dev/dxg"]
-    libraries = run("wsl2", "list", "--libraries").lines()
+    answers = run_all("wsl2", "list --device=all", "list --libraries")
+
+    assert answers["list --device=all"].lines() == ["/dev/dxg"]
+    libraries = answers["list --libraries"].lines()
     assert any(path.endswith("/libcuda.so.1.1") for path in libraries)
