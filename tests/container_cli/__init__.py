@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`nvidia-container-cli configure`, as OCI hooks and other programs call it."""
+"""Tests of nvidia_runtime.container_cli: the program as it is called, on simulated machines."""
