@@ -14,7 +14,7 @@ from nvidia_runtime.container_cli.copies import Copy
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.linux import trees
 from nvidia_runtime.oci import edit
-from nvidia_runtime.rootfs import files, mounts, resolver
+from nvidia_runtime.rootfs import application_profile, files, mounts, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _TYPE, _FOLDER, _LINK = 0o170000, 0o040000, 0o120000
 TARGET_MODE = 0o644
 # The kernel's own files by which the driver is asked; nothing else of the kernel's is covered.
 DRIVER, PROC = "/proc/driver/nvidia/", "proc"
+PROFILE = f"{application_profile.FOLDER}/{application_profile.NAME}"
 HINT = "mend that place in the image, or among the container's volumes"
 
 
@@ -70,6 +71,9 @@ class Placing:
             except (OSError, ValueError) as error:
                 if copy.path.startswith(DRIVER) and isinstance(error, FileNotFoundError):
                     self.warnings.append(f"{copy.path} is not in the container: it stays as it is")
+                    continue
+                if copy.path == PROFILE:  # few programs read it
+                    self.warnings.append(f"{copy.path} cannot be mounted: {os_reason(error)}")
                     continue
                 what = f"cannot be mounted: {os_reason(error)}"
                 raise NvidiaRuntimeError(what, copy.path, remedy(error) or HINT) from None

@@ -20,6 +20,8 @@ from nvidia_runtime.rootfs import resolver
 def stand(root: str, volumes: list[str]) -> None:
     mount.unshare(mount.CLONE_NEWNS)
     mount.make_private("/")
+    if os.path.islink(root):  # which no runtime takes for a root
+        return
     mount.bind(root, root)
     with resolver.open_root(root) as top:
         for path, kind in (("/dev", "tmpfs"), ("/proc", "proc")):
