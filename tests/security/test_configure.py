@@ -124,7 +124,7 @@ def test_attacks_on_containers_of_a_runtime(
     codes = [int((scene.folder / "code").read_text()) for scene in scenes]
     for scene, code in zip(scenes, codes, strict=True):
         said = (scene.folder / "said").read_text("utf-8", "backslashreplace")
-        end = {"code": code, "said": [said]}
+        end = {"code": min(code, 1), "said": [said]}  # crun has codes of its own
         assert "Traceback" not in said, scene.attack.name
         assert complaints(scene, end) == [], scene.attack.name
     assert codes.count(0) > len(codes) // 2
