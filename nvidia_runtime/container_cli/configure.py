@@ -6,7 +6,6 @@ mount namespace.  Nothing of the container's or of ours is executed there.
 """
 
 import os
-import signal
 
 from nvidia_runtime import document
 from nvidia_runtime.container_cli import given, inside
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.given import Given
 
 LARGEST = 1 << 20
+SIGKILL = 9  # `signal` would load enum
 
 
 def configure(configuration: "Configuration") -> list[str]:
@@ -56,7 +56,7 @@ def _become(
 ) -> "NoReturn":
     """Do the work in a child; end with an answer."""
     try:
-        namespaces.end_with(parent, signal.SIGKILL)
+        namespaces.end_with(parent, SIGKILL)
         try:
             container = Existing(configuration.pid, configuration.rootfs)
             done = inside.give(

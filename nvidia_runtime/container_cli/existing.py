@@ -11,6 +11,7 @@ import posix
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.linux import namespaces
+from nvidia_runtime.prepare.work import NotContainersError, open_root
 from nvidia_runtime.rootfs import mounts, resolver
 
 TYPE_CHECKING = False
@@ -42,9 +43,6 @@ class Existing:
         if pid:
             self._open_namespaces(pid)
         self.root = self._open_root(rootfs)
-        if self.root.is_hosts():
-            what = "is the host's own root, not a container's"
-            raise NvidiaRuntimeError(what, rootfs, PID_HINT)
 
     def enter(self) -> None:
         """Move to the container's mount namespace; paths are the host's nevertheless."""
@@ -97,19 +95,22 @@ class Existing:
             raise NvidiaRuntimeError("must be an absolute path", rootfs, PID_HINT)
         try:
             if not self.pid:
-                return resolver.open_root(rootfs)
+                return open_root(rootfs)
             ours = _identity(rootfs)
             self._top = self._look_around()
-            root = resolver.walk(self._top, rootfs)
+            path = rootfs.rstrip("/")
+            folder, name = resolver.walk_to(self._top, path) if path else (self._top, ".")
+            root = open_root(f"{folder.by_descriptor()}/{name}")
+        except NotContainersError as error:
+            raise NvidiaRuntimeError(f"the container's root {error}", rootfs, PID_HINT) from None
         except (OSError, ValueError) as error:
             what = f"the container's root cannot be opened: {os_reason(error)}"
             raise NvidiaRuntimeError(what, rootfs, PID_HINT) from None
-        path = rootfs.rstrip("/") or "/"
-        is_same = ours == _identity_of(root.status()) if ours else root.path == path
-        if path != "/" and not is_same:
+        shown = f"{folder.path.rstrip('/')}/{name}"
+        if path and not (ours == _identity_of(root.status()) if ours else shown == path):
             what = f"is another folder for process {self.pid} than for us"
             raise NvidiaRuntimeError(what, rootfs, PID_HINT)
-        return resolver.Place(root.descriptor, "/")
+        return root
 
     def _look_around(self) -> resolver.Place:
         """Open the root of the container's namespace, and its table of mounts."""

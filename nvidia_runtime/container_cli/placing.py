@@ -9,13 +9,12 @@ folders and links meanwhile moves what is his own.
 import errno
 import os
 import posix
-from contextlib import suppress
 
 from nvidia_runtime.container_cli.copies import Copy
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.linux import trees
 from nvidia_runtime.oci import edit
-from nvidia_runtime.rootfs import files, mounts, resolver
+from nvidia_runtime.rootfs import application_profile, files, mounts, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _TYPE, _FOLDER, _LINK = 0o170000, 0o040000, 0o120000
 TARGET_MODE = 0o644
 # The kernel's own files by which the driver is asked; nothing else of the kernel's is covered.
 DRIVER, PROC = "/proc/driver/nvidia/", "proc"
-NODE_FLAGS = trees.FLAGS["nosuid"] | trees.FLAGS["noexec"]
+PROFILE = f"{application_profile.FOLDER}/{application_profile.NAME}"
 HINT = "mend that place in the image, or among the container's volumes"
 
 
@@ -53,7 +52,7 @@ class Placing:
         for node in nodes:
             path: str = node["path"]
             if not (self._container.has_nodes and self._make_node(path, node)):
-                self._copies.append(Copy(sources.get(path, path), path, NODE_FLAGS))
+                self._copies.append(Copy(sources.get(path, path), path, 0))
         if self._nodes:
             self.done.append(f"made {len(self._nodes)} device nodes")
 
@@ -73,6 +72,9 @@ class Placing:
                 if copy.path.startswith(DRIVER) and isinstance(error, FileNotFoundError):
                     self.warnings.append(f"{copy.path} is not in the container: it stays as it is")
                     continue
+                if copy.path == PROFILE:  # few programs read it
+                    self.warnings.append(f"{copy.path} cannot be mounted: {os_reason(error)}")
+                    continue
                 what = f"cannot be mounted: {os_reason(error)}"
                 raise NvidiaRuntimeError(what, copy.path, remedy(error) or HINT) from None
         self.done.append(f"mounted {len(self._mounted)} files, folders and nodes")
@@ -80,14 +82,19 @@ class Placing:
     def take_back(self) -> None:
         """Unmount what was mounted, and remove nodes that were made, as far as that can be done."""
         for mounted in reversed(self._mounted):
-            with suppress(OSError):
+            try:
                 trees.detach(mounted)
+            except OSError:  # the first error matters
+                continue
         for path, number in self._nodes:
-            with suppress(OSError, ValueError):
+            try:
                 folder, name = resolver.walk_to(self._container.root, path)
-                status = posix.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
-                if status.st_rdev == number:
-                    posix.unlink(name, dir_fd=folder.descriptor)
+                with folder:
+                    status = posix.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+                    if status.st_rdev == number:
+                        posix.unlink(name, dir_fd=folder.descriptor)
+            except (OSError, ValueError):
+                continue
 
     def _make_node(self, path: str, node: "Document") -> bool:
         """Make a node; say whether it is there then."""
@@ -95,6 +102,8 @@ class Placing:
             folder, name = resolver.walk_to(self._container.root, path, make=True)
             with folder:
                 self._check(folder, path)
+                if not self._takes_nodes(folder):
+                    return False
                 if files.node(folder, name, node):
                     status = posix.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
                     self._nodes.append((path, status.st_rdev))
@@ -104,6 +113,11 @@ class Placing:
             what = f"the device node cannot be made: {os_reason(error)}"
             raise NvidiaRuntimeError(what, path, remedy(error) or HINT) from None
         return True
+
+    def _takes_nodes(self, folder: resolver.Place) -> bool:
+        """Whether nodes in a folder work, and are gone with the container: not in its image."""
+        is_images = folder.status().st_dev == self._container.root.status().st_dev
+        return not (is_images or os.fstatvfs(folder.descriptor).f_flag & os.ST_NODEV)
 
     def _mount(self, copy: Copy) -> None:
         with self._target(copy) as target:

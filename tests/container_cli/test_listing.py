@@ -16,7 +16,7 @@ CONTROL = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/n
 LIB = "/usr/lib/x86_64-linux-gnu"
 PROC = "/proc/driver/nvidia/capabilities"
 CAP = "/dev/nvidia-caps/nvidia-cap"
-MIG = catalogue.find('a100x8mig').gpus[1].mig_devices[0].uuid
+MIG = catalogue.find("a100x8mig").gpus[1].mig_devices[0].uuid
 FIRST = [
     *("/usr/bin/nvidia-smi", "/usr/bin/nvidia-debugdump", "/usr/bin/nvidia-persistenced"),
     *("/usr/bin/nvidia-cuda-mps-control", "/usr/bin/nvidia-cuda-mps-server"),

@@ -56,7 +56,9 @@ def test_known_call_is_read_to_the_end(call: str) -> None:
         pytest.param(["--pid", "7", "/r"], {"pid": ["7"]}, id="the next word"),
         pytest.param(["-p7", "/r"], {"pid": ["7"]}, id="short"),
         pytest.param(["-p", "7", "/r"], {"pid": ["7"]}, id="short, the next word"),
-        pytest.param(["-cup7", "/r"], {"compute": [""], "utility": [""], "pid": ["7"]}, id="cluster"),
+        pytest.param(
+            ["-cup7", "/r"], {"compute": [""], "utility": [""], "pid": ["7"]}, id="cluster"
+        ),
         pytest.param(["/r", "-D"], {"display": [""]}, id="behind the argument"),
         pytest.param(["--comput", "/r"], {"compute": [""]}, id="shortened"),
         pytest.param(["--no-dev", "/r"], {"no-devbind": [""]}, id="shortened at a dash"),
