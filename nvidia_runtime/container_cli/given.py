@@ -47,7 +47,11 @@ def read(configuration: "Configuration") -> Given:
     does not meet.
     """
     given = Given()
-    _check(configuration.requirements, configuration.driver_root, given.warnings)
+    if configuration.requirements:
+        from nvidia_runtime.container_cli import requirement  # images that are based on CUDA's
+
+        ids, root = configuration.devices, configuration.driver_root
+        requirement.enforce(configuration.requirements, ids, root)
     for source in _sources(configuration, given.warnings):
         edits = _wanted(source.edits, configuration)
         for node in edits.get("devices", ()):
@@ -55,27 +59,6 @@ def read(configuration: "Configuration") -> Given:
         specs.fill_nodes(edits, source.origin)
         given.edits.append(edits)
     return given
-
-
-def _check(required: tuple[str, ...], root: str, warnings: list[str]) -> None:
-    """Compare what an image requires with the machine; libcuda is asked if files leave it open."""
-    if not required:
-        return
-    from nvidia_runtime.admission import requirements
-    from nvidia_runtime.host import facts
-
-    named = {f"--require={expression}": expression for expression in required}
-    host = facts.read()
-    verdict = requirements.check(named, host)
-    if verdict.kind == requirements.UNKNOWN:
-        from nvidia_runtime.host import cuda
-        from nvidia_runtime.host.driver import Driver
-
-        verdict = requirements.check(named, host | cuda.facts(Driver(root or "/")))
-    if verdict.kind in (requirements.UNMET, requirements.MALFORMED):
-        raise NvidiaRuntimeError(f"requirement error: {verdict.what}", hint=verdict.hint)
-    if verdict.kind == requirements.UNKNOWN:
-        warnings.append(verdict.what)
 
 
 def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Source]":
