@@ -51,9 +51,7 @@ def configure(configuration: "Configuration") -> list[str]:
     return done
 
 
-def _become(
-    configuration: "Configuration", what: "Given", writer: int, parent: int
-) -> "NoReturn":
+def _become(configuration: "Configuration", what: "Given", writer: int, parent: int) -> "NoReturn":
     """Do the work in a child; end with an answer."""
     try:
         namespaces.end_with(parent, SIGKILL)

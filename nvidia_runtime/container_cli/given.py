@@ -7,7 +7,6 @@ and links whichever way it gets them.
 
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
-from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots

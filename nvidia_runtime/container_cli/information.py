@@ -31,9 +31,7 @@ def text(machine: Machine, *, as_csv: bool) -> str:
     if as_csv:
         blocks = [(DRIVER, [versions]), (DEVICE, [_values(gpu) for gpu in present])]
         return "\n".join(_table(names, rows) for names, rows in blocks)
-    return "\n".join(
-        [_block(DRIVER, versions), *(_block(DEVICE, _values(gpu)) for gpu in present)]
-    )
+    return "\n".join([_block(DRIVER, versions), *(_block(DEVICE, _values(gpu)) for gpu in present)])
 
 
 def problems_of(machine: Machine) -> list[str]:

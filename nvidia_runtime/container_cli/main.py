@@ -83,7 +83,7 @@ def _do(program: Words, command: Words) -> int:
 
 
 def configuration(program: Words, command: Words, user: str) -> "Configuration":
-    """Return what ``configure`` is asked for.  Raises `NvidiaRuntimeError` for what makes no sense."""
+    """Return what ``configure`` is asked for.  Raises `NvidiaRuntimeError` for nonsense."""
     from nvidia_runtime.container_cli.configuration import Configuration
 
     requirements = command.values.get("require", [])
