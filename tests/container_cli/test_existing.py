@@ -18,6 +18,9 @@ from distributions.site import Site
 from engines import processes, rootfs
 from engines.bundles import Bundles
 
+from nvidia_runtime.container_cli import copies, existing, placing
+from nvidia_runtime.errors import NvidiaRuntimeError
+
 from .conftest import Sites
 from .containers import ALL, ENTRY
 
@@ -115,6 +118,7 @@ def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
 
         assert done.returncode == 1
         assert "gsp_tu10x.bin: cannot be mounted: is of another type" in done.stderr
+        assert done.stderr.endswith(f"; {placing.HINT}\n")
         assert mounted(pid, root) == first
         assert nodes(pid, root) == ["dri"]
 
@@ -155,6 +159,7 @@ def test_refused(site: Site, root: Path) -> None:
             done = configure(site, number, path, with_cgroups=False)
             assert done.returncode == 1, path
             assert said in done.stderr
+            assert done.stderr.endswith(f"; {existing.PID_HINT}\n")
         first = mounted(pid, root)
         assert not [path for path in first if "nvidia" in path]
 
@@ -176,3 +181,10 @@ def test_namespace_that_has_another_folder_there(site: Site, root: Path) -> None
     assert done.returncode == 1
     assert f"{root}: is another folder for process {process.pid} than for us" in done.stderr
     assert list(other.iterdir()) == []
+
+
+def test_source_that_is_gone() -> None:
+    with pytest.raises(NvidiaRuntimeError, match="/nowhere: cannot be mounted") as error:
+        copies.Copy("/nowhere", "/there", 0)
+
+    assert error.value.hint == copies.HINT
