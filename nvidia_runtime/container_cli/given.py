@@ -7,7 +7,6 @@ and links whichever way it gets them.
 
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
-from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots
@@ -41,13 +40,8 @@ class Given:
 
 
 def read(configuration: "Configuration") -> Given:
-    """Return what a call gives.
-
-    Raises `NvidiaRuntimeError` for devices that the machine lacks, and for requirements that it
-    does not meet.
-    """
+    """Return what a call gives.  Raises `NvidiaRuntimeError` for devices that the machine lacks."""
     given = Given()
-    _check(configuration.requirements, configuration.driver_root, given.warnings)
     for source in _sources(configuration, given.warnings):
         edits = _wanted(source.edits, configuration)
         for node in edits.get("devices", ()):
@@ -55,27 +49,6 @@ def read(configuration: "Configuration") -> Given:
         specs.fill_nodes(edits, source.origin)
         given.edits.append(edits)
     return given
-
-
-def _check(required: tuple[str, ...], root: str, warnings: list[str]) -> None:
-    """Compare what an image requires with the machine; libcuda is asked if files leave it open."""
-    if not required:
-        return
-    from nvidia_runtime.admission import requirements
-    from nvidia_runtime.host import facts
-
-    named = {f"--require={expression}": expression for expression in required}
-    host = facts.read()
-    verdict = requirements.check(named, host)
-    if verdict.kind == requirements.UNKNOWN:
-        from nvidia_runtime.host import cuda
-        from nvidia_runtime.host.driver import Driver
-
-        verdict = requirements.check(named, host | cuda.facts(Driver(root or "/")))
-    if verdict.kind in (requirements.UNMET, requirements.MALFORMED):
-        raise NvidiaRuntimeError(f"requirement error: {verdict.what}", hint=verdict.hint)
-    if verdict.kind == requirements.UNKNOWN:
-        warnings.append(verdict.what)
 
 
 def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Source]":

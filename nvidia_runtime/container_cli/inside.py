@@ -35,7 +35,7 @@ def give(
     *,
     with_nodes: bool,
     with_rules: bool,
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Give everything, or nothing that counts; return what was done, and what could not be.
 
     Raises `NvidiaRuntimeError` when what was mounted has been unmounted again.
@@ -68,7 +68,7 @@ def give(
         container.enter()
         placing.take_back()
         raise
-    return [*done, *given.warnings, *work.warnings]
+    return done, given.warnings + work.warnings
 
 
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":

@@ -22,7 +22,7 @@ from nvidia_runtime.container_cli import copies, existing, placing
 from nvidia_runtime.errors import NvidiaRuntimeError
 
 from .conftest import Sites
-from .containers import ALL, ENTRY
+from .containers import ALL, program
 
 HERE = Path(__file__).parent
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -47,7 +47,7 @@ def root(site: Site, busybox: str) -> Path:
 @contextmanager
 def standing(site: Site, root: Path) -> Iterator[int]:
     """Keep a container as it stands at prestart."""
-    words = [*site.enter, sys.executable, "-I", str(HERE / "standing.py"), str(root)]
+    words = [*site.enter, *program("container_cli.standing"), str(root)]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:
         assert process.stdin
@@ -62,7 +62,7 @@ def configure(
 ) -> CompletedProcess[str]:
     """Call `configure` on the machine, ``before`` it other words."""
     words = {"pid": pid, "rootfs": str(root), "devices": ["all"], "capabilities": ALL, **fields}
-    call = (sys.executable, "-I", str(ENTRY), json.dumps(words), "")
+    call = (*program("container_cli.entry"), json.dumps(words))
     return processes.run([*site.enter, *before, *call])
 
 

@@ -60,12 +60,12 @@ def test_own_groups(path: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("hierarchy", [DEVICES, UNIFIED])
 def test_container_gets_its_nodes_and_no_others(hierarchy: str, tmp_path: Path) -> None:
-    with (
-        device_groups.group(hierarchy, denied=hierarchy == DEVICES) as folder,
-        device_groups.opened(folder) if hierarchy == UNIFIED else open(os.devnull) as group,
-    ):
+    with device_groups.group(hierarchy, denied=hierarchy == DEVICES) as folder:
         if hierarchy == UNIFIED:
-            with bpf.loaded(device_program.refusing(), "") as program:
+            with (
+                device_groups.opened(folder) as group,
+                bpf.loaded(device_program.refusing(), "") as program,
+            ):
                 bpf.attach(group, program, bpf.F_ALLOW_MULTI)
         with device_groups.member(folder, tmp_path) as process:
             before = [process.may(question, RULE) for question in questions("rwm")]
