@@ -607,15 +607,7 @@ PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] =
         ),
         lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
     ),
-    "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
-    " libnvidia-container-tools, or set ….path to where it is": (
-        lambda hook: (
-            hook.site.write_bundle(container()),
-            hook.write_settings(cli='path = ""'),
-        ),
-        lambda hook: hook.write_settings(),
-    ),
-    "reinstall libnvidia-container-tools, or correct ….path": (
+    "correct ….path, or leave it empty: ours does the work then": (
         lambda hook: (
             hook.site.write_bundle(container()),
             hook.write_settings(cli=f"path = {json.dumps(broken(hook.site))}"),

@@ -7,6 +7,7 @@ and links whichever way it gets them.
 
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots
@@ -40,8 +41,17 @@ class Given:
 
 
 def read(configuration: "Configuration") -> Given:
-    """Return what a call gives.  Raises `NvidiaRuntimeError` for devices that the machine lacks."""
+    """Return what a call gives.
+
+    Raises `NvidiaRuntimeError` for devices that the machine lacks, and for requirements that it
+    does not meet.
+    """
     given = Given()
+    if configuration.requirements:
+        from nvidia_runtime.container_cli import requirement  # images that are based on CUDA's
+
+        ids, root = configuration.devices, configuration.driver_root
+        requirement.enforce(configuration.requirements, ids, root)
     for source in _sources(configuration, given.warnings):
         edits = _wanted(source.edits, configuration)
         for node in edits.get("devices", ()):

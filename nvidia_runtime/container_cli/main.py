@@ -61,7 +61,8 @@ def _do(program: Words, command: Words) -> int:
     if command.table is options.CONFIGURE:
         from nvidia_runtime.container_cli import container
 
-        _tell(container.configure(configuration(program, command, user)), log)
+        for line in container.configure(configuration(program, command, user)):
+            log.write("info", line)
         return 0
     if command.arguments:
         raise options.wrong(command.table, TOO_MANY)

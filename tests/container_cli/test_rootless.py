@@ -47,7 +47,7 @@ def root(sites: Sites, busybox: str) -> Path:
 
 def configured(site: Site, root: Path, **fields: object) -> tuple[int, list[str], str]:
     """Configure a root, and show what is in it then."""
-    words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, "with_cgroups": False, **fields}
+    words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, **fields}
     call = (*program("container_cli.entry"), json.dumps(words))
     enter = (*site.enter, "env", f"SHOW={SHOW}", *ENTER, str(root), *call)
     done = processes.run(enter)
