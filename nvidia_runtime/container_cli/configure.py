@@ -24,10 +24,10 @@ LARGEST = 1 << 20
 SIGKILL = 9  # `signal` would load enum
 
 
-def configure(configuration: "Configuration") -> list[str]:
-    """Give the container its devices; return what was done and what could not be (warnings).
+def configure(configuration: "Configuration", done: list[str] | None = None) -> list[str]:
+    """Give the container its devices; return what could not be done and need not matter.
 
-    Raises `NvidiaRuntimeError`; the container must not be started then.
+    What was done is added to ``done``.  Raises `NvidiaRuntimeError`; the container must not be started then.
     """
     what = given.read(configuration)
     parent, (reader, writer) = os.getpid(), os.pipe()
@@ -47,8 +47,10 @@ def configure(configuration: "Configuration") -> list[str]:
     answer = document.loads(said, "configure")
     if "error" in answer:
         raise NvidiaRuntimeError(*answer["error"])
-    done: list[str] = answer["done"]
-    return done
+    if done is not None:
+        done += answer["done"]
+    warnings: list[str] = answer["warnings"]
+    return warnings
 
 
 def _become(configuration: "Configuration", what: "Given", writer: int, parent: int) -> "NoReturn":
@@ -57,14 +59,14 @@ def _become(configuration: "Configuration", what: "Given", writer: int, parent: 
         namespaces.end_with(parent, SIGKILL)
         try:
             container = Existing(configuration.pid, configuration.rootfs)
-            done = inside.give(
+            done, warnings = inside.give(
                 container,
                 what,
                 configuration.rootfs,
                 with_nodes=configuration.with_device_binds,
                 with_rules=configuration.with_cgroups,
             )
-            answer = {"done": done}
+            answer = {"done": done, "warnings": warnings}
         except Exception as error:  # noqa: BLE001 (a bug is told, too)
             answer = {"error": _told(error, configuration.rootfs)}
         os.write(writer, document.dumps(answer))

@@ -10,6 +10,7 @@ import resource
 
 from nvidia_runtime.container_cli.placing import Placing
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux import namespaces
 from nvidia_runtime.prepare import carry_out, takeover, verbs
 from nvidia_runtime.prepare.container import Container
 from nvidia_runtime.prepare.work import Conditions
@@ -35,7 +36,7 @@ def give(
     *,
     with_nodes: bool,
     with_rules: bool,
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Give everything, or nothing that counts; return what was done, and what could not be.
 
     Raises `NvidiaRuntimeError` when what was mounted has been unmounted again.
@@ -54,7 +55,8 @@ def give(
     ]
     try:
         with verbs.TimeLimit(rootfs):
-            if with_rules and nodes:
+            # A user has no programs or lists of rules, and could change none.
+            if with_rules and nodes and namespaces.are_users_initial():
                 from nvidia_runtime.container_cli import rules  # bpf, dataclasses
 
                 rules.give(container.pid, nodes)
@@ -68,7 +70,7 @@ def give(
         container.enter()
         placing.take_back()
         raise
-    return [*done, *given.warnings, *work.warnings]
+    return done, given.warnings + work.warnings
 
 
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":

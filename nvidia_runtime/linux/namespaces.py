@@ -14,7 +14,7 @@ import select
 CLONE_NEWNS = 0x20000
 PR_SET_PDEATHSIG = 1
 # All numbers are what they are outside.
-INITIAL = "0 0 4294967295"
+INITIAL = [b"0", b"0", b"4294967295"]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -54,8 +54,8 @@ def enter(descriptor: int, kind: int) -> None:
 def are_users_initial() -> bool:
     """Whether we are in the initial user namespace, in which nodes of devices can be made."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
-            return " ".join(file.read().split()) == INITIAL
+        with open("/proc/self/uid_map", "rb") as file:
+            return file.read().split() == INITIAL
     except OSError:
         return True
 

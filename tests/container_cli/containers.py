@@ -16,7 +16,8 @@ from engines.machine import Runtime
 
 Document = dict[str, Any]
 Change = Callable[[Document], None]
-ENTRY = Path(__file__).with_name("entry.py")
+TESTS = os.fspath(Path(__file__).resolve().parents[1])
+START = "import sys; sys.path[:0] = {}; from {} import main; main()"
 # Of each name: type, mode, owner, numbers and where it leads or what is in it; each mount with its
 # options; and what opening a node says, for which its control group is asked.
 SHOW = """
@@ -35,12 +36,18 @@ ALL = ("compute", "utility", "video", "graphics", "display", "ngx", "compat32")
 ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
 
 
+def program(module: str) -> tuple[str, ...]:
+    """Return the words of a program that is one of the tests' modules."""
+    code = START.format([os.path.dirname(TESTS), TESTS], module)
+    return (sys.executable, "-I", "-c", code)
+
+
 def call(**fields: Any) -> Change:
     """Return the change that calls `configure` at prestart, as docker's --gpus does."""
 
     def change(document: Document) -> None:
         words = {"pid": None, "capabilities": ALL, **fields}
-        args = ["python3", "-I", os.fspath(ENTRY), json.dumps(words), ""]
+        args = [*program("container_cli.entry"), json.dumps(words)]
         hook = {"path": sys.executable, "args": args, "env": ENVIRONMENT}
         document["hooks"] = {"prestart": [hook]}
 

@@ -14,16 +14,13 @@ import sys
 import traceback
 from typing import Any
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-sys.path.insert(1, os.path.dirname(os.path.abspath(__file__)))
-
-import standing
-
 from nvidia_runtime.container_cli.configuration import Configuration
 from nvidia_runtime.container_cli.configure import configure
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import mounts
 from nvidia_runtime.selftest import ways
+
+from . import standing
 
 ALL = frozenset(("compute", "utility", "video", "graphics", "display", "ngx", "compat32"))
 
@@ -49,8 +46,8 @@ def try_one(root: str, volumes: list[str]) -> dict[str, Any]:
             rootfs=root, pid=child, devices=("all",), capabilities=ALL, with_cgroups=False
         )
         try:
-            said: list[str] = configure(call)
-            code = 0
+            done: list[str] = []
+            said, code = configure(call, done) + done, 0
         except NvidiaRuntimeError as error:
             said, code = [str(error), error.hint], 1
         return {
@@ -64,6 +61,7 @@ def try_one(root: str, volumes: list[str]) -> dict[str, Any]:
         os.waitpid(child, 0)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the word says."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (ways.MOST_WRITTEN, ways.MOST_WRITTEN))
     print(json.dumps([try_one(*one) for one in json.loads(sys.argv[1])]))

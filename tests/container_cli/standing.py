@@ -11,13 +11,12 @@ import os
 import sys
 from contextlib import suppress
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-
 from nvidia_runtime.linux import mount
 from nvidia_runtime.rootfs import resolver
 
 
 def stand(root: str, volumes: list[str]) -> None:
+    """Move to a mount namespace, and make a container's mounts in it."""
     mount.unshare(mount.CLONE_NEWNS)
     mount.make_private("/")
     if os.path.islink(root):  # which no runtime takes for a root
@@ -33,7 +32,8 @@ def stand(root: str, volumes: list[str]) -> None:
                 mount.bind(source, place.by_descriptor())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the words say."""
     stand(sys.argv[1], sys.argv[2:])
     print(flush=True)
     sys.stdin.read()

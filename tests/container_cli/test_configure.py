@@ -13,7 +13,8 @@ from engines.bundles import Bundles
 
 from .containers import Change, Document, ask, call, said
 
-VIEWS = [("runc", "v1"), ("runc", "v2"), ("crun", "v1"), ("crun", "v2")]
+LONG = pytest.mark.long
+VIEWS = [("runc", "v1"), ("runc", "v2"), pytest.param("crun", "v1", marks=LONG), ("crun", "v2")]
 On = Callable[[str, str, str], Bundles]
 SHIFT = 100_000
 
@@ -57,7 +58,9 @@ def test_same_as_by_the_default_mode(program: str, view: str, bundles: On) -> No
     assert "/dev/nvidia0 No such device or address" in got
 
 
-@pytest.mark.parametrize(("program", "view"), [("runc", "v2"), ("crun", "v1")])
+@pytest.mark.parametrize(
+    ("program", "view"), [("runc", "v2"), pytest.param("crun", "v1", marks=LONG)]
+)
 def test_same_gpus_and_mig_devices(program: str, view: str, bundles: On) -> None:
     """The minors of this machine are in another order than the indices."""
     got = compared(bundles("a100x8mig", program, view), "7,1:2")
@@ -67,7 +70,7 @@ def test_same_gpus_and_mig_devices(program: str, view: str, bundles: On) -> None
     assert not {"/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2"} & opened
 
 
-@pytest.mark.parametrize("program", ["runc", "crun"])
+@pytest.mark.parametrize("program", [pytest.param("runc", marks=LONG), "crun"])
 def test_read_only_root(program: str, bundles: On) -> None:
     """As of docker --read-only: the runtime makes it so when all is mounted."""
 
@@ -77,7 +80,7 @@ def test_read_only_root(program: str, bundles: On) -> None:
     compared(bundles("t4x1", program, "v2"), "all", change)
 
 
-@pytest.mark.parametrize("program", ["runc", "crun"])
+@pytest.mark.parametrize("program", ["runc", pytest.param("crun", marks=LONG)])
 def test_user_namespace(program: str, bundles: On) -> None:
     """As of docker's userns-remap: nodes of the host's are mounted, since none can be made."""
     live = bundles("t4x1", program, "v2")

@@ -18,8 +18,11 @@ from distributions.site import Site
 from engines import processes, rootfs
 from engines.bundles import Bundles
 
+from nvidia_runtime.container_cli import copies, existing, placing
+from nvidia_runtime.errors import NvidiaRuntimeError
+
 from .conftest import Sites
-from .containers import ALL, ENTRY
+from .containers import ALL, program
 
 HERE = Path(__file__).parent
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -44,7 +47,7 @@ def root(site: Site, busybox: str) -> Path:
 @contextmanager
 def standing(site: Site, root: Path) -> Iterator[int]:
     """Keep a container as it stands at prestart."""
-    words = [*site.enter, sys.executable, "-I", str(HERE / "standing.py"), str(root)]
+    words = [*site.enter, *program("container_cli.standing"), str(root)]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:
         assert process.stdin
@@ -59,7 +62,7 @@ def configure(
 ) -> CompletedProcess[str]:
     """Call `configure` on the machine, ``before`` it other words."""
     words = {"pid": pid, "rootfs": str(root), "devices": ["all"], "capabilities": ALL, **fields}
-    call = (sys.executable, "-I", str(ENTRY), json.dumps(words), "")
+    call = (*program("container_cli.entry"), json.dumps(words))
     return processes.run([*site.enter, *before, *call])
 
 
@@ -115,6 +118,7 @@ def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
 
         assert done.returncode == 1
         assert "gsp_tu10x.bin: cannot be mounted: is of another type" in done.stderr
+        assert done.stderr.endswith(f"; {placing.HINT}\n")
         assert mounted(pid, root) == first
         assert nodes(pid, root) == ["dri"]
 
@@ -155,6 +159,7 @@ def test_refused(site: Site, root: Path) -> None:
             done = configure(site, number, path, with_cgroups=False)
             assert done.returncode == 1, path
             assert said in done.stderr
+            assert done.stderr.endswith(f"; {existing.PID_HINT}\n")
         first = mounted(pid, root)
         assert not [path for path in first if "nvidia" in path]
 
@@ -176,3 +181,10 @@ def test_namespace_that_has_another_folder_there(site: Site, root: Path) -> None
     assert done.returncode == 1
     assert f"{root}: is another folder for process {process.pid} than for us" in done.stderr
     assert list(other.iterdir()) == []
+
+
+def test_source_that_is_gone() -> None:
+    with pytest.raises(NvidiaRuntimeError, match="/nowhere: cannot be mounted") as error:
+        copies.Copy("/nowhere", "/there", 0)
+
+    assert error.value.hint == copies.HINT

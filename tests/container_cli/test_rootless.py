@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from distributions.site import Site
 from engines import processes, rootfs
 
 from .conftest import Sites
-from .containers import ALL, ENTRY, SHOW
+from .containers import ALL, SHOW, program
 
 USER = 65534
 # The words are the root, and then the program's.
@@ -48,8 +47,8 @@ def root(sites: Sites, busybox: str) -> Path:
 
 def configured(site: Site, root: Path, **fields: object) -> tuple[int, list[str], str]:
     """Configure a root, and show what is in it then."""
-    words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, "with_cgroups": False, **fields}
-    call = (sys.executable, "-I", str(ENTRY), json.dumps(words), "")
+    words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, **fields}
+    call = (*program("container_cli.entry"), json.dumps(words))
     enter = (*site.enter, "env", f"SHOW={SHOW}", *ENTER, str(root), *call)
     done = processes.run(enter)
     return done.returncode, done.stdout.splitlines(), done.stderr

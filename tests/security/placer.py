@@ -14,9 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-TREE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TREE))
+from typing import Any
 
 from nvidia_runtime.container_cli.existing import Existing
 from nvidia_runtime.container_cli.placing import Placing
@@ -25,16 +23,20 @@ from nvidia_runtime.linux import mount
 from nvidia_runtime.rootfs import mounts
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
-MOUNTS = [
+MOUNTS: list[dict[str, Any]] = [
     {"destination": f"{LIBRARIES}/libcuda.so.999.1", "source": __file__, "options": ["ro"]},
     {"destination": f"{LIBRARIES}/passwd", "source": __file__, "options": ["ro"]},
     {"destination": "/etc/nvidia/folder", "source": str(Path(__file__).parent)},
 ]
 NODE = {"path": "/etc/node", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}
 Try = Callable[[str], None]
+# What was mounted before, and what has been elsewhere than in the root.
+BEFORE: set[str] = set()
+OUT: list[str] = []
 
 
 def ours(root: str) -> None:
+    """Do as `configure` does."""
     placing = Placing(Existing(0, root), [])
     try:
         placing.make_nodes([NODE], {NODE["path"]: "/dev/null"})
@@ -65,15 +67,13 @@ def strangers(root: str) -> list[str]:
     return [path for path in points if not path.startswith(f"{root}/")]
 
 
-OUT: list[str] = []
-BEFORE: frozenset[str] = frozenset()
-
-if __name__ == "__main__":
+def main() -> None:
+    """Do what the words say."""
     way, root, outside, seconds, tries = sys.argv[1:]
     mount.unshare(mount.CLONE_NEWNS)
     mount.make_private("/")
     mount.bind(root, root)
-    BEFORE = mounts.points("/proc/self/mountinfo")
+    BEFORE.update(mounts.points("/proc/self/mountinfo"))
     acts: dict[str, Try] = {"ours": ours, "naive": naive}
     present = sorted(os.listdir(outside))
     done = failed = 0
@@ -84,5 +84,5 @@ if __name__ == "__main__":
             done += 1
         except (OSError, ValueError, NvidiaRuntimeError):
             failed += 1
-        OUT += sorted(set(os.listdir(outside)) - set(present))
+        OUT.extend(sorted(set(os.listdir(outside)) - set(present)))
     print(json.dumps({"out": OUT, "done": done, "failed": failed}))

@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +21,13 @@ from typing import Any
 
 import pytest
 import simulated
-from container_cli import containers, gauntlet
+from container_cli import containers
 
 from nvidia_runtime.selftest import attack, stage, suite, ways
 
 from .test_races import IMAGE, swapping
 
 ATTACKS = attack.read_all()
-HERE = Path(__file__).parent
 # What only a call of the hook would have made is not there.
 BY_CALLS = ("T20-paths-of-links",)
 
@@ -60,7 +58,7 @@ def configure(scenes: list[stage.Stage], folder: Path) -> list[dict[str, Any]]:
         (f"{one.root}", [f"{one.root}{source}:{path}" for source, path in one.attack.volumes])
         for one in scenes
     ]
-    words = [sys.executable, "-I", gauntlet.__file__, json.dumps(jobs)]
+    words = [*containers.program("container_cli.gauntlet"), json.dumps(jobs)]
     with contextlib.ExitStack() as stack:
         for scene in scenes:
             stack.enter_context(ways.leases(scene))
@@ -132,7 +130,7 @@ def test_attacks_on_containers_of_a_runtime(
 
 def place(scene: stage.Stage, way: str, seconds: float, tries: int) -> dict[str, Any]:
     """Let a process place what it has, until it has won or the time is over."""
-    words = [sys.executable, "-I", str(HERE / "placer.py"), way]
+    words = [*containers.program("security.placer"), way]
     words += [str(scene.root), str(scene.canary.folder), str(seconds), str(tries)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
