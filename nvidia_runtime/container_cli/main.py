@@ -61,7 +61,9 @@ def _do(program: Words, command: Words) -> int:
     if command.table is options.CONFIGURE:
         from nvidia_runtime.container_cli import container
 
-        for line in container.configure(configuration(program, command, user)):
+        done: list[str] = []
+        _tell(container.configure(configuration(program, command, user), done), log)
+        for line in done:
             log.write("info", line)
         return 0
     if command.arguments:
