@@ -612,15 +612,7 @@ PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] =
         ),
         lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
     ),
-    "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
-    " libnvidia-container-tools, or set ….path to where it is": (
-        lambda hook: (
-            hook.site.write_bundle(container()),
-            hook.write_settings(cli='path = ""'),
-        ),
-        lambda hook: hook.write_settings(),
-    ),
-    "reinstall libnvidia-container-tools, or correct ….path": (
+    "correct ….path, or leave it empty: ours does the work then": (
         lambda hook: (
             hook.site.write_bundle(container()),
             hook.write_settings(cli=f"path = {json.dumps(broken(hook.site))}"),
@@ -1751,6 +1743,12 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "'… --help' lists what it takes",
+    "--pid takes the number of a process in the container",
+    "--user takes UID[:GID], or names that this machine knows",
+    "modes are …",
+    "name the root of a container by its whole path",
+    "no driver is installed below …; --root names another folder",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",
@@ -1782,6 +1780,10 @@ ELSEWHERE_HERE = {
     "containerd from 2.0 and cri-o have it; in containerd 1.7 it is to be switched on",
     "install it: pip install 'nvidia-container-runtime[nri]', or python3-protobuf of Debian",
     "it is not the container's alone, and stays as it is",
+    "give --no-cgroups where no control group keeps the container from its devices",
+    "install the driver's files again, or give its node back",
+    "mend that place in the image, or among the container's volumes",
+    "--pid names the container's first process, and ROOTFS the root in its mount namespace",
     "its control group, or one above, may be read-only, or lack them itself",
     "move it away; what it says cannot be undone then",
     "restart the container",

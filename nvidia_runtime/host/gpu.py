@@ -27,9 +27,12 @@ class Gpu:
     ``is_silent`` is whether NVML crashed or hung when it was asked about it.
     ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
     ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
+    ``architecture`` is the compute capability, and ``brand`` a word; only NVML knows them.
     """
 
     __slots__ = (
+        "architecture",
+        "brand",
         "bus_id",
         "index",
         "is_coherent",
@@ -48,6 +51,8 @@ class Gpu:
         self.minor = -1
         self.bus_id = ""
         self.name = ""
+        self.architecture = ""
+        self.brand = ""
         self.is_mig = False
         self.migs: tuple[Mig, ...] = ()
         self.is_coherent: bool | None = None

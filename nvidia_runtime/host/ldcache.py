@@ -9,10 +9,12 @@ from nvidia_runtime.rootfs import ldcache
 
 # The architecture in an entry's flags: x86-64, ppc64, AArch64.
 ARCHITECTURES = (0x0300, 0x0500, 0x0A00)
+# i386 and old ARM, ARM with and without hardware for floating point.
+ARCHITECTURES32 = (0x0000, 0x0900, 0x0B00)
 
 
-def paths(root: str) -> list[str]:
-    """List the 64-bit libraries in the cache below the root, as paths below the root.
+def paths(root: str, architectures: tuple[int, ...] = ARCHITECTURES) -> list[str]:
+    """List the 64-bit libraries in the cache below the root, or others, as paths below the root.
 
     A missing or malformed cache is empty: it is only the last place to look.  Raises
     `NvidiaRuntimeError` for one that cannot be read.
@@ -20,7 +22,7 @@ def paths(root: str) -> list[str]:
     path = driver_root.join(root, platform.CACHE)
     try:
         with open(path, "rb") as file:
-            return list(dict.fromkeys(parse(file.read(ldcache.LARGEST + 1))))
+            return list(dict.fromkeys(parse(file.read(ldcache.LARGEST + 1), architectures)))
     except ldcache.MalformedError:
         return []
     except OSError as error:
@@ -29,10 +31,10 @@ def paths(root: str) -> list[str]:
         raise driver_root.unreadable(path, error) from None
 
 
-def parse(data: bytes) -> list[str]:
+def parse(data: bytes, architectures: tuple[int, ...] = ARCHITECTURES) -> list[str]:
     """Return the paths in a cache.  Raises `ldcache.MalformedError` for any other data."""
     return [
         path.decode("utf-8", "surrogateescape")
         for _name, flags, path, _hwcap in ldcache.parse(data).rows()
-        if flags & 1 and flags & 0xFF00 in ARCHITECTURES
+        if flags & 1 and flags & 0xFF00 in architectures
     ]

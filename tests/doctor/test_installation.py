@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
         WARNING,
     ),
     "legacy without its program": (
-        setting(f'{RUNTIME}mode = "legacy"'),
+        setting(f'{RUNTIME}mode = "legacy"\n[nvidia-container-cli]\npath = "/gone"'),
         install_runtime.NO_CLI,
         ERROR,
     ),
@@ -269,9 +269,9 @@ def test_path_of_a_daemon_counts(tmp_path: Path) -> None:
     )
 
 
-def test_docker_by_the_hook_needs_the_program_of_libnvidia_container(tmp_path: Path) -> None:
+def test_docker_by_the_hook_calls_the_program_of_the_settings(tmp_path: Path) -> None:
     daemon = DAEMON.replace("LISTENER", listener.__file__).replace("FOLDERS", str(tmp_path))
-    answer = examine(tmp_path, daemon)
+    answer = examine(tmp_path, setting('[nvidia-container-cli]\npath = "/gone"') + daemon)
 
     finding = answer.finding(install_runtime.NO_CLI.id)
     assert (finding["engine"], finding["severity"]) == ("docker", NOTE)
