@@ -7,7 +7,6 @@ and links whichever way it gets them.
 
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
-from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.configuration import Configuration
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.lines import Source
-    from nvidia_runtime.store.snapshot import Snapshot
+    from nvidia_runtime.store.snapshot import Settings, Snapshot
 
 SOCKETS = {
     "persistenced": "/nvidia-persistenced/socket",
@@ -27,6 +26,9 @@ SOCKETS = {
 FIRMWARE = "/lib/firmware/"
 COMPAT = "enable-cuda-compat"
 DISABLED = "disabled"
+COMPAT32 = "compat32"
+# By its name its hooks are known; none is called.
+HOOK = "/usr/bin/nvidia-cdi-hook"
 
 
 class Given:
@@ -80,8 +82,32 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
     found = machine.sources(admitted.devices, admitted, {}, snapshot)
     if admitted.mig:
         found.append(generated.mig(admitted, snapshot.settings))
+    if COMPAT32 in configuration.capabilities:
+        found.append(_for_32_bits(snapshot.settings))
     warnings += admitted.warnings
     return capability_files.limit_to(found, configuration.capabilities)
+
+
+def _for_32_bits(settings: "Settings") -> "Source":
+    """Return the driver's libraries for programs of 32 bits, which the default mode leaves out."""
+    from nvidia_runtime.generate import driver_files, entries, hooks, library_links
+    from nvidia_runtime.host import driver
+    from nvidia_runtime.host.driver import Driver
+    from nvidia_runtime.sources import generated
+
+    installed = Driver(str(settings[DRIVER_ROOT]) or "/")
+    version = driver.version(installed) or files.loaded_driver()
+    paths = driver_files.libraries32(installed, version)
+    links = [link for path in paths for link in library_links.beside(installed.source(path), path)]
+    folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
+    edits = {
+        "mounts": [entries.driver_mount(installed, path) for path in paths],
+        "hooks": [
+            *hooks.create_symlinks(HOOK, links),
+            *([hooks.update_ldcache(HOOK, folders)] if folders else ()),
+        ],
+    }
+    return generated.source({"generator": COMPAT32}, edits)
 
 
 def _snapshot(root: str) -> "Snapshot":

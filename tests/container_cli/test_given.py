@@ -68,3 +68,30 @@ def test_capabilities() -> None:
     assert f"{LIBRARIES}/libcuda.so.{version}" in compute - utility
     assert utility | compute < everything
     assert {"/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"} < nothing
+
+
+# A library of 32 bits is one that the loader's cache has as such.
+FOLDER32 = "/usr/lib/i386-linux-gnu"
+INSTALL = f"""
+import os, shutil, sys
+sys.path.insert(0, sys.argv[1])
+from nvidia_runtime.rootfs import ldcache
+os.makedirs("{FOLDER32}", exist_ok=True)
+shutil.copy("{LIBRARIES}/libcuda.so.580.95.05", "{FOLDER32}")
+os.symlink("libcuda.so.580.95.05", "{FOLDER32}/libcuda.so.1")
+cache = ldcache.parse(open("/etc/ld.so.cache", "rb").read())
+data = ldcache.dump(ldcache.merge(cache, [(b"libcuda.so.1", 3, b"{FOLDER32}/libcuda.so.1")]))
+open("/etc/ld.so.cache", "wb").write(data)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_libraries_of_32_bits() -> None:
+    calls = [{**GPU0, "capabilities": names} for names in (["compute"], ["compute", "compat32"])]
+    words = [*program("container_cli.givens"), json.dumps(calls)]
+    done = simulated.run("t4x1", [words[0], "-I", "-c", INSTALL, simulated.TREE, *words])
+    assert done.returncode == 0, done.stderr
+    without, having = json.loads(done.stdout)
+
+    added = [f"{FOLDER32}/libcuda.so.580.95.05", "create-symlinks", "update-ldcache"]
+    assert sorted(having) == sorted([*without, *added])
