@@ -1738,6 +1738,12 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "'… --help' lists what it takes",
+    "--pid takes the number of a process in the container",
+    "--user takes UID[:GID], or names that this machine knows",
+    "modes are …",
+    "name the root of a container by its whole path",
+    "no driver is installed below …; --root names another folder",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",

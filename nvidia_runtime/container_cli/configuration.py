@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `nvidia-container-cli configure` is asked to do, as a value.
 
-A plain class: the prestart hook waits for this import, and `dataclasses` takes longer than all else.
+A plain class: the prestart hook waits for this import; `dataclasses` takes longer than all else.
 """
 
 

@@ -27,7 +27,8 @@ SIGKILL = 9  # `signal` would load enum
 def configure(configuration: "Configuration", done: list[str] | None = None) -> list[str]:
     """Give the container its devices; return what could not be done and need not matter.
 
-    What was done is added to ``done``.  Raises `NvidiaRuntimeError`; the container must not be started then.
+    What was done is added to ``done``.  Raises `NvidiaRuntimeError`: the container must not be
+    started then.
     """
     what = given.read(configuration)
     parent, (reader, writer) = os.getpid(), os.pipe()

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from nvidia_runtime.host.machine import Machine
 
 
-def configure(configuration: "Configuration") -> list[str]:
-    """Give a container its devices; return what was done, and what could not be and need not be.
+def configure(configuration: "Configuration", done: list[str]) -> list[str]:
+    """Give a container its devices; return what could not be done and need not matter.
 
-    Raises `NvidiaRuntimeError`, in the words of libnvidia-container.
+    ``done`` gets what was done.  Raises `NvidiaRuntimeError`, in the words of libnvidia-container.
     """
     said: list[str] = []
     if configuration.can_load_modules:
@@ -26,7 +26,7 @@ def configure(configuration: "Configuration") -> list[str]:
 
     try:
         with problems.during(problems.MOUNT):
-            return said + steps.configure(configuration)
+            return said + steps.configure(configuration, done)
     except NvidiaRuntimeError:
         _judge(configuration)
         raise

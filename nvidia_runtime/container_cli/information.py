@@ -29,11 +29,9 @@ def text(machine: Machine, *, as_csv: bool) -> str:
     present = [gpu for gpu in gpus.ask(machine) if not gpu.problem]
     versions = (machine.nvml().driver, machine.nvml().cuda)
     if as_csv:
-        blocks = [(DRIVER, [versions]), (DEVICE, [_values(gpu) for gpu in present])]
-        return "\n".join(_table(names, rows) for names, rows in blocks)
-    return "\n".join(
-        [_block(DRIVER, versions), *(_block(DEVICE, _values(gpu)) for gpu in present)]
-    )
+        table = _table(DEVICE, [_values(gpu) for gpu in present])
+        return f"{_table(DRIVER, [versions])}\n{table}"
+    return "\n".join([_block(DRIVER, versions), *(_block(DEVICE, _values(gpu)) for gpu in present)])
 
 
 def problems_of(machine: Machine) -> list[str]:

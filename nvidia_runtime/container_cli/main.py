@@ -61,7 +61,9 @@ def _do(program: Words, command: Words) -> int:
     if command.table is options.CONFIGURE:
         from nvidia_runtime.container_cli import container
 
-        for line in container.configure(configuration(program, command, user)):
+        done: list[str] = []
+        _tell(container.configure(configuration(program, command, user), done), log)
+        for line in done:
             log.write("info", line)
         return 0
     if command.arguments:
@@ -83,7 +85,7 @@ def _do(program: Words, command: Words) -> int:
 
 
 def configuration(program: Words, command: Words, user: str) -> "Configuration":
-    """Return what ``configure`` is asked for.  Raises `NvidiaRuntimeError` for what makes no sense."""
+    """Return what ``configure`` is asked for.  Raises `NvidiaRuntimeError` for nonsense."""
     from nvidia_runtime.container_cli.configuration import Configuration
 
     requirements = command.values.get("require", [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``--load-kmods``: the driver's kernel modules and the nodes of its devices, where they are missing."""
+"""``--load-kmods``: the driver's kernel modules and nodes, where they are missing."""
 
 import posix
 

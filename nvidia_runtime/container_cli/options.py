@@ -25,7 +25,7 @@ class Option:
     def __init__(self, long: str, short: str, argument: str, about: str) -> None:
         self.long = long
         self.short = short
-        self.argument = argument.removeprefix("[").removesuffix("]") if argument[:1] == "[" else argument
+        self.argument = argument[1:-1] if argument[:1] == "[" else argument
         self.kind = OPTIONAL if argument.startswith("[") else WORD if argument else NONE
         self.about = about
 

@@ -40,7 +40,7 @@ def _refuse(expression: str, verdict: "Verdict") -> None:
     if verdict.kind == requirements.MALFORMED:
         raise problems.of(problems.REQUIREMENT, "invalid expression", verdict.what)
     if verdict.kind == requirements.UNMET:
-        first = expression.split()[0]
+        first = expression.split(maxsplit=1)[0]
         what = f"unsatisfied condition: {first}{UPDATE if first.startswith(CUDA) else ''}"
         raise problems.of(problems.REQUIREMENT, what, f"{verdict.what}; {verdict.hint}")
 

@@ -112,9 +112,7 @@ def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
 
 
 def libraries32(installed: Driver, version: str) -> list[str]:
-    """Find the driver's libraries for programs of 32 bits, by the loader's cache, as paths below
-    the driver root.
-    """
+    """Find the driver's libraries of 32 bits in the loader's cache, as paths below the root."""
     paths: dict[str, None] = {}
     for path in ldcache.paths(installed.root, ldcache.ARCHITECTURES32):
         file = installed.resolve(driver_root.join(installed.root, path))

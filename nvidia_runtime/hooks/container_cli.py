@@ -162,9 +162,9 @@ def find(search: str, launcher: str) -> str:
     """Return the first program of another's in a PATH, "" if there is none but ours."""
     for folder in search.split(":"):
         program = f"{folder}/{NAME}"
-        if folder[:1] == "/" and lowlevel.is_executable(program):
-            if not lowlevel.is_launcher(program, launcher):
-                return program
+        is_program = folder[:1] == "/" and lowlevel.is_executable(program)
+        if is_program and not lowlevel.is_launcher(program, launcher):
+            return program
     return ""
 
 

@@ -33,8 +33,9 @@ ADDRESSING_VERSION = 8 | 1 << 24
 ATS = 2
 # nvmlBrandType_t, in the words that images' requirements have, in any letter case.
 BRANDS = (
-    *("Unknown", "Quadro", "Tesla", "NVS", "GRID", "GeForce", "TITAN", "VApps", "VPC", "VCS", "VWS"),
-    *("CloudGaming", "QuadroRTX", "NvidiaRTX", "Nvidia", "GeForceRTX", "TitanRTX"),
+    *("Unknown", "Quadro", "Tesla", "NVS", "GRID", "GeForce", "TITAN"),
+    *("VApps", "VPC", "VCS", "VWS", "CloudGaming"),
+    *("QuadroRTX", "NvidiaRTX", "Nvidia", "GeForceRTX", "TitanRTX"),
 )
 
 
