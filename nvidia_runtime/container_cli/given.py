@@ -5,8 +5,11 @@ The machine itself says it, by the same machine file, so that a container has th
 and links whichever way it gets them.
 """
 
+import os
+
 from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
 from nvidia_runtime.store import files
 from nvidia_runtime.store import snapshot as snapshots
@@ -27,6 +30,7 @@ FIRMWARE = "/lib/firmware/"
 COMPAT = "enable-cuda-compat"
 DISABLED = "disabled"
 COMPAT32 = "compat32"
+DRIVER_OF_CHANNELS = "nvidia-caps-imex-channels"
 # By its name its hooks are known; none is called.
 HOOK = "/usr/bin/nvidia-cdi-hook"
 
@@ -79,6 +83,8 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
         if asked
     )
     snapshot.settings[machine.CAPABILITIES] = "all"  # the call says which
+    if configuration.imex_channels and configuration.can_create_channels:
+        _make_channels(configuration.imex_channels, configuration.driver_root)
     found = machine.sources(admitted.devices, admitted, {}, snapshot)
     if admitted.mig:
         found.append(generated.mig(admitted, snapshot.settings))
@@ -86,6 +92,26 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
         found.append(_for_32_bits(snapshot.settings))
     warnings += admitted.warnings
     return capability_files.limit_to(found, configuration.capabilities)
+
+
+def _make_channels(names: tuple[str, ...], root: str) -> None:
+    """Make the host's nodes of IMEX channels that are missing; the driver makes the first only.
+
+    What cannot be made is told where it is looked for.
+    """
+    from nvidia_runtime.generate.imex import FOLDER, HIGHEST, PREFIX
+    from nvidia_runtime.host import device_nodes
+
+    try:
+        major = device_nodes.majors().get(DRIVER_OF_CHANNELS)
+        wanted = [name for name in names if name.isascii() and name.isdigit() and len(name) < 8]
+        for number in map(int, wanted if major else ()):
+            if number <= HIGHEST:
+                path = f"{FOLDER}/{PREFIX}{number}"
+                os.makedirs(root.rstrip("/") + FOLDER, exist_ok=True)
+                device_nodes.make(root or "/", path, (major or 0, number))
+    except (NvidiaRuntimeError, OSError):
+        return
 
 
 def _for_32_bits(settings: "Settings") -> "Source":

@@ -30,6 +30,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]] = {
         (),
         (CHANNEL.format(0), CHANNEL.format(2047)),
     ),
+    "a channel that is missing": ({"imex_channels": ["5"]}, (), (CHANNEL.format(5),)),
     "two GPUs": ({"devices": ["0", "7"]}, (), ("/dev/nvidia7",)),
     "no GPU": ({"devices": []}, ("/dev/nvidia0",), ()),
     "MIG": (
@@ -95,3 +96,11 @@ def test_libraries_of_32_bits() -> None:
 
     added = [f"{FOLDER32}/libcuda.so.580.95.05", "create-symlinks", "update-ldcache"]
     assert sorted(having) == sorted([*without, *added])
+
+
+def test_channel_that_is_missing_is_not_made_where_that_is_forbidden() -> None:
+    call = {**GPU0, "imex_channels": ["7"], "can_create_channels": False}
+    done = simulated.run("h100x8", [*program("container_cli.givens"), json.dumps([call])])
+
+    assert done.returncode == 1
+    assert "IMEX channel 7 not found" in done.stderr
