@@ -85,13 +85,13 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
     snapshot.settings[machine.CAPABILITIES] = "all"  # the call says which
     if configuration.imex_channels and configuration.can_create_channels:
         _make_channels(configuration.imex_channels, configuration.driver_root)
-    found = machine.sources(admitted.devices, admitted, {}, snapshot)
+    injected = machine.sources(admitted.devices, admitted, {}, snapshot)
     if admitted.mig:
-        found.append(generated.mig(admitted, snapshot.settings))
+        injected.append(generated.mig(admitted, snapshot.settings))
     if COMPAT32 in configuration.capabilities:
-        found.append(_for_32_bits(snapshot.settings))
+        injected.append(_for_32_bits(snapshot.settings))
     warnings += admitted.warnings
-    return capability_files.limit_to(found, configuration.capabilities)
+    return capability_files.limit_to(injected, configuration.capabilities)
 
 
 def _make_channels(names: tuple[str, ...], root: str) -> None:

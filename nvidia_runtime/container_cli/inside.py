@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give a container that exists what it gets: a process of its own does it, and ends.
+"""Let a container that exists have what it gets: a process of its own does it, and ends.
 
 What hooks of CDI specs would do is done by `prepare`, as before a container exists; what is left to
 a hook there is done here when everything is mounted.  The device rules come before the first mount,
@@ -36,7 +36,7 @@ def give(
     with_nodes: bool,
     with_rules: bool,
 ) -> tuple[list[str], list[str]]:
-    """Give everything, or nothing that counts; return what was done, and what could not be.
+    """Put everything there, or nothing that counts; return what was done, and what could not be.
 
     Raises `NvidiaRuntimeError` when what was mounted has been unmounted again.
     """
