@@ -25,7 +25,7 @@ SIGKILL = 9  # `signal` would load enum
 
 
 def configure(configuration: "Configuration", done: list[str] | None = None) -> list[str]:
-    """Give the container its devices; return what could not be done and need not matter.
+    """Let the container have its devices; return what could not be done and need not matter.
 
     What was done is added to ``done``.  Raises `NvidiaRuntimeError`: the container must not be
     started then.
@@ -71,8 +71,9 @@ def _become(configuration: "Configuration", what: "Given", writer: int, parent: 
         except Exception as error:  # noqa: BLE001 (a bug is told, too)
             answer = {"error": _told(error, configuration.rootfs)}
         os.write(writer, document.dumps(answer))
-    finally:
         os._exit(0)
+    finally:
+        os._exit(1)
 
 
 def _told(error: Exception, rootfs: str) -> list[str]:

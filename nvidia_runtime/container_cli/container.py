@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def configure(configuration: "Configuration", done: list[str]) -> list[str]:
-    """Give a container its devices; return what could not be done and need not matter.
+    """Let a container have its devices; return what could not be done and need not matter.
 
     ``done`` gets what was done.  Raises `NvidiaRuntimeError`, in the words of libnvidia-container.
     """

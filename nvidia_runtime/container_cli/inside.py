@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give a container that exists what it gets: a process of its own does it, and ends.
+"""Let a container that exists have what it gets: a process of its own does it, and ends.
 
 What hooks of CDI specs would do is done by `prepare`, as before a container exists; what is left to
 a hook there is done here when everything is mounted.  The device rules come before the first mount,
@@ -8,6 +8,7 @@ so that a container whose group cannot be changed gets nothing.
 
 import resource
 
+from nvidia_runtime.container_cli.given import HOOK
 from nvidia_runtime.container_cli.placing import Placing
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.linux import namespaces
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.given import Given
     from nvidia_runtime.prepare.work import Work
 
-# By its name hooks are known; none is called.
-HOOK = "nvidia-cdi-hook"
 # We mount below /proc, as crun does.
 LIKE = "crun"
 
@@ -37,7 +36,7 @@ def give(
     with_nodes: bool,
     with_rules: bool,
 ) -> tuple[list[str], list[str]]:
-    """Give everything, or nothing that counts; return what was done, and what could not be.
+    """Put everything there, or nothing that counts; return what was done, and what could not be.
 
     Raises `NvidiaRuntimeError` when what was mounted has been unmounted again.
     """
@@ -76,7 +75,7 @@ def give(
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":
     """Plan what hooks would do, with the mounts that the container has already."""
     state = files.state_folder(make=True)
-    conditions = Conditions("auto", LIKE, HOOK, state)
+    conditions = Conditions("auto", LIKE, HOOK, state)  # no hook is called
     with verbs.TimeLimit(rootfs):
         work = takeover.plan(given.edits, container.spec(), rootfs, rootfs, conditions)
         if work.folders:

@@ -22,9 +22,9 @@ UPDATE = ", please update your driver to a newer version, or use an earlier cuda
 
 def enforce(expressions: "Sequence[str]", ids: "Sequence[str]", driver_root: str) -> None:
     """Raise `NvidiaRuntimeError` for what is not met; what cannot be known is."""
-    known = facts.read()
+    of_driver = facts.read()
     for expression in expressions:
-        verdict = _judge(expression, known)
+        verdict = _judge(expression, of_driver)
         if verdict.kind == requirements.UNKNOWN:
             for host in _gpus(ids, driver_root):
                 _refuse(expression, _judge(expression, host))

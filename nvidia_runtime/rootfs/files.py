@@ -197,15 +197,15 @@ def node(folder: resolver.Place, name: str, entry: "Document") -> bool:
     temporary = _temporary(name)
     posix.mknod(temporary, form | 0o600, number, dir_fd=folder.descriptor)
     try:
-        with resolver.Place(posix.open(temporary, _PATH, dir_fd=folder.descriptor), name) as made:
-            status = made.status()
+        with resolver.Place(posix.open(temporary, _PATH, dir_fd=folder.descriptor), name) as new:
+            status = new.status()
             is_ours = (status.st_mode & _TYPE, status.st_rdev) == (form, number)
             if not is_ours or status.st_nlink != 1:
                 raise OSError(errno.EAGAIN, "was exchanged", name)
             ids = entry.get("uid", 0), entry.get("gid", 0)
             if ids != (status.st_uid, status.st_gid):
-                posix.chown(made.by_descriptor(), *ids)
-            posix.chmod(made.by_descriptor(), entry.get("fileMode", 0o666) & 0o777)
+                posix.chown(new.by_descriptor(), *ids)
+            posix.chmod(new.by_descriptor(), entry.get("fileMode", 0o666) & 0o777)
         _rename(folder, temporary, name)
     except BaseException:
         _remove(folder, temporary)

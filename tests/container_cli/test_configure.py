@@ -105,6 +105,6 @@ def shift(path: Path) -> None:
 
 
 def newest(live: Bundles) -> Path:
-    """Return the bundle that is being made."""
-    made = [path for path in live.folder.iterdir() if path.name.startswith(live.folder.name)]
-    return max(made, key=lambda path: int(path.name.rpartition("-")[2]))
+    """Return the newest of the bundles."""
+    bundles = [path for path in live.folder.iterdir() if path.name.startswith(live.folder.name)]
+    return max(bundles, key=lambda path: int(path.name.rpartition("-")[2]))

@@ -20,10 +20,12 @@ import waiting
 from . import wire
 from .engine import FOREVER
 
-NODE = 2  # NamespaceMode: the host's network, which needs no CNI
+READY, RUNNING = 0, 1  # PodSandboxState, ContainerState
+# NamespaceMode: the host's network, which needs no CNI, and processes as Kubernetes has them.
+NAMESPACES = {"network": 2, "pid": 1}
 MESSAGES: wire.Messages = {
     "Metadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str)},
-    "NamespaceOption": {"network": (1, int)},
+    "NamespaceOption": {"network": (1, int), "pid": (2, int)},
     "SandboxSecurity": {"namespace_options": (1, "NamespaceOption")},
     "LinuxSandbox": {"cgroup_parent": (1, str), "security_context": (2, "SandboxSecurity")},
     "SandboxConfig": {
@@ -36,6 +38,7 @@ MESSAGES: wire.Messages = {
     "Sandbox": {"pod_sandbox_id": (1, str)},
     "Image": {"image": (1, str)},
     "Variable": {"key": (1, str), "value": (2, str)},
+    "Mount": {"container_path": (1, str), "host_path": (2, str)},
     "Capabilities": {"add_capabilities": (1, [str])},
     "ContainerSecurity": {
         "capabilities": (1, "Capabilities"),
@@ -47,6 +50,7 @@ MESSAGES: wire.Messages = {
         "image": (2, "Image"),
         "command": (3, [str]),
         "envs": (6, ["Variable"]),
+        "mounts": (7, ["Mount"]),
         "annotations": (10, ["Entry"]),
         "log_path": (11, str),
         "linux": (15, "LinuxContainer"),
@@ -64,6 +68,10 @@ MESSAGES: wire.Messages = {
     "StatusResponse": {"info": (2, ["Entry"])},
     "ExecSyncRequest": {"container_id": (1, str), "cmd": (2, [str]), "timeout": (3, int)},
     "ExecSyncResponse": {"stdout": (1, bytes), "stderr": (2, bytes), "exit_code": (3, int)},
+    "ListedPod": {"id": (1, str), "state": (3, int)},
+    "ListedContainer": {"id": (1, str), "state": (6, int)},
+    "Pods": {"items": (1, ["ListedPod"])},
+    "Containers": {"items": (1, ["ListedContainer"])},
     "Empty": {},
 }
 
@@ -99,12 +107,22 @@ class Cri:
             "annotations": [{"key": k, "value": v} for k, v in (annotations or {}).items()],
             "linux": {
                 "cgroup_parent": f"/{self.group}/{name}",
-                "security_context": {"namespace_options": {"network": NODE}},
+                "security_context": {"namespace_options": NAMESPACES},
             },
         }
         asked = {"config": config, "runtime_handler": handler}
         reply = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
         return Pod(cri=self, config=config, id=reply["pod_sandbox_id"])
+
+    def pods(self) -> dict[str, bool]:
+        """Return the ids of all pods, and whether each is ready."""
+        listed = self.call("ListPodSandbox", "Empty", "Pods").get("items", [])
+        return {pod["id"]: pod.get("state", 0) == READY for pod in listed}
+
+    def containers(self) -> dict[str, bool]:
+        """Return the ids of all containers, and whether each runs."""
+        listed = self.call("ListContainers", "Empty", "Containers").get("items", [])
+        return {container["id"]: container.get("state", 0) == RUNNING for container in listed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,22 +134,31 @@ class Pod:
     id: str
 
     def start(
-        self, *, gpus: str | None, annotations: Sequence[wire.Message] = (), cdi: str = ""
+        self,
+        *,
+        gpus: str | None,
+        annotations: Sequence[wire.Message] = (),
+        cdi: str = "",
+        mounts: Sequence[str] = (),
     ) -> PodContainer:
-        """Start a container that stays; ``cdi`` is the name in the pod's CDI field."""
+        """Start a container that stays; ``cdi`` is the name in the pod's CDI field.
+
+        ``mounts`` are paths in the container, at which it gets /dev/null.
+        """
         asked = [] if gpus is None else [{"key": "NVIDIA_VISIBLE_DEVICES", "value": gpus}]
         config = {
             "metadata": {"name": "c"},
             "image": {"image": self.cri.image},
             "command": list(FOREVER),
             "envs": asked,
+            "mounts": [{"container_path": path, "host_path": "/dev/null"} for path in mounts],
             "annotations": list(annotations),
             "log_path": f"{self.id}.log",
             "cdi_devices": [{"name": cdi}] if cdi else [],
             "linux": {
                 "security_context": {
                     "capabilities": {"add_capabilities": ["MKNOD"]},
-                    "namespace_options": {"network": NODE},
+                    "namespace_options": NAMESPACES,
                 }
             },
         }

@@ -28,7 +28,7 @@ MOUNTS: list[dict[str, Any]] = [
     {"destination": f"{LIBRARIES}/passwd", "source": __file__, "options": ["ro"]},
     {"destination": "/etc/nvidia/folder", "source": str(Path(__file__).parent)},
 ]
-NODE = {"path": "/etc/node", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}
+NODE: dict[str, Any] = {"path": "/etc/node", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}
 Try = Callable[[str], None]
 # What was mounted before, and what has been elsewhere than in the root.
 BEFORE: set[str] = set()
