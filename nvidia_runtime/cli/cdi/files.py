@@ -19,6 +19,7 @@ from nvidia_runtime.store.snapshot import CAPABILITIES, SPEC_DIRS, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nvidia_runtime.compile.config import Settings
     from nvidia_runtime.store.lines import Source
 
 
@@ -41,7 +42,7 @@ class Files(WithSpecDirs):
         warnings = list(compiled.warnings)
         sources = self._sources(names, compiled, warnings)
         if self.capabilities:
-            sources = self._limit(sources, compiled, warnings)
+            sources = _limit(sources, self.capabilities, compiled.settings, warnings)
         for warning in warnings:
             self.warn(warning)
         listed = file_list.read(sources, state.state_folder()).of(kinds)
@@ -73,16 +74,16 @@ class Files(WithSpecDirs):
             warnings += specs.doubts(registered)
         return sources
 
-    def _limit(
-        self, sources: list[Source], compiled: Snapshot, warnings: list[str]
-    ) -> list[Source]:
-        """Leave out the driver's files of capabilities that are not asked for."""
-        settings = compiled.settings
-        chosen = capabilities.choose(self.capabilities, settings[CAPABILITIES], legacy_image=False)
-        if chosen.unsupported:
-            warnings.append(capabilities.warning(chosen.unsupported, settings[CAPABILITIES]))
-        wanted = {capabilities.VARIABLE: self.capabilities}
-        return capability_files.limit(sources, wanted, settings)
+
+def _limit(
+    sources: list[Source], wanted: str, settings: Settings, warnings: list[str]
+) -> list[Source]:
+    """Leave out the driver's files of capabilities that are not asked for."""
+    supported = settings[CAPABILITIES]
+    chosen = capabilities.choose(wanted, supported, legacy_image=False)
+    if chosen.unsupported:
+        warnings.append(capabilities.warning(chosen.unsupported, supported))
+    return capability_files.limit_to(sources, chosen.granted)
 
 
 def _kinds(given: list[str]) -> tuple[str, ...]:
