@@ -28,9 +28,12 @@ class Gpu:
     function that failed, with its result, as in nvmlDeviceGetUUID:15.
     ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
     ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
+    ``architecture`` is the compute capability, and ``brand`` a word; only NVML knows them.
     """
 
     __slots__ = (
+        "architecture",
+        "brand",
         "bus_id",
         "failure",
         "index",
@@ -50,6 +53,8 @@ class Gpu:
         self.minor = -1
         self.bus_id = ""
         self.name = ""
+        self.architecture = ""
+        self.brand = ""
         self.is_mig = False
         self.migs: tuple[Mig, ...] = ()
         self.is_coherent: bool | None = None
