@@ -114,8 +114,8 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
     files |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
     folder_of_modules = f"/lib/modules/{os.uname().release}/updates/dkms"
     files |= {f"{folder_of_modules}/{name}.ko": File(SIGNED) for name in MODULES}
-    if machine.architecture != platform.machine():
-        # As where Debian has libraries of another architecture installed.
+    if machine.architecture != platform.machine() or machine.libraries:
+        # As where Debian has libraries of another architecture, or they have a folder of their own.
         files["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")
     if machine.gds_nodes:
         files["/etc/cufile.json"] = text("{}\n")

@@ -159,6 +159,25 @@ class Majors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedFile:
+    """A file in place of the driver's own, or beside them.
+
+    It is a text, or with ``link`` a symbolic link, with ``is_library`` a library without
+    functions that has a SONAME or none, with ``major`` a character device.
+    """
+
+    path: str
+    text: str = ""
+    link: str = ""
+    is_library: bool = False
+    soname: str = ""
+    major: int = -1
+    minor: int = 0
+    mode: int = 0o644
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedMachine:
     """A machine: its GPUs, its driver, and what else a driver or an administrator installs.
 
@@ -190,6 +209,9 @@ class SimulatedMachine:
     board: Board | None = None  # None: one NUMA node, and a root port for each GPU
     majors: Majors = Majors()
     faults: Faults = Faults()
+    libraries: str = ""  # the folder of the driver's libraries, where it is not Debian's
+    missing: tuple[str, ...] = ()  # files and folders that are not there
+    files: tuple[PlacedFile, ...] = ()
 
     @property
     def drivers_gpus(self) -> tuple[SimulatedGpu, ...]:
@@ -209,6 +231,8 @@ class SimulatedMachine:
     @property
     def library_folder(self) -> str:
         """Return the folder of the driver's libraries."""
+        if self.libraries:
+            return self.libraries
         if self.kind == "wsl":
             return "/usr/lib/wsl/lib"
         folder = f"/usr/lib/{self.architecture}-linux-gnu"
