@@ -13,6 +13,8 @@ INTEL_PORT, AMD_PORT, GRACE_PORT, OTHER_PORT = "8086:352a", "1022:1483", "10de:2
 PEX88000, PEX89000 = "1000:c010", "1000:c030"
 CONNECTX_6, CONNECTX_7, BLUEFIELD_3 = "15b3:101b", "15b3:1021", "15b3:a2dc"
 BCM57508, X550, I210, ENA = "14e4:1750", "8086:1563", "8086:1533", "1d0f:ec20"
+# Of the adapters of an HGX B200, those of its GPUs.
+HGX_ADAPTERS = (4, 7, 8, 9, 10, 13, 14, 15)
 SOUND = "10de:22be"
 NVSWITCH_2, NVSWITCH_3 = "10de:1af1", "10de:22a3"
 GEN_1, GEN_3, GEN_4, GEN_5 = (f"{speed} GT/s PCIe" for speed in ("2.5", "8.0", "16.0", "32.0"))
@@ -123,11 +125,14 @@ def hgx_blackwell(gpus: Sequence[str]) -> Board:
         port = _port(f"0000:{bus - 3:02x}:01.0", INTEL_PORT, node)
         upstream, *down = _switch(f"0000:{bus - 2:02x}:00.0", port, PEX89000, 2)
         devices += [port, upstream, *down, _gpu(address, down[0], GEN_5)]
-        rdma, place = [f"mlx5_{4 + number}"], f"0000:{bus + 1:02x}:00"
+        rdma, place = [f"mlx5_{HGX_ADAPTERS[number]}"], f"0000:{bus + 1:02x}:00"
         devices += _adapter(place, down[1], CONNECTX_7, GEN_5, rdma, kind=INFINIBAND)
     port = _port("0000:04:01.0", INTEL_PORT, 0)
     rdma = [f"mlx5_{number}" for number in range(4)]
     devices += [port, *_adapter("0000:05:00", port, CONNECTX_7, GEN_5, rdma, kind=INFINIBAND)]
+    for bus, node, rdma in ((0x10, 0, ["mlx5_5", "mlx5_6"]), (0x90, 1, ["mlx5_11", "mlx5_12"])):
+        port = _port(f"0000:{bus:02x}:01.0", INTEL_PORT, node)
+        devices += [port, *_adapter(f"0000:{bus + 1:02x}:00", port, BLUEFIELD_3, GEN_5, rdma)]
     return Board(cpus=("0-55,112-167", "56-111,168-223"), devices=tuple(devices))
 
 

@@ -161,7 +161,7 @@ def _hopper_and_blackwell() -> tuple[SimulatedMachine, ...]:
             gpus=_gpus(models.GH200, "gh200", ["0009:01:00.0"]),
             board=boards.grace_hopper(),
             has_persistenced=True,
-            reports="nvidia-smi of Lambda's and others' GH200; MIG profiles of NVIDIA's list",
+            reports="NVIDIA/gpu-operator#1347: nvidia-smi; NVIDIA/cloud-native-docs#6: modules",
         ),
         *(
             SimulatedMachine(
@@ -184,14 +184,14 @@ HGX: dict[str, tuple[models.Model, tuple[str, ...], str, str]] = {
         models.B200,
         HGX_B200_BUSES,
         "HGX B200, whose NVSwitches are behind an adapter of the host",
-        "NVIDIA/nccl, nvidia-smi and topo -m of 8 B200; siderolabs/extensions#893: NVSwitches; "
+        "vllm-project/vllm#32862: topo -m; siderolabs/extensions#893: NVSwitches; "
         "NVIDIA/mig-parted#166, #187: MIG profiles",
     ),
     "b300x8": (
         models.B300,
         HGX_B300_BUSES,
         "HGX B300",
-        "nvidia-smi of 8 B300 SXM6 AC with driver 580.95.05; MIG profile 1g.34gb of RunPod's",
+        "vllm-project/vllm#28707, #30441: topo -m; the rest by nvidia-smi in guides of 8 B300",
     ),
 }
 

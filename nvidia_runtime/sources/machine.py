@@ -33,14 +33,15 @@ def sources(
     Raises `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
     """
     settings = snapshot.settings
+    variant = "auto"
     if admitted.mode == "csv":
         is_all = environment.get(ALL_CSV_FILES[0]) == ALL_CSV_FILES[1]
         variant = "csv-all" if is_all else "csv"
-        devices, _ = _devices(ids, variant, snapshot, admitted.warnings)
-        return [*_generated(admitted, settings), *(source for source in devices if source.edits)]
-    devices, compiled = _devices(ids, "auto", snapshot, admitted.warnings)
+    devices, compiled = _devices(ids, variant, snapshot, admitted.warnings)
     if admitted.has_compat32:
         devices += _compat32(compiled, environment, admitted.warnings)
+    if admitted.mode == "csv":
+        return [*_generated(admitted, settings), *(source for source in devices if source.edits)]
     if "all" in ids and not any(source.name and source.edits for source in devices):
         admitted.warnings.append(NO_GPU)  # MIG mode without a MIG device, or all cards are gone
     if settings[CAPABILITIES] == "requested":

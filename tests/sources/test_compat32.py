@@ -94,11 +94,12 @@ def test_as_far_as_the_settings_support_it(value: str, supported: str, *, has: b
     assert find._has_compat32({"NVIDIA_DRIVER_CAPABILITIES": value}, settings) == has
 
 
-def test_machine_without_any_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["t4x1", "orin", "wsl2"])
+def test_machine_without_any_says_so(name: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     jobs = [job(ALL, capabilities("compat32,utility")), job(ALL, capabilities("all"))]
 
-    ends = create("t4x1", tmp_path, *jobs, settings=f'debug = "{log}"\n')
+    ends = create(name, tmp_path, *jobs, settings=f'debug = "{log}"\n')
 
     assert [libraries(end) for end in ends] == [[], []]
     assert log.read_text().count("gets no 32-bit libraries of the driver; this machine has") == 1
