@@ -15,6 +15,8 @@ import pytest
 from distributions.site import Site
 from engines import processes, rootfs
 
+from nvidia_runtime.container_cli import existing
+
 from .conftest import Sites
 from .containers import ALL, SHOW, program
 
@@ -65,3 +67,14 @@ def test_nodes_and_files_of_the_host_are_mounted(sites: Sites, root: Path) -> No
     assert "/dev/nvidia0 No such device or address" in lines
     assert (root / libraries[1:] / "libcuda.so").readlink() == Path("libcuda.so.1")
     assert (root / "etc/ld.so.cache").stat().st_uid == USER
+
+
+def test_user_without_a_namespace(sites: Sites, root: Path) -> None:
+    """Nothing can be mounted: it is said why."""
+    words = {"pid": 0, "rootfs": str(root), "devices": ["all"], "with_cgroups": False}
+    call = (*program("container_cli.entry"), json.dumps(words))
+    done = processes.run([*sites("t4x1").enter, *ENTER[:4], *call])
+
+    assert done.returncode == 1
+    assert "cannot be mounted: operation not permitted" in done.stderr
+    assert done.stderr.endswith(f"; {existing.ROOT_HINT}\n")
