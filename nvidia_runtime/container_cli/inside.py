@@ -8,7 +8,6 @@ so that a container whose group cannot be changed gets nothing.
 
 import resource
 
-from nvidia_runtime.container_cli.given import HOOK
 from nvidia_runtime.container_cli.placing import Placing
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.linux import namespaces
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.given import Given
     from nvidia_runtime.prepare.work import Work
 
+# By its name hooks are known; none is called.
+HOOK = "nvidia-cdi-hook"
 # We mount below /proc, as crun does.
 LIKE = "crun"
 
@@ -75,7 +76,7 @@ def give(
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":
     """Plan what hooks would do, with the mounts that the container has already."""
     state = files.state_folder(make=True)
-    conditions = Conditions("auto", LIKE, HOOK, state)  # no hook is called
+    conditions = Conditions("auto", LIKE, HOOK, state)
     with verbs.TimeLimit(rootfs):
         work = takeover.plan(given.edits, container.spec(), rootfs, rootfs, conditions)
         if work.folders:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from nvidia_runtime.container_cli import problems, selection
 from nvidia_runtime.generate import devices, driver_files, imex, machine
 from nvidia_runtime.generate.options import Options
-from nvidia_runtime.host import gpus, library_set, mig, nodes
+from nvidia_runtime.host import compat32, gpus, library_set, mig, nodes
 from nvidia_runtime.host import machine as machines
 from nvidia_runtime.sources import capability_files
 from nvidia_runtime.store import files
@@ -44,7 +44,8 @@ def lines(words: Words, host: Machine) -> list[str]:
     if wanted:
         parts = _files(host, without=[SERVICES[name] for name in SERVICES if words.has(name)])
         if is_all or words.has("compat32"):
-            parts["libraries"] += driver_files.libraries32(host.driver, host.version())
+            others = compat32.libraries(host.driver, host.version())
+            parts["libraries"] += map(host.driver.strip, others)
         if words.has("no-gsp-firmware"):
             parts["firmwares"] = []
         listed += [path for name in wanted for path in parts[name]]

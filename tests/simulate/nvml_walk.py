@@ -30,6 +30,12 @@ class Pci(ctypes.Structure):
     )
 
 
+class Memory(ctypes.Structure):
+    """nvmlMemory_t."""
+
+    _fields_ = tuple((name, ctypes.c_ulonglong) for name in ("total", "free", "used"))
+
+
 class Attributes(ctypes.Structure):
     """nvmlDeviceAttributes_t."""
 
@@ -66,6 +72,13 @@ def bus_id(handle: Any) -> str:
     pci = Pci()
     result = call("nvmlDeviceGetPciInfo_v3", handle, ctypes.byref(pci))
     return f"error {result}" if result else pci.busId.decode()
+
+
+def memory(handle: Any) -> int:
+    """Return how much it has, in MiB, or less than 0 for an error."""
+    found = Memory()
+    result = call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(found))
+    return -result if result else int(found.total) >> 20
 
 
 def addressing(handle: Any) -> int:
@@ -107,6 +120,7 @@ def gpu(index: int) -> dict[str, Any]:
         "minor": number("nvmlDeviceGetMinorNumber", handle),
         "bus_id": bus_id(handle),
         "addressing": addressing(handle),
+        "memory": memory(handle),
         "migs": migs(handle),
     }
 
