@@ -52,6 +52,7 @@ GDR = ("cdi", "generate", "--mode=gdrcopy", "--dev-root={root}")
 IMEX = ("cdi", "generate", "--mode=imex", "--dev-root={root}")
 CSV = ("cdi", "generate", "--mode=csv", "--driver-root={root}", "--dev-root={root}")
 SPEC = ("cdi", "transform", "root", "--input={cdi}/nvidia.json", "--from=/a")
+BLANK = ("cdi", "files", "nvidia.com/gpu=0", "--spec-dir={tmp}/odd")
 FOLDER_OF_DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}")
 DOCKER = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/daemon.json")
 MENDED = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/mended.json")
@@ -69,6 +70,8 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ("doctor", "NCT-0101"),
     ),
     ("name a container, or give --all", ("repair",), ("repair", "--all")),
+    ("kinds are …", (*BLANK, "--only=all"), (*BLANK, "--only=files")),
+    ("--format=json can say it", (*BLANK, "--format=apptainer"), (*BLANK, "--format=json")),
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
     ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
@@ -253,6 +256,8 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     os.mknod(root / "dev/nvidia-caps-imex-channels/channel7", 0o20666, os.makedev(234, 7))
     cdi = tmp_path / "cdi"
     ctk.write(cdi / "nvidia.json", builders.cdi_spec())
+    odd = builders.device("0", mounts=[{"hostPath": "/a b", "containerPath": "/a b"}])
+    ctk.write(tmp_path / "odd" / "nvidia.json", builders.cdi_spec(odd))
     (tmp_path / "config.toml").write_text("")
     (tmp_path / "odd.toml").write_text('[[nvidia-container-cli]]\nroot = "/y"\n')
     (tmp_path / "even.toml").write_text('[nvidia-container-cli]\nroot = "/x"\n')
@@ -1813,17 +1818,17 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "it is an archive of 'nvidia-ctk report', or the folder that is in one",
+    "an image with dockerd is needed: 'docker save --output FILE docker:dind' writes one",
+    "'make bundle' makes one, which --toolkit names",
+    "name a file in a folder of your own, with room for the image",
+    "--write and '-- COMMAND' work anywhere",
     "'… --help' lists what it takes",
     "--pid takes the number of a process in the container",
     "--user takes UID[:GID], or names that this machine knows",
     "modes are …",
     "name the root of a container by its whole path",
     "no driver is installed below …; --root names another folder",
-    "it is an archive of 'nvidia-ctk report', or the folder that is in one",
-    "an image with dockerd is needed: 'docker save --output FILE docker:dind' writes one",
-    "'make bundle' makes one, which --toolkit names",
-    "name a file in a folder of your own, with room for the image",
-    "--write and '-- COMMAND' work anywhere",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",

@@ -85,9 +85,11 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
         _make_channels(configuration.imex_channels, configuration.driver_root)
     wanted = configuration.capabilities
     admitted.has_compat32 = COMPAT32 in wanted
-    named = "all" if wanted.issuperset(capabilities.KNOWN) else ",".join(sorted(wanted))
-    environment = {capabilities.VARIABLE: named}
-    injected = machine.sources(admitted.devices, admitted, environment, snapshot)
+    # Who wants all that there may be is not told that something is not there.
+    words = "all" if wanted.issuperset(capabilities.KNOWN) else ",".join(sorted(wanted))
+    injected = machine.sources(
+        admitted.devices, admitted, {request.DRIVER_CAPABILITIES: words}, snapshot
+    )
     if admitted.mig:
         injected.append(generated.mig(admitted, snapshot.settings))
     warnings += admitted.warnings

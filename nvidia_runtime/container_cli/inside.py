@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.given import Given
     from nvidia_runtime.prepare.work import Work
 
-# By its name hooks are known; none is called.
-HOOK = "nvidia-cdi-hook"
 # We mount below /proc, as crun does.
 LIKE = "crun"
+HOOK = "/usr/bin/nvidia-cdi-hook"
 
 
 def give(
@@ -76,7 +75,7 @@ def give(
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":
     """Plan what hooks would do, with the mounts that the container has already."""
     state = files.state_folder(make=True)
-    conditions = Conditions("auto", LIKE, HOOK, state)
+    conditions = Conditions("auto", LIKE, HOOK, state)  # none is called
     with verbs.TimeLimit(rootfs):
         work = takeover.plan(given.edits, container.spec(), rootfs, rootfs, conditions)
         if work.folders:

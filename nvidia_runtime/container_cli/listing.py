@@ -8,7 +8,7 @@ neither NVML nor a loaded driver, so that an image can be built where there is n
 from __future__ import annotations
 
 from nvidia_runtime.container_cli import problems, selection
-from nvidia_runtime.generate import devices, driver_files, imex, machine
+from nvidia_runtime.generate import devices, driver_files, graphics, imex, machine
 from nvidia_runtime.generate.options import Options
 from nvidia_runtime.host import compat32, gpus, library_set, mig, nodes
 from nvidia_runtime.host import machine as machines
@@ -44,8 +44,7 @@ def lines(words: Words, host: Machine) -> list[str]:
     if wanted:
         parts = _files(host, without=[SERVICES[name] for name in SERVICES if words.has(name)])
         if is_all or words.has("compat32"):
-            others = compat32.libraries(host.driver, host.version())
-            parts["libraries"] += map(host.driver.strip, others)
+            parts["libraries"] += _libraries_32(host)
         if words.has("no-gsp-firmware"):
             parts["firmwares"] = []
         listed += [path for name in wanted for path in parts[name]]
@@ -127,6 +126,12 @@ def _files(host: Machine, without: list[str]) -> dict[str, list[str]]:
     parts["binaries"].sort(key=lambda path: driver_files.BINARIES.index(_name(path)))
     parts["ipcs"].sort(key=lambda path: not path.endswith(driver_files.SOCKETS[0]))
     return parts
+
+
+def _libraries_32(host: Machine) -> list[str]:
+    installed = host.driver
+    paths = compat32.libraries(installed, host.version(), graphics.PLATFORM_LIBRARIES)
+    return [installed.strip(path) for path in paths]
 
 
 def _options(host: Machine, ids: tuple[str, ...]) -> Options:

@@ -73,15 +73,20 @@ def test_capabilities() -> None:
     assert {"/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"} < nothing
 
 
-def test_libraries_of_32_bits() -> None:
-    calls = [{**GPU0, "capabilities": names} for names in (["compute"], ["compute", "compat32"])]
-    done = simulated.run(WITH_32, [*program("container_cli.givens"), json.dumps(calls)])
-    assert done.returncode == 0, done.stderr
-    without, having = json.loads(done.stdout)
+FOLDER32 = "/usr/lib/i386-linux-gnu"
 
-    added = [path for path in having if path not in without]
-    assert "/usr/lib/i386-linux-gnu/libcuda.so" in {path[:34] for path in added}
-    assert not [path for path in added if "/i386-linux-gnu/" not in path]
+
+def test_libraries_of_32_bits() -> None:
+    names = (["compute"], ["compute", "compat32"], ["utility", "compat32"])
+    calls = [{**GPU0, "capabilities": capabilities} for capabilities in names]
+    done = simulated.run("rtx5090", [*program("container_cli.givens"), json.dumps(calls)])
+    assert done.returncode == 0, done.stderr
+    without, compute, utility = map(set, json.loads(done.stdout))
+
+    cuda, nvml = (f"{FOLDER32}/{name}.so.580.95.05" for name in ("libcuda", "libnvidia-ml"))
+    assert not any(path.startswith(FOLDER32) for path in without)
+    assert cuda in compute - utility
+    assert nvml in utility - compute
 
 
 def test_channel_that_is_missing_is_not_made_where_that_is_forbidden() -> None:
