@@ -1863,6 +1863,7 @@ ELSEWHERE_HERE = {
     "give --no-cgroups where no control group keeps the container from its devices",
     "install the driver's files again, or give its node back",
     "mend that place in the image, or among the container's volumes",
+    "run it as root, or as root in a user namespace",
     "--pid names the container's first process, and ROOTFS the root in its mount namespace",
     "its control group, or one above, may be read-only, or lack them itself",
     "move it away; what it says cannot be undone then",

@@ -93,7 +93,7 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
     if admitted.mig:
         injected.append(generated.mig(admitted, snapshot.settings))
     warnings += admitted.warnings
-    return capability_files.limit_to(injected, configuration.capabilities)
+    return capability_files.limit_to(injected, wanted)
 
 
 def _make_channels(names: tuple[str, ...], root: str) -> None:

@@ -12,6 +12,8 @@ import simulated
 
 from .containers import ALL, program
 
+# A machine that has the driver for 32-bit programs, too.
+WITH_32 = "rtx5090"
 GPU0 = {"devices": ["0"], "capabilities": ALL}
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 SOCKETS = ("/run/nvidia-persistenced/socket", "/run/nvidia-fabricmanager/socket")
