@@ -65,9 +65,9 @@ def _choose(gpus: list[PassthroughGpu], ids: tuple[str, ...]) -> list[Passthroug
         return [gpu for gpu in gpus if gpu.is_free()]
     by_id = {name: gpu for gpu in gpus for name in (str(gpu.index), gpu.address)}
     if unknown := [name for name in ids if name not in by_id]:
-        known = ", ".join(f"{gpu.index} ({gpu.address})" for gpu in gpus) or "no GPU of NVIDIA's"
+        present = ", ".join(f"{gpu.index} ({gpu.address})" for gpu in gpus) or "no GPU of NVIDIA's"
         what = f"this machine has no device {', '.join(map(repr, unknown))}"
-        raise NvidiaRuntimeError(what, hint=f"on its PCI bus is {known}")
+        raise NvidiaRuntimeError(what, hint=f"on its PCI bus is {present}")
     chosen = list(dict.fromkeys(by_id[name] for name in ids))
     for gpu in chosen:
         if not gpu.is_free():

@@ -28,7 +28,7 @@ def install(root: Path, folder: str, architecture: str, version: str = VERSION) 
     return paths
 
 
-def found(root: Path, *others: str, folders: tuple[str, ...] = ()) -> list[str]:
+def located(root: Path, *others: str, folders: tuple[str, ...] = ()) -> list[str]:
     driver = Driver(f"{root}", library_folders=folders)
     paths = compat32.libraries(driver, VERSION, others)
     return [path.removeprefix(f"{root}") for path in paths]
@@ -50,10 +50,10 @@ def test_distributions(layout: str, tmp_path: Path) -> None:
     wide, narrow = LAYOUTS[layout]
     install(tmp_path, wide, "x86_64")
 
-    assert found(tmp_path) == []
+    assert located(tmp_path) == []
 
-    assert found(tmp_path) != install(tmp_path, narrow, "i386")
-    assert sorted(found(tmp_path)) == sorted(f"{narrow}/{name}.{VERSION}" for name in NAMES)
+    assert located(tmp_path) != install(tmp_path, narrow, "i386")
+    assert sorted(located(tmp_path)) == sorted(f"{narrow}/{name}.{VERSION}" for name in NAMES)
 
 
 def test_both_in_one_folder(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_both_in_one_folder(tmp_path: Path) -> None:
         elf.shared_object("", "i386")
     )
 
-    assert found(tmp_path) == [f"/usr/lib/libnvidia-glcore.so.{VERSION}"]
+    assert located(tmp_path) == [f"/usr/lib/libnvidia-glcore.so.{VERSION}"]
 
 
 def test_elsewhere_by_the_loaders_cache(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_elsewhere_by_the_loaders_cache(tmp_path: Path) -> None:
     rows = [(X86_64, "/opt/nvidia/lib/libcuda.so.1"), (I386, "/opt/nvidia/lib32/libcuda.so.1")]
     (tmp_path / "etc/ld.so.cache").write_bytes(cache(rows))
 
-    assert sorted(found(tmp_path)) == sorted(paths)
+    assert sorted(located(tmp_path)) == sorted(paths)
 
 
 def test_where_the_link_of_libcuda_leads(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_where_the_link_of_libcuda_leads(tmp_path: Path) -> None:
     link.symlink_to(paths[0])
     (tmp_path / "usr/lib/i386-linux-gnu/libcuda.so.1").symlink_to("/etc/alternatives/libcuda")
 
-    assert sorted(found(tmp_path)) == sorted(paths)
+    assert sorted(located(tmp_path)) == sorted(paths)
 
 
 def test_folders_that_are_named_are_all(tmp_path: Path) -> None:
@@ -93,21 +93,21 @@ def test_folders_that_are_named_are_all(tmp_path: Path) -> None:
     own = install(tmp_path, "/nix/lib32", "i386")
 
     folders = (f"{tmp_path}/nix/lib", f"{tmp_path}/nix/lib32")
-    assert sorted(found(tmp_path, folders=folders)) == sorted(own)
+    assert sorted(located(tmp_path, folders=folders)) == sorted(own)
 
 
 def test_link_to_a_folder_is_one_folder(tmp_path: Path) -> None:
     own = install(tmp_path, "/usr/lib/i386-linux-gnu", "i386")
     os.symlink("usr/lib", tmp_path / "lib")
 
-    assert sorted(found(tmp_path)) == sorted(own)
+    assert sorted(located(tmp_path)) == sorted(own)
 
 
 @pytest.mark.parametrize("version", ["575.57.08", "580.95"])
 def test_other_versions_are_left_out(version: str, tmp_path: Path) -> None:
     install(tmp_path, "/usr/lib/i386-linux-gnu", "i386", version)
 
-    assert found(tmp_path, "libnvidia-egl-gbm.so.*.*") == []
+    assert located(tmp_path, "libnvidia-egl-gbm.so.*.*") == []
 
 
 def test_libraries_with_versions_of_their_own(tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_libraries_with_versions_of_their_own(tmp_path: Path) -> None:
     other = "/usr/lib32/libnvidia-egl-gbm.so.1.1.2"
     Path(f"{tmp_path}{other}").write_bytes(elf.shared_object("libnvidia-egl-gbm.so.1", "i386"))
 
-    assert other in found(tmp_path, "libnvidia-egl-gbm.so.*.*")
+    assert other in located(tmp_path, "libnvidia-egl-gbm.so.*.*")

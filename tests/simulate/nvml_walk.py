@@ -76,9 +76,9 @@ def bus_id(handle: Any) -> str:
 
 def memory(handle: Any) -> int:
     """Return how much it has, in MiB, or less than 0 for an error."""
-    found = Memory()
-    result = call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(found))
-    return -result if result else int(found.total) >> 20
+    memory = Memory()
+    result = call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+    return -result if result else int(memory.total) >> 20
 
 
 def addressing(handle: Any) -> int:
@@ -126,7 +126,7 @@ def gpu(index: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print what is found; an error of nvmlInit is the exit code."""
+    """Print what is memory; an error of nvmlInit is the exit code."""
     if code := call("nvmlInit_v2"):
         sys.exit(code)
     count = UINT()
