@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.document import Document
 
 _PATH = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+ROOT_HINT = "run it as root, or as root in a user namespace"
 PID_HINT = "--pid names the container's first process, and ROOTFS the root in its mount namespace"
 
 
@@ -78,7 +79,7 @@ class Existing:
             self._namespace, users = namespaces.opened(pid, "mnt", "user")
         except OSError as error:
             what = f"its namespaces cannot be opened: {os_reason(error)}"
-            raise NvidiaRuntimeError(what, where, PID_HINT) from None
+            raise NvidiaRuntimeError(what, where, hint_of(error)) from None
         if namespaces.is_own(self._namespace, "mnt"):
             what = "shares the host's mount namespace: what is mounted would stay on the host"
             raise NvidiaRuntimeError(what, where, PID_HINT)
@@ -105,7 +106,7 @@ class Existing:
             raise NvidiaRuntimeError(f"the container's root {error}", rootfs, PID_HINT) from None
         except (OSError, ValueError) as error:
             what = f"the container's root cannot be opened: {os_reason(error)}"
-            raise NvidiaRuntimeError(what, rootfs, PID_HINT) from None
+            raise NvidiaRuntimeError(what, rootfs, hint_of(error)) from None
         shown = f"{folder.path.rstrip('/')}/{name}"
         if path and not (ours == _identity_of(root.status()) if ours else shown == path):
             what = f"is another folder for process {self.pid} than for us"
@@ -123,6 +124,11 @@ class Existing:
             os.close(proc)
             self.leave()
         return resolver.Place(top, "/")
+
+
+def hint_of(error: Exception) -> str:
+    """Return what to do where a container cannot be reached."""
+    return ROOT_HINT if isinstance(error, PermissionError) else PID_HINT
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ and links whichever way it gets them.
 
 import os
 
-from nvidia_runtime.admission import request
+from nvidia_runtime.admission import capabilities, request
 from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.container_cli.configuration import Configuration
     from nvidia_runtime.document import Document
     from nvidia_runtime.store.lines import Source
-    from nvidia_runtime.store.snapshot import Settings, Snapshot
+    from nvidia_runtime.store.snapshot import Snapshot
 
 SOCKETS = {
     "persistenced": "/nvidia-persistenced/socket",
@@ -31,8 +31,6 @@ COMPAT = "enable-cuda-compat"
 DISABLED = "disabled"
 COMPAT32 = "compat32"
 DRIVER_OF_CHANNELS = "nvidia-caps-imex-channels"
-# By its name its hooks are known; none is called.
-HOOK = "/usr/bin/nvidia-cdi-hook"
 
 
 class Given:
@@ -85,13 +83,17 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
     snapshot.settings[machine.CAPABILITIES] = "all"  # the call says which
     if configuration.imex_channels and configuration.can_create_channels:
         _make_channels(configuration.imex_channels, configuration.driver_root)
-    injected = machine.sources(admitted.devices, admitted, {}, snapshot)
+    wanted = configuration.capabilities
+    admitted.has_compat32 = COMPAT32 in wanted
+    # Who wants all that there may be is not told that something is not there.
+    words = "all" if wanted.issuperset(capabilities.KNOWN) else ",".join(sorted(wanted))
+    injected = machine.sources(
+        admitted.devices, admitted, {request.DRIVER_CAPABILITIES: words}, snapshot
+    )
     if admitted.mig:
         injected.append(generated.mig(admitted, snapshot.settings))
-    if COMPAT32 in configuration.capabilities:
-        injected.append(_for_32_bits(snapshot.settings))
     warnings += admitted.warnings
-    return capability_files.limit_to(injected, configuration.capabilities)
+    return capability_files.limit_to(injected, wanted)
 
 
 def _make_channels(names: tuple[str, ...], root: str) -> None:
@@ -112,28 +114,6 @@ def _make_channels(names: tuple[str, ...], root: str) -> None:
                 device_nodes.make(root or "/", path, (major or 0, number))
     except (NvidiaRuntimeError, OSError):
         return
-
-
-def _for_32_bits(settings: "Settings") -> "Source":
-    """Return the driver's libraries for programs of 32 bits, which the default mode leaves out."""
-    from nvidia_runtime.generate import driver_files, entries, hooks, library_links
-    from nvidia_runtime.host import driver
-    from nvidia_runtime.host.driver import Driver
-    from nvidia_runtime.sources import generated
-
-    installed = Driver(str(settings[DRIVER_ROOT]) or "/")
-    version = driver.version(installed) or files.loaded_driver()
-    paths = driver_files.libraries32(installed, version)
-    links = [link for path in paths for link in library_links.beside(installed.source(path), path)]
-    folders = dict.fromkeys(path.rpartition("/")[0] for path in paths)
-    edits = {
-        "mounts": [entries.driver_mount(installed, path) for path in paths],
-        "hooks": [
-            *hooks.create_symlinks(HOOK, links),
-            *([hooks.update_ldcache(HOOK, folders)] if folders else ()),
-        ],
-    }
-    return generated.source({"generator": COMPAT32}, edits)
 
 
 def _snapshot(root: str) -> "Snapshot":

@@ -8,7 +8,6 @@ so that a container whose group cannot be changed gets nothing.
 
 import resource
 
-from nvidia_runtime.container_cli.given import HOOK
 from nvidia_runtime.container_cli.placing import Placing
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.linux import namespaces
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 # We mount below /proc, as crun does.
 LIKE = "crun"
+HOOK = "/usr/bin/nvidia-cdi-hook"
 
 
 def give(
@@ -75,7 +75,7 @@ def give(
 def _plan(container: "Existing", given: "Given", rootfs: str) -> "Work":
     """Plan what hooks would do, with the mounts that the container has already."""
     state = files.state_folder(make=True)
-    conditions = Conditions("auto", LIKE, HOOK, state)  # no hook is called
+    conditions = Conditions("auto", LIKE, HOOK, state)  # none is called
     with verbs.TimeLimit(rootfs):
         work = takeover.plan(given.edits, container.spec(), rootfs, rootfs, conditions)
         if work.folders:

@@ -8,9 +8,9 @@ neither NVML nor a loaded driver, so that an image can be built where there is n
 from __future__ import annotations
 
 from nvidia_runtime.container_cli import problems, selection
-from nvidia_runtime.generate import devices, driver_files, imex, machine
+from nvidia_runtime.generate import devices, driver_files, graphics, imex, machine
 from nvidia_runtime.generate.options import Options
-from nvidia_runtime.host import gpus, library_set, mig, nodes
+from nvidia_runtime.host import compat32, gpus, library_set, mig, nodes
 from nvidia_runtime.host import machine as machines
 from nvidia_runtime.sources import capability_files
 from nvidia_runtime.store import files
@@ -44,7 +44,7 @@ def lines(words: Words, host: Machine) -> list[str]:
     if wanted:
         parts = _files(host, without=[SERVICES[name] for name in SERVICES if words.has(name)])
         if is_all or words.has("compat32"):
-            parts["libraries"] += driver_files.libraries32(host.driver, host.version())
+            parts["libraries"] += _libraries_32(host)
         if words.has("no-gsp-firmware"):
             parts["firmwares"] = []
         listed += [path for name in wanted for path in parts[name]]
@@ -126,6 +126,12 @@ def _files(host: Machine, without: list[str]) -> dict[str, list[str]]:
     parts["binaries"].sort(key=lambda path: driver_files.BINARIES.index(_name(path)))
     parts["ipcs"].sort(key=lambda path: not path.endswith(driver_files.SOCKETS[0]))
     return parts
+
+
+def _libraries_32(host: Machine) -> list[str]:
+    installed = host.driver
+    paths = compat32.libraries(installed, host.version(), graphics.PLATFORM_LIBRARIES)
+    return [installed.strip(path) for path in paths]
 
 
 def _options(host: Machine, ids: tuple[str, ...]) -> Options:

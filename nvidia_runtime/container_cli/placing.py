@@ -11,6 +11,7 @@ import os
 import posix
 
 from nvidia_runtime.container_cli.copies import Copy
+from nvidia_runtime.container_cli.existing import ROOT_HINT
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.linux import trees
 from nvidia_runtime.oci import edit
@@ -76,7 +77,7 @@ class Placing:
                     self.warnings.append(f"{copy.path} cannot be mounted: {os_reason(error)}")
                     continue
                 what = f"cannot be mounted: {os_reason(error)}"
-                raise NvidiaRuntimeError(what, copy.path, remedy(error) or HINT) from None
+                raise NvidiaRuntimeError(what, copy.path, _hint(error)) from None
         self.done.append(f"mounted {len(self._mounted)} files, folders and nodes")
 
     def take_back(self) -> None:
@@ -111,7 +112,7 @@ class Placing:
             return False
         except (OSError, ValueError) as error:
             what = f"the device node cannot be made: {os_reason(error)}"
-            raise NvidiaRuntimeError(what, path, remedy(error) or HINT) from None
+            raise NvidiaRuntimeError(what, path, _hint(error)) from None
         return True
 
     def _takes_nodes(self, folder: resolver.Place) -> bool:
@@ -176,4 +177,8 @@ class Placing:
         kind = self._kinds[device]
         is_drivers = path.startswith(DRIVER) and place.path == path and kind == PROC
         if (kind in mounts.KERNEL or path.startswith(DRIVER)) and not is_drivers:
-            raise OSError(errno.EPERM, f"is in a file system of the kernel's: {kind}", path)
+            raise OSError(errno.EINVAL, f"is in a file system of the kernel's: {kind}", path)
+
+
+def _hint(error: Exception) -> str:
+    return ROOT_HINT if isinstance(error, PermissionError) else remedy(error) or HINT

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.generate import entries, hooks, library_links
-from nvidia_runtime.host import driver, ldcache, library_set, platform
+from nvidia_runtime.host import driver, library_set, platform
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.store import files
 
@@ -108,16 +108,6 @@ def libraries(installed: Driver, version: str, is_explicit: bool) -> list[str]:
     for pattern in (NVVM, *(EXPLICIT if is_explicit else ())):
         paths |= dict.fromkeys(installed.libraries(pattern))
     paths.pop("", None)
-    return list(paths)
-
-
-def libraries32(installed: Driver, version: str) -> list[str]:
-    """Find the driver's libraries of 32 bits in the loader's cache, as paths below the root."""
-    paths: dict[str, None] = {}
-    for path in ldcache.paths(installed.root, ldcache.ARCHITECTURES32):
-        file = installed.resolve(driver_root.join(installed.root, path))
-        if file.endswith(f".so.{version}"):
-            paths[installed.strip(file)] = None
     return list(paths)
 
 

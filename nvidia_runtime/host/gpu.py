@@ -24,7 +24,8 @@ class Mig:
 class Gpu:
     """A GPU; what is not known is "" or -1, and ``problem`` is a sentence if it is not usable.
 
-    ``is_silent`` is whether NVML crashed or hung when it was asked about it.
+    ``is_silent`` is whether NVML crashed or hung when it was asked about it; ``failure`` is the
+    function that failed, with its result, as in nvmlDeviceGetUUID:15.
     ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
     ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
     ``architecture`` is the compute capability, and ``brand`` a word; only NVML knows them.
@@ -34,6 +35,7 @@ class Gpu:
         "architecture",
         "brand",
         "bus_id",
+        "failure",
         "index",
         "is_coherent",
         "is_mig",
@@ -57,6 +59,7 @@ class Gpu:
         self.migs: tuple[Mig, ...] = ()
         self.is_coherent: bool | None = None
         self.is_silent = False
+        self.failure = ""
         self.problem = ""
 
     def is_display(self) -> bool:

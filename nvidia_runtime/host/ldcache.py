@@ -9,16 +9,24 @@ from nvidia_runtime.rootfs import ldcache
 
 # The architecture in an entry's flags: x86-64, ppc64, AArch64.
 ARCHITECTURES = (0x0300, 0x0500, 0x0A00)
-# i386 and old ARM, ARM with and without hardware for floating point.
-ARCHITECTURES32 = (0x0000, 0x0900, 0x0B00)
+I386 = (0x0000,)
 
 
-def paths(root: str, architectures: tuple[int, ...] = ARCHITECTURES) -> list[str]:
-    """List the 64-bit libraries in the cache below the root, or others, as paths below the root.
+def paths(root: str) -> list[str]:
+    """List the 64-bit libraries in the cache below the root, as paths below the root.
 
     A missing or malformed cache is empty: it is only the last place to look.  Raises
     `NvidiaRuntimeError` for one that cannot be read.
     """
+    return _paths(root, ARCHITECTURES)
+
+
+def paths_32(root: str) -> list[str]:
+    """List the libraries for i386 in the cache, as `paths` does."""
+    return _paths(root, I386)
+
+
+def _paths(root: str, architectures: tuple[int, ...]) -> list[str]:
     path = driver_root.join(root, platform.CACHE)
     try:
         with open(path, "rb") as file:

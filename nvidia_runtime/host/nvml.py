@@ -153,6 +153,7 @@ def _gpu(line: Line) -> Gpu:
     gpu = Gpu(line["gpu"])
     if "error" in line:
         gpu.problem = nvml_problems.gpu(gpu.index, line)
+        gpu.failure = f"{line['call']}:{line['error']}"
         return gpu
     for name in ("name", "minor", "uuid", "architecture", "brand", "is_coherent", "is_mig"):
         setattr(gpu, name, line[name])

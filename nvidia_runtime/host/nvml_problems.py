@@ -25,6 +25,8 @@ INITIALISATION = {
         "the driver was updated: reboot, or unload and load its kernel modules",
     ),
 }
+# Those that the kernel module is to blame for: it is not loaded, or of another version.
+BY_MODULE = (9, 18)
 OF_GPU = {
     4: ("may not be opened", "are the permissions of /dev/nvidia* right?"),
     14: ("has a corrupt infoROM", "'nvidia-smi -q' says more; it may have to be replaced"),

@@ -20,11 +20,12 @@ CLONE, CLOEXEC = 1, 0o2000000
 EMPTY_PATH, RECURSIVE = 0x1000, 0x8000
 FROM_EMPTY_PATH, TO_EMPTY_PATH = 0x04, 0x40
 MS_BIND, MS_REC, MS_REMOUNT, MS_PRIVATE = 0x1000, 0x4000, 32, 0x40000
-MNT_DETACH, NOFOLLOW = 2, 8
+MNT_DETACH = 2
 # The options of a mount, as bits for mount(2) and for mount_setattr(2): the same four.
 FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
-# As statvfs has them: what a mount has already cannot be taken from it in a user namespace.
-KEPT = 1 | 2 | 4 | 8 | 1024 | 2048
+# All of them, also as statvfs has them: what a mount has already cannot be taken from it in a user
+# namespace.  Without a word of access times these stay, too.
+KEPT = sum(FLAGS.values())
 WITHOUT = (errno.ENOSYS, errno.EPERM)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -94,7 +95,7 @@ def bind(source: int, target: int) -> None:
 
 def remount(mounted: int, flags: int) -> None:
     """Set options of a mount by a descriptor of its root; those that it has stay."""
-    kept = os.fstatvfs(mounted).f_flag & KEPT & ~(1 << 10 | 1 << 11)
+    kept = os.fstatvfs(mounted).f_flag & KEPT
     words = ctypes.c_ulong(MS_BIND | MS_REMOUNT | flags | kept)
     _check(LIBC.mount(None, _path(mounted), None, words, None), "mount")
     private = ctypes.c_ulong(MS_PRIVATE | MS_REC)

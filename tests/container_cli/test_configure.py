@@ -70,6 +70,14 @@ def test_same_gpus_and_mig_devices(program: str, view: str, bundles: On) -> None
     assert not {"/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2"} & opened
 
 
+def test_same_libraries_of_32_bits(bundles: On) -> None:
+    everything = ask("NVIDIA_DRIVER_CAPABILITIES=all")
+
+    got = compared(bundles("rtx5090", "runc", "v2"), "all", everything)
+
+    assert any(line.startswith("/usr/lib/i386-linux-gnu/libcuda.so.") for line in got)
+
+
 @pytest.mark.parametrize("program", [pytest.param("runc", marks=LONG), "crun"])
 def test_read_only_root(program: str, bundles: On) -> None:
     """As of docker --read-only: the runtime makes it so when all is mounted."""

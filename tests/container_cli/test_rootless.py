@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from distributions.site import Site
 from engines import processes, rootfs
+from engines.bundles import Bundles
+
+from nvidia_runtime.container_cli import existing
 
 from .conftest import Sites
-from .containers import ALL, SHOW, program
+from .containers import ALL, SHOW, Document, call, program, said
 
 USER = 65534
 # The words are the root, and then the program's.
@@ -69,3 +74,37 @@ def test_nodes_and_files_of_the_host_are_mounted(sites: Sites, root: Path) -> No
     assert "/dev/nvidia0 No such device or address" in lines
     assert (root / libraries[1:] / "libcuda.so").readlink() == Path("libcuda.so.1")
     assert (root / "etc/ld.so.cache").stat().st_uid == USER
+
+
+def test_user_without_a_namespace(sites: Sites, root: Path) -> None:
+    """Nothing can be mounted: it is said why."""
+    words = {"pid": 0, "rootfs": str(root), "devices": ["all"], "with_cgroups": False}
+    call = (*program("container_cli.entry"), json.dumps(words))
+    done = processes.run([*sites("t4x1").enter, *ENTER[:4], *call])
+
+    assert done.returncode == 1
+    assert "cannot be mounted: operation not permitted" in done.stderr
+    assert done.stderr.endswith(f"; {existing.ROOT_HINT}\n")
+
+
+@pytest.mark.parametrize("name", ["runc", "crun"])
+def test_runtime_of_a_user(
+    name: str, bundles: Callable[[str, str, str], Bundles], sites: Sites
+) -> None:
+    """A rootless engine's: the hook is in the engine's user namespace, and has a --pid."""
+    root_of_all = bundles("t4x1", name, "v1")
+    folder = sites("t4x1").scratch / f"rootless-{name}"
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    words = ("unshare", "--user", "--map-root-user", "--mount")
+    live = replace(root_of_all, folder=folder, enter=(*root_of_all.enter, *ENTER[:4], *words))
+
+    def change(document: Document) -> None:
+        del document["linux"]["cgroupsPath"], document["linux"]["resources"]
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, USER, USER, follow_symlinks=False)
+
+    lines = said(live, change, call(devices=["all"]))
+
+    assert any(line.startswith("/dev/nvidia0 rw") for line in lines)
+    assert "/dev/nvidia0 No such device or address" in lines

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+import simulated
 
 from nvidia_runtime.doctor import engines
 from nvidia_runtime.doctor.engines import (
@@ -23,7 +24,6 @@ from nvidia_runtime.doctor.engines import (
     ways,
 )
 from nvidia_runtime.doctor.finding import Code
-from nvidia_runtime.simulate import catalogue
 
 from . import stand_ins
 from .patient import Answer, examine
@@ -632,7 +632,7 @@ def test_healthy(lines: list[str]) -> None:
     assert set(answer.document["engines"].values()) == {""}
 
 
-@pytest.mark.parametrize("name", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("name", simulated.names())
 def test_silent(name: str) -> None:
     answer = look(stand_ins.docker(), stand_ins.podman(), machine=name)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import shim
+import simulated
 from engines.files import listener
 
 from nvidia_runtime.doctor import installation, subject
@@ -19,7 +20,6 @@ from nvidia_runtime.doctor.installation import programs, state
 from nvidia_runtime.doctor.installation import runtime as install_runtime
 from nvidia_runtime.doctor.installation import settings as install_settings
 from nvidia_runtime.doctor.installation import units as install_units
-from nvidia_runtime.simulate import catalogue
 from nvidia_runtime.store import files
 
 from . import patient
@@ -241,7 +241,7 @@ def test_fault(tmp_path: Path, fault: str, code: Code, severity: str) -> None:
         assert code.id not in followed.codes()
 
 
-@pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_silent(tmp_path: Path, machine: str) -> None:
     answer = examine(tmp_path, "", machine)
 

@@ -57,7 +57,9 @@ GENERATE = Command(
     them; the setting nvidia-ctk.cdi-spec-version does the same for all calls.
 
     A file name without the ending .yaml or .json gets one.  The feature enable-mps-pipes adds
-    /tmp/nvidia-mps, which other readers of the spec may mount from anybody.
+    /tmp/nvidia-mps, which other readers of the spec may mount from anybody;
+    enable-compat32-libraries adds the driver's 32-bit libraries, for Steam and Wine, to every
+    container: engines that read the spec know no NVIDIA_DRIVER_CAPABILITIES.
     """,
     examples=(
         (
