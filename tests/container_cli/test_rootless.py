@@ -54,7 +54,11 @@ def configured(site: Site, root: Path, **fields: object) -> tuple[int, list[str]
     """Configure a root, and show what is in it then."""
     words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, **fields}
     call = (*program("container_cli.entry"), json.dumps(words))
-    enter = (*site.enter, "env", f"SHOW={SHOW}", *ENTER, str(root), *call)
+    own = root.parent / "user-run"  # or it would be in /tmp
+    own.mkdir(exist_ok=True)
+    os.chown(own, USER, USER)
+    variables = (f"SHOW={SHOW}", f"XDG_RUNTIME_DIR={own}")
+    enter = (*site.enter, "env", *variables, *ENTER, str(root), *call)
     done = processes.run(enter)
     return done.returncode, done.stdout.splitlines(), done.stderr
 
