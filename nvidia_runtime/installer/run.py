@@ -142,7 +142,8 @@ class Installing:
         if written or since:
             self.record.unread = time.time()
             record.save(self.place, self.record)
-            rereading.carry_out(engine, self.say)
+            # An engine that does not come back: a signal ends that, and the files are put back.
+            rereading.carry_out(engine, self.say, wait=self.stop.pause)
         self.record.unread = 0.0
         record.save(self.place, self.record)
 

@@ -282,6 +282,32 @@ def test_containerd_from_a_container(node: Node) -> None:
         assert node.install("--probe").code == 0
 
 
+def test_signal_ends_the_wait_for_an_engine(node: Node) -> None:
+    """containerd ends at the signal, and does not come back: its file must not wait for that."""
+    containerd(node)
+    node.flags[-1] = "--restart-mode=signal"
+    before, socket = contents(node.folder / "host"), node.folder / "c.sock"
+    words = node.words(f"--socket={socket}")
+    with listener.running("containerd", socket) as daemon:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=node.environment(RUNTIME_CONFIG_SOURCE="file"),
+        )
+        waiting.eventually(Path(f"{socket}.reloaded").exists, "containerd was told", process)
+        assert contents(node.folder / "host") != before
+        process.terminate()
+        waiting.eventually(
+            lambda: contents(node.folder / "host") == before, "the file is put back", process
+        )
+        daemon.kill()
+    with listener.running("containerd", socket):
+        said = process.communicate(timeout=waiting.PATIENCE)[1]
+
+    assert (process.returncode, "ending: SIGTERM" in said) == (0, True), said
+
+
 def test_containerd_reads_annotations_and_imports_of_its_host(node: Node) -> None:
     _, file, drop_in = containerd(node)
     file.write_text('version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n')
