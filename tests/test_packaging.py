@@ -78,8 +78,11 @@ def test_files(wheel: Path) -> None:
                 if unit.suffix != ".md"
             ],
             "nvidia_runtime/simulate/mock_cuda.c",
+            "nvidia_runtime/simulate/mock_device_query.c",
             "nvidia_runtime/simulate/mock_dxcore.c",
+            "nvidia_runtime/simulate/mock_machine.h",
             "nvidia_runtime/simulate/mock_nvml.c",
+            "nvidia_runtime/simulate/mock_smi.c",
             *[f"{DATA}/{name}" for name in (*LAUNCHERS, "nvidia-ctk")],
             *[
                 f"{MAN}/man{page.suffix[1:]}/{page.name}"

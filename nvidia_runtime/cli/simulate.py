@@ -31,6 +31,7 @@ class Simulate(Command):
     without_code: bool
     lose: list[int]
     remove: list[int]
+    xid: list[str]
     mismatch: bool
     init_us: int
     attach_us: int
@@ -81,6 +82,7 @@ class Simulate(Command):
             without_code=self.without_code,
             lose=self.lose,
             remove=self.remove,
+            xid=self.xid,
             mismatch=self.mismatch,
             init_us=self.init_us,
             attach_us=self.attach_us,

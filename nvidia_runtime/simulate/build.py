@@ -8,6 +8,7 @@ from nvidia_runtime.simulate import (
     driver_files,
     kernel_files,
     nvml,
+    programs,
     tegra_files,
     wsl_files,
 )
@@ -22,11 +23,12 @@ HERE = "/run/nvidia-simulated-machine"
 
 def driver_root(machine: SimulatedMachine) -> Tree:
     """List what the driver has put below its root, device nodes included."""
-    library = nvml.library(machine.faults)
+    library = nvml.carrying(machine)
     kinds = {"pci": driver_files.tree, "tegra": tegra_files.tree, "wsl": wsl_files.tree}
     settings = trees.text(nvml.settings(machine))
     files = kinds[machine.kind](machine, library)
-    return files | {machine.nvml_settings: settings} | device_nodes.tree(machine)
+    files |= {machine.nvml_settings: settings} | programs.tree(machine)
+    return files | device_nodes.tree(machine)
 
 
 def kernel(machine: SimulatedMachine) -> Tree:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries that are compiled from a source file beside this one, when they are first used."""
+"""Libraries and programs that are compiled from a source file beside this one, at first use."""
 
 from __future__ import annotations
 
@@ -15,23 +15,36 @@ from nvidia_runtime.simulate import cache
 
 FOLDER = os.path.dirname(__file__)
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-O2", "-g0", "-shared", "-fPIC", "-fvisibility=hidden", "-w")
+FLAGS = ("-O2", "-g0", "-w")
+SHARED = ("-shared", "-fPIC", "-fvisibility=hidden")
+HEADER = "mock_machine.h"
 LIBRARIES = ("-lpthread", "-ldl")
 
 
 def library(source: str, *flags: str) -> bytes:
     """Return the library of a source file.  Raises `NvidiaRuntimeError` where it cannot."""
+    return _made(source, (*FLAGS, *SHARED, *flags))
+
+
+def program(source: str) -> bytes:
+    """Return the program of a source file.  Raises `NvidiaRuntimeError` where it cannot."""
+    return _made(source, FLAGS)
+
+
+def _made(source: str, flags: tuple[str, ...]) -> bytes:
     path = os.path.join(FOLDER, source)
-    words = (*FLAGS, *flags, path, *LIBRARIES)
+    words = (*flags, path, *LIBRARIES)
     name = _name(path, words)
     return cache.read(name) or _compiled(path, words, name)
 
 
 def _name(path: str, words: tuple[str, ...]) -> str:
-    """Return the name by which a library is kept; source, flags and machine are part of it."""
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read() + "\0".join(words).encode()).hexdigest()[:16]
-    return f"{os.path.basename(path)}-{platform.machine()}-{digest}.so"
+    """Return the name by which what is made is kept: sources, flags and machine are part of it."""
+    digest = hashlib.sha256("\0".join(words).encode())
+    for source in (path, os.path.join(FOLDER, HEADER)):
+        with open(source, "rb") as file:
+            digest.update(file.read())
+    return f"{os.path.basename(path)}-{platform.machine()}-{digest.hexdigest()[:16]}.so"
 
 
 def _compiled(source: str, flags: tuple[str, ...], name: str) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated libcuda: what cuInit answers, by the nodes that it sees or by a fault."""
+"""The simulated libcuda: what devices it has, by the nodes that it sees, or a fault."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import struct
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.simulate import compiler, elf
+from nvidia_runtime.simulate import compiler, elf, nvml
 from nvidia_runtime.simulate.machine import SimulatedMachine
 
 SOURCE = "mock_cuda.c"
@@ -27,7 +27,8 @@ def library(machine: SimulatedMachine) -> bytes:
     before, mark, after = image.partition(MARK)
     if not mark:
         raise NvidiaRuntimeError("the simulated libcuda has no place for its answer", SOURCE)
-    return before + mark + struct.pack("=i", _result(machine)) + after[4:]
+    answering = before + mark + struct.pack("=i", _result(machine)) + after[4:]
+    return answering + nvml.carried(machine)
 
 
 def _result(machine: SimulatedMachine) -> int:

@@ -7,7 +7,7 @@ import os
 import platform
 import posixpath
 
-from nvidia_runtime.simulate import cuda, elf
+from nvidia_runtime.simulate import cuda, elf, programs
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import File, Folder, Symlink, Tree, text
 
@@ -88,8 +88,9 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{folder}/gbm/nvidia-drm_gbm.so": Symlink("../libnvidia-allocator.so.1"),
         **_xorg(machine),
     }
-    programs = PROGRAMS + (IMEX_PROGRAMS if machine.imex_channels else ())
-    files |= {f"/usr/bin/{name}": text("#!/bin/sh\nexit 0\n", 0o755) for name in programs}
+    names = PROGRAMS + (IMEX_PROGRAMS if machine.imex_channels else ())
+    files |= {f"/usr/bin/{name}": programs.silent() for name in names}
+    files["/usr/bin/nvidia-smi"] = programs.smi(machine)
     files |= {path: text("{}\n") for path in SETTINGS}
     files |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
     folder_of_modules = f"/lib/modules/{os.uname().release}/updates/dkms"

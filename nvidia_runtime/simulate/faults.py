@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachine
@@ -13,6 +13,11 @@ from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachi
 FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?|cuInit:\d{1,9}")
 FUNCTION = re.compile(r"nvml\w+(@\d+)?|cuInit")
 OTHER_MODULE = "575.57.08"
+XID = re.compile(r"(\d+)@(\d+)")
+# Xids after which a GPU is of no use, and what the driver then wants done with it.
+FALLEN_OFF_THE_BUS = 79
+RECOVERIES = dict.fromkeys((48, 62, 64, 74, 95, 140), "reset")
+RECOVERIES |= dict.fromkeys((FALLEN_OFF_THE_BUS, 119, 120), "reboot")
 
 
 def apply(
@@ -24,6 +29,7 @@ def apply(
     without: Sequence[str] = (),
     lose: Sequence[int] = (),
     remove: Sequence[int] = (),
+    xid: Sequence[str] = (),
     mismatch: bool = False,
     without_code: bool = False,
     init_us: int = 0,
@@ -43,9 +49,11 @@ def apply(
                 _check_gpu(machine, int(word.partition("@")[2]), flag)
     for index in (*lose, *remove):
         _check_gpu(machine, index, "--lose" if index in lose else "--remove")
+    xids = _xids(machine, xid)
+    lose = [*lose, *(gpu for gpu, number in xids.items() if number == FALLEN_OFF_THE_BUS)]
     return dataclasses.replace(
         machine,
-        gpus=_gpus(machine.gpus, lose, remove),
+        gpus=_gpus(machine.gpus, lose, remove, xids),
         module=OTHER_MODULE if mismatch else machine.module,
         faults=Faults(
             fail=tuple(fail),
@@ -61,13 +69,33 @@ def apply(
 
 
 def _gpus(
-    gpus: tuple[SimulatedGpu, ...], lose: Sequence[int], remove: Sequence[int]
+    gpus: tuple[SimulatedGpu, ...],
+    lose: Sequence[int],
+    remove: Sequence[int],
+    xids: Mapping[int, int],
 ) -> tuple[SimulatedGpu, ...]:
     return tuple(
-        dataclasses.replace(gpu, lost=gpu.lost or index in lose)
+        dataclasses.replace(
+            gpu,
+            lost=gpu.lost or index in lose,
+            recovery=RECOVERIES[xids[index]] if index in xids else gpu.recovery,
+        )
         for index, gpu in enumerate(gpus)
         if index not in remove
     )
+
+
+def _xids(machine: SimulatedMachine, words: Sequence[str]) -> dict[int, int]:
+    """Return the Xid of each GPU that has one."""
+    xids: dict[int, int] = {}
+    for word in words:
+        match = XID.fullmatch(word)
+        if not match or int(match[1]) not in RECOVERIES:
+            numbers = ", ".join(map(str, sorted(RECOVERIES)))
+            raise NvidiaRuntimeError(f"--xid takes XID@GPU, XID being one of {numbers}: {word!r}")
+        _check_gpu(machine, int(match[2]), "--xid")
+        xids[int(match[2])] = int(match[1])
+    return xids
 
 
 def _check_gpu(machine: SimulatedMachine, index: int, flag: str) -> None:

@@ -66,7 +66,7 @@ def _information(gpu: SimulatedGpu, machine: SimulatedMachine) -> File:
         f"Model: \t\t {gpu.name}\n"
         "IRQ:   \t\t 100\n"
         f"GPU UUID: \t {gpu.uuid}\n"
-        "Video BIOS: \t 92.00.45.00.03\n"
+        f"Video BIOS: \t {gpu.vbios or '??.??.??.??.??'}\n"
         "Bus Type: \t PCIe\n"
         "DMA Size: \t 47 bits\n"
         "DMA Mask: \t 0x7fffffffffff\n"

@@ -45,8 +45,10 @@ class MigDevice:
 class SimulatedGpu:
     """A GPU, in NVML's order of indices; ``minor`` is the N of /dev/nvidiaN.
 
-    That of a SoC may not be on a PCI bus.  ``card`` and ``render`` are the
-    numbers of its DRM nodes, -1 if it has none.
+    That of a SoC (``integrated``) may not be on a PCI bus, and NVML knows little of it.  Clocks and
+    the limit of power are the most of each, ``fan`` is a percentage, -1 without one; 0 stands for
+    what NVML does not say.  ``recovery`` is what has to be done for it to work again.  ``card`` and
+    ``render`` are the numbers of its DRM nodes, -1 if it has none.
     """
 
     uuid: str
@@ -67,6 +69,16 @@ class SimulatedGpu:
     most_mig_devices: int = 7
     addressing: str = "unsupported"
     fabric_state: int = -1
+    integrated: bool = False
+    power_limit_w: int = 0
+    clock_mhz: int = 0
+    memory_clock_mhz: int = 0
+    pcie_gen: int = 0
+    bar1_mib: int = 0
+    fan: int = -1
+    vbios: str = ""
+    ecc: str = "unsupported"
+    recovery: str = "none"
     card: int = -1
     render: int = -1
     lost: bool = False

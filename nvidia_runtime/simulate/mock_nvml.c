@@ -2,25 +2,8 @@
  *
  * A library that answers as libnvidia-ml.so.1 would on the machine that a file describes.
  *
- * The file is $MOCK_NVML_CONFIG, or mock-nvml.conf in the folder of the library, or
- * /etc/mock-nvml.conf, and is read at the first nvmlInit and at the first one after the last
- * nvmlShutdown.  Without it, nvmlInit says that the driver is not loaded.
- *
- * It has lines "key = value" in sections, and comments after '#':
- *   [system]  driver_version, nvml_version, cuda_version;
- *             init_us, attach_us, call_us: microseconds that nvmlInit, the first use of each GPU
- *             after it, and every other call take;
- *             fail = FUNCTION:RESULT[@GPU], hang = FUNCTION[@GPU], crash = FUNCTION[@GPU]: again
- *             for each; GPU is an index, and nvmlInit means nvmlInit_v2 too
- *   [gpu]     again for each, in the order of indices: uuid, name, minor, bus_id, pci_device_id,
- *             pci_subsystem_id, memory_mib, arch, brand, cc, serial, numa, lost, pci = unsupported,
- *             mig = unsupported, disabled or enabled, max_mig,
- *             addressing = unsupported, none, hmm or ats,
- *             fabric_state, fabric_status, fabric_clique, fabric_cluster,
- *             gi_profile = ENUM ID SLICES INSTANCES PROCESSORS MEMORY_MIB NAME, again for each,
- *             ci_profile = ENUM ID SLICES, again for each
- *   [mig]     a MIG device of the GPU above: index, uuid, gi, ci, gi_profile and ci_profile (their
- *             ENUMs), start, size
+ * mock_machine.h describes the file, which is read at the first nvmlInit and at the first one after
+ * the last nvmlShutdown.  Without it, nvmlInit says that the driver is not loaded.
  *
  * MOCK_NVML_TRACE=FILE appends a line for each call: process, microseconds, function, result.
  *
@@ -39,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mock_machine.h"
+
 #define API __attribute__((visibility("default")))
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -48,6 +33,7 @@ enum {
     UNINITIALIZED = 1,
     INVALID_ARGUMENT = 2,
     NOT_SUPPORTED = 3,
+    NO_PERMISSION = 4,
     NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
@@ -174,6 +160,17 @@ typedef struct {
     unsigned gpu, memory;
 } Utilization;
 
+typedef struct {
+    unsigned id, scope;
+    long long timestamp, latency_us;
+    int type;
+    Result result;
+    union {
+        unsigned number;
+        unsigned long long whole;
+    } value;
+} FieldValue;
+
 _Static_assert(sizeof(Pci) == 68 && offsetof(Pci, bus_id) == 36, "nvmlPciInfo_t");
 _Static_assert(sizeof(PciExt) == 64, "nvmlPciInfoExt_v1_t");
 _Static_assert(sizeof(Memory) == 24 && sizeof(MemoryV2) == 40, "nvmlMemory_t");
@@ -191,262 +188,14 @@ _Static_assert(sizeof(GpuInstanceInfo) == 24, "nvmlGpuInstanceInfo_t");
 _Static_assert(sizeof(ComputeInstanceInfo) == 32, "nvmlComputeInstanceInfo_t");
 _Static_assert(sizeof(Uuid) == 52, "nvmlUUID_v1_t");
 _Static_assert(sizeof(Platform) == 44, "nvmlPlatformInfo_v2_t");
+_Static_assert(sizeof(FieldValue) == 40, "nvmlFieldValue_t");
 
 /* NVML_STRUCT_VERSION */
 #define VERSION(type, number) ((unsigned)(sizeof(type) | (unsigned)(number) << 24))
 
-/* The machine. */
-
-#define MOST_GPUS 32
-#define MOST_MIGS 8
-#define MOST_PROFILES 20
-#define MOST_FAULTS 32
-#define PROFILE_ENUMS 0x12
-#define COMPUTE_ENUMS 9
-
-struct gpu_profile {
-    unsigned number, id, slices, instances, multiprocessors;
-    unsigned long long memory_mib;
-    char name[32];
-};
-
-struct compute_profile {
-    unsigned number, id, slices;
-};
-
-struct gpu;
-
-struct gpu_instance {
-    struct gpu *gpu;
-    unsigned id, profile, start, size;
-};
-
-struct mig {
-    struct gpu *gpu;
-    struct gpu_instance *instance;
-    unsigned index, gi, ci, gpu_profile, compute_profile, start, size;
-    char uuid[96];
-};
-
-struct gpu {
-    char uuid[96], name[96], serial[32];
-    unsigned index, minor, domain, bus, device, device_id, subsystem_id;
-    unsigned long long memory_mib;
-    unsigned architecture, brand;
-    int cc_major, cc_minor, numa, addressing, has_no_pci, is_lost, is_attached;
-    int mig_mode, most_migs; /* -1: not supported */
-    int fabric_state, fabric_status;
-    unsigned fabric_clique;
-    unsigned char fabric_cluster[16];
-    struct gpu_profile gpu_profiles[MOST_PROFILES];
-    struct compute_profile compute_profiles[MOST_PROFILES];
-    struct mig migs[MOST_MIGS];
-    struct gpu_instance instances[MOST_MIGS];
-    int gpu_profile_count, compute_profile_count, mig_count, instance_count;
-};
-
-enum kind { FAILS, HANGS, CRASHES };
-enum { ANY_GPU = -1 };
-
-struct fault {
-    char function[80];
-    enum kind kind;
-    Result result;
-    int gpu;
-};
-
-static struct gpu gpus[MOST_GPUS];
-static struct fault faults[MOST_FAULTS];
-static char driver_version[80], nvml_version[80];
-static int gpu_count, fault_count, cuda_version, users;
-static long init_us, attach_us, call_us;
+static int users;
 static FILE *trace;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Reading the file. */
-
-static int read_bytes(const char *text, unsigned char *bytes, int most) {
-    int count = 0;
-    while (*text && count < most) {
-        unsigned value;
-        if (*text == '-') {
-            text++;
-            continue;
-        }
-        if (sscanf(text, "%2x", &value) != 1) break;
-        bytes[count++] = (unsigned char)value;
-        text += text[1] ? 2 : 1;
-    }
-    return count;
-}
-
-static int read_bus_id(const char *text, unsigned *domain, unsigned *bus, unsigned *device) {
-    unsigned function;
-    if (sscanf(text, "%x:%x:%x.%x", domain, bus, device, &function) >= 3) return 1;
-    *domain = 0;
-    return sscanf(text, "%x:%x.%x", bus, device, &function) >= 2;
-}
-
-static FILE *open_settings(void) {
-    const char *named = getenv("MOCK_NVML_CONFIG");
-    if (named && *named) return fopen(named, "re");
-    Dl_info library;
-    char path[PATH_MAX + 32];
-    if (dladdr((void *)open_settings, &library) && realpath(library.dli_fname, path)) {
-        strcpy(strrchr(path, '/'), "/mock-nvml.conf");
-        FILE *file = fopen(path, "re");
-        if (file) return file;
-    }
-    return fopen("/etc/mock-nvml.conf", "re");
-}
-
-static void add_fault(enum kind kind, char *text) {
-    if (fault_count == MOST_FAULTS) return;
-    struct fault *fault = &faults[fault_count++];
-    char *gpu = strchr(text, '@'), *result = strchr(text, ':');
-    fault->kind = kind;
-    fault->gpu = gpu ? atoi(gpu + 1) : ANY_GPU;
-    fault->result = result ? atoi(result + 1) : UNKNOWN;
-    text[strcspn(text, ":@")] = 0;
-    snprintf(fault->function, sizeof fault->function, "%s", text);
-}
-
-static void add_gpu_profile(struct gpu *gpu, const char *text) {
-    struct gpu_profile *new = &gpu->gpu_profiles[gpu->gpu_profile_count];
-    if (gpu->gpu_profile_count < MOST_PROFILES &&
-        sscanf(text, "%u %u %u %u %u %llu %31s", &new->number, &new->id, &new->slices,
-               &new->instances, &new->multiprocessors, &new->memory_mib, new->name) == 7)
-        gpu->gpu_profile_count++;
-}
-
-static void add_compute_profile(struct gpu *gpu, const char *text) {
-    struct compute_profile *new = &gpu->compute_profiles[gpu->compute_profile_count];
-    if (gpu->compute_profile_count < MOST_PROFILES &&
-        sscanf(text, "%u %u %u", &new->number, &new->id, &new->slices) == 3)
-        gpu->compute_profile_count++;
-}
-
-/* Find a word in a list that ends with 0; -1 if it is not in it. */
-static int position(const char *word, const char *const *words) {
-    for (int i = 0; words[i]; i++)
-        if (!strcmp(words[i], word)) return i;
-    return -1;
-}
-
-#define IS(name) (!strcmp(key, name))
-#define TEXT(name, field) \
-    if (IS(name)) snprintf(field, sizeof field, "%s", value)
-#define NUMBER(name, field) \
-    if (IS(name)) field = strtoll(value, 0, 0)
-
-static void set_system(const char *key, char *value) {
-    TEXT("driver_version", driver_version);
-    TEXT("nvml_version", nvml_version);
-    NUMBER("cuda_version", cuda_version);
-    NUMBER("init_us", init_us);
-    NUMBER("attach_us", attach_us);
-    NUMBER("call_us", call_us);
-    if (IS("fail")) add_fault(FAILS, value);
-    if (IS("hang")) add_fault(HANGS, value);
-    if (IS("crash")) add_fault(CRASHES, value);
-}
-
-static void set_gpu(struct gpu *gpu, const char *key, const char *value) {
-    static const char *const modes[] = {"disabled", "enabled", 0};
-    static const char *const addressings[] = {"none", "hmm", "ats", 0};
-    TEXT("uuid", gpu->uuid);
-    TEXT("name", gpu->name);
-    TEXT("serial", gpu->serial);
-    NUMBER("minor", gpu->minor);
-    NUMBER("memory_mib", gpu->memory_mib);
-    NUMBER("pci_device_id", gpu->device_id);
-    NUMBER("pci_subsystem_id", gpu->subsystem_id);
-    NUMBER("arch", gpu->architecture);
-    NUMBER("brand", gpu->brand);
-    NUMBER("numa", gpu->numa);
-    NUMBER("lost", gpu->is_lost);
-    NUMBER("max_mig", gpu->most_migs);
-    NUMBER("fabric_state", gpu->fabric_state);
-    NUMBER("fabric_status", gpu->fabric_status);
-    NUMBER("fabric_clique", gpu->fabric_clique);
-    if (IS("fabric_cluster")) read_bytes(value, gpu->fabric_cluster, 16);
-    if (IS("bus_id")) read_bus_id(value, &gpu->domain, &gpu->bus, &gpu->device);
-    if (IS("cc")) sscanf(value, "%d.%d", &gpu->cc_major, &gpu->cc_minor);
-    if (IS("pci")) gpu->has_no_pci = !strcmp(value, "unsupported");
-    if (IS("mig")) gpu->mig_mode = position(value, modes);
-    if (IS("addressing")) gpu->addressing = position(value, addressings);
-    if (IS("gi_profile")) add_gpu_profile(gpu, value);
-    if (IS("ci_profile")) add_compute_profile(gpu, value);
-}
-
-static void set_mig(struct mig *mig, const char *key, const char *value) {
-    TEXT("uuid", mig->uuid);
-    NUMBER("index", mig->index);
-    NUMBER("gi", mig->gi);
-    NUMBER("ci", mig->ci);
-    NUMBER("gi_profile", mig->gpu_profile);
-    NUMBER("ci_profile", mig->compute_profile);
-    NUMBER("start", mig->start);
-    NUMBER("size", mig->size);
-}
-
-/* Give every MIG device its GPU instance, which others may share. */
-static void join_instances(struct gpu *gpu) {
-    for (int i = 0; i < gpu->mig_count; i++) {
-        struct mig *mig = &gpu->migs[i];
-        for (int j = 0; j < gpu->instance_count; j++)
-            if (gpu->instances[j].id == mig->gi) mig->instance = &gpu->instances[j];
-        if (mig->instance) continue;
-        mig->instance = &gpu->instances[gpu->instance_count++];
-        *mig->instance =
-            (struct gpu_instance){gpu, mig->gi, mig->gpu_profile, mig->start, mig->size};
-    }
-}
-
-static char *trimmed(char *text) {
-    text += strspn(text, " \t");
-    for (char *end = text + strlen(text); end > text && strchr(" \t\n", end[-1]);) *--end = 0;
-    return text;
-}
-
-static Result load(void) {
-    FILE *file = open_settings();
-    if (!file) return DRIVER_NOT_LOADED;
-    char line[512];
-    enum { NONE, SYSTEM, GPU, MIG } section = NONE;
-    struct gpu *gpu = 0;
-    struct mig *mig = 0;
-    memset(gpus, 0, sizeof gpus);
-    gpu_count = fault_count = 0;
-    while (fgets(line, sizeof line, file)) {
-        line[strcspn(line, "#")] = 0;
-        char *key = trimmed(line), *equals = strchr(key, '=');
-        if (!strcmp(key, "[system]")) section = SYSTEM;
-        if (!strcmp(key, "[gpu]") && gpu_count < MOST_GPUS) {
-            section = GPU;
-            gpu = &gpus[gpu_count];
-            gpu->index = gpu->minor = (unsigned)gpu_count++;
-            gpu->numa = gpu->addressing = gpu->mig_mode = gpu->fabric_state = -1;
-            gpu->most_migs = 7;
-        }
-        if (!strcmp(key, "[mig]") && gpu && gpu->mig_count < MOST_MIGS) {
-            section = MIG;
-            mig = &gpu->migs[gpu->mig_count];
-            mig->gpu = gpu;
-            mig->index = (unsigned)gpu->mig_count++;
-        }
-        if (!equals) continue;
-        *equals = 0;
-        key = trimmed(key);
-        char *value = trimmed(equals + 1);
-        if (section == SYSTEM) set_system(key, value);
-        if (section == GPU) set_gpu(gpu, key, value);
-        if (section == MIG) set_mig(mig, key, value);
-    }
-    fclose(file);
-    for (int i = 0; i < gpu_count; i++) join_instances(&gpus[i]);
-    return SUCCESS;
-}
 
 /* What every call does: take its time, fail if it has to, leave a line. */
 
@@ -484,7 +233,7 @@ static Result fault_of(const char *function, int gpu) {
 }
 
 static Result fault_of_gpu(const char *function, const struct gpu *gpu) {
-    Result result = fault_of(function, (int)gpu->index);
+    Result result = fault_of(function, (int)gpu->place);
     return result || !gpu->is_lost ? result : GPU_IS_LOST;
 }
 
@@ -573,7 +322,8 @@ static Result start(const char *function) {
     if (!users) {
         const char *path = getenv("MOCK_NVML_TRACE");
         if (path && *path && !trace && (trace = fopen(path, "ae"))) setvbuf(trace, 0, _IOLBF, 0);
-        result = load();
+        static const Result results[] = {SUCCESS, DRIVER_NOT_LOADED, NO_PERMISSION, UNKNOWN};
+        result = results[read_machine()];
         if (!result) result = fault_of(function, ANY_GPU);
         if (!result) take_time(init_us);
     }
@@ -639,8 +389,9 @@ API Result nvmlSystemGetDriverVersion(char *text, unsigned length) {
     RETURN(put_text(text, length, driver_version));
 }
 
+/* This one needs no nvmlInit. */
 API Result nvmlSystemGetNVMLVersion(char *text, unsigned length) {
-    BEGIN;
+    PASS(fault_of(__func__, ANY_GPU));
     RETURN(put_text(text, length, nvml_version));
 }
 
@@ -813,7 +564,8 @@ API Result nvmlDeviceGetSerial(void *handle, char *text, unsigned length) {
 
 API Result nvmlDeviceGetVbiosVersion(void *handle, char *text, unsigned length) {
     GPU_ONLY(handle);
-    RETURN(put_text(text, length, "00.00.00.00.00"));
+    REQUIRE(gpu->vbios[0], NOT_SUPPORTED);
+    RETURN(put_text(text, length, gpu->vbios));
 }
 
 API Result nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
@@ -883,46 +635,95 @@ static unsigned long long memory_of(struct gpu *gpu, struct mig *mig) {
 
 static const unsigned long long used = 512ULL << 20;
 
+/* Who may use some of a GPU's MIG devices alone is not told of the memory of the whole. */
+#define MEMORY_OF(handle) \
+    EITHER(handle); \
+    SOME(out); \
+    REQUIRE(!gpu->is_integrated && gpu->memory_mib, NOT_SUPPORTED); \
+    REQUIRE(mig || !gpu->has_hidden_parts, NO_PERMISSION)
+
 API Result nvmlDeviceGetMemoryInfo(void *handle, Memory *out) {
-    EITHER(handle);
-    SOME(out);
+    MEMORY_OF(handle);
     unsigned long long total = memory_of(gpu, mig);
     *out = (Memory){total, total - used, used};
     RETURN(SUCCESS);
 }
 
 API Result nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *out) {
-    EITHER(handle);
-    SOME(out);
+    MEMORY_OF(handle);
     REQUIRE(out->version == VERSION(MemoryV2, 2), ARGUMENT_VERSION_MISMATCH);
     unsigned long long total = memory_of(gpu, mig);
     *out = (MemoryV2){out->version, total, used, total - used, 0};
     RETURN(SUCCESS);
 }
 
+/* A MIG device has its part of it: placements are counted in eighths. */
 API Result nvmlDeviceGetBAR1MemoryInfo(void *handle, Memory *out) {
-    EITHER(handle);
-    SOME(out);
-    *out = (Memory){65536ULL << 20, 65535ULL << 20, 1ULL << 20};
+    MEMORY_OF(handle);
+    REQUIRE(gpu->bar1_mib, NOT_SUPPORTED);
+    unsigned long long total = gpu->bar1_mib << 20;
+    if (mig) total = total / 8 * mig->size;
+    *out = (Memory){total, total, 0};
     RETURN(SUCCESS);
 }
 
-NUMBER_OF(nvmlDeviceGetPersistenceMode, GPU_ONLY, int, 1, 1)
-NUMBER_OF(nvmlDeviceGetDisplayMode, GPU_ONLY, int, 1, 0)
-NUMBER_OF(nvmlDeviceGetDisplayActive, GPU_ONLY, int, 1, 0)
-NUMBER_OF(nvmlDeviceGetComputeMode, EITHER, int, 1, 0)
-NUMBER_OF(nvmlDeviceGetPowerUsage, GPU_ONLY, unsigned, 1, 60000)
-NUMBER_OF(nvmlDeviceGetPowerManagementLimit, GPU_ONLY, unsigned, 1, 400000)
-NUMBER_OF(nvmlDeviceGetPowerState, GPU_ONLY, int, 1, 0)
-NUMBER_OF(nvmlDeviceGetPerformanceState, GPU_ONLY, int, 1, 0)
-NUMBER_OF(nvmlDeviceGetMaxPcieLinkGeneration, GPU_ONLY, unsigned, !gpu->has_no_pci, 4)
-NUMBER_OF(nvmlDeviceGetCurrPcieLinkGeneration, GPU_ONLY, unsigned, !gpu->has_no_pci, 4)
-NUMBER_OF(nvmlDeviceGetMaxPcieLinkWidth, GPU_ONLY, unsigned, !gpu->has_no_pci, 16)
-NUMBER_OF(nvmlDeviceGetCurrPcieLinkWidth, GPU_ONLY, unsigned, !gpu->has_no_pci, 16)
+NUMBER_OF(nvmlDeviceGetPersistenceMode, GPU_ONLY, int, !gpu->is_integrated, 1)
+NUMBER_OF(nvmlDeviceGetDisplayMode, GPU_ONLY, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetDisplayActive, GPU_ONLY, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetComputeMode, EITHER, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetAccountingMode, GPU_ONLY, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetAccountingBufferSize, GPU_ONLY, unsigned, !gpu->is_integrated, 4000)
+NUMBER_OF(nvmlDeviceGetFanSpeed, GPU_ONLY, unsigned, gpu->fan >= 0, gpu->fan)
+NUMBER_OF(nvmlDeviceGetPowerState, GPU_ONLY, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetPerformanceState, GPU_ONLY, int, !gpu->is_integrated, 0)
+NUMBER_OF(nvmlDeviceGetCurrentClocksEventReasons, GPU_ONLY, unsigned long long,
+          !gpu->is_integrated, 1)
+NUMBER_OF(nvmlDeviceGetCurrentClocksThrottleReasons, GPU_ONLY, unsigned long long,
+          !gpu->is_integrated, 1)
+NUMBER_OF(nvmlDeviceGetMaxPcieLinkGeneration, GPU_ONLY, unsigned, gpu->pcie_gen, gpu->pcie_gen)
+NUMBER_OF(nvmlDeviceGetCurrPcieLinkGeneration, GPU_ONLY, unsigned, gpu->pcie_gen, gpu->pcie_gen)
+NUMBER_OF(nvmlDeviceGetMaxPcieLinkWidth, GPU_ONLY, unsigned, gpu->pcie_gen, 16)
+NUMBER_OF(nvmlDeviceGetCurrPcieLinkWidth, GPU_ONLY, unsigned, gpu->pcie_gen, 16)
+
+/* Milliwatts; one that does nothing takes an eighth of what it may. */
+#define POWER_OF(function, watts) \
+    NUMBER_OF(function, GPU_ONLY, unsigned, gpu->power_limit_w, (watts) * 1000)
+POWER_OF(nvmlDeviceGetPowerUsage, gpu->power_limit_w / 8)
+POWER_OF(nvmlDeviceGetPowerManagementLimit, gpu->power_limit_w)
+POWER_OF(nvmlDeviceGetEnforcedPowerLimit, gpu->power_limit_w)
+POWER_OF(nvmlDeviceGetPowerManagementDefaultLimit, gpu->power_limit_w)
+
+API Result nvmlDeviceGetPowerManagementLimitConstraints(void *handle, unsigned *least,
+                                                        unsigned *most) {
+    GPU_ONLY(handle);
+    REQUIRE(least && most, INVALID_ARGUMENT);
+    REQUIRE(gpu->power_limit_w, NOT_SUPPORTED);
+    *most = gpu->power_limit_w * 1000;
+    *least = *most / 4;
+    RETURN(SUCCESS);
+}
+
+/* Graphics, processors, memory, video. */
+static unsigned clock_of(const struct gpu *gpu, int kind) {
+    enum { MEMORY = 2 };
+    return kind == MEMORY ? gpu->memory_clock_mhz : gpu->clock_mhz;
+}
+
+#define CLOCK_OF(function, part) \
+    API Result function(void *handle, int kind, unsigned *out) { \
+        GPU_ONLY(handle); \
+        REQUIRE(out && kind >= 0 && kind < 4, INVALID_ARGUMENT); \
+        REQUIRE(clock_of(gpu, kind), NOT_SUPPORTED); \
+        *out = clock_of(gpu, kind) / (part); \
+        RETURN(SUCCESS); \
+    }
+CLOCK_OF(nvmlDeviceGetClockInfo, kind == 2 ? 1 : 5)
+CLOCK_OF(nvmlDeviceGetMaxClockInfo, 1)
 
 API Result nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *out) {
     GPU_ONLY(handle);
     REQUIRE(out && !sensor, INVALID_ARGUMENT);
+    REQUIRE(!gpu->is_integrated, NOT_SUPPORTED);
     *out = 35;
     RETURN(SUCCESS);
 }
@@ -930,6 +731,7 @@ API Result nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *out) {
 API Result nvmlDeviceGetUtilizationRates(void *handle, Utilization *out) {
     GPU_ONLY(handle);
     SOME(out);
+    REQUIRE(gpu->mig_mode != 1 && !gpu->is_integrated, NOT_SUPPORTED);
     *out = (Utilization){0, 0};
     RETURN(SUCCESS);
 }
@@ -937,8 +739,49 @@ API Result nvmlDeviceGetUtilizationRates(void *handle, Utilization *out) {
 API Result nvmlDeviceGetEccMode(void *handle, int *current, int *pending) {
     GPU_ONLY(handle);
     REQUIRE(current && pending, INVALID_ARGUMENT);
-    *current = *pending = 1;
+    REQUIRE(gpu->ecc >= 0, NOT_SUPPORTED);
+    *current = *pending = gpu->ecc;
     RETURN(SUCCESS);
+}
+
+API Result nvmlDeviceGetTotalEccErrors(void *handle, int kind, int since, unsigned long long *out) {
+    EITHER(handle);
+    REQUIRE(out && kind >= 0 && kind < 2 && since >= 0 && since < 2, INVALID_ARGUMENT);
+    REQUIRE(gpu->ecc == 1, NOT_SUPPORTED);
+    *out = 0;
+    RETURN(SUCCESS);
+}
+
+/* Rows are remapped by architectures from Ampere on. */
+API Result nvmlDeviceGetRemappedRows(void *handle, unsigned *corrected, unsigned *uncorrected,
+                                     unsigned *is_pending, unsigned *has_failed) {
+    enum { AMPERE = 7 };
+    GPU_ONLY(handle);
+    REQUIRE(corrected && uncorrected && is_pending && has_failed, INVALID_ARGUMENT);
+    REQUIRE(gpu->ecc >= 0 && gpu->architecture >= AMPERE, NOT_SUPPORTED);
+    *corrected = *uncorrected = *is_pending = *has_failed = 0;
+    RETURN(SUCCESS);
+}
+
+API Result nvmlDeviceGetFieldValues(void *handle, int count, FieldValue *values) {
+    enum { RECOVERY_ACTION = 230, UNSIGNED = 1 };
+    GPU_ONLY(handle);
+    REQUIRE(values && count >= 0, INVALID_ARGUMENT);
+    for (int i = 0; i < count; i++) {
+        values[i].result = values[i].id == RECOVERY_ACTION ? SUCCESS : NOT_SUPPORTED;
+        values[i].type = UNSIGNED;
+        values[i].timestamp = values[i].latency_us = 0;
+        values[i].value.whole = (unsigned)gpu->recovery;
+    }
+    RETURN(SUCCESS);
+}
+
+/* Where a GPU is, whatever its state: nvidia-smi knows that from its driver in another way. */
+API Result nvmlInternalGetBusId(unsigned index, char *text, unsigned length) {
+    if (index >= (unsigned)gpu_count) return NOT_FOUND;
+    struct gpu *gpu = &gpus[index];
+    snprintf(text, length, "%04X:%02X:%02X.0", gpu->domain, gpu->bus, gpu->device);
+    return SUCCESS;
 }
 
 #define NO_PROCESSES(function) \

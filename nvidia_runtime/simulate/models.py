@@ -71,6 +71,13 @@ T4: Model = {
     "compute_capability": "7.5",
     "pci_device_id": 0x1EB810DE,
     "pci_subsystem_id": 0x12A210DE,
+    "power_limit_w": 70,
+    "clock_mhz": 1590,
+    "memory_clock_mhz": 5001,
+    "pcie_gen": 3,
+    "bar1_mib": 256,
+    "vbios": "90.04.96.00.01",
+    "ecc": "enabled",
 }
 A100: Model = {
     "name": "NVIDIA A100-SXM4-40GB",
@@ -83,6 +90,13 @@ A100: Model = {
     "gpu_profiles": A100_PROFILES,
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
+    "power_limit_w": 400,
+    "clock_mhz": 1410,
+    "memory_clock_mhz": 1215,
+    "pcie_gen": 4,
+    "bar1_mib": 65536,
+    "vbios": "92.00.45.00.03",
+    "ecc": "enabled",
 }
 H100: Model = {
     "name": "NVIDIA H100 80GB HBM3",
@@ -96,6 +110,13 @@ H100: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "fabric_state": 3,
+    "power_limit_w": 700,
+    "clock_mhz": 1980,
+    "memory_clock_mhz": 2619,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "vbios": "96.00.74.00.01",
+    "ecc": "enabled",
 }
 GB200: Model = {
     "name": "NVIDIA GB200",
@@ -110,6 +131,13 @@ GB200: Model = {
     "mig": "disabled",
     "fabric_state": 3,
     "addressing": "ats",
+    "power_limit_w": 1200,
+    "clock_mhz": 1965,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 262144,
+    "vbios": "97.00.82.00.01",
+    "ecc": "enabled",
 }
 RTX_PRO: Model = {
     "name": "NVIDIA RTX PRO 6000 Blackwell Server Edition",
@@ -123,6 +151,13 @@ RTX_PRO: Model = {
     "compute_profiles": COMPUTE_PROFILES,
     "mig": "disabled",
     "most_mig_devices": 4,
+    "power_limit_w": 600,
+    "clock_mhz": 2430,
+    "memory_clock_mhz": 12481,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "vbios": "98.02.55.00.01",
+    "ecc": "enabled",
 }
 ORIN: Model = {
     "name": "Orin (nvgpu)",
@@ -130,6 +165,7 @@ ORIN: Model = {
     "architecture": 7,
     "brand": 14,
     "compute_capability": "8.7",
+    "integrated": True,
 }
 THOR: Model = {
     "name": "NVIDIA Thor",
@@ -138,4 +174,5 @@ THOR: Model = {
     "brand": 14,
     "compute_capability": "11.0",
     "pci_device_id": 0x2B0010DE,
+    "integrated": True,
 }

@@ -14,6 +14,22 @@ SOURCE = "mock_nvml.c"
 SONAME = "libnvidia-ml.so.1"
 MISMATCH = 18
 NOT_LOADED = 9
+# What is at the end of a library; the nodes of its container decide what it shows of that.
+MARK = b"mock-machine:"
+SEES_BY_NODES = "[system]\nsees = nodes\n"
+
+
+def carrying(machine: SimulatedMachine) -> bytes:
+    """Return the library with its answers in it, for containers, which get it alone."""
+    if machine.faults.without_code:
+        return library(machine.faults)
+    return library(machine.faults) + carried(machine)
+
+
+def carried(machine: SimulatedMachine) -> bytes:
+    """Return what a library carries at its end; mock_machine.h reads it."""
+    text = f"{SEES_BY_NODES}{settings(machine)}".encode()
+    return text + b"%s%010d" % (MARK, len(text))
 
 
 def library(faults: Faults) -> bytes:
@@ -38,7 +54,7 @@ def _without(image: bytes, function: str) -> bytes:
 
 
 def settings(machine: SimulatedMachine) -> str:
-    """Return the text of that file; its form is described in mock_nvml.c."""
+    """Return the text of that file; its form is described in mock_machine.h."""
     return "".join(f"{line}\n" for line in (*_system(machine), *_gpus(machine)))
 
 
@@ -98,6 +114,16 @@ def _gpu(gpu: SimulatedGpu) -> Iterator[str]:
     yield f"bus_id = {gpu.bus_id}" if gpu.bus_id else "pci = unsupported"
     if gpu.serial:
         yield f"serial = {gpu.serial}"
+    yield f"integrated = {int(gpu.integrated)}"
+    yield f"power_limit_w = {gpu.power_limit_w}"
+    yield f"clock_mhz = {gpu.clock_mhz}"
+    yield f"memory_clock_mhz = {gpu.memory_clock_mhz}"
+    yield f"pcie_gen = {gpu.pcie_gen}"
+    yield f"bar1_mib = {gpu.bar1_mib}"
+    yield f"fan = {gpu.fan}"
+    yield f"vbios = {gpu.vbios}"
+    yield f"ecc = {gpu.ecc}"
+    yield f"recovery = {gpu.recovery}"
     for size in gpu.gpu_profiles:
         numbers = (size.enum, size.id, size.slices, size.instances, size.multiprocessors)
         yield f"gi_profile = {' '.join(map(str, numbers))} {size.memory_mib} {size.name}"

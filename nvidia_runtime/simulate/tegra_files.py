@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from nvidia_runtime.simulate import cuda, elf
+from nvidia_runtime.simulate import cuda, elf, programs
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Folder, Symlink, Tree, text
 
@@ -37,6 +37,7 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{folder}/libnvrm_gpu.so": library("libnvrm_gpu.so"),
         f"{folder}/libnvos.so": library("libnvos.so"),
         f"{parent}/libcuda.so": Symlink("nvidia/libcuda.so"),
+        "/usr/sbin/nvidia-smi": programs.smi(machine),
         "/etc/nv_tegra_release": text(RELEASE),
         "/etc/ld.so.conf.d/nvidia-tegra.conf": text(f"{folder}\n"),
         "/usr/share/nvidia-tegra": Folder(),

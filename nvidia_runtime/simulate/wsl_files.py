@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 
-from nvidia_runtime.simulate import compiler, cuda, elf
+from nvidia_runtime.simulate import compiler, cuda, elf, programs
 from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
@@ -23,9 +23,9 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{LIBRARIES}/libdxcore.so": _dxcore(machine),
         f"{LIBRARIES}/libcuda.so.1": File(cuda.library(machine)),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
-        f"{LIBRARIES}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+        f"{LIBRARIES}/nvidia-smi": programs.smi(machine),
         f"{STORE}/libnvidia-ml.so.1": File(nvml),
-        f"{STORE}/nvidia-smi": text("#!/bin/sh\nexit 0\n", 0o755),
+        f"{STORE}/nvidia-smi": programs.smi(machine),
         f"{STORE}/nvcubins.bin": File(bytes(16)),
         f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),

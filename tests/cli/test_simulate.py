@@ -63,6 +63,8 @@ def test_help_says_what_stays_and_how_to_change_the_machine() -> None:
         (("t4x1", "--fail", "x", "--", "true"), "--fail takes FUNCTION:RESULT[@GPU]"),
         (("t4x1", "--lose", "1", "--", "true"), "--lose: there is no GPU 1"),
         (("t4x1", "--lose", "x", "--", "true"), "argument of lose expected to be"),
+        (("t4x1", "--xid", "79", "--", "true"), "--xid takes XID@GPU, XID being one of 48, 62,"),
+        (("t4x1", "--xid", "79@1", "--", "true"), "--xid: there is no GPU 1"),
         (("t4x1", "ls", "-l"), "unknown flag -l"),
     ],
 )
@@ -88,6 +90,7 @@ def test_command_has_its_own_flags_and_exit_code(tmp_path: Path) -> None:
     ("options", "settings"),
     [
         (("--lose", "0"), "lost = 1"),
+        (("--xid", "48@0"), "recovery = reset"),
         (("--fail", "nvmlDeviceGetUUID:15@0"), "fail = nvmlDeviceGetUUID:15@0"),
         (("--hang", "nvmlInit"), "hang = nvmlInit"),
         (("--crash", "nvmlInit"), "crash = nvmlInit"),

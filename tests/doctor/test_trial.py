@@ -173,7 +173,7 @@ FAULTS = [
     pytest.param(
         spec(
             'for one in edits["mounts"]:\n'
-            '    if is_cuda(one): one["hostPath"] = "/usr/bin/nvidia-smi"\n'
+            '    if is_cuda(one): one["hostPath"] = "/usr/bin/nvidia-debugdump"\n'
         ),
         {},
         [trial_codes.LIBRARY_BROKEN],

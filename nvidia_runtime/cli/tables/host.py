@@ -223,15 +223,24 @@ SIMULATE = Command(
         Switch(
             "remove", "--remove", "a GPU that does not exist", "GPU", kind=INTEGER, is_list=True
         ),
+        Switch(
+            "xid",
+            "--xid",
+            "a GPU that met an Xid, such as 79@0: it is lost, or nvidia-smi asks for its reset",
+            "XID@GPU",
+            is_list=True,
+        ),
         Switch("mismatch", "--mismatch", "the kernel module has another version"),
         _microseconds("init_us", "--init-us", "microseconds that nvmlInit takes"),
         _microseconds("attach_us", "--attach-us", "microseconds that each GPU takes at first use"),
         _microseconds("call_us", "--call-us", "microseconds that other calls take"),
     ),
     more="""
-    The command sees the driver's libraries, including an NVML that works, its device nodes,
-    and its files in /proc and /sys.  No code runs on a GPU.  It needs root, and a C compiler
-    at first use.
+    The command sees the driver's libraries, including an NVML that works, nvidia-smi, its
+    device nodes, and its files in /proc and /sys.  No code runs on a GPU, but
+    /usr/local/cuda/extras/demo_suite/deviceQuery counts them by libcuda.  It needs root, and
+    a C compiler at first use.  In a container, NVML, CUDA and nvidia-smi show what it was
+    given of the machine as it began.
 
     What the command writes is lost when it ends, except in the host's own folders: the
     current one, /tmp, /var/tmp, /home, /root, /run/user, /run/dbus, /run/systemd, and those
@@ -248,7 +257,10 @@ SIMULATE = Command(
     opens them reaches these.
     """,
     notes="""
-    The simulated nvidia-smi(1) prints nothing.  What was compiled is kept in
+    The simulated nvidia-smi(1) has the table, -L, -q, --query-gpu and --query-compute-apps; what
+    changes or measures something it refuses.  The kernel's log, and thus dmesg, is the host's.
+    Programs and libraries are compiled for the host: in a container they need a C library that
+    is not much older, and musl's will not do.  What was compiled is kept in
     ~/.cache/nvidia-container-runtime.  File systems of their own in which the machine has
     nothing stay the host's, too.
 
