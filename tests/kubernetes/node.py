@@ -18,20 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import debians
+import demo_container
 import pytest
 import simulated
 import waiting
 from engines import cri, installed, processes, rootfs
 from installer.node import contents
 
-from nvidia_runtime.simulate import catalogue
+from nvidia_runtime.simulate import catalogue, programs
 from nvidia_runtime.simulate.machine import SimulatedMachine
+from nvidia_runtime.simulate.tree import File
 
 # A Debian's packages for this purpose.
 PACKAGES = ("containerd", "containernetworking-plugins")
 SUITES = {"bookworm": (1, 6), "trixie": (1, 7), "sid": (2, 1)}
 SOCKET = "/run/containerd/containerd.sock"
 CONFIG = "/etc/containerd/config.toml"
+QUERY = "/bin/deviceQuery"  # in the image of pods
 CRI_SECTION = '[plugins."io.containerd.grpc.v1.cri"]\n'
 # Without the right to lower it, which tests may lack.
 SETTING = "    restrict_oom_score_adj = true\n"
@@ -164,7 +167,7 @@ def up(
         debian = debians.root("nodes", suite, PACKAGES)
     except (SystemExit, subprocess.CalledProcessError) as error:
         pytest.skip(f"{suite} cannot be made: {error}")
-    own = files(debian, scratch / "own")
+    own = files(debian, scratch / "own", catalogue.find(machine))
     (scratch / "stage").mkdir()
     words = (SCRIPT, "node", scratch / "stage", debian, own, scratch / "driver", driver_root)
     inside = simulated.words(machine, ["sh", "-euc", *words], root_only=scratch / "driver")
@@ -192,7 +195,7 @@ def up(
         waiting.eventually(lambda: not pid or not waiting.is_alive(pid), "the node has gone")
 
 
-def files(debian: Path, folder: Path) -> Path:
+def files(debian: Path, folder: Path, machine: SimulatedMachine) -> Path:
     """Write the files that this node has and its Debian has not; its images beside them."""
     (folder / "etc/containerd").mkdir(parents=True)
     text = (debian / CONFIG[1:]).read_text()
@@ -203,10 +206,24 @@ def files(debian: Path, folder: Path) -> Path:
     (folder / "etc/hosts").write_text("127.0.0.1 localhost\n")
     root = folder.with_name("rootfs")
     rootfs.build(root, installed.require("busybox"))
+    add_programs(root, machine)
     rootfs.archive(root, folder.with_name("own-image.tar"))
     command = ("/bin/sleep", "10000")
     rootfs.archive(root, folder.with_name("own-pause.tar"), name=pause(debian), command=command)
     return folder
+
+
+def add_programs(root: Path, machine: SimulatedMachine) -> None:
+    """Add a user's program to an image, and the C library for it and the driver's programs."""
+    file = programs.tree(machine)[programs.DEVICE_QUERY]
+    assert isinstance(file, File)
+    program = root / QUERY[1:]
+    program.write_bytes(file.data)
+    program.chmod(file.mode)
+    for library in demo_container.libraries(str(program)):
+        target = root / library[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, target)
 
 
 def pause(debian: Path) -> str:

@@ -19,7 +19,7 @@ import shim
 import waiting
 from engines import cri
 
-from nvidia_runtime.simulate.machine import SimulatedGpu
+from nvidia_runtime.simulate.machine import SimulatedGpu, SimulatedMachine
 
 from . import allocation, crio, kustomize, manifests, node, rollout
 from .allocation import Allocation, allocated
@@ -29,7 +29,7 @@ from .manifests import NAME
 from .node import Node
 from .rollout import Rollout
 
-pytestmark = [pytest.mark.long, shim.needs_root]
+pytestmark = [pytest.mark.long, shim.needs_root, shim.needs_x86_64]
 MACHINE = "h100x8"
 REPOSITORY = f"docker.io/library/{NAME}"
 TAG = re.compile(rf"{NAME}-image-(.+)-[a-z0-9]+\.tar")
@@ -37,7 +37,6 @@ CONFIG, DROP_IN = "etc/containerd/config.toml", "etc/containerd/conf.d/99-nvidia
 TREE = "usr/local/nvidia"
 CONTROL = {f"/dev/nvidia{name}" for name in ("ctl", "-uvm", "-uvm-tools", "-modeset")}
 RIGHTS = 1 << 18 | 1 << 19  # CAP_SYS_CHROOT, CAP_SYS_PTRACE
-LIBRARY = "/usr/lib/x86_64-linux-gnu/libcuda.so.1"
 GPU = re.compile(r"/dev/nvidia\d+")
 CHANNELS = "/dev/nvidia-caps-imex-channels"
 # Says of each minor whether the container may open it; nothing opens, for there is no driver.
@@ -159,14 +158,20 @@ def installed(site: Node, render: Render) -> Rollout:
     return installer
 
 
-def seen(container: cri.PodContainer) -> set[str]:
-    """Return the nodes of a container, which may open those of its GPUs, and no others."""
+def seen(container: cri.PodContainer, machine: SimulatedMachine) -> set[str]:
+    """Return the nodes of a container, which may open those of its GPUs, and no others.
+
+    Programs agree: the driver's nvidia-smi, and one of the image's own that asks libcuda.
+    """
     nodes = set(succeed(container, "find", "/dev", "-name", "nvidia*", "-type", "c").split())
-    gpus = {f"/dev/nvidia{minor}" for minor in succeed(container, "sh", "-c", OPEN).split()}
-    assert {path for path in nodes if GPU.fullmatch(path)} == gpus
-    if gpus:
-        succeed(container, "test", "-e", LIBRARY)
-        succeed(container, "busybox", "grep", "-q", "libcuda.so.1", "/etc/ld.so.cache")
+    minors = {int(minor) for minor in succeed(container, "sh", "-c", OPEN).split()}
+    assert {path for path in nodes if GPU.fullmatch(path)} == {f"/dev/nvidia{n}" for n in minors}
+    if minors:
+        listed = succeed(container, "nvidia-smi", "-L").splitlines()
+        uuids = [gpu.uuid for gpu in machine.gpus if gpu.minor in minors]
+        assert [line.partition("UUID: ")[2].rstrip(")") for line in listed] == uuids
+        detected = f"Detected {len(minors)} CUDA Capable device(s)"
+        assert detected in succeed(container, node.QUERY)
     return nodes
 
 
@@ -187,7 +192,7 @@ def nodes_in_pod(
 ) -> set[str]:
     """Start a pod, and end it; return the nodes of its container."""
     with allocated(site, handler, answer, annotations) as container:
-        return seen(container)
+        return seen(container, site.machine)
 
 
 def test_installer_has_the_rights_of_the_manifest(installed: Rollout) -> None:
@@ -217,7 +222,7 @@ def test_pod_sees_its_gpus(installed: Rollout, way: Way, indices: tuple[int, ...
     expected = nodes_of(gpus) if installed.node.version >= way.since else set()
 
     with allocated(installed.node, way.handler, way.answer(gpus)) as container:
-        assert seen(container) == expected
+        assert seen(container, machine) == expected
         is_claimed = "CLAIM=yes" in container.exec("env").stdout
 
     assert is_claimed == (way.answer is allocation.claim and bool(expected))
@@ -226,7 +231,7 @@ def test_pod_sees_its_gpus(installed: Rollout, way: Way, indices: tuple[int, ...
 @pytest.mark.parametrize("handler", ["", "nvidia", "nvidia-cdi", "nvidia-legacy"])
 def test_pod_that_asks_for_nothing_gets_nothing(installed: Rollout, handler: str) -> None:
     with allocated(installed.node, handler, Allocation()) as container:
-        assert seen(container) == set()
+        assert seen(container, installed.node.machine) == set()
 
 
 @pytest.mark.parametrize("handler", ["", "nvidia"])
