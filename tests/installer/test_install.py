@@ -233,6 +233,23 @@ def test_engine_that_was_not_told_is_told_by_the_next_run(node: Node) -> None:
     assert json.loads(record.read_text())["unread"] == 0
 
 
+def test_engine_that_was_not_told_is_told_before_the_tree_goes(node: Node) -> None:
+    """An earlier run has put its file back, and was heard by nobody."""
+    socket = node.folder / "docker.sock"
+    node.install("--no-daemon")
+    node.config.write_text(DAEMON_JSON)
+    record = node.local / ".toolkit-state/state.json"
+    document = json.loads(record.read_text())
+    record.write_text(json.dumps({**document, "unread": 1e11}))  # later than any daemon began
+    node.flags[-1] = "--restart-mode=signal"
+
+    with listener.running("dockerd", socket) as daemon:
+        assert node.install("--remove", f"--socket={socket}").code == 0
+
+        waiting.eventually(Path(f"{socket}.reloaded").exists, "docker was told", daemon)
+    assert not node.toolkit.exists()
+
+
 CONTAINERD = """version = 2
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
