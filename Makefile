@@ -9,7 +9,7 @@
 # -rs says why what is skipped is
 PYTEST := .venv/bin/pytest -n 2 -rs tests
 # All, even if the first is over budget.
-BENCH = status=0; for script in bench machines containers cold engines; do \
+BENCH = status=0; for script in bench machines containers cold engines pods; do \
   .venv/bin/python tests/benchmarks/$$script.py $(1) || status=1; done; exit $$status
 
 help: ## list the targets (default)
@@ -51,9 +51,9 @@ bench-short: ## the same by CPU time, in fewer rounds, with a quarter more allow
 	@rm -f build/bench-short.json
 	@$(call BENCH,--short)
 
-bench-tables: ## put the figures of the last make bench into BENCHMARKS.md
+bench-tables: ## put the figures of the last make bench into BENCHMARKS.md, or of SECTIONS alone
 	@sh tests/setup.sh test
-	@.venv/bin/python tests/benchmarks/tables.py
+	@.venv/bin/python tests/benchmarks/tables.py $(SECTIONS)
 
 bench-plots: ## draw how a create grows, into packaging/pictures and BENCHMARKS.md (3 minutes)
 	@sh tests/setup.sh test

@@ -86,6 +86,8 @@ ASKING = {
     % b"".join(b"\\u%04x" % byte for byte in b"NVIDIA_VISIBLE_DEVICES=all"),
     "an annotation": text_of(asking(annotations={"cdi.k8s.io/x": "nvidia.com/gpu=0"})),
     "another vendor's device": text_of(asking(annotations={"cdi.k8s.io/x": "vendor.com/x=0"})),
+    "a dot by its number": b'{"annotations": {"cdi\\u002Ek8s\\u002eio/x": "vendor.com/x=0"}}',
+    "a digit by its number": b'{"annotations": {"cdi.k\\u0038s.io/x": "vendor.com/x=0"}}',
     "a slash with a backslash": b'{"annotations": {"cdi.k8s.io\\/x": "vendor.com/x=0"}}',
     "a prestart hook": text_of(asking(hooks={"prestart": [HOOK]})),
     "a hook of native CDI": text_of(asking(hooks={"createContainer": [CDI_HOOK]})),
@@ -99,6 +101,19 @@ def test_create_that_asks_for_nothing_starts_no_python(site: Site, shell: Shell)
 
     assert (got.runtime, got.err, got.code) == ("shortcut", "", 0)
     assert got.words[1:] == [b"create", b"--bundle", os.fsencode(site.bundle), b"c1"]
+
+
+def test_command_of_a_shell_as_go_writes_it_asks_for_nothing(site: Site, shell: Shell) -> None:
+    """It has the numbers of signs that are in no word."""
+    learn(site)
+    spec = builders.spec()
+    spec["process"]["args"] = ["sh", "-c", "read x <a && echo \N{LINE SEPARATOR}\x1b >b & wait"]
+    text = text_of(spec)
+    for sign in b"&<>":
+        text = text.replace(b"%c" % sign, b"\\u%04x" % sign)
+    site.write_bundle(text)
+
+    assert site.create(shell=shell).runtime == "shortcut"
 
 
 @pytest.mark.parametrize("asked", ASKING)
@@ -116,6 +131,10 @@ def test_create_that_asks_is_python_s(asked: str, site: Site, shell: Shell) -> N
         (
             f'{shim.NAME}.modes.cdi.annotation-prefixes = ["x.io/a/longest/"]',
             asking(annotations={"x.io/a/longest/0": "vendor.com/x=0"}),
+        ),
+        (
+            f'{shim.NAME}.modes.cdi.annotation-prefixes = ["\N{LATIN SMALL LETTER E WITH ACUTE}"]',
+            asking(annotations={"\N{LATIN SMALL LETTER E WITH ACUTE}0": "vendor.com/x=0"}),
         ),
         (
             f'{shim.NAME}.modes.cdi.annotation-prefixes = [""]',

@@ -27,7 +27,7 @@ from benchmarks.budgets import BUDGETS
 TREE = Path(__file__).resolve().parents[2]
 NAME = "nvidia-container-runtime"
 SLACK = 1.25
-SECTIONS = ("programs", "machines", "containers", "cold", "engines")
+SECTIONS = ("programs", "machines", "containers", "cold", "engines", "pods")
 STARTS = "starts"
 MEMORY = "peak memory"
 # By the name of a cost's field.

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make bench-tables``: write the tables of BENCHMARKS.md from what ``make bench`` has measured."""
+"""``make bench-tables``: write the tables of BENCHMARKS.md from what ``make bench`` has measured.
+
+Of sections that are named, the tables alone are written, and say which revision they are of.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,17 @@ def put(page: str, name: str, text: str, by: str = "bench-tables") -> str:
     return f"{head}{begin}{text}{END}{rest.split(END, 1)[1]}"
 
 
-def page(text: str, measured: dict[str, Any]) -> str:
-    """Return the page with all tables."""
-    if missing := [name for name in results.SECTIONS if name not in measured["sections"]]:
+def page(text: str, measured: dict[str, Any], names: Sequence[str] = ()) -> str:
+    """Return the page with all tables, or with those of some sections."""
+    sections = measured["sections"]
+    if missing := [name for name in names or results.SECTIONS if name not in sections]:
         raise SystemExit(f"not measured in this run: {', '.join(missing)}; run 'make bench'")
-    text = put(text, "machine", machine(measured))
-    for name, section in measured["sections"].items():
-        rounds = f"Medians of {section['rounds']} rounds.\n\n"
-        text = put(text, name, rounds + results.table(section["rows"]))
+    which = f"; revision {measured['revision']}" if names else ""
+    if not names:
+        text = put(text, "machine", machine(measured))
+    for name in names or sections:
+        rounds = f"Medians of {sections[name]['rounds']} rounds{which}.\n\n"
+        text = put(text, name, rounds + results.table(sections[name]["rows"]))
     return text
 
 
@@ -55,7 +62,7 @@ def main() -> None:
         measured = json.loads(file.read_text())
     except FileNotFoundError:
         raise SystemExit(f"{file} is missing: run 'make bench'") from None
-    PAGE.write_text(page(PAGE.read_text(), measured))
+    PAGE.write_text(page(PAGE.read_text(), measured, sys.argv[1:]))
     print(f"wrote the tables of {PAGE}")
 
 

@@ -198,5 +198,19 @@ def test_page_needs_all_of_one_run() -> None:
 
     assert (
         end.value.code
-        == "not measured in this run: programs, containers, cold, engines; run 'make bench'"
+        == "not measured in this run: programs, containers, cold, engines, pods; run 'make bench'"
     )
+
+
+def test_page_gets_one_table_that_says_of_what_it_is() -> None:
+    section = {"rounds": 3, "rows": [results.document(row("a row of pods"))]}
+    text = tables.PAGE.read_text()
+
+    page = tables.page(text, {"revision": "0123456789ab", "sections": {"pods": section}}, ["pods"])
+
+    assert (
+        "<!-- pods: made by make bench-tables -->\nMedians of 3 rounds; revision 0123456789ab.\n"
+        in page
+    )
+    assert page.count("a row of pods") == 1
+    assert page.split("<!-- pods")[0] == text.split("<!-- pods")[0]

@@ -26,7 +26,10 @@ POD, CONTAINER, NODE = range(3)
 # MountPropagation and SecurityProfile's ProfileType, by their names in a manifest.
 PROPAGATION = {"None": 0, "HostToContainer": 1, "Bidirectional": 2}
 PROFILES = {"RuntimeDefault": 0, "Unconfined": 1}
-EXITED = 2  # ContainerState
+READY = 0  # PodSandboxState
+RUNNING, EXITED = 1, 2  # ContainerState
+# The host's network, and processes as Kubernetes has them.
+NAMESPACES = {"network": NODE, "pid": CONTAINER}
 MESSAGES: wire.Messages = {
     "Metadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str)},
     "NamespaceOption": {"network": (1, int), "pid": (2, int)},
@@ -95,6 +98,10 @@ MESSAGES: wire.Messages = {
     "StopContainerRequest": {"container_id": (1, str), "timeout": (2, int)},
     "ExecSyncRequest": {"container_id": (1, str), "cmd": (2, [str]), "timeout": (3, int)},
     "ExecSyncResponse": {"stdout": (1, bytes), "stderr": (2, bytes), "exit_code": (3, int)},
+    "ListedPod": {"id": (1, str), "state": (3, int)},
+    "ListedContainer": {"id": (1, str), "state": (6, int)},
+    "Pods": {"items": (1, ["ListedPod"])},
+    "Containers": {"items": (1, ["ListedContainer"])},
     "Empty": {},
 }
 
@@ -134,7 +141,7 @@ class Cri:
             "annotations": [{"key": k, "value": v} for k, v in (annotations or {}).items()],
             "linux": {
                 "cgroup_parent": f"/{self.group}/{name}",
-                "security_context": {"namespace_options": {"network": NODE}},
+                "security_context": {"namespace_options": NAMESPACES},
             },
         }
         return self.run_pod(config, handler)
@@ -144,6 +151,16 @@ class Cri:
         asked = {"config": config, "runtime_handler": handler}
         reply = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
         return Pod(cri=self, config=config, id=reply["pod_sandbox_id"])
+
+    def pods(self) -> dict[str, bool]:
+        """Return the ids of all pods, and whether each is ready."""
+        listed = self.call("ListPodSandbox", "Empty", "Pods").get("items", [])
+        return {pod["id"]: pod.get("state", 0) == READY for pod in listed}
+
+    def containers(self) -> dict[str, bool]:
+        """Return the ids of all containers, and whether each runs."""
+        listed = self.call("ListContainers", "Empty", "Containers").get("items", [])
+        return {container["id"]: container.get("state", 0) == RUNNING for container in listed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,22 +172,31 @@ class Pod:
     id: str
 
     def start(
-        self, *, gpus: str | None, annotations: Sequence[wire.Message] = (), cdi: str = ""
+        self,
+        *,
+        gpus: str | None,
+        annotations: Sequence[wire.Message] = (),
+        cdi: str = "",
+        mounts: Sequence[str] = (),
     ) -> PodContainer:
-        """Start a container that stays; ``cdi`` is the name in the pod's CDI field."""
+        """Start a container that stays; ``cdi`` is the name in the pod's CDI field.
+
+        ``mounts`` are paths in the container, at which it gets /dev/null.
+        """
         asked = [] if gpus is None else [{"key": "NVIDIA_VISIBLE_DEVICES", "value": gpus}]
         config = {
             "metadata": {"name": "c"},
             "image": {"image": self.cri.image},
             "command": list(FOREVER),
             "envs": asked,
+            "mounts": [{"container_path": path, "host_path": "/dev/null"} for path in mounts],
             "annotations": list(annotations),
             "log_path": f"{self.id}.log",
             "cdi_devices": [{"name": cdi}] if cdi else [],
             "linux": {
                 "security_context": {
                     "capabilities": {"add_capabilities": ["MKNOD"]},
-                    "namespace_options": {"network": NODE},
+                    "namespace_options": NAMESPACES,
                 }
             },
         }
@@ -222,10 +248,6 @@ class PodContainer:
     def has_ended(self) -> bool:
         """Whether it runs no more."""
         return bool(self._status()["status"].get("state") == EXITED)
-
-    def remove(self) -> None:
-        """Remove the container that has ended."""
-        self.cri.call("RemoveContainer", "Container", "Empty", container_id=self.id)
 
     def _status(self) -> wire.Message:
         asked = {"container_id": self.id, "verbose": 1}

@@ -87,16 +87,17 @@ def add(file: Path, program: Path, specs: Sequence[Path], *, is_on: bool) -> Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pods:
-    """containerd as a kubelet uses it."""
+    """containerd as a kubelet uses it; ``enter`` are the words of the machine that it runs on."""
 
     group: str
     env: dict[str, str]
     images: tuple[Path, ...]
+    enter: tuple[str, ...] = ()
 
     @contextmanager
     def daemon(self, file: Path) -> Iterator[cri.Cri]:
         """Keep containerd running on a file, with the images."""
-        with containerd.daemon_on(file, env=self.env) as socket:
+        with containerd.daemon_on(file, env=self.env, enter=self.enter) as socket:
             ctr = ["ctr", "--address", os.fspath(socket), "--namespace=k8s.io"]
             for image in self.images:
                 processes.succeed([*ctr, *containerd.importing(), os.fspath(image)])

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node to install on: a folder for what is the host's, and a small bundle to install from.
 
-The bundle has this machine's busybox, and an interpreter that becomes the one that runs the tests.
+The bundle has this machine's busybox, and an interpreter that becomes the one that runs the tests;
+or a copy of that, so that who looks which program a process runs sees the tree.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -26,6 +28,7 @@ PROGRAM = "from nvidia_runtime.cli import main; main()"
 LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 ROOM = "/" * 200
 INTERPRETER = '#include <unistd.h>\nint main(int c, char **v) {{ execv("{}", v); return c; }}\n'
+INTERPRETED = 3  # PT_INTERP
 VERSION = "1.2.3"
 DAEMON_JSON = '{\n    "log-level": "info"\n}\n'
 # A low-level runtime that says how it was called.
@@ -62,6 +65,31 @@ def bundle(folder: Path, version: str = VERSION) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(shim.TREE / "nvidia_runtime", site / "nvidia_runtime", ignore=ignored)
     return folder
+
+
+def own_interpreter(folder: Path) -> None:
+    """Copy the interpreter that runs the tests into a bundle, with room for its loader's path."""
+    file = folder / "bin/python3"
+    loader = next(path for path in LOADERS if Path(path).exists())
+    file.write_bytes(
+        with_room(
+            Path(os.path.realpath(sys.executable)).read_bytes(),
+            f"{ROOM}/nowhere/lib/{os.path.basename(loader)}",
+        )
+    )
+
+
+def with_room(program: bytes, loader: str) -> bytes:
+    """Return a 64-bit ELF program whose loader's path, which the kernel reads, is at its end."""
+    path = loader.encode() + b"\0"
+    offset, size, count = struct.unpack_from("<32xQ14xHH", program)
+    data = bytearray(program + path)
+    for place in range(offset, offset + size * count, size):
+        if struct.unpack_from("<I", program, place)[0] == INTERPRETED:
+            struct.pack_into("<Q", data, place + 8, len(program))
+            struct.pack_into("<Q", data, place + 32, len(path))
+            return bytes(data)
+    pytest.skip("the interpreter that runs the tests has no loader")
 
 
 class Node:

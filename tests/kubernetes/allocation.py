@@ -163,7 +163,7 @@ def allocated(
                 "linux": {
                     "security_context": {
                         "capabilities": {"add_capabilities": ["MKNOD"]},
-                        "namespace_options": {"network": cri.NODE, "pid": cri.CONTAINER},
+                        "namespace_options": cri.NAMESPACES,
                     }
                 },
                 "cdi_devices": [{"name": name} for name in answer.cdi],
