@@ -7,6 +7,7 @@ that end with it, and all that it started.  Needs root.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -77,25 +78,32 @@ export NVCR_BIN="$venv/bin" # not every Python of the machine has what ours need
 def root(purpose: str, suite: str, packages: Sequence[str]) -> Path:
     """Return a Debian with the packages that a purpose needs; make it if need be."""
     folder = images.cache() / f"{purpose}-{suite}-{EDITION}"
-    if folder.exists() and time.time() - folder.stat().st_mtime > MOST_DAYS * 86400:
-        shutil.rmtree(folder)
-    if not folder.exists():
-        print(f"debootstrap {suite} {folder}", flush=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f"{purpose}-{suite}.", dir=folder.parent))
-        try:
-            words = ["debootstrap", "--variant=minbase", suite, str(draft), images.MIRROR]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            fill = ["sh", "-ec", FILL, "sh", *packages]
-            done = inside(draft, fill, stdout=subprocess.PIPE, keep=True)
-            if done.returncode:
-                sys.exit(f"{suite} cannot be made: {done.stdout[-1000:]}")
-            draft.chmod(0o755)
-            os.utime(draft)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{purpose}-{suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be making it
+        if folder.exists() and time.time() - folder.stat().st_mtime > MOST_DAYS * 86400:
+            shutil.rmtree(folder)
+        if not folder.exists():
+            make(folder, suite, packages)
     return folder
+
+
+def make(folder: Path, suite: str, packages: Sequence[str]) -> None:
+    """Make a Debian."""
+    print(f"debootstrap {suite} {folder}", flush=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        words = ["debootstrap", "--variant=minbase", suite, str(draft), images.MIRROR]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        fill = ["sh", "-ec", FILL, "sh", *packages]
+        done = inside(draft, fill, stdout=subprocess.PIPE, keep=True)
+        if done.returncode:
+            sys.exit(f"{suite} cannot be made: {done.stdout[-1000:]}")
+        draft.chmod(0o755)
+        os.utime(draft)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def inside(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nvidia_runtime.installer.options import Engine
 
     Say = Callable[[str], None]
+    Wait = Callable[[float], None]
 
 SIGNAL, SYSTEMD, NONE = "signal", "systemd", "none"
 # The toolkit's: six times, five seconds apart.
@@ -47,8 +48,11 @@ def forgets_default(engine: Engine) -> None:
         time.sleep(0.1)
 
 
-def carry_out(engine: Engine, say: Say, pause: float = PAUSE) -> None:
-    """Have the engine read its files, and wait until it listens again."""
+def carry_out(engine: Engine, say: Say, wait: Wait = time.sleep) -> None:
+    """Have the engine read its files, and wait until it listens again.
+
+    ``wait`` does the waiting: what it raises ends that.
+    """
     way = way_of(engine)
     if way == NONE:
         say(f"{engine.name} has to be restarted to read its files (--restart-mode={NONE})")
@@ -58,18 +62,19 @@ def carry_out(engine: Engine, say: Say, pause: float = PAUSE) -> None:
         old = processes.peer(socket) if os.path.exists(socket) else 0
         _restart(engine)
     else:
-        old = _signal(engine, socket, pause)
+        old = _signal(engine, socket, wait)
     if old:
-        _await(engine, socket, old, is_new=not telling.kind_of(engine).reloads or way == SYSTEMD)
+        is_new = not telling.kind_of(engine).reloads or way == SYSTEMD
+        _await(engine, socket, old, wait, is_new=is_new)
     say(f"{engine.name} was told to read its files ({way})")
 
 
-def _signal(engine: Engine, socket: str, pause: float) -> int:
+def _signal(engine: Engine, socket: str, wait: Wait) -> int:
     """Send SIGHUP to who listens on the socket; return its process id."""
     problem = "nobody listens there"
     for number in range(TRIES):
         if number:
-            time.sleep(pause)
+            wait(PAUSE)
         if not (pid := processes.peer(socket)):
             continue
         try:
@@ -96,13 +101,13 @@ def _restart(engine: Engine) -> None:
         raise NvidiaRuntimeError(what, hint="--restart-mode names another way")
 
 
-def _await(engine: Engine, socket: str, old: int, *, is_new: bool) -> None:
+def _await(engine: Engine, socket: str, old: int, wait: Wait, *, is_new: bool) -> None:
     """Wait until the engine listens; one that ends at the signal is started by its service."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         pid = processes.peer(socket)
         if pid and (pid != old or not is_new):
             return
-        time.sleep(0.1)
+        wait(0.1)
     what = f"{engine.name} does not listen again within {SECONDS} s"
     raise NvidiaRuntimeError(what, socket, f"'journalctl -u {engine.name}' says why")

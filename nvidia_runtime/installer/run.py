@@ -127,9 +127,7 @@ class Installing:
         if self.record.engine not in ({}, wanted):
             self._take_back_earlier()
         self.record.engine = wanted
-        since = self.record.unread
-        if since and rereading.has_begun_since(engine, since):
-            since = 0.0
+        since = self._unread(engine)
         # Before the files change: who is killed then has them read by the next run.
         self.record.unread = since or time.time()
         record.save(self.place, self.record)
@@ -142,9 +140,15 @@ class Installing:
         if written or since:
             self.record.unread = time.time()
             record.save(self.place, self.record)
-            rereading.carry_out(engine, self.say)
+            # An engine that does not come back: a signal ends that, and the files are put back.
+            rereading.carry_out(engine, self.say, wait=self.stop.pause)
         self.record.unread = 0.0
         record.save(self.place, self.record)
+
+    def _unread(self, engine: options.Engine) -> float:
+        """Return since when an earlier run's files wait for being read, 0 if none do."""
+        since = self.record.unread
+        return 0.0 if since and rereading.has_begun_since(engine, since) else since
 
     def _take_back_earlier(self) -> None:
         """Take back what an engine was told by a run with other flags."""
@@ -206,14 +210,15 @@ class Installing:
             return
         engine = replace(self.options.engine, **self.record.engine)
         os.environ["STATE_DIRECTORY"] = record.folder(self.place)
-        self.record.unread = self.record.unread or time.time()
+        since = self._unread(engine)
+        self.record.unread = since or time.time()
         self._put_back()
         self._forget_default(engine)
         written = telling.unconfigure(engine, self.warn)
         written += hook_file.remove(self.record, self.warn)
         for path in written:
             self.say(f"took back what was written to {path}")
-        if written:
+        if written or since:
             rereading.carry_out(engine, self.say)
         self.record.engine, self.record.unread = {}, 0.0
         record.save(self.place, self.record)

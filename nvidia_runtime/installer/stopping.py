@@ -41,6 +41,11 @@ class Stop:
             select.select([self.read], [], [], seconds)
         return bool(self.signal)
 
+    def pause(self, seconds: float) -> None:
+        """Wait for some time; raise `StoppedError` as soon as one comes."""
+        self.wait(seconds)
+        self.check()
+
 
 @contextlib.contextmanager
 def noticed() -> Iterator[Stop]:

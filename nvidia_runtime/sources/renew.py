@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 GPU = "nvidia.com/gpu"
 # What other writers' specs are of, and what makes them write one anew.
+DRA = "restart the DRA driver on this node, or delete the pod"
 HINTS = {
-    "k8s.gpu.nvidia.com/": "restart the DRA driver on this node, or delete the pod",
+    "k8s.gpu.nvidia.com/": DRA,
+    "k8s.compute-domain.nvidia.com/": DRA,
     "k8s.device-plugin.nvidia.com/": "restart NVIDIA's device plugin on this node",
 }
 

@@ -9,24 +9,33 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, TypeVar
 
 import waiting
 
 from . import wire
 from .engine import FOREVER
 
-READY, RUNNING = 0, 1  # PodSandboxState, ContainerState
-# NamespaceMode: the host's network, which needs no CNI, and processes as Kubernetes has them.
-NAMESPACES = {"network": 2, "pid": 1}
+T = TypeVar("T")
+# NamespaceMode: the pod's, the container's own, and the host's; the host's network needs no CNI.
+POD, CONTAINER, NODE = range(3)
+# MountPropagation and SecurityProfile's ProfileType, by their names in a manifest.
+PROPAGATION = {"None": 0, "HostToContainer": 1, "Bidirectional": 2}
+PROFILES = {"RuntimeDefault": 0, "Unconfined": 1}
+READY = 0  # PodSandboxState
+RUNNING, EXITED = 1, 2  # ContainerState
+# The host's network, and processes as Kubernetes has them.
+NAMESPACES = {"network": NODE, "pid": CONTAINER}
 MESSAGES: wire.Messages = {
     "Metadata": {"name": (1, str), "uid": (2, str), "namespace": (3, str)},
     "NamespaceOption": {"network": (1, int), "pid": (2, int)},
-    "SandboxSecurity": {"namespace_options": (1, "NamespaceOption")},
+    "Profile": {"profile_type": (1, int)},
+    "Number": {"value": (1, int)},
+    "SandboxSecurity": {"namespace_options": (1, "NamespaceOption"), "seccomp": (9, "Profile")},
     "LinuxSandbox": {"cgroup_parent": (1, str), "security_context": (2, "SandboxSecurity")},
     "SandboxConfig": {
         "metadata": (1, "Metadata"),
@@ -38,15 +47,34 @@ MESSAGES: wire.Messages = {
     "Sandbox": {"pod_sandbox_id": (1, str)},
     "Image": {"image": (1, str)},
     "Variable": {"key": (1, str), "value": (2, str)},
-    "Mount": {"container_path": (1, str), "host_path": (2, str)},
-    "Capabilities": {"add_capabilities": (1, [str])},
+    "Capabilities": {"add_capabilities": (1, [str]), "drop_capabilities": (2, [str])},
+    "SeLinux": {"type": (3, str)},
     "ContainerSecurity": {
         "capabilities": (1, "Capabilities"),
         "namespace_options": (3, "NamespaceOption"),
+        "selinux_options": (4, "SeLinux"),
+        "run_as_user": (5, "Number"),
+        "readonly_rootfs": (7, int),
+        "no_new_privs": (11, int),
+        "masked_paths": (13, [str]),
+        "readonly_paths": (14, [str]),
+        "seccomp": (15, "Profile"),
+        "apparmor": (16, "Profile"),
     },
-    "LinuxContainer": {"security_context": (2, "ContainerSecurity")},
+    "Resources": {"memory_limit_in_bytes": (4, int)},
+    "LinuxContainer": {
+        "resources": (1, "Resources"),
+        "security_context": (2, "ContainerSecurity"),
+    },
+    "Mount": {
+        "container_path": (1, str),
+        "host_path": (2, str),
+        "readonly": (3, int),
+        "propagation": (5, int),
+    },
+    "ContainerMetadata": {"name": (1, str), "attempt": (2, int)},
     "ContainerConfig": {
-        "metadata": (1, "Metadata"),
+        "metadata": (1, "ContainerMetadata"),
         "image": (2, "Image"),
         "command": (3, [str]),
         "envs": (6, ["Variable"]),
@@ -65,7 +93,9 @@ MESSAGES: wire.Messages = {
     "Container": {"container_id": (1, str)},
     "StatusRequest": {"container_id": (1, str), "verbose": (2, int)},
     "Entry": {"key": (1, str), "value": (2, str)},
-    "StatusResponse": {"info": (2, ["Entry"])},
+    "ContainerStatus": {"state": (3, int), "exit_code": (7, int)},
+    "StatusResponse": {"status": (1, "ContainerStatus"), "info": (2, ["Entry"])},
+    "StopContainerRequest": {"container_id": (1, str), "timeout": (2, int)},
     "ExecSyncRequest": {"container_id": (1, str), "cmd": (2, [str]), "timeout": (3, int)},
     "ExecSyncResponse": {"stdout": (1, bytes), "stderr": (2, bytes), "exit_code": (3, int)},
     "ListedPod": {"id": (1, str), "state": (3, int)},
@@ -98,6 +128,10 @@ class Cri:
             )
         return wire.decode(MESSAGES, gives, answer)
 
+    def is_there(self) -> bool:
+        """Whether the service answers."""
+        return patiently(lambda: self.call("Version", "Empty", "Empty")) is not None
+
     def start_pod(self, handler: str = "", annotations: Mapping[str, str] | None = None) -> Pod:
         """Start a pod on the host's network, by a runtime handler; "" is the default runtime."""
         name = f"pod{next(self.numbers)}"
@@ -110,6 +144,10 @@ class Cri:
                 "security_context": {"namespace_options": NAMESPACES},
             },
         }
+        return self.run_pod(config, handler)
+
+    def run_pod(self, config: wire.Message, handler: str = "") -> Pod:
+        """Start a pod as its configuration has it."""
         asked = {"config": config, "runtime_handler": handler}
         reply = self.call("RunPodSandbox", "RunPodSandboxRequest", "Sandbox", **asked)
         return Pod(cri=self, config=config, id=reply["pod_sandbox_id"])
@@ -162,6 +200,10 @@ class Pod:
                 }
             },
         }
+        return self.run(config)
+
+    def run(self, config: wire.Message) -> PodContainer:
+        """Start a container as its configuration has it."""
         reply = self.cri.call(
             "CreateContainer",
             "CreateContainerRequest",
@@ -194,11 +236,26 @@ class PodContainer:
         said, errors = got.get("stdout", b"").decode(), got.get("stderr", b"").decode()
         return CompletedProcess(command, got.get("exit_code", 0), said, errors)
 
+    def stop(self, seconds: int) -> int:
+        """Have the container end, which it is given some time for; return its exit code."""
+        asked = {"container_id": self.id, "timeout": seconds}
+        self.cri.call("StopContainer", "StopContainerRequest", "Empty", **asked)
+        status = self._status()["status"]
+        assert status["state"] == EXITED
+        code: int = status.get("exit_code", 0)
+        return code
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return bool(self._status()["status"].get("state") == EXITED)
+
+    def _status(self) -> wire.Message:
+        asked = {"container_id": self.id, "verbose": 1}
+        return self.cri.call("ContainerStatus", "StatusRequest", "StatusResponse", **asked)
+
     def inspect(self) -> dict[str, Any]:
         """Return what containerd knows of the container, as `crictl inspect` shows it."""
-        asked = {"container_id": self.id, "verbose": 1}
-        got = self.cri.call("ContainerStatus", "StatusRequest", "StatusResponse", **asked)
-        info = {entry["key"]: entry["value"] for entry in got["info"]}
+        info = {entry["key"]: entry["value"] for entry in self._status()["info"]}
         document: dict[str, Any] = json.loads(info["info"])
         return document
 
@@ -209,3 +266,20 @@ def refused() -> type[Exception]:
 
     error: type[Exception] = grpc.RpcError
     return error
+
+
+def is_away(error: Any) -> bool:
+    """Whether an error is that of a service that is not there, not yet, or has gone meanwhile."""
+    return bool(
+        error.code().name == "UNAVAILABLE" or error.details() == "server is not initialized yet"
+    )
+
+
+def patiently(ask: Callable[[], T]) -> T | None:
+    """Ask a service that may be restarting, which is no answer: a kubelet asks again."""
+    try:
+        return ask()
+    except refused() as error:
+        if not is_away(error):
+            raise
+    return None

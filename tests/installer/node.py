@@ -15,7 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,15 +181,27 @@ class Node:
         return file
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Return what is below a folder: modes, targets of links, and digests."""
+def contents(folder: Path, left_out: Collection[str] = ()) -> dict[str, str]:
+    """Return what is below a folder, without some of it: modes, targets of links, and digests."""
     listed = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        what = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
-        if path.is_symlink():
-            what += f" {os.readlink(path)}"
-        elif path.is_file():
-            what += f" {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        listed[str(path.relative_to(folder))] = what
-    return listed
+    for place, folders, files in os.walk(folder):
+        inner = os.path.relpath(place, folder)
+        names = {name: os.path.normpath(f"{inner}/{name}") for name in (*folders, *files)}
+        folders[:] = [name for name in folders if names[name] not in left_out]
+        for name, path in names.items():
+            if path not in left_out:
+                listed[path] = described(Path(place, name))
+    return dict(sorted(listed.items()))
+
+
+def described(path: Path) -> str:
+    """Return the mode and owner of a file, and what is in it."""
+    status = path.lstat()
+    what = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
+    if path.is_symlink():
+        what += f" {os.readlink(path)}"
+    elif path.is_file():
+        what += f" {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    elif not path.is_dir():
+        what += f" {status.st_rdev}"
+    return what

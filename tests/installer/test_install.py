@@ -234,6 +234,23 @@ def test_engine_that_was_not_told_is_told_by_the_next_run(node: Node) -> None:
     assert json.loads(record.read_text())["unread"] == 0
 
 
+def test_engine_that_was_not_told_is_told_before_the_tree_goes(node: Node) -> None:
+    """An earlier run has put its file back, and was heard by nobody."""
+    socket = node.folder / "docker.sock"
+    node.install("--no-daemon")
+    node.config.write_text(DAEMON_JSON)
+    record = node.local / ".toolkit-state/state.json"
+    document = json.loads(record.read_text())
+    record.write_text(json.dumps({**document, "unread": 1e11}))  # later than any daemon began
+    node.flags[-1] = "--restart-mode=signal"
+
+    with listener.running("dockerd", socket) as daemon:
+        assert node.install("--remove", f"--socket={socket}").code == 0
+
+        waiting.eventually(Path(f"{socket}.reloaded").exists, "docker was told", daemon)
+    assert not node.toolkit.exists()
+
+
 CONTAINERD = """version = 2
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
@@ -281,6 +298,32 @@ def test_containerd_from_a_container(node: Node) -> None:
     with node.installed(RUNTIME_CONFIG_SOURCE="file", RUNTIME_ENABLE_CDI="1"):
         assert drop_in.read_text() == first
         assert node.install("--probe").code == 0
+
+
+def test_signal_ends_the_wait_for_an_engine(node: Node) -> None:
+    """containerd ends at the signal, and does not come back: its file must not wait for that."""
+    containerd(node)
+    node.flags[-1] = "--restart-mode=signal"
+    before, socket = contents(node.folder / "host"), node.folder / "c.sock"
+    words = node.words(f"--socket={socket}")
+    with listener.running("containerd", socket) as daemon:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=node.environment(RUNTIME_CONFIG_SOURCE="file"),
+        )
+        waiting.eventually(Path(f"{socket}.reloaded").exists, "containerd was told", process)
+        assert contents(node.folder / "host") != before
+        process.terminate()
+        waiting.eventually(
+            lambda: contents(node.folder / "host") == before, "the file is put back", process
+        )
+        daemon.kill()
+    with listener.running("containerd", socket):
+        said = process.communicate(timeout=waiting.PATIENCE)[1]
+
+    assert (process.returncode, "ending: SIGTERM" in said) == (0, True), said
 
 
 def test_containerd_reads_annotations_and_imports_of_its_host(node: Node) -> None:

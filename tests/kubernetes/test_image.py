@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shim
 
 from nvidia_runtime.linux import mount
+
+from .conftest import Image, build
 
 pytestmark = pytest.mark.long
 HOME = "/opt/nvidia-container-runtime"
@@ -25,12 +24,12 @@ until [ -f /ready ]
 do
   echo waiting
   sleep 0.1
-  : >/ready
+  echo "TOOLKIT_INSTALL_DIR=$PLACE" >/ready
 done
 set -o allexport
 cat /ready
 . /ready
-exec nvidia-ctk --version
+exec nvidia-toolkit
 """
 BASH = """#!/bin/bash
 set -e
@@ -40,33 +39,39 @@ if [[ -f /ready ]]; then
 fi
 export NVIDIA_DRIVER_ROOT=$driver_root
 sleep 0
-exec nvidia-ctk --version
+exec nvidia-toolkit "$PLACE"
 """
-
-
-def build(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Build the image; return its archive and its SBOM."""
-    if os.geteuid() != 0 or not (shutil.which("podman") or shutil.which("buildah")):
-        pytest.skip("needs root, and podman or buildah")
-    words: list[str | Path] = [shim.TREE / "packaging/kubernetes/build", "", folder]
-    words[1] = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    got = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert got.returncode == 0, got.stdout + got.stderr
-    (archive,) = folder.glob("*.tar")
-    (sbom,) = folder.glob("*.cdx.json")
-    assert sorted(folder.iterdir()) == sorted([archive, sbom])
-    return archive, json.loads(sbom.read_text())
+# In namespaces of its own; the words are a root, variables, and the command.
+ENTER = (
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "sh",
+    "-ec",
+    """
+root=$1
+shift
+mount -t proc proc "$root/proc"
+mount --bind /dev "$root/dev"
+PATH=$PATH:/usr/sbin exec chroot "$root" /bin/env -i "$@"
+""",
+    "sh",
+)
+# Where the image has a folder already, and no engine to be told.
+PLACE = "/tmp/nvidia"
+SETTINGS = {
+    "PATH": f"{HOME}/bin:/bin",
+    "PLACE": PLACE,
+    "NO_DAEMON": "true",
+    "NO_RUNTIME_CONFIG": "true",
+    "TOOLKIT_PID_FILE": "/tmp/toolkit.pid",
+    "NVIDIA_CONTAINER_RUNTIME_RUNTIMES": "/bin/true",
+}
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    return build(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture(scope="module")
-def layout(
-    image: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def layout(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the image's root, unpacked, on a tmpfs of its own."""
     folder = tmp_path_factory.mktemp("layout")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder], check=True)
@@ -115,20 +120,28 @@ def test_entry_point_of_the_operator(script: str, layout: Path) -> None:
     entry.chmod(0o700)
     for name in ("proc", "dev"):
         (layout / "root" / name).mkdir(exist_ok=True)
-    mounts = 'mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev"'
-    enter = f'{mounts} && PATH=$PATH:/usr/sbin exec chroot "$1" /bin/env -i "$2" "$3"'
-    words: list[str | Path] = [
-        *("unshare", "--mount", "--pid", "--fork", "sh", "-ec", enter, "sh", layout / "root"),
-        *(f"PATH={HOME}/bin:/bin", "/bin/entrypoint.sh"),
-    ]
 
-    got = subprocess.run(words, capture_output=True, text=True, check=False)
+    got = run(layout, "/bin/entrypoint.sh")
 
-    assert (got.returncode, got.stderr) == (0, "")
-    assert "NVIDIA Container Toolkit CLI version 1.20.1" in got.stdout
+    assert got.returncode == 0, got.stderr
+    assert f"ready: {PLACE}/toolkit is toolkit-" in got.stderr
+    for program in ("nvidia-ctk", "nvidia-cdi-hook", "nvidia-container-runtime-hook"):
+        got = run(layout, f"{PLACE}/toolkit/{program}", "--version")
+        assert (got.returncode, got.stderr) == (0, "")
+        assert "version 1.20.1" in got.stdout
+    got = run(layout, HOME + "/bin/nvidia-toolkit", "--remove", PLACE)
+    assert got.returncode == 0, got.stderr
+    assert [path.name for path in (layout / "root/tmp").iterdir()] == []
 
 
-def test_sbom(image: tuple[Path, dict[str, Any]]) -> None:
+def run(layout: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in the image's root."""
+    words: list[str | Path] = [*ENTER, layout / "root"]
+    words += [f"{name}={value}" for name, value in SETTINGS.items()]
+    return subprocess.run([*words, *command], capture_output=True, text=True, check=False)
+
+
+def test_sbom(image: Image) -> None:
     sbom = image[1]
     purls = {component["purl"].partition("@")[0] for component in sbom["components"]}
 
@@ -138,9 +151,7 @@ def test_sbom(image: tuple[Path, dict[str, Any]]) -> None:
     assert len(sbom["dependencies"]) > len(purls)
 
 
-def test_same_commit_makes_the_same_image(
-    image: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_same_commit_makes_the_same_image(image: Image, tmp_path: Path) -> None:
     archive, sbom = build(tmp_path / "again")
 
     with tarfile.open(image[0]) as one, tarfile.open(archive) as other:
@@ -149,5 +160,5 @@ def test_same_commit_makes_the_same_image(
     assert sbom == image[1]
 
 
-def test_size(image: tuple[Path, dict[str, Any]]) -> None:
+def test_size(image: Image) -> None:
     assert image[0].stat().st_size <= 18 << 20

@@ -6,13 +6,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import shim
@@ -20,10 +18,11 @@ import yaml
 
 from nvidia_runtime import __version__
 
-Document = dict[str, Any]
-FOLDER = shim.TREE / "packaging/kubernetes"
+from . import kustomize
+from .kustomize import Document
+from .manifests import FOLDER, NAME, choose, container, documents, kubectl, of_kind, render
+
 FILES = sorted(FOLDER.rglob("*.yaml"))
-NAME = "nvidia-container-runtime"
 ENGINES = ("containerd", "crio", "k3s")
 COMPONENTS = ("driver-container", "nri", "uninstall")
 VARIANTS = [(engine, components) for engine in ENGINES for components in ((), COMPONENTS)]
@@ -50,33 +49,10 @@ RIGHTS |= {"terminationGracePeriodSeconds", "nodeSelectorTerms"}
 LISTS = {"tolerations", "volumeMounts", "volumes", "add"}
 
 
-def documents(path: Path) -> list[Document]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
-
-
-def kubectl(*words: str | Path, given: str = "") -> str:
-    if not shutil.which("kubectl"):
-        pytest.skip("needs kubectl")
-    command = ["kubectl", *(str(word) for word in words)]
-    # Without a cluster: no file of the user's says where one is.
-    environment = {**os.environ, "KUBECONFIG": "/dev/null"}
-    run = subprocess.run(
-        command, input=given, capture_output=True, text=True, check=False, env=environment
-    )
-    assert run.returncode == 0, run.stderr[:2000]
-    return run.stdout
-
-
 @pytest.fixture
 def rendered(tmp_path: Path, request: pytest.FixtureRequest) -> list[Document]:
     """Render what somebody has chosen in kustomization.yaml."""
-    engine, components = request.param
-    folder = tmp_path / "kubernetes"
-    shutil.copytree(FOLDER, folder)
-    chosen = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    chosen |= {"resources": [engine], "components": list(components)}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(chosen))
-    return [document for document in yaml.safe_load_all(kubectl("kustomize", folder)) if document]
+    return render(choose(tmp_path, *request.param))
 
 
 def variants(*chosen: tuple[str, tuple[str, ...]]) -> pytest.MarkDecorator:
@@ -121,17 +97,6 @@ def complaints(checker: Path, wanted: list[Document]) -> list[str]:
     return list(said)
 
 
-def container(workload: Document) -> Document:
-    (only,) = workload["spec"]["template"]["spec"]["containers"]
-    return dict(only)
-
-
-def of_kind(rendered: list[Document], kind: str) -> dict[str, Document]:
-    return {
-        document["metadata"]["name"]: document for document in rendered if document["kind"] == kind
-    }
-
-
 def test_there_are_manifests() -> None:
     assert {path.parent.name for path in FILES} == {"kubernetes", *ENGINES, *COMPONENTS}
 
@@ -160,6 +125,16 @@ def test_kubectl_reads_them(rendered: list[Document]) -> None:
     listed = kubectl("annotate", "--local", "-f", "-", "a=b", "-o", "name", given=text).split()
 
     assert len(listed) == len(rendered)
+
+
+@pytest.mark.parametrize(("engine", "components"), VARIANTS)
+def test_own_reading_is_kubectls(engine: str, components: tuple[str, ...], tmp_path: Path) -> None:
+    """On nodes without it, the tests read the manifests themselves."""
+    folder = choose(tmp_path, engine, components, "1.2")
+
+    own, theirs = kustomize.build(folder), render(folder)
+
+    assert sorted(own, key=kustomize.identity) == sorted(theirs, key=kustomize.identity)
 
 
 def rights(node: yaml.Node | None, key: str = "") -> Iterator[tuple[str, int]]:

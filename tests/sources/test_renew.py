@@ -78,6 +78,7 @@ def test_spec_of_somebody_else_is_named(change: str, tmp_path: Path) -> None:
 # Kinds of other writers' specs, and whom the hint sends to.
 WRITERS = {
     "k8s.gpu.nvidia.com/claim": "restart the DRA driver on this node, or delete the pod",
+    "k8s.compute-domain.nvidia.com/claim": "restart the DRA driver on this node, or delete the pod",
     "k8s.device-plugin.nvidia.com/gpu": "restart NVIDIA's device plugin on this node",
     "example.com/card": "whoever wrote it for example.com/card has to write it anew",
 }
