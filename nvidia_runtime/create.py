@@ -53,6 +53,10 @@ def run(invocation: "Invocation", launch: "Launch", log: "Log | None") -> None:
     start.lap("start")
     is_asking = inject(invocation, launch, runtime, compiled, log)
     start.tell(log)
+    if files.environment(b"HOME") and files.is_user():
+        from nvidia_runtime.store import home  # not for root
+
+        home.remember()
     # Where all creates ask for something, the launcher need not look for it.
     if is_silent and not launch.knows(runtime, compiled.stamp, "" if is_asking else start.ASKING):
         from nvidia_runtime.admission import words  # now and then

@@ -37,6 +37,7 @@ WORDS = {
     "string": "a string",
 }
 TOML_WORDS = {**WORDS, "object": "a table"}
+TOML_FILES = ("config", "machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Violation:
 
 
 def schema(name: str) -> Schema:
-    """Read a schema: ``oci-config``, ``cdi``, ``config`` or ``state``."""
+    """Read a schema: ``oci-config``, ``cdi``, ``config``, ``state`` or ``machine``."""
     package = os.path.dirname(os.path.abspath(__file__))
     # A wheel has the schemas in the package, the source tree beside it.
     folders = (os.path.join(package, "_schemas"), os.path.join(package, os.pardir, "schemas"))
@@ -93,7 +94,7 @@ def violations(name: str, document: object) -> list[Violation]:
     strict = validators.extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     try:
         first = first_at_each_place(
-            strict(schema(name)).iter_errors(document), TOML_WORDS if name == "config" else WORDS
+            strict(schema(name)).iter_errors(document), TOML_WORDS if name in TOML_FILES else WORDS
         )
     except RecursionError:
         return [Violation(path="", what="nested too deeply")]

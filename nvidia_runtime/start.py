@@ -54,6 +54,14 @@ CDI_HOOK = (
     *("errors", "document", "rootfs.resolver", "rootfs.files", "oci.bundle", "oci.state"),
     *("prepare.verbs", "prepare.container", "hooks.cdi_hook"),
 )
+# What gives a container that exists its GPUs, where libnvidia-container does not.
+CONTAINER_CLIS = ("nvidia-container-cli",)
+CONTAINER_CLI = (
+    *(*STORE, "oci.lowlevel", "container_cli.options", "container_cli.problems"),
+    "container_cli.main",
+)
+# The programs that are no runtimes, by the names that the launcher may have.
+OTHERS = ((HOOKS, HOOK), (CDI_HOOKS, CDI_HOOK), (CONTAINER_CLIS, CONTAINER_CLI))
 
 
 # When a step of a create ended, in ns, for its record; the first is when this module was loaded.
@@ -118,9 +126,9 @@ def begin(this: "ModuleType") -> "ModuleType":
     if PACKAGE not in sys.modules:
         _take_place(this)
     name = launcher().rpartition("/")[2]
-    hook = HOOK if name in HOOKS else CDI_HOOK if name in CDI_HOOKS else ()
-    preload(*(hook or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
-    program = f"{PACKAGE}.{hook[-1] if hook else 'runtime'}"
+    other = next((modules for names, modules in OTHERS if name in names), ())
+    preload(*(other or (ALWAYS + CREATE if "create" in sys.argv else ALWAYS)))
+    program = f"{PACKAGE}.{other[-1] if other else 'runtime'}"
     __import__(program)
     return sys.modules[program]
 

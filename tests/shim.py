@@ -225,6 +225,16 @@ class Site:
             pytest.skip("needs a tree and an interpreter that every user may read")
         return {**options, "env": {"XDG_RUNTIME_DIR": str(own)}}
 
+    def own_tmp(self, mode: str) -> None:
+        """Mount another /tmp, with nothing in it but this site; a user may have state there."""
+        if is_root:
+            keep = self.run_folder / "keep"
+            keep.mkdir()
+            self.inside(mount, str(self.folder), "/run/keep", MS_BIND | MS_REC)
+            self.inside(mount, "none", "/tmp", 0, "tmpfs", f"mode={mode}")
+            self.inside(os.mkdir, self.folder)
+            self.inside(mount, "/run/keep", str(self.folder), MS_BIND | MS_REC)
+
     # What runs on it.
 
     def inside(self, function: Callable[..., T], *arguments: object) -> T:

@@ -27,6 +27,11 @@ from nvidia_runtime.simulate.machine import Faults
 
 TREE = Path(__file__).resolve().parents[1]
 EXPECTED = Path(__file__).parent / "simulated/expected"
+# On the others, tests of all machines take time and seldom find more: they run with --long.
+USUAL = (
+    *("t4x1", "a100x8", "a100x8mig", "a100x8mig56", "h100x8", "gb200x4", "rtxpro_miggfx", "orin"),
+    *("thor_dgpu", "wsl2", "nogpu"),
+)
 ENTER = """
 import json, sys
 sys.path.insert(0, {tree!r})
@@ -44,6 +49,12 @@ except NvidiaRuntimeError as error:
     print(f"simulate: {{error}} ({{error.hint}})", file=sys.stderr)
     sys.exit(error.exit_code)
 """
+
+
+def names(*, loaded: bool = False) -> list[Any]:
+    """Return the names of all machines, or of those with GPUs, for a test of each of them."""
+    wanted = [one.name for one in catalogue.machines() if one.gpus or not loaded]
+    return [pytest.param(name, marks=() if name in USUAL else pytest.mark.long) for name in wanted]
 
 
 @functools.cache

@@ -52,6 +52,7 @@ GDR = ("cdi", "generate", "--mode=gdrcopy", "--dev-root={root}")
 IMEX = ("cdi", "generate", "--mode=imex", "--dev-root={root}")
 CSV = ("cdi", "generate", "--mode=csv", "--driver-root={root}", "--dev-root={root}")
 SPEC = ("cdi", "transform", "root", "--input={cdi}/nvidia.json", "--from=/a")
+BLANK = ("cdi", "files", "nvidia.com/gpu=0", "--spec-dir={tmp}/odd")
 FOLDER_OF_DOCKER = ("runtime", "configure", "--runtime=docker", "--config={tmp}")
 DOCKER = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/daemon.json")
 MENDED = (*FOLDER_OF_DOCKER[:3], "--config={tmp}/mended.json")
@@ -69,6 +70,8 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         ("doctor", "NCT-0101"),
     ),
     ("name a container, or give --all", ("repair",), ("repair", "--all")),
+    ("kinds are …", (*BLANK, "--only=all"), (*BLANK, "--only=files")),
+    ("--format=json can say it", (*BLANK, "--format=apptainer"), (*BLANK, "--format=json")),
     ("formats are …", (*GDR, "--format=xml"), (*GDR, "--format=json")),
     ("modes are auto, …", ("cdi", "generate", "--mode=cuda"), GDR),
     ("versions are …", (*GDR, "--spec-version=9.9.9"), (*GDR, "--spec-version=1.0.0")),
@@ -169,7 +172,7 @@ CALLS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
         (*CRIO, "--config-source=command", "--executable-path=/nowhere"),
         (*CRIO, "--config-source=file"),
     ),
-    ("--list lists them", ("simulate",), ("simulate", "--list")),
+    ("--list lists them, and --from reads one", ("simulate",), ("simulate", "--list")),
     ("there are …", ("simulate", "x4x4"), ("simulate", "--list")),
     (
         "for example '… … -- nvidia-ctk cdi generate'",
@@ -253,6 +256,8 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     os.mknod(root / "dev/nvidia-caps-imex-channels/channel7", 0o20666, os.makedev(234, 7))
     cdi = tmp_path / "cdi"
     ctk.write(cdi / "nvidia.json", builders.cdi_spec())
+    odd = builders.device("0", mounts=[{"hostPath": "/a b", "containerPath": "/a b"}])
+    ctk.write(tmp_path / "odd" / "nvidia.json", builders.cdi_spec(odd))
     (tmp_path / "config.toml").write_text("")
     (tmp_path / "odd.toml").write_text('[[nvidia-container-cli]]\nroot = "/y"\n')
     (tmp_path / "even.toml").write_text('[nvidia-container-cli]\nroot = "/x"\n')
@@ -607,15 +612,7 @@ PRESTART: dict[str, tuple[Callable[[Hook], object], Callable[[Hook], object]]] =
         ),
         lambda hook: hook.write_settings('supported-driver-capabilities = "compute,utility,video"'),
     ),
-    "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
-    " libnvidia-container-tools, or set ….path to where it is": (
-        lambda hook: (
-            hook.site.write_bundle(container()),
-            hook.write_settings(cli='path = ""'),
-        ),
-        lambda hook: hook.write_settings(),
-    ),
-    "reinstall libnvidia-container-tools, or correct ….path": (
+    "correct ….path, or leave it empty: ours does the work then": (
         lambda hook: (
             hook.site.write_bundle(container()),
             hook.write_settings(cli=f"path = {json.dumps(broken(hook.site))}"),
@@ -937,6 +934,56 @@ def test_call_as_root(hint: str, site: Site) -> None:
     assert done.code == 0, done.err
 
 
+# A machine.toml, and a better one.
+MACHINE_FILES = {
+    "'nvidia-ctk simulate --show MACHINE' prints one to begin with": ("gpus = 8", ""),
+    "models are …; for another one write its 'name'": (
+        'gpus = [{model = "x"}]',
+        'gpus = [{name = "x"}]',
+    ),
+    "write an entry for each GPU": (
+        'gpus = [{model = "t4", count = 2, minor = 1}]',
+        'gpus = [{model = "t4", minor = 1}, {model = "t4", minor = 2}]',
+    ),
+    "its profiles are …": (
+        'gpus = [{model = "a100", mig_devices = [{profile = "9g"}]}]',
+        'gpus = [{model = "a100", mig_devices = [{profile = "1g.5gb"}]}]',
+    ),
+    "write its 'gpu_profiles'": (
+        'gpus = [{model = "t4", mig_devices = [{profile = "1g"}]}]',
+        'gpus = [{model = "t4", mig_devices = [{profile = "1g"}], gpu_profiles = [{enum = 0, id = 1, '
+        'slices = 1, instances = 1, multiprocessors = 1, memory_mib = 1, name = "1g"}], '
+        "compute_profiles = [{enum = 0, id = 0, slices = 1}]}]",
+    ),
+    "its 'compute_profiles' have …": (
+        'gpus = [{model = "a100", mig_devices = [{profile = "1g.5gb", slices = 6}]}]',
+        'gpus = [{model = "a100", mig_devices = [{profile = "1g.5gb", slices = 1}]}]',
+    ),
+    "leave one of them out of its 'files'": (
+        'gpus = []\nfiles = [{path = "/etc/a"}, {path = "/etc/a/b"}]',
+        'gpus = []\nfiles = [{path = "/etc/a/b"}]',
+    ),
+}
+
+
+@pytest.mark.parametrize("hint", MACHINE_FILES)
+def test_machine_of_ones_own(hint: str, tmp_path: Path) -> None:
+    simulated.need_root()
+    wrong, right = MACHINE_FILES[hint]
+    file = ctk.write(tmp_path / "machine.toml", wrong)
+
+    def write(name: str) -> ctk.Ended:
+        return ctk.run("simulate", f"--from={file}", f"--write={tmp_path / name}")
+
+    failed = write("one")
+    ctk.write(file, right or ctk.run("simulate", "--show", "t4x1").out)
+    done = write("two")
+
+    assert failed.code == 1
+    assert pattern(hint).search(failed.err), failed.err
+    assert (done.code, done.out) == (0, ""), done.err
+
+
 # The compiler of simulated machines, and the folder for what it makes: variables of two calls.
 COMPILERS = {
     "'apt-get install gcc libc6-dev' or 'dnf install gcc'; $CC names another one": (
@@ -1217,6 +1264,31 @@ DRIVERS: dict[str, tuple[str, str, str, str]] = {
         "; sed -i s/0000:4e/0000:ff/ 0000:ff:00.0/information",
         "quietly cdi generate --feature-flag=enable-coherent-annotations",
         "rm -r 0000:ff:00.0",
+    ),
+    "'driverctl set-override … …' gives it away": (
+        "vfio",
+        "cd /sys/bus/pci/devices",
+        "ctk cdi generate --mode=vfio --device-id=0",
+        "for name in driver iommu_group; do rm -f 0000:01:00.0/$name"
+        "; ln -s $(readlink 0000:02:00.0/$name) 0000:01:00.0/$name; done",
+    ),
+    "'driverctl set-override … …' gives one to virtual machines": (
+        "vfio",
+        "cd /sys/bus/pci/devices; for one in 2 3; do mv 0000:0$one:00.0/driver /run/$one; done",
+        "ctk cdi generate --mode=vfio",
+        "for one in 2 3; do mv /run/$one 0000:0$one:00.0/driver; done",
+    ),
+    "switch the IOMMU on, in the firmware and by intel_iommu=on where the CPU is Intel's": (
+        "vfio",
+        "mv /dev/vfio/15 /run",
+        "ctk cdi generate --mode=vfio",
+        "mv /run/15 /dev/vfio",
+    ),
+    "on its PCI bus is …": (
+        "vfio",
+        "id=7",
+        "ctk cdi generate --mode=vfio --device-id=$id",
+        "id=1",
     ),
     "'fuser -v …' shows it": (
         "t4x1",
@@ -1746,6 +1818,17 @@ def test_disk_that_does_not_answer(site: Site) -> None:
 
 # Those of tests beside what they are about, which follow them there.
 ELSEWHERE_HERE = {
+    "it is an archive of 'nvidia-ctk report', or the folder that is in one",
+    "an image with dockerd is needed: 'docker save --output FILE docker:dind' writes one",
+    "'make bundle' makes one, which --toolkit names",
+    "name a file in a folder of your own, with room for the image",
+    "--write and '-- COMMAND' work anywhere",
+    "'… --help' lists what it takes",
+    "--pid takes the number of a process in the container",
+    "--user takes UID[:GID], or names that this machine knows",
+    "modes are …",
+    "name the root of a container by its whole path",
+    "no driver is installed below …; --root names another folder",
     "TMPDIR names one that is not mounted noexec",
     "the trial needs 30 MB there; TMPDIR names another folder",
     "try one of …",
@@ -1777,6 +1860,11 @@ ELSEWHERE_HERE = {
     "containerd from 2.0 and cri-o have it; in containerd 1.7 it is to be switched on",
     "install it: pip install 'nvidia-container-runtime[nri]', or python3-protobuf of Debian",
     "it is not the container's alone, and stays as it is",
+    "give --no-cgroups where no control group keeps the container from its devices",
+    "install the driver's files again, or give its node back",
+    "mend that place in the image, or among the container's volumes",
+    "run it as root, or as root in a user namespace",
+    "--pid names the container's first process, and ROOTFS the root in its mount namespace",
     "its control group, or one above, may be read-only, or lack them itself",
     "move it away; what it says cannot be undone then",
     "restart the container",
@@ -1809,7 +1897,7 @@ ELSEWHERE_HERE = {
 TABLES = (
     *(CONTAINERS, MACHINES, CREATES, REQUIREMENTS, PRESTART, LIMITS, USERS, AS_ROOT),
     *(COMPILERS, INTERFACES, ENGINES, DRIVERS, CALLS_OF_C, COPIES, STATES, MOVES),
-    *(PRIVILEGES,),
+    *(PRIVILEGES, MACHINE_FILES),
 )
 
 

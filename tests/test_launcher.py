@@ -291,6 +291,7 @@ def test_relative_xdg_runtime_dir_is_ignored(site: Site) -> None:
     (XDG Base Directory Specification: "All paths set in these variables must be absolute").
     """
     options = site.unprivileged()
+    site.own_tmp("1777")
     site.bundle.chmod(0o777)
 
     for _ in range(2):

@@ -205,13 +205,14 @@ def test_launchers_are_the_same_file() -> None:
 
     assert [path.name for path in LAUNCHERS] == [
         "nvidia-cdi-hook",
+        "nvidia-container-cli",
         "nvidia-container-runtime",
         "nvidia-container-runtime-hook",
         "nvidia-container-runtime.cdi",
         "nvidia-container-runtime.legacy",
         "nvidia-container-toolkit",
     ]
-    assert texts == [texts[0]] * 6
+    assert texts == [texts[0]] * 7
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.name)

@@ -27,7 +27,8 @@ RUNTIMES = (
 )
 HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 CDI_HOOK = "nvidia-cdi-hook"
-LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK)
+CONTAINER_CLI = "nvidia-container-cli"
+LAUNCHERS = (*RUNTIMES, *HOOKS, CDI_HOOK, CONTAINER_CLI)
 DATA = f"nvidia_container_runtime-{__version__}.data/scripts"
 SHARE = f"nvidia_container_runtime-{__version__}.data/data/share"
 MAN = f"{SHARE}/man"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EXAMPLES = Path(__file__).parent / "examples"
-NAMES = ["oci-config", "cdi", "config", "state"]
+NAMES = ["oci-config", "cdi", "config", "state", "machine"]
 READERS: dict[str, Callable[[str], object]] = {
     ".json": json.loads,
     ".yaml": yaml.safe_load,

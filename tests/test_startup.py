@@ -326,7 +326,7 @@ oci net engines
 cdi host prepare
 admission containers generate topology watch
 compile
-hooks nri selftest sources
+container_cli hooks nri selftest sources
 create doctor installer report
 images
 cli

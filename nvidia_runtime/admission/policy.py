@@ -24,13 +24,14 @@ class Admitted:
     ``mode`` is the one that it was decided for, and ``auto`` until that is resolved.
     ``devices`` are ids as written, ``all``, ``none``, or qualified names; empty asks for nothing.
     Every refusal is a sentence that names the setting behind it; ``warnings`` say what the
-    container asks for and cannot be sure to find (CUDA, driver capabilities).  ``has_native`` says
-    that the engine has injected devices by itself, of which nothing is decided here.
+    container asks for and cannot be sure to find (CUDA, driver capabilities).  ``has_compat32`` is
+    whether it gets the driver's 32-bit libraries, ``has_native`` whether the engine has injected
+    devices by itself, of which nothing is decided here.
     """
 
     __slots__ = (
-        *("devices", "gates", "has_native", "imex", "mig", "mode", "refusals", "source"),
-        "warnings",
+        *("devices", "gates", "has_compat32", "has_native", "imex", "mig", "mode", "refusals"),
+        *("source", "warnings"),
     )
 
     def __init__(self, devices: tuple[str, ...], source: str) -> None:
@@ -42,6 +43,7 @@ class Admitted:
         self.mig: tuple[str, ...] = ()
         self.refusals: list[str] = []
         self.warnings: list[str] = []
+        self.has_compat32 = False
         self.has_native = False
 
     def is_empty(self) -> bool:

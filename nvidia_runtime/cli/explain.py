@@ -17,7 +17,7 @@ from nvidia_runtime.cli.tables import containers as tables
 from nvidia_runtime.containers.records import Entry, Records
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.log import shown
-from nvidia_runtime.store import files, snapshot
+from nvidia_runtime.store import files, home, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 # Of a hook, without --all.
 MOST_WORDS = 4
+NO_STATE = (
+    "this user has no folder for records that nobody else could write: "
+    "'nvidia-ctk doctor NCT-0534' says where it could be"
+)
 COLOURS = {"+": screen.GREEN, "-": screen.RED, "@": screen.CYAN}
 
 
@@ -50,6 +54,8 @@ class Explain(Command):
             return image_explain.show(
                 self.image, everything=self.everything, form=self.format, quiet=self.is_quiet
             )
+        if not state and files.is_user() and not home.can_have_state():
+            self.warn(NO_STATE)
         if not container:
             return self._list(kept.entries())
         name = choice.choose(container, kept)

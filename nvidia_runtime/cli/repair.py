@@ -13,10 +13,11 @@ from nvidia_runtime.cli import choice, screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.drift import counted
 from nvidia_runtime.cli.tables import containers as tables
-from nvidia_runtime.containers import access, drift, repair
+from nvidia_runtime.containers import drift, repair
 from nvidia_runtime.containers.records import Records
 from nvidia_runtime.containers.repair import FAILED, LOST, RESTORED, Rescue
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux import device_judges
 from nvidia_runtime.log import shown
 from nvidia_runtime.store import files
 
@@ -65,7 +66,7 @@ class Repair(Command):
             raise NvidiaRuntimeError("either a container or --all is needed", hint=hint)
         if os.geteuid():
             what = "device rules of control groups are changed by root only"
-            raise NvidiaRuntimeError(what, hint=access.ROOT_HINT)
+            raise NvidiaRuntimeError(what, hint=device_judges.ROOT_HINT)
         results = list(self._results(container))
         if self.format == "json":
             screen.print_json([asdict(result) for result in results])

@@ -9,7 +9,16 @@ from nvidia_runtime.cli import screen
 from nvidia_runtime.cli.command import Command
 from nvidia_runtime.cli.tables import host as tables
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.simulate import build, catalogue, faults, namespace, run, tree
+from nvidia_runtime.simulate import (
+    build,
+    catalogue,
+    description,
+    faults,
+    in_place,
+    namespace,
+    run,
+    tree,
+)
 from nvidia_runtime.simulate.machine import SimulatedMachine
 
 VARIABLE = "NVIDIA_SIMULATED_MACHINE"
@@ -21,7 +30,13 @@ class Simulate(Command):
     table = tables.SIMULATE
     listing: bool
     format: str
+    source: str
+    show: bool
     write: str
+    image: str
+    base: str
+    toolkit: str
+    in_place: bool
     root_only: str
     real: list[str]
     fail: list[str]
@@ -48,21 +63,40 @@ class Simulate(Command):
             for machine in machines:
                 print(f"{machine.name:<15}{machine.description}")
             return 0
-        machine = self._machine(words)
+        if self.in_place:
+            self.tell(f"this container is {in_place.become()}")
+            return 0
+        machine, command = self._machine(words)
+        if self.show:
+            print(description.text(machine), end="")
+            return 0
         self._compile(machine)
         if self.write:
             files = build.driver_root(machine) | build.kernel(machine)
             tree.create(files, self.write)
             self.tell(f"{machine.name} is in {self.write}")
             return 0
-        if len(words) == 1:
-            hint = f"for example '{self.PROGNAME} {machine.name} -- nvidia-ctk cdi generate'"
+        if self.image:
+            return self._write_image(machine)
+        if not command:
+            named = f"--from {self.source}" if self.source else machine.name
+            hint = f"for example '{self.PROGNAME} {named} -- nvidia-ctk cdi generate'"
             raise NvidiaRuntimeError("no command to run on the machine is given", hint=hint)
         if self.root_only:
             namespace.enter_kernel(machine, self.root_only)
         else:
             namespace.enter(machine, self.real)
-        return run.become([*words[1:]], {VARIABLE: build.HERE})
+        return run.become([*command], {VARIABLE: build.HERE})
+
+    def _write_image(self, machine: SimulatedMachine) -> int:
+        from nvidia_runtime.images import simulated  # not needed for any command
+
+        if not self.base:
+            raise NvidiaRuntimeError("--image needs --base", hint=simulated.BASE_HINT)
+        with screen.Progress(f"writing {self.image}", quiet=self.is_quiet):
+            name = simulated.write(self.image, machine, self.base, self.toolkit)
+        self.tell(f"{name} is in {self.image}: 'docker load --input {self.image}'")
+        return 0
 
     def _compile(self, machine: SimulatedMachine) -> None:
         """Compile what the machine answers with, if somebody watches how long that takes."""
@@ -70,11 +104,21 @@ class Simulate(Command):
             with screen.Progress(f"building {machine.name}, which is kept"):
                 build.driver_root(machine)
 
-    def _machine(self, words: tuple[str, ...]) -> SimulatedMachine:
-        if not words:
-            raise NvidiaRuntimeError("no machine is named", hint="--list lists them")
-        return faults.apply(
-            catalogue.find(words[0]),
+    def _machine(self, words: tuple[str, ...]) -> tuple[SimulatedMachine, tuple[str, ...]]:
+        """Return the machine, and the command that is to be run on it."""
+        if self.source:
+            from nvidia_runtime.report import replay  # not needed for any of the list
+
+            is_report = replay.is_report(self.source)
+            machine = (replay if is_report else description).read(self.source)
+            command = words
+        elif words:
+            machine, command = catalogue.find(words[0]), words[1:]
+        else:
+            hint = "--list lists them, and --from reads one"
+            raise NvidiaRuntimeError("no machine is named", hint=hint)
+        with_faults = faults.apply(
+            machine,
             fail=self.fail,
             hang=self.hang,
             crash=self.crash,
@@ -88,3 +132,4 @@ class Simulate(Command):
             attach_us=self.attach_us,
             call_us=self.call_us,
         )
+        return with_faults, command

@@ -53,23 +53,23 @@ CSV_FILES = ("l4t.csv", "drivers.csv", "devices.csv")
 
 def sources(
     ids: tuple[str, ...], snapshot: Snapshot, variant: str, warnings: list[str]
-) -> list[Source]:
+) -> tuple[list[Source], MachineFile]:
     """Look ids up in a new machine file, else in the machine, which is asked once for both.
 
-    ``warnings`` gets what is odd about the machine.  Raises `NvidiaRuntimeError` for an id that the
-    machine lacks, and for one of a sick device.
+    The file is returned, too.  ``warnings`` gets what is odd about the machine.  Raises
+    `NvidiaRuntimeError` for an id that the machine lacks, and for one of a sick device.
     """
     options = options_for(snapshot.settings, variant)
     machine = generator.look(options)
     compiled = _compile(snapshot, variant, options, machine)
     warnings += compiled.warnings()
     devices, missing = machine_file.sources(ids, compiled)
-    if not missing:
-        return devices
-    return [
-        *_exactly(options.but(ids=ids), variant, machine),
-        *machine_file.shared(compiled),
-    ]
+    if missing:
+        devices = [
+            *_exactly(options.but(ids=ids), variant, machine),
+            *machine_file.shared(compiled),
+        ]
+    return devices, compiled
 
 
 def _compile(
@@ -91,7 +91,7 @@ def _compile(
 def _exactly(options: Options, variant: str, machine: HostMachine) -> list[Source]:
     """Generate for ids that the machine file lacks, which the machine may know all the same.
 
-    A MIG device has another name since driver 470; WSL takes any.
+    A MIG device has another name since driver 470; WSL takes any where NVML is silent.
     """
     options.strategies = ("index",)
     generated = generator.generate(options, machine)
@@ -110,8 +110,12 @@ def _exactly(options: Options, variant: str, machine: HostMachine) -> list[Sourc
 
 
 def options_for(settings: Settings, variant: str) -> Options:
-    """Return what the settings say of generation; ``variant`` is auto, csv or csv-all."""
-    options = Options("auto" if variant == "auto" else "csv")
+    """Return what the settings say of generation; ``variant`` is auto, csv or csv-all.
+
+    It may also be driver, for the files of a driver alone: no GPU is looked at.
+    """
+    options = Options("csv" if variant.startswith("csv") else "auto")
+    options.ids = ("none",) if variant == "driver" else options.ids
     options.driver_root = str(settings[DRIVER_ROOT]) or "/"
     options.path = files.environment(b"PATH")
     options.data_dirs = files.environment(b"XDG_DATA_DIRS")
@@ -213,7 +217,7 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
     order: dict[str, int] = {}  # by edits: a device's names all lead to the same
     everything: list[dict[str, Any]] = []
     for device in [*spec["devices"], *generated.hidden]:
-        if device["name"] == "all":  # of WSL, which has no other
+        if device["name"] == "all":  # of WSL, which may have no other
             continue
         edits = keep.edits(device)
         if edits not in order and device in spec["devices"]:
@@ -230,6 +234,9 @@ def _text(key: list[Any], generated: Generated, stamps: Stamps, mode: str) -> by
         edits = keep.edits({"containerEdits": {"mounts": [mount]}})
         place = keep.text(mount["hostPath"])
         lines.append(f"{machine_file.SHARED}\t{place}\t{keep.text(origin)}\t{edits}")
+    if generated.compat32:
+        origin32 = keep.text({"generator": machine_file.COMPAT32[1:]})
+        lines.append(f"{machine_file.COMPAT32}\t{origin32}\t{keep.edits(generated.compat32)}")
     if generated.warnings:
         lines.append(f"{machine_file.WARNINGS}\t{keep.text(generated.warnings)}")
     lines += [f"!{machine_file.KIND}={name}\t{keep.text(text)}" for name, text in problems.items()]

@@ -19,6 +19,8 @@ from nvidia_runtime.containers import access, asked, sight
 from nvidia_runtime.containers.asked import Asked, Node
 from nvidia_runtime.containers.value import MISSING, OK, RULE, UNKNOWN, Drift
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux import device_judges
+from nvidia_runtime.linux.device_judges import Judge
 from nvidia_runtime.linux.device_rules import Rule
 from nvidia_runtime.oci import lifecycle
 from nvidia_runtime.store import files
@@ -121,12 +123,12 @@ def rules(container: str, pid: int, given: Asked, deadline: float = float("inf")
     ]
 
 
-def _rule(node: Node, judges: list[access.Judge]) -> Drift:
+def _rule(node: Node, judges: list[Judge]) -> Drift:
     rule = rule_of(node)
     if rule is None:
         why = "config.json does not say which device it was, and the host has none by its path"
         return Drift(kind=RULE, name=node.path, state=UNKNOWN, why=why)
-    letters, doubt = access.allowed(judges, rule)
+    letters, doubt = device_judges.allowed(judges, rule)
     got = str(replace(rule, access=letters)) if letters else ""
     state = OK if letters == rule.access else MISSING
     if doubt:

@@ -13,32 +13,23 @@ understood is left alone.
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nvidia_runtime.containers import access, asked, drift, sight
-from nvidia_runtime.containers.access import Judge
 from nvidia_runtime.containers.asked import Node
 from nvidia_runtime.containers.value import MISSING, OK, Drift
-from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
-from nvidia_runtime.linux import bpf, control_groups, device_program, device_rules
-from nvidia_runtime.linux.control_groups import DEVICES
-from nvidia_runtime.linux.device_program import UnknownError
+from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux import bpf, control_groups, device_grant, device_judges
 from nvidia_runtime.linux.device_rules import Rule
 from nvidia_runtime.oci import lifecycle
 
 Record = dict[str, Any]
 LOST, RESTORED, FAILED = "lost", "restored", "failed"
-# How our programs' names begin; what follows is the name of the one in whose place it came.
-MARK = "nv_"
 # What systemd attaches to a unit, and attaches anew when it reloads.
 OF_SYSTEMD = "sd_devices"
-# systemd may exchange a program while we do.
-TRIES = 3
 RESTART = "restart the container: its node is another device's by now"
 
 
@@ -134,81 +125,11 @@ def _rescue(before: Drift, after: Drift, reason: str, *, dry_run: bool) -> Rescu
 
 def _give(container: str, pid: int, wanted: Sequence[Rule], reasons: dict[str, str]) -> None:
     """Make all that judges a container allow some rules; what fails is put into the reasons."""
-    for _ in range(TRIES):
-        try:
-            refusing = [judge for judge in access.judges(pid, container) if _refuses(judge, wanted)]
-            _check(refusing)
-            for judge in refusing:
-                _change(judge, container, wanted)
-        except NvidiaRuntimeError as error:
-            why = f"{error}; {error.hint}" if error.hint else str(error)
-            reasons.update({name: why for name, reason in reasons.items() if not reason})
-            return
-        except FileNotFoundError:  # it was exchanged meanwhile
-            continue
-        if not any(judge.program for judge in refusing):
-            return
-
-
-def _refuses(judge: Judge, wanted: Sequence[Rule]) -> bool:
     try:
-        return any(judge.refuses(rule) for rule in wanted)
-    except UnknownError as error:
-        hint = "restart the container"
-        raise NvidiaRuntimeError(f"is not understood: {error}", str(judge), hint) from None
-
-
-def _check(refusing: list[Judge]) -> None:
-    """Raise an error for what is not the container's alone, before anything has been changed."""
-    for judge in refusing:
-        if not judge.is_own:
-            hint = "it is not the container's alone, and stays as it is"
-            raise NvidiaRuntimeError("refuses its devices", str(judge), hint)
-
-
-def _change(judge: Judge, container: str, wanted: Sequence[Rule]) -> None:
-    """Make a judge allow some rules.  Raises `FileNotFoundError` where it is not there any more."""
-    try:
-        if judge.program is None:
-            for group in access.own(judge.group, container):
-                for rule in wanted:
-                    device_rules.allow(group.folder, rule)
-        else:
-            _replace(judge, wanted)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _unchanged(judge, error) from None
-
-
-def _unchanged(judge: Judge, error: OSError) -> NvidiaRuntimeError:
-    if error.errno == errno.EPERM and judge.group.hierarchy == DEVICES and not os.geteuid():
-        above = os.path.dirname(judge.group.folder)
-        hint = "its control group, or one above, may be read-only, or lack them itself"
-        return NvidiaRuntimeError("cannot be changed: a group above refuses them", above, hint)
-    hint = access.ROOT_HINT if error.errno in (errno.EPERM, errno.EACCES) else ""
-    return NvidiaRuntimeError(f"cannot be changed: {os_reason(error)}", str(judge), hint)
-
-
-def _replace(judge: Judge, wanted: Sequence[Rule]) -> None:
-    """Put a program in the place of one, which has some rules more; none is ever added.
-
-    Where the group has that very program already, what is in the way just goes: systemd loads the
-    same one again whenever it reloads.
-    """
-    old = judge.program
-    if old is None or old.instructions is None:
-        return
-    instructions = device_program.with_rules(old.instructions, wanted)
-    name = old.name if old.name.startswith(MARK) else f"{MARK}{old.name}"
-    is_multiple = bool(judge.flags & bpf.F_ALLOW_MULTI)
-    with access.opened(judge.group) as group, bpf.opened(old.id) as replaced:
-        others = [bpf.read(number) for number in bpf.query(group)[0] if number != old.id]
-        if is_multiple and any(other.instructions == instructions for other in others):
-            bpf.detach(group, replaced)
-            return
-        with bpf.loaded(instructions, name) as program:
-            bpf.replace(group, program, replaced, judge.flags)
+        device_grant.give(pid, lambda group: access.own(group, container), wanted)
+    except NvidiaRuntimeError as error:
+        why = f"{error}; {error.hint}" if error.hint else str(error)
+        reasons.update({name: why for name, reason in reasons.items() if not reason})
 
 
 def _tidy(container: str, pid: int) -> None:
@@ -219,11 +140,14 @@ def _tidy(container: str, pid: int) -> None:
     try:
         listed = [judge for judge in access.judges(pid, container) if judge.is_own]
         for judge in listed:
-            if not judge.program or judge.program.name != MARK + OF_SYSTEMD:
+            if not judge.program or judge.program.name != device_grant.MARK + OF_SYSTEMD:
                 continue
             beside = [one.program for one in listed if one.group == judge.group and one.program]
             if any(one.name == OF_SYSTEMD for one in beside):
-                with access.opened(judge.group) as group, bpf.opened(judge.program.id) as program:
+                with (
+                    device_judges.opened(judge.group) as group,
+                    bpf.opened(judge.program.id) as program,
+                ):
                     bpf.detach(group, program)
     except (NvidiaRuntimeError, OSError):  # what is to be told of it, the rules will tell
         return

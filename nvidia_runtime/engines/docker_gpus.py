@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from nvidia_runtime.engines.engine import Intent, Version
 
 HOOK = "nvidia-container-runtime-hook"
-CLI = "nvidia-container-cli"  # what the hook runs where the runtime is runc
 CDI_HOOK = "nvidia-cdi-hook"
 BY_CDI = (29,)  # https://github.com/moby/moby/pull/50228
 
 
 def goes_by_hook(version: Version, search: str, *, has_spec: bool) -> bool:
-    """Whether ``--gpus`` comes to the hook alone, which needs our runtime beside it."""
-    is_cdi = version >= BY_CDI and has_spec and shutil.which(CDI_HOOK, path=search)
-    return not is_cdi and not shutil.which(CLI, path=search)
+    """Whether ``--gpus`` comes to the hook, where runc is the runtime."""
+    return not (version >= BY_CDI and has_spec and shutil.which(CDI_HOOK, path=search))
 
 
 def is_known(version: Version, search: str, *, has_spec: bool) -> bool:

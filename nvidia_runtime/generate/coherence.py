@@ -26,6 +26,8 @@ def split(spec: Spec, options: Options) -> dict[str, Spec]:
     """
     devices = spec["devices"]
     annotated = {value for device in devices if (value := _coherence(device))}
+    if not annotated:
+        return {"": spec}
     specs = {"": _spec(spec, [_plain(device) for device in devices], options)}
     for value, suffix in SUFFIXES.items():
         if value in annotated:

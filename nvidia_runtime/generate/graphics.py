@@ -11,6 +11,7 @@ from nvidia_runtime.host import root as driver_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from nvidia_runtime.host.driver import Driver
@@ -68,8 +69,10 @@ def edits(installed: Driver, version: str, program: str) -> Edits:
     mounts += [entries.driver_mount(installed, configurator)] if configurator else []
     allocators = installed.libraries(f"{ALLOCATOR}.{version}")
     linked = [installed.strip(path) for path in (*allocators, *libraries)]
-    links = [link for path in (*linked, *modules) for link in _links(path, version)]
-    result = {"hooks": hooks.create_symlinks(program, links), "mounts": mounts}
+    result = {
+        "hooks": hooks.create_symlinks(program, links((*linked, *modules), version)),
+        "mounts": mounts,
+    }
     return {name: value for name, value in result.items() if value}
 
 
@@ -155,8 +158,12 @@ def drm_edits(
     return result
 
 
+def links(paths: Iterable[str], version: str) -> list[tuple[str, str]]:
+    """Return the links that libraries and modules need beside them, each with its target."""
+    return [link for path in paths for link in _links(path, version)]
+
+
 def _links(path: str, version: str) -> list[tuple[str, str]]:
-    """Return the links that a library or module needs beside it, each with its target."""
     folder, _, name = path.rpartition("/")
     if name == f"{ALLOCATOR}.{version}":
         system, below = _system_folder(folder)

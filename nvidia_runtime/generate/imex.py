@@ -30,7 +30,7 @@ def generate(options: Options, machine: Machine) -> Generated:
     elif "all" in options.ids:
         wanted = sorted(present)
     else:
-        wanted = sorted({_number(name) for name in options.ids})
+        wanted = sorted({number_of(name) for name in options.ids})
     devices = [assemble.device(str(number), _edits(present, number, machine)) for number in wanted]
     if not devices:
         what = "there is no IMEX channel" if not present else "no IMEX channel is asked for"
@@ -61,7 +61,8 @@ def _edits(
     return {"deviceNodes": [{"path": node.path, "hostPath": node.host_path}]}
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """Read the number of a channel; raises `NvidiaRuntimeError` for what is none."""
     number = text.removeprefix(PREFIX)
     if not _is_number(number) or int(number) > HIGHEST or number != str(int(number)):
         hint = f"it is a number from 0 to {HIGHEST}, or {PREFIX} and a number"

@@ -28,6 +28,7 @@ MODULES = {
     "gdrcopy": "gated",
     "mofed": "gated",
     "nvswitch": "gated",
+    "vfio": "vfio",
 }
 # The mode for each kind of machine; an unknown one may still have a driver.
 PLATFORMS = {"tegra": "csv", "wsl": "wsl", "nvml": "nvml", "unknown": "nvml"}

@@ -3,8 +3,18 @@
 
 from __future__ import annotations
 
+import os
+
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import assemble, devices, driver_files, graphics, hooks, naming
+from nvidia_runtime.generate import (
+    assemble,
+    compat32,
+    devices,
+    driver_files,
+    graphics,
+    hooks,
+    naming,
+)
 from nvidia_runtime.generate.options import Generated
 from nvidia_runtime.generate.selection import GpuDevice, select
 from nvidia_runtime.host import gpus
@@ -54,6 +64,7 @@ def generate(options: Options, machine: Machine) -> Generated:
         for device in others
         for entry in _devices(device, options, machine, {})
     ]
+    _note_compat32(generated, options, machine)
     return generated
 
 
@@ -66,6 +77,8 @@ def common(options: Options, machine: Machine, warnings: list[str]) -> Edits:
         parts.append(graphics.edits(machine.driver, version, program))
         warnings += graphics.missing_module(machine.driver, version)
     parts.append(driver_files.edits(options, machine, version, warnings))
+    if compat32.FLAG in options.flags:
+        parts.append(compat32.edits(options, machine, version, warnings))
     last = ("disable-device-node-modification", "update-application-profile")
     parts.append({"hooks": [hooks.hook(program, name) for name in last]})
     return assemble.merge(parts)
@@ -79,6 +92,23 @@ def watched(machine: Machine) -> list[str]:
     return list(dict.fromkeys([*paths, *graphics.watched(machine.driver, machine.version())]))
 
 
+def _note_compat32(generated: Generated, options: Options, machine: Machine) -> None:
+    """Note what a container gets that asks for compat32, unless all get it.
+
+    Packages bring these files, and renew the loader's cache; where there are some, their folders
+    are watched, too.
+    """
+    edits: Edits = {}
+    if compat32.FLAG not in options.flags:
+        edits = compat32.edits(options, machine, machine.version(), [])
+    if edits:
+        entry = assemble.device(compat32.NAME, edits)
+        common = generated.spec["containerEdits"]
+        generated.compat32 = assemble.finish(entry, common, options)
+        paths = [mount["hostPath"] for mount in edits["mounts"]]
+        generated.watched += dict.fromkeys(map(os.path.dirname, paths))
+
+
 def _without_gpus(options: Options, machine: Machine) -> Generated:
     """Generate the spec of the driver alone."""
     warnings: list[str] = []
@@ -87,6 +117,7 @@ def _without_gpus(options: Options, machine: Machine) -> Generated:
     generated = Generated(assemble.spec(options.but(merged_device=False), entries, shared))
     generated.warnings = warnings
     generated.watched = watched(machine)
+    _note_compat32(generated, options, machine)
     return generated
 
 

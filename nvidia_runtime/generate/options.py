@@ -20,6 +20,7 @@ FLAGS = (
     "disable-ipc-discoverer",
     "disable-multiple-csv-devices",
     "enable-coherent-annotations",
+    "enable-compat32-libraries",
     "enable-explicit-driver-libraries",
     "enable-mps-pipes",
 )
@@ -110,9 +111,10 @@ class Generated:
     beyond the nodes and host paths in it.  ``hidden`` are devices that must be asked for by name,
     like a whole GPU in MIG mode: `all` does not contain them.  ``shared`` are mounts for every
     container, not in the spec, of what is to be looked at each time: anybody may have put it there.
+    ``compat32`` has what containers get only if they ask for it, as a device's entry.
     """
 
-    __slots__ = ("hidden", "problems", "shared", "spec", "warnings", "watched")
+    __slots__ = ("compat32", "hidden", "problems", "shared", "spec", "warnings", "watched")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -121,3 +123,4 @@ class Generated:
         self.watched: list[str] = []
         self.hidden: list[Spec] = []
         self.shared: list[Spec] = []
+        self.compat32: Spec = {}

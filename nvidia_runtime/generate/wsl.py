@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CDI spec of the Windows Subsystem for Linux: one node, and what the driver store has.
+"""The CDI spec of the Windows Subsystem for Linux: one node, and what the driver stores have.
 
-All GPUs of Windows share the node, so there is one device: all.
+All GPUs of Windows share the node: whoever has one has all of them, by whatever name.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.generate import assemble, driver_files, entries, hooks
+from nvidia_runtime.generate import assemble, driver_files, entries, hooks, naming
 from nvidia_runtime.generate.options import Generated
+from nvidia_runtime.generate.selection import select
 from nvidia_runtime.host import dxcore, nodes, platform
 from nvidia_runtime.host import root as driver_root
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvidia_runtime.generate.options import Options
+    from nvidia_runtime.host.gpu import Gpu
     from nvidia_runtime.host.machine import Machine
 
     Edits = dict[str, Any]
@@ -51,25 +53,43 @@ def generate(options: Options, machine: Machine) -> Generated:
         )
     warnings: list[str] = []
     library = _dxcore(machine)
-    store = find_store(machine, library, warnings)
+    stores = find_stores(machine, library, warnings)
     edits = entries.of_nodes([node], options.with_gids)
-    device = assemble.device(assemble.ALL, edits)
+    devices, others = [assemble.device(assemble.ALL, edits)], dict.fromkeys(("0", *options.ids))
     if "none" in options.ids:
-        device = assemble.device("none", {"env": [assemble.EMPTY]})
-    spec = assemble.spec(options, [device], _common(options, machine, library, store, warnings))
+        devices = [assemble.device("none", {"env": [assemble.EMPTY]})]
+    elif gpus := _gpus(machine, warnings):
+        chosen, _ = select(gpus, options.ids)
+        names = [naming.names(options.strategies, one.index(), one.uuid()) for one in chosen]
+        devices = [assemble.device(name, edits) for some in names for name in some]
+        others = {}
+    spec = assemble.spec(options, devices, _common(options, machine, library, stores, warnings))
     generated = Generated(spec)
-    # Any id means all.
-    named = {"0", *options.ids} - {assemble.ALL, "none"}
+    # Where nobody knows the GPUs, any id means all.
+    named = {*others} - {assemble.ALL, "none"}
     generated.hidden = [assemble.device(name, edits) for name in sorted(named)]
     generated.warnings = warnings
-    generated.watched = [library, store, driver_root.join(machine.driver.root, STORES)]
+    generated.watched = [library, *stores, driver_root.join(machine.driver.root, STORES)]
     return generated
 
 
-def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
-    """Find the folder of NVIDIA's driver, as a host's path.
+def _gpus(machine: Machine, warnings: list[str]) -> list[Gpu]:
+    """List the GPUs as NVML counts them here, none if it is not there or does not answer."""
+    if not machine.has_nvml():
+        return []
+    try:
+        inventory = machine.nvml()
+    except NvidiaRuntimeError as error:
+        warnings.append(f"{error}: GPUs have no names but {assemble.ALL}")
+        return []
+    warnings += inventory.warnings
+    return inventory.gpus
 
-    libdxcore knows the one in use; if it does not answer, the newest is taken.
+
+def find_stores(machine: Machine, library: str, warnings: list[str]) -> list[str]:
+    """Find the folders of NVIDIA's drivers, as a host's paths: GPUs may have one each.
+
+    libdxcore knows those in use; if it does not answer, the newest is taken.
     """
     root = machine.driver.root
     try:
@@ -77,9 +97,9 @@ def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
     except NvidiaRuntimeError as error:
         stores = []
         warnings.append(f"{error}; {error.hint}; looking for the driver in {STORES}")
-    for store in stores:
-        if os.path.exists(driver_root.join(root, f"{store}/{CUDA}")):
-            return driver_root.join(root, store)
+    used = [driver_root.join(root, store) for store in stores]
+    if used := [store for store in used if os.path.exists(f"{store}/{CUDA}")]:
+        return used
     folder = driver_root.join(root, STORES)
     folders = [f"{folder}/{name}" for name in driver_root.names(folder)]
     usable = [path for path in folders if os.path.exists(f"{path}/{CUDA}")]
@@ -87,7 +107,7 @@ def find_store(machine: Machine, library: str, warnings: list[str]) -> str:
         hint = "in Windows, install a driver that supports CUDA in WSL"
         raise NvidiaRuntimeError(f"no driver has {CUDA}", where=folder, hint=hint)
     # Older drivers stay there after an update.
-    return max(usable, key=lambda path: os.stat(f"{path}/{CUDA}").st_mtime_ns)
+    return [max(usable, key=lambda path: os.stat(f"{path}/{CUDA}").st_mtime_ns)]
 
 
 def _dxcore(machine: Machine) -> str:
@@ -102,24 +122,28 @@ def _dxcore(machine: Machine) -> str:
 
 
 def _common(
-    options: Options, machine: Machine, library: str, store: str, warnings: list[str]
+    options: Options, machine: Machine, library: str, stores: list[str], warnings: list[str]
 ) -> Edits:
-    names = driver_root.names(store)
-    required = [name for name in REQUIRED if name in names]
-    if missing := [name for name in REQUIRED if name not in names]:
-        warnings.append(f"{store} has no {', '.join(missing)}")
-    others = [
-        name
-        for name in names
-        if name not in REQUIRED and any(driver_root.is_match(name, pattern) for pattern in OTHERS)
-    ]
-    files = [library, *(f"{store}/{name}" for name in required)]
-    optional = [f"{store}/{name}" for name in others if os.path.isfile(f"{store}/{name}")]
-    linked = [machine.driver.strip(f"{store}/{SMI}")] if SMI in required else []
+    needed = [library]
+    others: list[str] = []
+    for store in stores:
+        names = driver_root.names(store)
+        if missing := [name for name in REQUIRED if name not in names]:
+            warnings.append(f"{store} has no {', '.join(missing)}")
+        needed += [f"{store}/{name}" for name in REQUIRED if name in names]
+        others += [f"{store}/{name}" for name in names if _is_other(name)]
+    optional = [path for path in others if os.path.isfile(path)]
+    # The first that there is; it asks all drivers.
+    smi = [machine.driver.strip(path) for path in needed if os.path.basename(path) == SMI][:1]
+    mounted = [*needed, *optional]
     return {
         "hooks": [
-            *hooks.create_symlinks(options.hook_program, [(f"/usr/bin/{SMI}", p) for p in linked]),
-            *driver_files.ldcache_hook(options, [machine.driver.strip(path) for path in files]),
+            *hooks.create_symlinks(options.hook_program, [(f"/usr/bin/{SMI}", p) for p in smi]),
+            *driver_files.ldcache_hook(options, [machine.driver.strip(path) for path in needed]),
         ],
-        "mounts": [entries.mount(path, machine.driver.strip(path)) for path in [*files, *optional]],
+        "mounts": [entries.mount(path, machine.driver.strip(path)) for path in mounted],
     }
+
+
+def _is_other(name: str) -> bool:
+    return name not in REQUIRED and any(driver_root.is_match(name, one) for one in OTHERS)

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``nvidia-container-cli`` of libnvidia-container: where it is, its words, how we become it."""
+"""``nvidia-container-cli``: which one is called, its words, how we become it.
+
+One that the settings name or that is installed, as that of libnvidia-container, is executed.
+Where there is none, or it is our own, its work is done in this process: ours is the same program,
+and another interpreter would only cost time.
+"""
 
 import posix
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.store import files
@@ -115,22 +121,36 @@ def run(words: list[str], snapshot: "Snapshot", ignored: str) -> "NoReturn":
     """
     settings = snapshot.settings
     path: str = settings[f"{NAME}.path"]
-    search = "" if path else _search_path(settings[f"{NAME}.root"])
-    program = path or _find(search)
+    search = "" if path else search_path(settings[f"{NAME}.root"], files.environment(b"PATH"))
+    program = path or find(search, start.launcher())
     environment = [read_entry(entry, snapshot.config) for entry in settings[f"{NAME}.environment"]]
-    if search:
+    is_ours = not program or lowlevel.is_launcher(program, start.launcher())
+    if search and not is_ours:
         environment.insert(0, ("PATH", search))
     seconds: int = settings[TIMEOUT]
     if seconds:
         from nvidia_runtime.hooks import supervisor  # 5 ms more, for ctypes
 
-        supervisor.fork(program, seconds, TIMEOUT)
+        supervisor.fork(program or NAME, seconds, TIMEOUT)
+    if is_ours:
+        _do(words, environment, snapshot.config)
     _become(program, words, environment, ignored)
 
 
-def _search_path(root: str) -> str:
-    """Return PATH with the default folders, all of it below the driver root first."""
-    folders = [folder for folder in files.environment(b"PATH").split(":") if folder]
+def _do(words: list[str], environment: list[tuple[str, str]], config: str) -> "NoReturn":
+    """Do what our own program would do, with these settings."""
+    for name, value in (("NVIDIA_CTK_CONFIG_FILE_PATH", config), *environment):
+        posix.environ[_encode(name)] = _encode(value)
+        posix.putenv(_encode(name), _encode(value))
+    start.preload(*start.CONTAINER_CLI)
+    from nvidia_runtime.container_cli import main  # where no other program is there
+
+    posix._exit(main.run(words))  # noqa: SLF001 (nothing is left to flush)
+
+
+def search_path(root: str, path: str) -> str:
+    """Return a PATH with the default folders, all of it below the driver root first."""
+    folders = [folder for folder in path.split(":") if folder]
     folders += [folder for folder in lowlevel.DEFAULT_PATH if folder not in folders]
     if root:
         below = [f"{root.rstrip('/')}/{folder.lstrip('/')}" for folder in folders]
@@ -138,16 +158,14 @@ def _search_path(root: str) -> str:
     return ":".join(folders)
 
 
-def _find(search: str) -> str:
+def find(search: str, launcher: str) -> str:
+    """Return the first program of another's in a PATH, "" if there is none but ours."""
     for folder in search.split(":"):
         program = f"{folder}/{NAME}"
-        if folder[:1] == "/" and lowlevel.is_executable(program):
+        is_program = folder[:1] == "/" and lowlevel.is_executable(program)
+        if is_program and not lowlevel.is_launcher(program, launcher):
             return program
-    hint = (
-        "add --runtime=nvidia to 'docker run --gpus': our runtime does without it; or install"
-        f" libnvidia-container-tools, or set {NAME}.path to where it is"
-    )
-    raise NvidiaRuntimeError(f"cannot find {NAME} in {search}", hint=hint)
+    return ""
 
 
 def read_entry(text: str, config: str) -> tuple[str, str]:
@@ -170,7 +188,7 @@ def _become(
         # Without an environment argument: order, duplicates and invalid entries stay as they are.
         posix.execv(_encode(program), [_encode(word) for word in (program, *words)])
     except (OSError, ValueError) as error:
-        hint = f"reinstall libnvidia-container-tools, or correct {NAME}.path"
+        hint = f"correct {NAME}.path, or leave it empty: ours does the work then"
         raise NvidiaRuntimeError(f"cannot be executed: {os_reason(error)}", program, hint) from None
 
 

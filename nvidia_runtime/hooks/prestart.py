@@ -99,7 +99,7 @@ def _warn(sentences: "Iterable[str]", program: str) -> None:
 
 def _load(file: str) -> "Snapshot":
     """Return the settings with their file, which must exist if the call or a variable names it."""
-    config = file or files.config_path()
+    config = file or files.config_path(by_home=False)  # HOME may be the container's
     snapshot = snapshots.load(config)
     if snapshot is None:
         from nvidia_runtime.compile import snapshot as compile  # heavy: TOML

@@ -24,13 +24,18 @@ class Mig:
 class Gpu:
     """A GPU; what is not known is "" or -1, and ``problem`` is a sentence if it is not usable.
 
-    ``is_silent`` is whether NVML crashed or hung when it was asked about it.
+    ``is_silent`` is whether NVML crashed or hung when it was asked about it; ``failure`` is the
+    function that failed, with its result, as in nvmlDeviceGetUUID:15.
     ``minor`` is the N of /dev/nvidiaN, ``bus_id`` the PCI bus id as sysfs writes it.
     ``is_coherent`` is whether it shares the page tables of the CPU; ``None`` if that is not known.
+    ``architecture`` is the compute capability, and ``brand`` a word; only NVML knows them.
     """
 
     __slots__ = (
+        "architecture",
+        "brand",
         "bus_id",
+        "failure",
         "index",
         "is_coherent",
         "is_mig",
@@ -48,10 +53,13 @@ class Gpu:
         self.minor = -1
         self.bus_id = ""
         self.name = ""
+        self.architecture = ""
+        self.brand = ""
         self.is_mig = False
         self.migs: tuple[Mig, ...] = ()
         self.is_coherent: bool | None = None
         self.is_silent = False
+        self.failure = ""
         self.problem = ""
 
     def is_display(self) -> bool:

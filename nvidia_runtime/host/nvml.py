@@ -153,8 +153,9 @@ def _gpu(line: Line) -> Gpu:
     gpu = Gpu(line["gpu"])
     if "error" in line:
         gpu.problem = nvml_problems.gpu(gpu.index, line)
+        gpu.failure = f"{line['call']}:{line['error']}"
         return gpu
-    for name in ("name", "minor", "uuid", "is_coherent", "is_mig"):
+    for name in ("name", "minor", "uuid", "architecture", "brand", "is_coherent", "is_mig"):
         setattr(gpu, name, line[name])
     gpu.bus_id = proc.bus_id(line["bus_id"])
     gpu.migs = tuple(_mig(device) for device in line["migs"])

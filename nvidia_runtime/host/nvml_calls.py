@@ -31,6 +31,12 @@ GRAPHICS_PROFILES = (0xA, 0xB, 0xC)
 # nvmlDeviceAddressingMode_v1_t: two unsigned integers, the first says which structure it is.
 ADDRESSING_VERSION = 8 | 1 << 24
 ATS = 2
+# nvmlBrandType_t, in the words that images' requirements have, in any letter case.
+BRANDS = (
+    *("Unknown", "Quadro", "Tesla", "NVS", "GRID", "GeForce", "TITAN"),
+    *("VApps", "VPC", "VCS", "VWS", "CloudGaming"),
+    *("QuadroRTX", "NvidiaRTX", "Nvidia", "GeForceRTX", "TitanRTX"),
+)
 
 
 class NvmlError(Exception):
@@ -142,6 +148,9 @@ def gpu(nvml: Nvml, index: int) -> dict[str, Any]:
     minor = _or_none(Nvml.number, nvml, "nvmlDeviceGetMinorNumber", device)
     facts["minor"] = -1 if minor is None else minor
     facts["uuid"] = nvml.text("nvmlDeviceGetUUID", device)
+    facts["architecture"] = _or_none(_architecture, nvml, device) or ""
+    brand = _or_none(Nvml.number, nvml, "nvmlDeviceGetBrand", device) or 0
+    facts["brand"] = BRANDS[brand] if brand < len(BRANDS) else BRANDS[0]
     facts["is_coherent"] = _is_coherent(nvml, device)
     facts["is_mig"] = _is_mig(nvml, device)
     facts["migs"] = _migs(nvml, device) if facts["is_mig"] else []
@@ -151,6 +160,13 @@ def gpu(nvml: Nvml, index: int) -> dict[str, Any]:
 def _bus_id(nvml: Nvml, device: ctypes.c_void_p) -> str:
     text = nvml.structure("nvmlDeviceGetPciInfo_v3", device)[BUS_ID]
     return text.partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _architecture(nvml: Nvml, device: ctypes.c_void_p) -> str:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    numbers = (ctypes.byref(major), ctypes.byref(minor))
+    nvml.call("nvmlDeviceGetCudaComputeCapability", device, *numbers)
+    return f"{major.value}.{minor.value}"
 
 
 def _is_mig(nvml: Nvml, device: ctypes.c_void_p) -> bool:

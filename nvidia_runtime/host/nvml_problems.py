@@ -25,6 +25,8 @@ INITIALISATION = {
         "the driver was updated: reboot, or unload and load its kernel modules",
     ),
 }
+# Those that the kernel module is to blame for: it is not loaded, or of another version.
+BY_MODULE = (9, 18)
 OF_GPU = {
     4: ("may not be opened", "are the permissions of /dev/nvidia* right?"),
     14: ("has a corrupt infoROM", "'nvidia-smi -q' says more; it may have to be replaced"),
@@ -43,8 +45,22 @@ PERSISTENCE = "'systemctl enable --now nvidia-persistenced' keeps GPUs ready"
 LIBRARY = "is the driver completely installed, and all of it in one version?"
 
 
+class Words(Exception):  # noqa: N818 (what is raised has it as its cause)
+    """What the library, or the loader, says itself; ``is_loading`` is which of the two."""
+
+    def __init__(self, text: str, *, is_loading: bool) -> None:
+        super().__init__(text)
+        self.is_loading = is_loading
+
+
 def initialisation(library: str, line: Line) -> NvidiaRuntimeError:
-    """Say why NVML as a whole cannot be used."""
+    """Say why NVML as a whole cannot be used; the cause has its own words."""
+    error = _initialisation(library, line)
+    error.__cause__ = Words(line["text"], is_loading=line["call"] == "dlopen")
+    return error
+
+
+def _initialisation(library: str, line: Line) -> NvidiaRuntimeError:
     code, call, text = line["error"], line["call"], line["text"]
     if call == "dlopen":
         return NvidiaRuntimeError(f"cannot be loaded: {text}", where=library, hint=LIBRARY)

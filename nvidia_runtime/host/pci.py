@@ -28,7 +28,7 @@ class PciGpu:
     @property
     def has_display(self) -> bool:
         """Whether it is a VGA controller, which a screen may hang on."""
-        return _text(f"{DEVICES}/{self.address}/class").startswith(DISPLAY_CLASSES[0])
+        return text(f"{DEVICES}/{self.address}/class").startswith(DISPLAY_CLASSES[0])
 
 
 def addresses(kernel_root: str = "") -> list[str]:
@@ -37,8 +37,8 @@ def addresses(kernel_root: str = "") -> list[str]:
     return [
         name
         for name in driver_root.names(folder)
-        if _text(f"{folder}/{name}/vendor") == VENDOR
-        and _text(f"{folder}/{name}/class").startswith(DISPLAY_CLASSES)
+        if text(f"{folder}/{name}/vendor") == VENDOR
+        and text(f"{folder}/{name}/class").startswith(DISPLAY_CLASSES)
     ]
 
 
@@ -48,15 +48,16 @@ def gpus(kernel_root: str = "") -> list[PciGpu]:
     return [
         PciGpu(
             address=address,
-            device=_number(_text(f"{folder}/{address}/device")),
-            driver=_name_of_link(f"{folder}/{address}/driver"),
+            device=_number(text(f"{folder}/{address}/device")),
+            driver=name_of_link(f"{folder}/{address}/driver"),
         )
         for address in addresses(kernel_root)
         if not os.path.lexists(f"{folder}/{address}/physfn")
     ]
 
 
-def _name_of_link(path: str) -> str:
+def name_of_link(path: str) -> str:
+    """Return the name of what a link leads to, such as that of a driver, "" without a link."""
     try:
         return os.path.basename(os.readlink(path))
     except OSError:
@@ -70,7 +71,8 @@ def _number(text: str) -> int:
         return 0
 
 
-def _text(path: str) -> str:
+def text(path: str) -> str:
+    """Read the line of a file, "" if it cannot be read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read(64).strip()

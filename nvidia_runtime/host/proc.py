@@ -25,9 +25,14 @@ def information(path: str) -> dict[str, str]:
     """Read the fields of an information file; an unreadable one has none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line.partition(":") for line in file]
+            return fields_of(file.read())
     except OSError:
         return {}
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """Return the fields of the text of an information file."""
+    lines = [line.partition(":") for line in text.splitlines()]
     return {name.strip(): value.strip() for name, colon, value in lines if colon}
 
 

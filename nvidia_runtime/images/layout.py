@@ -10,6 +10,8 @@ import gzip
 import json
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
@@ -102,15 +104,35 @@ def read(path: str) -> Image:
 
     Raises `NvidiaRuntimeError` where there is none.
     """
-    is_folder = os.path.isdir(path)
-    stored: Files = Folder(path) if is_folder else Archive(path)
+    with opened(path) as stored:
+        manifest, config, layers = parts(stored, path)
+        configuration = _load(stored, config, path)
+        tree, reason = _tree(stored, layers)
+    return Image(
+        name=path,
+        source="OCI image layout" if os.path.isdir(path) else "archive",
+        configuration=configuration if isinstance(configuration, dict) else {},
+        annotations=member(manifest, "annotations", dict),
+        tree=tree,
+        reason=reason,
+    )
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Files]:
+    """Open the files of a layout or an archive."""
+    stored: Files = Folder(path) if os.path.isdir(path) else Archive(path)
     try:
-        return _read(stored, path, "OCI image layout" if is_folder else "archive")
+        yield stored
     finally:
         stored.close()
 
 
-def _read(stored: Files, path: str, source: str) -> Image:
+def parts(stored: Files, path: str) -> tuple[dict[str, Any], str, list[str]]:
+    """Return an image's manifest, and the names of its configuration and of its layers.
+
+    Raises `NvidiaRuntimeError` where there is none.
+    """
     if _has(stored, INDEX):
         manifest = _manifest(stored, _load(stored, INDEX, path), path)
         config = _blob(member(manifest, "config", dict).get("digest"), path)
@@ -119,23 +141,13 @@ def _read(stored: Files, path: str, source: str) -> Image:
             for one in member(manifest, "layers", list)
             if isinstance(one, dict)
         ]
-    elif _has(stored, SAVED):
+        return manifest, config, layers
+    if _has(stored, SAVED):
         saved = _load(stored, SAVED, path)
         manifest = saved[0] if isinstance(saved, list) and saved else {}
-        config = member(manifest, "Config", str)
-        layers = [str(layer) for layer in member(manifest, "Layers", list)]
-    else:
-        raise image.unknown(path, f"has neither {INDEX} nor {SAVED}")
-    configuration = _load(stored, config, path)
-    tree, reason = _tree(stored, layers)
-    return Image(
-        name=path,
-        source=source,
-        configuration=configuration if isinstance(configuration, dict) else {},
-        annotations=member(manifest, "annotations", dict),
-        tree=tree,
-        reason=reason,
-    )
+        names = [str(layer) for layer in member(manifest, "Layers", list)]
+        return manifest, member(manifest, "Config", str), names
+    raise image.unknown(path, f"has neither {INDEX} nor {SAVED}")
 
 
 def _manifest(stored: Files, index: Any, path: str) -> Any:

@@ -28,9 +28,11 @@ MOST_NAMED = 256 << 20
 MOST_GLOBALS = 1000
 # Python had a search in such headers that is quadratic in digits (CVE-2024-6232).
 DIGITS = re.compile(rb"[0-9]{129}")
-# Of what may be looked into: beginnings of programs, and CUDA's compatibility libraries whole.
+# Of what may be looked into: beginnings of programs, CUDA's compatibility libraries whole, and what
+# an image with docker tells that.
 HEAD, MOST_HEADS = 4096, 8192
 LARGEST_LIBRARY, MOST_LIBRARIES = 256 << 20, 4
+DAEMON_JSON, LARGEST_SETTINGS = ("etc", "docker", "daemon.json"), 64 << 10
 HEADERS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -180,6 +182,8 @@ class TarLayer:
         """Return how much of a file may be looked into later."""
         if not size:
             return 0
+        if parts == DAEMON_JSON:
+            return min(size, LARGEST_SETTINGS)
         if "bin" in parts[-2:-1] and self._budget.heads:
             self._budget.heads -= 1
             return HEAD

@@ -71,7 +71,7 @@ class Installing:
         runtimes = self._low_level()
         design = tree.Design(bundle=bundle, link=link, runtimes=tuple(runtimes))
         self.tree, is_there = tree.place(design)
-        wanted = settings.values(self.options, bundle, runtimes)
+        wanted = settings.values(self.options, runtimes)
         # A program that another toolkit had there is not in this tree.
         ours = {f"{settings.CLI}.path": f"{link}/{wrappers.CLI}", **self.record.settings}
         config = settings.text(f"{link}/{wrappers.CONFIG}", wanted, ours)

@@ -14,14 +14,13 @@ from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
     from nvidia_runtime.installer.options import Options
-    from nvidia_runtime.installer.tree import Bundle
 
 Values = dict[str, object]
 CLI = "nvidia-container-cli"
 RUNTIME = "nvidia-container-runtime"
 
 
-def values(options: Options, bundle: Bundle, runtimes: list[str]) -> Values:
+def values(options: Options, runtimes: list[str]) -> Values:
     """Return the settings that the flags make."""
     link, root = options.installation.toolkit, options.driver.root.rstrip("/")
     settings: Values = {
@@ -31,7 +30,7 @@ def values(options: Options, bundle: Bundle, runtimes: list[str]) -> Values:
         f"{RUNTIME}-hook.path": f"{link}/{wrappers.HOOKS[0]}",
         f"{RUNTIME}.runtimes": runtimes,
     }
-    if cli := _cli(options, bundle):
+    if cli := _cli(options):
         settings[f"{CLI}.path"] = cli
     return settings | dict(options.settings)
 
@@ -42,10 +41,8 @@ def _ldconfig(root: str) -> str:
     return real if os.path.exists(root.rstrip("/") + real) else "/sbin/ldconfig"
 
 
-def _cli(options: Options, bundle: Bundle) -> str:
-    """Return the path of NVIDIA's program for legacy mode, "" where there is none."""
-    if bundle.has_cli:
-        return f"{options.installation.toolkit}/{wrappers.CLI}"
+def _cli(options: Options) -> str:
+    """Return the path of the driver's own program for legacy mode, "" where ours does the work."""
     path = f"/usr/bin/{wrappers.CLI}"
     is_there = os.path.exists(options.driver.here.rstrip("/") + path)
     return options.driver.root.rstrip("/") + path if is_there else ""

@@ -48,11 +48,6 @@ class Bundle:
         """The text of the launcher."""
         return (self.folder / LAUNCHER).read_text()
 
-    @property
-    def has_cli(self) -> bool:
-        """Whether it has NVIDIA's program of that name."""
-        return (self.folder / "bin" / wrappers.CLI).exists()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
@@ -165,8 +160,6 @@ def _finish(design: Design, tree: Path, path: str, config: str) -> None:
     for name, text in design.programs(path).items():
         (tree / name).write_text(text)
         (tree / name).chmod(0o755)
-    if design.bundle.has_cli:
-        (tree / wrappers.CLI).symlink_to(f"bin/{wrappers.CLI}")
     file = tree / wrappers.CONFIG
     file.parent.mkdir(parents=True)
     file.write_text(config)

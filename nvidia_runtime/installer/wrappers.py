@@ -110,7 +110,7 @@ def texts(
     for name in RUNTIMES:
         head = first + NO_DRIVER.format(**values) + settings
         programs[name] = head + _body(launcher, tree, name)
-    for name in HOOKS:
+    for name in (*HOOKS, CLI):
         programs[name] = first + settings + _body(launcher, tree, name)
     return programs
 

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 class Container:
-    """A container for the verbs of a call, which say what was done and what was left undone."""
+    """A container for the verbs of a call, which say what was done and what was left undone.
+
+    Who has its root open already gives it.
+    """
 
     __slots__ = ("_root", "done", "warnings")
 
-    def __init__(self, warnings: list[str]) -> None:
+    def __init__(self, warnings: list[str], root: "resolver.Place | None" = None) -> None:
         self.warnings = warnings
         self.done: list[str] = []
-        self._root: "resolver.Place | None" = None
+        self._root = root
 
     def root(self, step: "Step") -> resolver.Place:
         """Return the root, opened when it is first needed: stdin can be read once."""

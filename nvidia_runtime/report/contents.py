@@ -6,16 +6,20 @@ Nothing of a container is read but our record of it, and of engines only their s
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.engines import program, running, supported
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
+from nvidia_runtime.report import hardware
 from nvidia_runtime.store import files, record
+from nvidia_runtime.store.snapshot import DRIVER_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 LARGEST = 256 << 10
 LARGEST_SPEC = 1 << 20
 MOST_RECORDS = 20
-MOST_ENTRIES = 200
+MOST_ENTRIES = 500
 SECONDS = 5
 # The beginning of a log is of less use than its end.
 LOGS = ("nvidia-container-runtime.debug", "nvidia-container-cli.debug")
@@ -38,8 +42,12 @@ DRIVER = (
 )
 SYSTEM = "/etc/os-release"
 GPUS = "/proc/driver/nvidia/gpus"
-NODES = re.compile(r"nvidia|dri$|dxg$|nvhost|nvmap")
-FOLDERS = ("/dev", "/dev/dri", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels")
+NODES = re.compile(r"nvidia|dri$|dxg$|nvhost|nvmap|gdrdrv")
+FOLDERS = (
+    *("/dev", "/dev/dri", "/dev/dri/by-path", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels"),
+    *("/dev/infiniband", "/run/nvidia-fabricmanager", "/run/nvidia-persistenced"),
+)
+LINKS = "/dev/char"  # of which only those to the driver's nodes
 KERNEL_LINES = re.compile(r"NVRM|nvidia|nouveau|Xid|avc: +denied|apparmor=", re.IGNORECASE)
 UNITS = ("nvidia-cdi-refresh", "nvidia-cdi-watch", "nvidia-persistenced", "nvidia-fabricmanager")
 JOURNAL = ["journalctl", "--no-pager", "--lines=300", *(f"--unit={unit}" for unit in UNITS)]
@@ -67,6 +75,10 @@ def parts(settings: Settings, path: str) -> Iterator[Part]:
         yield of_file(f"machine/gpu-{number}.txt", f"{GPUS}/{name}/information")
     yield _text("machine/modules.txt", "/proc/modules", _lines("/proc/modules", "nvidia|nouveau"))
     yield _text("machine/device-nodes.txt", "/dev", "".join(_nodes()))
+    root = str(settings[DRIVER_ROOT])
+    yield _text("machine/libraries.txt", root or "/", hardware.libraries(root))
+    yield _document("machine/gpus.json", "NVML", hardware.gpus(root))
+    yield _document("machine/pci.json", "/sys/bus/pci/devices", hardware.bus())
     for folder in settings["nvidia-container-runtime.modes.cdi.spec-dirs"]:
         for name in _names(folder):
             if name.endswith((".json", ".yaml", ".yml")):
@@ -130,6 +142,10 @@ def _text(name: str, source: str, text: str) -> Part:
     return Part(name=name, source=source, data=text.encode(errors="replace"))
 
 
+def _document(name: str, source: str, document: object) -> Part:
+    return Part(name=name, source=source, data=json.dumps(document).encode())
+
+
 def _of_engines() -> Iterator[Part]:
     numbers: dict[str, int] = {}
     for name in supported.NAMES:
@@ -167,19 +183,23 @@ def _lines(path: str, pattern: str) -> str:
 
 
 def _nodes() -> Iterator[str]:
-    """Return a line for each device node of GPUs: mode, owner, numbers, path."""
-    for folder in FOLDERS:
+    """Return a line for each node of GPUs, and what belongs to it: mode, owner, numbers, path."""
+    for folder in (*FOLDERS, LINKS):
         for name in _names(folder)[:MOST_ENTRIES]:
             if folder == "/dev" and not NODES.search(name):
                 continue
-            path = f"{folder}/{name}"
-            try:
-                status = os.lstat(path)
-            except OSError:  # it went meanwhile
-                continue
-            numbers = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-            owner = f"{status.st_uid}:{status.st_gid}"
-            yield f"{stat.filemode(status.st_mode)} {owner} {numbers} {path}\n"
+            with suppress(OSError):  # it went meanwhile
+                line = _node(f"{folder}/{name}")
+                if folder != LINKS or "nvidia" in line:
+                    yield line
+
+
+def _node(path: str) -> str:
+    status = os.lstat(path)
+    numbers = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    owner = f"{status.st_uid}:{status.st_gid}"
+    target = f" -> {os.readlink(path)}" if stat.S_ISLNK(status.st_mode) else ""
+    return f"{stat.filemode(status.st_mode)} {owner} {numbers} {path}{target}\n"
 
 
 def _names(folder: str) -> list[str]:

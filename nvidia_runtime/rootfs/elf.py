@@ -13,10 +13,11 @@ _struct = start.private("_struct", "struct", "error", "unpack_from")
 error, unpack_from = _struct.error, _struct.unpack_from
 # e_machine and class -> the flags of an entry in ld.so.cache (glibc, sysdeps/generic/ldconfig.h):
 # x86-64, x32, i386, AArch64, arm hard-float, ppc64le.
+I386 = 0x0003
 KINDS = {
     (62, 2): 0x0303,
     (62, 1): 0x0803,
-    (3, 1): 0x0003,
+    (3, 1): I386,
     (183, 2): 0x0A03,
     (40, 1): 0x0903,
     (21, 2): 0x0503,

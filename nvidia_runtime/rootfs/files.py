@@ -12,9 +12,16 @@ import time
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import resolver
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nvidia_runtime.document import Document
+
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW
 _PATH = posix.O_PATH | posix.O_NOFOLLOW
 _TYPE, _REGULAR, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
+_FIFO = 0o010000
+# The types of device nodes, as the runtime-spec has them.
+_NODES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": _FIFO}
 # "." and a random part in front of what fits into a name of 255 bytes.
 _LONGEST_NAME = 200
 # Seconds; what is written takes milliseconds.
@@ -168,6 +175,42 @@ def _symlink(folder: resolver.Place, target: bytes, name: bytes) -> None:
         is_ours = status.st_mode & _TYPE == _LINK and status.st_nlink == 1
         if is_ours and posix.readlink(b"", dir_fd=link.descriptor) == target:
             resolver.give(link.descriptor, status, above)
+
+
+def node(folder: resolver.Place, name: str, entry: "Document") -> bool:
+    """Put a device node in the place of whatever has the name, but for a folder.
+
+    ``entry`` is as the runtime-spec has it: type, major, minor, fileMode, uid and gid.  Says
+    whether there was anything to do.  Raises `PermissionError` where nodes cannot be made.
+    """
+    form = _NODES[entry["type"]]
+    number = posix.makedev(entry["major"], entry["minor"]) if form != _FIFO else 0
+    final = resolver.encode(name)
+    try:
+        status = posix.stat(final, dir_fd=folder.descriptor, follow_symlinks=False)
+        if (status.st_mode & _TYPE, status.st_rdev) == (form, number):
+            return False
+    except FileNotFoundError:
+        pass
+    if folder.is_hosts():
+        raise OSError(errno.EROFS, "the folder is the host's own", name)
+    temporary = _temporary(name)
+    posix.mknod(temporary, form | 0o600, number, dir_fd=folder.descriptor)
+    try:
+        with resolver.Place(posix.open(temporary, _PATH, dir_fd=folder.descriptor), name) as new:
+            status = new.status()
+            is_ours = (status.st_mode & _TYPE, status.st_rdev) == (form, number)
+            if not is_ours or status.st_nlink != 1:
+                raise OSError(errno.EAGAIN, "was exchanged", name)
+            ids = entry.get("uid", 0), entry.get("gid", 0)
+            if ids != (status.st_uid, status.st_gid):
+                posix.chown(new.by_descriptor(), *ids)
+            posix.chmod(new.by_descriptor(), entry.get("fileMode", 0o666) & 0o777)
+        _rename(folder, temporary, name)
+    except BaseException:
+        _remove(folder, temporary)
+        raise
+    return True
 
 
 def read_link(folder: resolver.Place, name: str) -> bytes | None:

@@ -75,7 +75,7 @@ class Loader:
         """
         reason = self._add(rows, gone, others)
         try:
-            self._name(folders, system=system)
+            self._name(folders, rows, system=system)
         except (OSError, ValueError) as error:
             own = loader_config.system_folders(self.root)
             new = [folder for folder in folders if folder not in own]
@@ -99,7 +99,7 @@ class Loader:
             self.warnings.append(f"{CACHE} was made anew: {self._cached.trouble}")
         return ""
 
-    def _name(self, folders: list[str], *, system: bool) -> None:
+    def _name(self, folders: list[str], rows: "list[Row]", *, system: bool) -> None:
         """Name the folders that the image's own ldconfig would not look at, and musl's loader.
 
         With ``system``, those that the image's searches by itself too, as the toolkit's hook does.
@@ -119,6 +119,7 @@ class Loader:
         elsewhere = [folder for folder in folders if folder not in loader_config.MUSL_FOLDERS]
         if not elsewhere or not loader_config.has_musl(self.root):
             return
+        elsewhere = _native(elsewhere, rows)
         if loader_config.write_musl(self.root, elsewhere, own if system else ()):
             self.done.append("named the folders to musl's loader")
 
@@ -194,6 +195,19 @@ class Loader:
             return False
         self.done.append(f"linked {folder}/{name} to {target}")
         return True
+
+
+def _native(folders: list[str], rows: "list[Row]") -> list[str]:
+    """Leave out the folders whose libraries are all for i386.
+
+    musl's loader takes the first file of a name, and fails if it is for another processor.
+    """
+    from nvidia_runtime.rootfs import elf  # few images have musl
+
+    flags: dict[bytes, set[int]] = {}
+    for _, kind, path in rows:
+        flags.setdefault(path.rpartition(b"/")[0], set()).add(kind)
+    return [folder for folder in folders if flags.get(resolver.encode(folder)) != {elf.I386}]
 
 
 def update(root: resolver.Place, folders: list[str], warnings: list[str]) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from nvidia_runtime.simulate.machine import Board, PciDevice, SimulatedGpu
 
@@ -12,6 +13,9 @@ INTEL_PORT, AMD_PORT, GRACE_PORT, OTHER_PORT = "8086:352a", "1022:1483", "10de:2
 PEX88000, PEX89000 = "1000:c010", "1000:c030"
 CONNECTX_6, CONNECTX_7, BLUEFIELD_3 = "15b3:101b", "15b3:1021", "15b3:a2dc"
 BCM57508, X550, I210, ENA = "14e4:1750", "8086:1563", "8086:1533", "1d0f:ec20"
+# Of the adapters of an HGX B200, those of its GPUs.
+HGX_ADAPTERS = (4, 7, 8, 9, 10, 13, 14, 15)
+SOUND = "10de:22be"
 NVSWITCH_2, NVSWITCH_3 = "10de:1af1", "10de:22a3"
 GEN_1, GEN_3, GEN_4, GEN_5 = (f"{speed} GT/s PCIe" for speed in ("2.5", "8.0", "16.0", "32.0"))
 BRIDGE, ETHERNET, INFINIBAND, OTHER_BRIDGE = "0x060400", "0x020000", "0x020700", "0x068000"
@@ -108,6 +112,67 @@ def grace_blackwell() -> Board:
     devices += [port, *_adapter("0006:01:00", port, BLUEFIELD_3, GEN_5, ["mlx5_2", "mlx5_3"])]
     memory = (2, 10, 18, 26)
     return Board(cpus=("0-71", "72-143"), memory_nodes=memory, devices=tuple(devices))
+
+
+def hgx_blackwell(gpus: Sequence[str]) -> Board:
+    """Return the board of an HGX B200 or B300: a switch has a GPU and its adapter.
+
+    NVSwitches are not on the bus of this generation: one adapter with four functions leads to them.
+    """
+    devices: list[PciDevice] = []
+    for number, address in enumerate(gpus):
+        bus, node = int(address[5:7], 16), number // (len(gpus) // 2)
+        port = _port(f"0000:{bus - 3:02x}:01.0", INTEL_PORT, node)
+        upstream, *down = _switch(f"0000:{bus - 2:02x}:00.0", port, PEX89000, 2)
+        devices += [port, upstream, *down, _gpu(address, down[0], GEN_5)]
+        rdma, place = [f"mlx5_{HGX_ADAPTERS[number]}"], f"0000:{bus + 1:02x}:00"
+        devices += _adapter(place, down[1], CONNECTX_7, GEN_5, rdma, kind=INFINIBAND)
+    port = _port("0000:04:01.0", INTEL_PORT, 0)
+    rdma = [f"mlx5_{number}" for number in range(4)]
+    devices += [port, *_adapter("0000:05:00", port, CONNECTX_7, GEN_5, rdma, kind=INFINIBAND)]
+    for bus, node, rdma in ((0x10, 0, ["mlx5_5", "mlx5_6"]), (0x90, 1, ["mlx5_11", "mlx5_12"])):
+        port = _port(f"0000:{bus:02x}:01.0", INTEL_PORT, node)
+        devices += [port, *_adapter(f"0000:{bus + 1:02x}:00", port, BLUEFIELD_3, GEN_5, rdma)]
+    return Board(cpus=("0-55,112-167", "56-111,168-223"), devices=tuple(devices))
+
+
+def spark() -> Board:
+    """Return the board of a DGX Spark: a PCI domain for the GPU, two for the adapter's ports."""
+    port = _port("000f:00:00.0", GRACE_PORT, 0)
+    devices = [port, _gpu("000f:01:00.0", port, GEN_1)]
+    for domain, names in (("0000", ["rocep1s0f0", "rocep1s0f1"]), ("0002", ["roceP2p1s0f0", ""])):
+        port = _port(f"{domain}:00:00.0", GRACE_PORT, 0)
+        devices += [port, *_adapter(f"{domain}:01:00", port, CONNECTX_7, GEN_5, names, width=4)]
+    return Board(cpus=("0-19",), devices=tuple(devices))
+
+
+def grace_hopper() -> Board:
+    """Return the board of a GH200, whose GPU is a NUMA node of its own."""
+    port = _port("0009:00:00.0", GRACE_PORT, 0)
+    devices = [port, _gpu("0009:01:00.0", port, GEN_5)]
+    port = _port("0002:00:00.0", GRACE_PORT, 0)
+    devices += [port, *_adapter("0002:01:00", port, BLUEFIELD_3, GEN_5, ["mlx5_0", "mlx5_1"])]
+    return Board(cpus=("0-71",), memory_nodes=(1,), devices=tuple(devices))
+
+
+def virtual_machines(gpus: Sequence[tuple[str, int]]) -> Board:
+    """Return a board whose GPUs are in IOMMU groups, one -1: each has a function for sound, too."""
+    devices: list[PciDevice] = []
+    for address, group in gpus:
+        port = _port(f"0000:00:{int(address[5:7], 16):02x}.0", INTEL_PORT, 0)
+        driver = "vfio-pci" if group >= 0 else "snd_hda_intel"
+        gpu = _gpu(address, port, GEN_4)
+        sound = PciDevice(
+            address=f"{address[:-1]}1",
+            above=gpu.above,
+            ids=SOUND,
+            kind="0x040300",
+            driver=driver,
+            iommu_group=group,
+        )
+        gpu = replace(gpu, iommu_group=group, driver="vfio-pci" if group >= 0 else "")
+        devices += [port, gpu, sound]
+    return Board(devices=tuple(devices))
 
 
 def workstation() -> Board:

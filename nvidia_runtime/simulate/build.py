@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from nvidia_runtime.simulate import (
     device_nodes,
     driver_files,
     kernel_files,
     nvml,
+    placed,
     programs,
     tegra_files,
     wsl_files,
@@ -28,12 +31,20 @@ def driver_root(machine: SimulatedMachine) -> Tree:
     settings = trees.text(nvml.settings(machine))
     files = kinds[machine.kind](machine, library)
     files |= {machine.nvml_settings: settings} | programs.tree(machine)
-    return files | device_nodes.tree(machine)
+    files |= device_nodes.tree(machine)
+    return placed.changed(files, machine, is_kernel=False)
+
+
+def without_code(machine: SimulatedMachine) -> Tree:
+    """List the same, with libraries that take no compiler and have no functions."""
+    bare = dataclasses.replace(machine.faults, without_code=True)
+    return driver_root(dataclasses.replace(machine, faults=bare))
 
 
 def kernel(machine: SimulatedMachine) -> Tree:
     """List what is in /proc and /sys."""
-    return kernel_files.tree(machine, _read(kernel_files.DEVICES), _read(kernel_files.BOOT_ID))
+    files = kernel_files.tree(machine, _read(kernel_files.DEVICES), _read(kernel_files.BOOT_ID))
+    return placed.changed(files, machine, is_kernel=True)
 
 
 def marks(machine: SimulatedMachine) -> Tree:

@@ -29,6 +29,8 @@ def minor(gpu: int, gpu_instance: int, compute_instance: int = -1) -> int:
 
 def nodes(machine: SimulatedMachine) -> dict[int, int]:
     """List the minors whose nodes exist, each with its mode."""
+    if machine.is_container:
+        return {}
     modes = {CONFIG: OWNER, MONITOR: ALL}
     for gpu in machine.gpus:
         for device in gpu.mig_devices:
@@ -49,7 +51,7 @@ def tree(machine: SimulatedMachine) -> Tree:
         f"{MINORS}/nvlink-minors": text("fabric-mgmt 0\n"),
         f"{MINORS}/sys-minors": text(f"fabric-imex-mgmt {FABRIC_IMEX}\n"),
     }
-    for gpu in machine.gpus:
+    for gpu in machine.drivers_gpus:
         folder = f"{ROOT}/gpu{gpu.minor}/mig"
         if gpu.mig != "unsupported":
             files[folder] = Folder()

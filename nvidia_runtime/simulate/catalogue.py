@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines that can be simulated."""
+"""The machines that can be simulated: a long table, and how its rows are made.
+
+Those that have ``reports`` are as these describe them, in the numbers that containers or programs
+can see.  What no report says is like the machine before it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,12 @@ DGX_A100_MINORS = (2, 3, 0, 1, 6, 7, 4, 5)  # NVML's index and the minor differ 
 HGX_H100_BUSES = (
     *("0000:18:00.0", "0000:2a:00.0", "0000:3a:00.0", "0000:5d:00.0"),
     *("0000:9a:00.0", "0000:ab:00.0", "0000:ba:00.0", "0000:db:00.0"),
+)
+HGX_B200_BUSES = tuple(
+    f"0000:{bus:02x}:00.0" for bus in (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
+)
+HGX_B300_BUSES = tuple(
+    f"0000:{bus:02x}:00.0" for bus in (0x1A, 0x3C, 0x62, 0x73, 0x9A, 0xBC, 0xDF, 0xF0)
 )
 GB200_BUSES = ("0008:01:00.0", "0009:01:00.0", "0018:01:00.0", "0019:01:00.0")
 
@@ -91,7 +101,11 @@ def machines() -> tuple[SimulatedMachine, ...]:
             board=boards.grace_blackwell(),
             imex_channels=(0,),
             has_persistenced=True,
+            reports="NVIDIA/k8s-test-infra#642, #727: domains; Azure/AgentBaker#8839: IMEX",
         ),
+        *_hopper_and_blackwell(),
+        *_desktops(),
+        *_parts(),
         _rtx_pro(),
         _orin(),
         _thor(),
@@ -101,6 +115,16 @@ def machines() -> tuple[SimulatedMachine, ...]:
             driver="581.42",
             kind="wsl",
             gpus=_gpus(models.T4, "wsl", ["0000:01:00.0"]),
+        ),
+        SimulatedMachine(
+            name="wsl2x2",
+            description="the same with two GPUs, each with a driver store of its own",
+            driver="581.42",
+            kind="wsl",
+            gpus=_gpus(models.RTX_5090, "wsl2x2", ["0000:01:00.0"])
+            + _gpus(models.RTX_2000, "wsl2x2-second", ["0000:02:00.0"], [1]),
+            stores=("nv_dispig.inf_amd64_2d3b9f1f2a6c1a5e", "nvcv.inf_amd64_90b1d4f6f3a7b842"),
+            reports="NVIDIA/nvidia-container-toolkit#70: two GPUs in WSL",
         ),
         SimulatedMachine(
             name="nogpu",
@@ -124,6 +148,113 @@ def _dgx_a100(
         board=boards.dgx_a100(),
         nvswitches=6,
         has_fabric_manager=True,
+    )
+
+
+def _hopper_and_blackwell() -> tuple[SimulatedMachine, ...]:
+    """Make what has GPUs of the last two generations, beside the machines of the table."""
+    return (
+        SimulatedMachine(
+            name="gh200",
+            description="a GH200: aarch64, one GPU on PCI domain 9, memory coherent with the CPU",
+            architecture="aarch64",
+            gpus=_gpus(models.GH200, "gh200", ["0009:01:00.0"]),
+            board=boards.grace_hopper(),
+            has_persistenced=True,
+            reports="NVIDIA/gpu-operator#1347: nvidia-smi; NVIDIA/cloud-native-docs#6: modules",
+        ),
+        *(
+            SimulatedMachine(
+                name=name,
+                description=description,
+                gpus=_gpus(model, name, addresses),
+                board=boards.hgx_blackwell(addresses),
+                has_mofed=True,
+                has_fabric_manager=True,
+                has_persistenced=True,
+                reports=reports,
+            )
+            for name, (model, addresses, description, reports) in HGX.items()
+        ),
+    )
+
+
+HGX: dict[str, tuple[models.Model, tuple[str, ...], str, str]] = {
+    "b200x8": (
+        models.B200,
+        HGX_B200_BUSES,
+        "HGX B200, whose NVSwitches are behind an adapter of the host",
+        "vllm-project/vllm#32862: topo -m; siderolabs/extensions#893: NVSwitches; "
+        "NVIDIA/mig-parted#166, #187: MIG profiles",
+    ),
+    "b300x8": (
+        models.B300,
+        HGX_B300_BUSES,
+        "HGX B300",
+        "vllm-project/vllm#28707, #30441: topo -m; the rest by nvidia-smi in guides of 8 B300",
+    ),
+}
+
+
+def _desktops() -> tuple[SimulatedMachine, ...]:
+    return (
+        SimulatedMachine(
+            name="gb10",
+            description="a DGX Spark: aarch64, one GPU on PCI domain f, whose memory is the CPU's",
+            architecture="aarch64",
+            gpus=_gpus(models.GB10, "gb10", ["000f:01:00.0"], drm=(0, 128)),
+            board=boards.spark(),
+            has_persistenced=True,
+            reports="NVIDIA/k8s-device-plugin#1482, kubernetes-sigs/dra-driver-nvidia-gpu#1073, "
+            "geerlingguy/sbc-reviews#92",
+        ),
+        SimulatedMachine(
+            name="rtx5090",
+            description="a desktop with a GeForce RTX 5090, and the driver's 32-bit libraries",
+            gpus=_gpus(models.RTX_5090, "rtx5090", ["0000:01:00.0"], drm=(1, 128)),
+            folder_32="/usr/lib/i386-linux-gnu",
+            reports="noonghunna/club-3090#707: lspci, nvidia-smi; "
+            "NVIDIA/nvidia-container-toolkit#244: what packages for i386 lack",
+        ),
+    )
+
+
+def _parts() -> tuple[SimulatedMachine, ...]:
+    """Make machines that have parts of others: of a GPU, of a machine's GPUs."""
+    whole = _dgx_a100("a100x1of8", "a container that was given one GPU of a DGX A100's eight")
+    theirs = tuple(dataclasses.replace(gpu, is_elsewhere=gpu.minor != 1) for gpu in whole.gpus)
+    passed = _gpus(models.RTX_2000, "vfio", ["0000:01:00.0", "0000:02:00.0", "0000:03:00.0"])
+    return (
+        SimulatedMachine(
+            name="vgpu",
+            description="a virtual machine with a part of a Tesla P40, by NVIDIA's vGPU",
+            driver="535.161.08",
+            cuda=12020,
+            gpus=tuple(
+                dataclasses.replace(gpu, serial="")
+                for gpu in _gpus(models.P40_24Q, "vgpu", ["0000:01:00.0"], drm=(1, 128))
+            ),
+            has_persistenced=True,
+            is_vgpu=True,
+            reports="ollama/ollama#6364: nvidia-smi -q; Yeshey/nixos-nvidia-vgpu#5: the daemons",
+        ),
+        dataclasses.replace(
+            whole,
+            gpus=theirs,
+            reports="ehfd/nvidia-dind#3, NVIDIA/nvidia-container-runtime#92: engines in containers",
+        ),
+        SimulatedMachine(
+            name="vfio",
+            description="three RTX 2000 Ada, two of them for virtual machines (vfio-pci)",
+            gpus=tuple(
+                dataclasses.replace(gpu, pci_driver="nvidia" if index == 0 else "vfio-pci")
+                for index, gpu in enumerate(passed)
+            ),
+            board=boards.virtual_machines(
+                [("0000:01:00.0", -1), ("0000:02:00.0", 15), ("0000:03:00.0", 16)]
+            ),
+            reports="kata-containers/kata-containers#12549: lspci, /dev/vfio",
+        ),
     )
 
 

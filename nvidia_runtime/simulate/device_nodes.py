@@ -9,6 +9,7 @@ from nvidia_runtime.simulate.tree import CharacterDevice, Symlink, Tree
 
 VIDEO, RENDER = 44, 109
 NVSWITCH_CONTROL = 255
+VFIO = "vfio-pci"
 
 
 def tree(machine: SimulatedMachine) -> Tree:
@@ -18,17 +19,17 @@ def tree(machine: SimulatedMachine) -> Tree:
     if machine.kind == "wsl":
         return wsl_files.nodes(machine)
     files = tegra_files.nodes(machine) if machine.kind == "tegra" else {}
-    files |= _gpus(machine) | _control(machine) | _extras(machine)
+    files |= _gpus(machine) | _control(machine) | _extras(machine) | _vfio(machine)
     return files | _by_numbers(files)
 
 
 def _gpus(machine: SimulatedMachine) -> Tree:
     majors = machine.majors
-    minors = [gpu.minor for gpu in machine.gpus]
+    minors = [gpu.minor for gpu in machine.own_gpus]
     if machine.kind == "tegra" and len(minors) > 1:
         minors.append(len(minors))  # the SoC's own GPU has a second node then
     files: Tree = {f"/dev/nvidia{minor}": CharacterDevice(majors.nvidia, minor) for minor in minors}
-    for gpu in machine.gpus:
+    for gpu in machine.own_gpus:
         files |= _drm(gpu, majors.drm)
     return files
 
@@ -71,8 +72,21 @@ def _control(machine: SimulatedMachine) -> Tree:
     return files
 
 
+def _vfio(machine: SimulatedMachine) -> Tree:
+    """List the nodes of groups of devices that virtual machines may have."""
+    board = machine.board
+    groups = {one.iommu_group for one in board.devices if one.driver == VFIO} if board else set()
+    files: Tree = {
+        f"/dev/vfio/{group}": CharacterDevice(machine.majors.vfio, number, 0o600)
+        for number, group in enumerate(sorted(groups))
+    }
+    return files | {"/dev/vfio/vfio": CharacterDevice(10, 196)} if files else {}
+
+
 def _extras(machine: SimulatedMachine) -> Tree:
     majors = machine.majors
+    if machine.is_container:
+        return {}
     files: Tree = {
         f"/dev/nvidia-nvswitch{number}": CharacterDevice(majors.nvswitch, number)
         for number in range(machine.nvswitches)

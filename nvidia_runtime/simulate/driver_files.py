@@ -53,11 +53,25 @@ OTHER_LIBRARIES = (
     ("libnvidia-nvvm70.so.4", "libnvidia-nvvm70.so.4"),
     ("libnvidia-api.so.1", "libnvidia-api.so.1"),
 )
+# Those that NVIDIA's packages for i386 have, too.
+LIBRARIES_32 = frozenset(
+    (
+        *("libEGL_nvidia.so", "libGLESv1_CM_nvidia.so", "libGLESv2_nvidia.so", "libGLX_nvidia.so"),
+        *("libcuda.so", "libnvcuvid.so", "libnvidia-allocator.so", "libnvidia-eglcore.so"),
+        *("libnvidia-encode.so", "libnvidia-fbc.so", "libnvidia-glcore.so", "libnvidia-glsi.so"),
+        *("libnvidia-glvkspirv.so", "libnvidia-gpucomp.so", "libnvidia-nvvm.so"),
+        *("libnvidia-opencl.so", "libnvidia-opticalflow.so", "libnvidia-ptxjitcompiler.so"),
+        *("libnvidia-tls.so", "vdpau/libvdpau_nvidia.so"),
+    )
+)
 PROGRAMS = (
     *("nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nvidia-cuda-mps-control"),
     *("nvidia-cuda-mps-server", "nvidia-xconfig", "nvidia-settings", "nvidia-modprobe"),
 )
 IMEX_PROGRAMS = ("nvidia-imex", "nvidia-imex-ctl")
+# With these a guest asks for its licence.
+VGPU_PROGRAMS = ("nvidia-gridd", "nvidia-topologyd")
+VGPU_SETTINGS = "/etc/nvidia/gridd.conf"
 SETTINGS = (
     "/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
     "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json",
@@ -89,14 +103,19 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         **_xorg(machine),
     }
     names = PROGRAMS + (IMEX_PROGRAMS if machine.imex_channels else ())
+    if machine.is_vgpu:
+        names += VGPU_PROGRAMS
+        files[VGPU_SETTINGS] = text("FeatureType=1\n")
+    if machine.folder_32:
+        files |= _libraries_32(machine)
     files |= {f"/usr/bin/{name}": programs.silent() for name in names}
     files["/usr/bin/nvidia-smi"] = programs.smi(machine)
     files |= {path: text("{}\n") for path in SETTINGS}
     files |= {f"/lib/firmware/nvidia/{version}/{name}": File(bytes(16)) for name in FIRMWARE}
     folder_of_modules = f"/lib/modules/{os.uname().release}/updates/dkms"
     files |= {f"{folder_of_modules}/{name}.ko": File(SIGNED) for name in MODULES}
-    if machine.architecture != platform.machine():
-        # As where Debian has libraries of another architecture installed.
+    if machine.architecture != platform.machine() or machine.libraries:
+        # As where Debian has libraries of another architecture, or they have a folder of their own.
         files["/etc/ld.so.conf.d/simulated.conf"] = text(f"{folder}\n")
     if machine.gds_nodes:
         files["/etc/cufile.json"] = text("{}\n")
@@ -110,21 +129,35 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
 
 
 def _libraries(machine: SimulatedMachine) -> Tree:
-    folder, version = machine.library_folder, machine.driver
+    folder = machine.library_folder
     files: Tree = {}
-    for name, soname, has_link in LIBRARIES:
-        inner, file = posixpath.split(f"{folder}/{name}.{version}")
-        is_cuda = soname == cuda.SONAME
-        image = elf.shared_object(soname or file, machine.architecture)
-        files[f"{inner}/{file}"] = File(cuda.library(machine) if is_cuda else image)
-        if soname:
-            files[f"{inner}/{soname}"] = Symlink(file)
-        if has_link:
-            files[f"{folder}/{name}"] = Symlink(soname)
+    for library in LIBRARIES:
+        files |= _library(library, folder, machine.driver, machine.architecture)
+    files[f"{folder}/libcuda.so.{machine.driver}"] = File(cuda.library(machine))
     for file, soname in OTHER_LIBRARIES:
         files[f"{folder}/{file}"] = File(elf.shared_object(soname, machine.architecture))
         if file != soname:
             files[f"{folder}/{soname}"] = Symlink(file)
+    return files
+
+
+def _libraries_32(machine: SimulatedMachine) -> Tree:
+    files: Tree = {}
+    nvml = ("libnvidia-ml.so", "libnvidia-ml.so.1", True)
+    for library in (nvml, *(one for one in LIBRARIES if one[0] in LIBRARIES_32)):
+        files |= _library(library, machine.folder_32, machine.driver, "i386")
+    return files | {"/etc/ld.so.conf.d/simulated-32.conf": text(f"{machine.folder_32}\n")}
+
+
+def _library(library: tuple[str, str, bool], folder: str, version: str, architecture: str) -> Tree:
+    """Make a library without code, and the links to it."""
+    name, soname, has_link = library
+    inner, file = posixpath.split(f"{folder}/{name}.{version}")
+    files: Tree = {f"{inner}/{file}": File(elf.shared_object(soname or file, architecture))}
+    if soname:
+        files[f"{inner}/{soname}"] = Symlink(file)
+    if has_link:
+        files[f"{folder}/{name}"] = Symlink(soname)
     return files
 
 

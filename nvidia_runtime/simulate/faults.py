@@ -36,17 +36,12 @@ def apply(
     attach_us: int = 0,
     call_us: int = 0,
 ) -> SimulatedMachine:
-    """Return the machine with faults.  Raises `NvidiaRuntimeError` for a GPU that it lacks."""
-    for flag, words, form, shape in (
-        ("--fail", fail, FAILURE, "FUNCTION:RESULT[@GPU], such as nvmlDeviceGetUUID:15@3"),
-        ("--hang", hang, FUNCTION, "FUNCTION[@GPU], such as nvmlDeviceGetUUID@3"),
-        ("--crash", crash, FUNCTION, "FUNCTION[@GPU], such as nvmlInit"),
-    ):
-        for word in words:
-            if not form.fullmatch(word):
-                raise NvidiaRuntimeError(f"{flag} takes {shape}, not {word!r}")
-            if "@" in word:
-                _check_gpu(machine, int(word.partition("@")[2]), flag)
+    """Return the machine with faults, beside its own.
+
+    Raises `NvidiaRuntimeError` for a GPU that it lacks.
+    """
+    own = machine.faults
+    check(machine, fail, hang, crash)
     for index in (*lose, *remove):
         _check_gpu(machine, index, "--lose" if index in lose else "--remove")
     xids = _xids(machine, xid)
@@ -56,16 +51,40 @@ def apply(
         gpus=_gpus(machine.gpus, lose, remove, xids),
         module=OTHER_MODULE if mismatch else machine.module,
         faults=Faults(
-            fail=tuple(fail),
-            hang=tuple(hang),
-            crash=tuple(crash),
-            without=tuple(without),
-            without_code=without_code,
-            init_us=init_us,
-            attach_us=attach_us,
-            call_us=call_us,
+            fail=(*own.fail, *fail),
+            hang=(*own.hang, *hang),
+            crash=(*own.crash, *crash),
+            without=(*own.without, *without),
+            without_code=own.without_code or without_code,
+            init_us=init_us or own.init_us,
+            attach_us=attach_us or own.attach_us,
+            call_us=call_us or own.call_us,
         ),
     )
+
+
+def check(
+    machine: SimulatedMachine,
+    fail: Sequence[str],
+    hang: Sequence[str],
+    crash: Sequence[str],
+    before: str = "--",
+) -> None:
+    """Check the words of faults; ``before`` their kinds stands what tells where they are.
+
+    Raises `NvidiaRuntimeError`.
+    """
+    for kind, words, form, shape in (
+        ("fail", fail, FAILURE, "FUNCTION:RESULT[@GPU], such as nvmlDeviceGetUUID:15@3"),
+        ("hang", hang, FUNCTION, "FUNCTION[@GPU], such as nvmlDeviceGetUUID@3"),
+        ("crash", crash, FUNCTION, "FUNCTION[@GPU], such as nvmlInit"),
+    ):
+        flag = f"{before}{kind}"
+        for word in words:
+            if not form.fullmatch(word):
+                raise NvidiaRuntimeError(f"{flag} takes {shape}, not {word!r}")
+            if "@" in word:
+                _check_gpu(machine, int(word.partition("@")[2]), flag)
 
 
 def _gpus(

@@ -49,16 +49,23 @@ def tree(machine: SimulatedMachine, devices: str, boot_id: str) -> Tree:
 def _driver(machine: SimulatedMachine) -> Tree:
     files: Tree = {
         f"{DRIVER}/version": text(
-            f"NVRM version: NVIDIA UNIX Open Kernel Module for {machine.architecture}  "
+            f"NVRM version: {_module_name(machine)}  "
             f"{machine.module_version}  Release Build  (builder@simulated)  "
             "Tue Sep 23 10:11:16 UTC 2025\nGCC version:  gcc version 12.3.0\n"
         ),
         f"{DRIVER}/params": text(PARAMETERS),
     }
-    for gpu in machine.gpus:
+    for gpu in machine.drivers_gpus:
         if gpu.bus_id:
             files[f"{DRIVER}/gpus/{gpu.bus_id}/information"] = _information(gpu, machine)
     return files
+
+
+def _module_name(machine: SimulatedMachine) -> str:
+    """Return what the module calls itself: that of guests with a part of a GPU is not open."""
+    if machine.is_vgpu:
+        return f"NVIDIA UNIX {machine.architecture} Kernel Module"
+    return f"NVIDIA UNIX Open Kernel Module for {machine.architecture}"
 
 
 def _information(gpu: SimulatedGpu, machine: SimulatedMachine) -> File:

@@ -49,6 +49,9 @@ class SimulatedGpu:
     the limit of power are the most of each, ``fan`` is a percentage, -1 without one; 0 stands for
     what NVML does not say.  ``recovery`` is what has to be done for it to work again.  ``card`` and
     ``render`` are the numbers of its DRM nodes, -1 if it has none.
+    Without ``memory_mib`` NVML does not know how much there is: it is the CPU's.  One that
+    ``is_elsewhere`` was given to others than the container that the machine is: the kernel's files
+    list it, that is all.
     """
 
     uuid: str
@@ -82,6 +85,9 @@ class SimulatedGpu:
     card: int = -1
     render: int = -1
     lost: bool = False
+    pci_class: str = "0x030200"
+    pci_driver: str = "nvidia"  # or vfio-pci
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,7 @@ class PciDevice:
 
     ``ids`` are vendor and device, ``kind`` is the class; the place of a GPU has neither.  ``link``
     is the speed as sysfs writes it, ``node`` the NUMA node, ``net`` and ``rdma`` are names.
+    ``driver`` is the kernel's, ``iommu_group`` -1 where no IOMMU is on.
     """
 
     address: str
@@ -101,6 +108,8 @@ class PciDevice:
     width: int = 16
     net: str = ""
     rdma: str = ""
+    driver: str = ""
+    iommu_group: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +155,36 @@ class Majors:
     infiniband: int = 231
     tegra: int = 505
     dxg: int = 10
+    vfio: int = 241
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedFile:
+    """A file in place of the driver's own, or beside them.
+
+    It is a text, or with ``link`` a symbolic link, with ``is_library`` a library without
+    functions that has a SONAME or none, with ``major`` a character device.
+    """
+
+    path: str
+    text: str = ""
+    link: str = ""
+    is_library: bool = False
+    soname: str = ""
+    major: int = -1
+    minor: int = 0
+    mode: int = 0o644
+    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedMachine:
-    """A machine: its GPUs, its driver, and what else a driver or an administrator installs."""
+    """A machine: its GPUs, its driver, and what else a driver or an administrator installs.
+
+    ``reports`` are the public ones that its facts come from.  ``folder_32`` is the folder of the
+    driver's libraries for 32-bit programs, "" without any; ``stores`` are those of the drivers of
+    Windows, where it shares its GPUs.
+    """
 
     name: str
     description: str
@@ -168,13 +202,37 @@ class SimulatedMachine:
     has_mofed: bool = False
     has_fabric_manager: bool = False
     has_persistenced: bool = False
+    is_vgpu: bool = False  # a guest of a hypervisor that divides GPUs
+    folder_32: str = ""
+    stores: tuple[str, ...] = ("nv_dispi.inf_amd64_0afec3f2050014a0",)
+    reports: str = ""
     board: Board | None = None  # None: one NUMA node, and a root port for each GPU
     majors: Majors = Majors()
     faults: Faults = Faults()
+    libraries: str = ""  # the folder of the driver's libraries, where it is not Debian's
+    missing: tuple[str, ...] = ()  # files and folders that are not there
+    files: tuple[PlacedFile, ...] = ()
+
+    @property
+    def drivers_gpus(self) -> tuple[SimulatedGpu, ...]:
+        """Return the GPUs that the driver has."""
+        return tuple(gpu for gpu in self.gpus if gpu.pci_driver == "nvidia")
+
+    @property
+    def own_gpus(self) -> tuple[SimulatedGpu, ...]:
+        """Return the GPUs that can be used here, in NVML's order of indices."""
+        return tuple(gpu for gpu in self.drivers_gpus if not gpu.is_elsewhere)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether this is a container that was given some of the GPUs of its host."""
+        return any(gpu.is_elsewhere for gpu in self.gpus)
 
     @property
     def library_folder(self) -> str:
         """Return the folder of the driver's libraries."""
+        if self.libraries:
+            return self.libraries
         if self.kind == "wsl":
             return "/usr/lib/wsl/lib"
         folder = f"/usr/lib/{self.architecture}-linux-gnu"

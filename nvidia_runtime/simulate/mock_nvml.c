@@ -645,6 +645,7 @@ static const unsigned long long used = 512ULL << 20;
 API Result nvmlDeviceGetMemoryInfo(void *handle, Memory *out) {
     MEMORY_OF(handle);
     unsigned long long total = memory_of(gpu, mig);
+    REQUIRE(total, NOT_SUPPORTED);
     *out = (Memory){total, total - used, used};
     RETURN(SUCCESS);
 }
@@ -653,6 +654,7 @@ API Result nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *out) {
     MEMORY_OF(handle);
     REQUIRE(out->version == VERSION(MemoryV2, 2), ARGUMENT_VERSION_MISMATCH);
     unsigned long long total = memory_of(gpu, mig);
+    REQUIRE(total, NOT_SUPPORTED);
     *out = (MemoryV2){out->version, total, used, total - used, 0};
     RETURN(SUCCESS);
 }

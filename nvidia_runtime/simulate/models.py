@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of GPUs, with the MIG profiles that ``nvidia-smi mig -lgip`` lists for them."""
+"""Models of GPUs, with the MIG profiles of ``nvidia-smi mig -lgip``: long tables."""
 
 from __future__ import annotations
 
@@ -47,6 +47,33 @@ GB200_PROFILES = (
     GpuProfile(SLICE_3, 9, 3, 2, 70, 95232, "3g.95gb"),
     GpuProfile(SLICE_4, 5, 4, 1, 74, 95232, "4g.95gb"),
     GpuProfile(SLICE_7, 0, 7, 1, 148, 189696, "7g.189gb"),
+)
+GH200_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 16, 11264, "1g.12gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 16, 11264, "1g.12gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 26, 23552, "1g.24gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 32, 23552, "2g.24gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 60, 47616, "3g.48gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 64, 47616, "4g.48gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 132, 95488, "7g.96gb"),
+)
+B200_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 18, 22528, "1g.23gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 18, 22528, "1g.23gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 30, 45312, "1g.45gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 36, 45312, "2g.45gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 70, 91648, "3g.90gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 74, 91648, "4g.90gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 148, 182784, "7g.180gb"),
+)
+B300_PROFILES = (
+    GpuProfile(SLICE_1, 19, 1, 7, 18, 34816, "1g.34gb"),
+    GpuProfile(SLICE_1_REV1, 20, 1, 1, 18, 34816, "1g.34gb+me"),
+    GpuProfile(SLICE_1_REV2, 15, 1, 4, 30, 68608, "1g.67gb"),
+    GpuProfile(SLICE_2, 14, 2, 3, 36, 68608, "2g.67gb"),
+    GpuProfile(SLICE_3, 9, 3, 2, 70, 138240, "3g.135gb"),
+    GpuProfile(SLICE_4, 5, 4, 1, 74, 138240, "4g.135gb"),
+    GpuProfile(SLICE_7, 0, 7, 1, 148, 275456, "7g.269gb"),
 )
 RTX_PRO_PROFILES = (
     GpuProfile(SLICE_1, 14, 1, 4, 46, 24192, "1g.24gb"),
@@ -138,6 +165,123 @@ GB200: Model = {
     "bar1_mib": 262144,
     "vbios": "97.00.82.00.01",
     "ecc": "enabled",
+}
+# nvidia-smi shows the memory of its HBM alone, whatever the name says.
+GH200: Model = {
+    "name": "NVIDIA GH200 480GB",
+    "memory_mib": 97871,
+    "architecture": 9,
+    "brand": 14,
+    "compute_capability": "9.0",
+    "pci_device_id": 0x234210DE,
+    "pci_subsystem_id": 0x16EB10DE,
+    "gpu_profiles": GH200_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "addressing": "ats",
+    "power_limit_w": 700,
+    "clock_mhz": 1980,
+    "memory_clock_mhz": 2619,
+    "pcie_gen": 5,
+    "bar1_mib": 131072,
+    "ecc": "enabled",
+}
+B200: Model = {
+    "name": "NVIDIA B200",
+    "memory_mib": 183359,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "10.0",
+    "pci_device_id": 0x290110DE,
+    "pci_subsystem_id": 0x199910DE,
+    "gpu_profiles": B200_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "fabric_state": 3,
+    "power_limit_w": 1000,
+    "clock_mhz": 1965,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 262144,
+    "ecc": "enabled",
+}
+B300: Model = {
+    "name": "NVIDIA B300 SXM6 AC",
+    "memory_mib": 275040,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "10.3",
+    "pci_device_id": 0x318210DE,
+    "gpu_profiles": B300_PROFILES,
+    "compute_profiles": COMPUTE_PROFILES,
+    "mig": "disabled",
+    "fabric_state": 3,
+    "power_limit_w": 1100,
+    "clock_mhz": 2032,
+    "memory_clock_mhz": 3996,
+    "pcie_gen": 5,
+    "bar1_mib": 524288,
+    "ecc": "enabled",
+}
+# Its memory is the CPU's, of which NVML says nothing.
+GB10: Model = {
+    "name": "NVIDIA GB10",
+    "memory_mib": 0,
+    "architecture": 10,
+    "brand": 14,
+    "compute_capability": "12.1",
+    "pci_device_id": 0x2E1210DE,
+    "pci_subsystem_id": 0x21EC10DE,
+    "addressing": "ats",
+    "clock_mhz": 3003,
+}
+RTX_5090: Model = {
+    "name": "NVIDIA GeForce RTX 5090",
+    "memory_mib": 32607,
+    "architecture": 10,
+    "brand": 5,
+    "compute_capability": "12.0",
+    "pci_device_id": 0x2B8510DE,
+    "pci_subsystem_id": 0x205710DE,
+    "pci_class": "0x030000",
+    "power_limit_w": 575,
+    "clock_mhz": 3090,
+    "memory_clock_mhz": 14001,
+    "pcie_gen": 5,
+    "bar1_mib": 32768,
+    "fan": 30,
+}
+RTX_2000: Model = {
+    "name": "NVIDIA RTX 2000 Ada Generation",
+    "memory_mib": 16380,
+    "architecture": 8,
+    "brand": 13,
+    "compute_capability": "8.9",
+    "pci_device_id": 0x28B010DE,
+    "pci_subsystem_id": 0x187010DE,
+    "pci_class": "0x030000",
+    "power_limit_w": 70,
+    "clock_mhz": 3105,
+    "memory_clock_mhz": 8001,
+    "pcie_gen": 4,
+    "bar1_mib": 16384,
+    "fan": 30,
+    "ecc": "disabled",
+}
+# A part of a GPU, as its name says; the device is that of the whole one.
+P40_24Q: Model = {
+    "name": "GRID P40-24Q",
+    "memory_mib": 24576,
+    "architecture": 4,
+    "brand": 11,
+    "compute_capability": "6.1",
+    "pci_device_id": 0x1B3810DE,
+    "pci_subsystem_id": 0x11EF10DE,
+    "pci_class": "0x030000",
+    "mig": "disabled",
+    "clock_mhz": 1531,
+    "memory_clock_mhz": 3615,
+    "bar1_mib": 256,
 }
 RTX_PRO: Model = {
     "name": "NVIDIA RTX PRO 6000 Blackwell Server Edition",

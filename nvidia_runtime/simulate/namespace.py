@@ -44,7 +44,7 @@ def enter(machine: SimulatedMachine, real: Iterable[str] = ()) -> None:
     try:
         _enter(files, kernel, tuple(map(os.path.realpath, real)))
     except OSError as error:
-        raise _failed(error) from error
+        raise failed(error) from error
 
 
 def enter_kernel(machine: SimulatedMachine, folder: str) -> None:
@@ -54,10 +54,10 @@ def enter_kernel(machine: SimulatedMachine, folder: str) -> None:
     try:
         _unshare()
         mount.mount("tmpfs", STAGE, "mode=755")
-        _bind_kernel_files(kernel, "")
+        bind_kernel_files(kernel, "")
         mount.detach(STAGE)
     except OSError as error:
-        raise _failed(error) from error
+        raise failed(error) from error
 
 
 def _prepared(machine: SimulatedMachine) -> tuple[Tree, Tree]:
@@ -67,7 +67,8 @@ def _prepared(machine: SimulatedMachine) -> tuple[Tree, Tree]:
     return build.driver_root(machine), build.kernel(machine)
 
 
-def _failed(error: OSError) -> NvidiaRuntimeError:
+def failed(error: OSError) -> NvidiaRuntimeError:
+    """Say why a machine cannot be set up."""
     what = f"the simulated machine cannot be set up: {os_reason(error)}"
     hint = "it needs CAP_SYS_ADMIN and CAP_MKNOD, which a container has when it is privileged"
     if (
@@ -105,7 +106,7 @@ def _enter(files: Tree, kernel: Tree, real: tuple[str, ...]) -> None:
     _make_dev(usual | trees.below(files, "/dev"), doors)
     mount.bind("/proc", f"{ROOT}/proc")
     mount.bind("/sys", f"{ROOT}/sys")
-    _bind_kernel_files(kernel, ROOT)
+    bind_kernel_files(kernel, ROOT)
     mount.become_root(ROOT)
     if not loader:
         ldcache.write(kept_as)
@@ -156,7 +157,7 @@ def _make_dev(nodes: Tree, doors: overlay.Doors) -> None:
         doors.bind(path, ROOT + path)
 
 
-def _bind_kernel_files(kernel: Tree, root: str) -> None:
+def bind_kernel_files(kernel: Tree, root: str) -> None:
     """Cover what /proc and /sys say of the host; each file can still be changed."""
     folder = f"{STAGE}/kernel"
     os.mkdir(folder)

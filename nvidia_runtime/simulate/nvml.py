@@ -81,7 +81,7 @@ def _failing_init(code: int) -> Iterator[str]:
 
 
 def _gpus(machine: SimulatedMachine) -> Iterator[str]:
-    for gpu in machine.gpus:
+    for gpu in machine.own_gpus:
         yield from _gpu(gpu)
         for index, device in enumerate(gpu.mig_devices):
             yield "[mig]"

@@ -36,7 +36,7 @@ def _device(device: PciDevice, gpu: SimulatedGpu | None, cpus: str) -> Tree:
         f"{BUS}/{device.address}": Symlink(f"../../../devices/{place}"),
         f"{folder}/vendor": text(f"0x{vendor}\n"),
         f"{folder}/device": text(f"0x{model}\n"),
-        f"{folder}/class": text(f"{device.kind or '0x030200'}\n"),
+        f"{folder}/class": text(f"{device.kind or (gpu.pci_class if gpu else '')}\n"),
         f"{folder}/numa_node": text(f"{device.node}\n"),
         f"{folder}/local_cpulist": text(f"{cpus}\n"),
         f"{folder}/power/runtime_status": text("active\n"),
@@ -48,7 +48,13 @@ def _device(device: PciDevice, gpu: SimulatedGpu | None, cpus: str) -> Tree:
         files[f"{folder}/net/{device.net}"] = Folder()
     if device.rdma:
         files[f"{folder}/infiniband/{device.rdma}"] = Folder()
-    return files | _of_driver(gpu, folder) if gpu else files
+    driver = device.driver or (gpu.pci_driver if gpu else "")
+    up = "../" * (folder.count("/") - 1)  # to /sys
+    if driver:
+        files[f"{folder}/driver"] = Symlink(f"{up}bus/pci/drivers/{driver}")
+    if device.iommu_group >= 0:
+        files[f"{folder}/iommu_group"] = Symlink(f"{up}kernel/iommu_groups/{device.iommu_group}")
+    return files | _drm(gpu, folder) if gpu else files
 
 
 def _ids(gpu: SimulatedGpu | None) -> tuple[str, str]:
@@ -56,11 +62,10 @@ def _ids(gpu: SimulatedGpu | None) -> tuple[str, str]:
     return number[4:], number[:4]
 
 
-def _of_driver(gpu: SimulatedGpu, folder: str) -> Tree:
-    """List what the driver of a GPU adds."""
-    up = "../" * (folder.count("/") - 1)  # to /sys
-    files: Tree = {f"{folder}/driver": Symlink(f"{up}bus/pci/drivers/nvidia")}
-    if gpu.card >= 0:
-        files[f"{folder}/drm/card{gpu.card}/dev"] = text(f"226:{gpu.card}\n")
-        files[f"{folder}/drm/renderD{gpu.render}/dev"] = text(f"226:{gpu.render}\n")
-    return files
+def _drm(gpu: SimulatedGpu, folder: str) -> Tree:
+    if gpu.card < 0:
+        return {}
+    return {
+        f"{folder}/drm/card{gpu.card}/dev": text(f"226:{gpu.card}\n"),
+        f"{folder}/drm/renderD{gpu.render}/dev": text(f"226:{gpu.render}\n"),
+    }

@@ -10,7 +10,7 @@ from nvidia_runtime.simulate.machine import SimulatedMachine
 from nvidia_runtime.simulate.tree import CharacterDevice, File, Tree, text
 
 LIBRARIES = "/usr/lib/wsl/lib"
-STORE = "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0afec3f2050014a0"
+STORES = "/usr/lib/wsl/drivers"
 STORED = (
     *("libcuda_loader.so", "libnvidia-ptxjitcompiler.so.1", "libnvidia-ml_loader.so"),
     *("libnvdxgdmal.so.1", "libnvwgf2umx.so"),
@@ -24,14 +24,23 @@ def tree(machine: SimulatedMachine, nvml: bytes) -> Tree:
         f"{LIBRARIES}/libcuda.so.1": File(cuda.library(machine)),
         f"{LIBRARIES}/libnvidia-ml.so.1": File(nvml),
         f"{LIBRARIES}/nvidia-smi": programs.smi(machine),
-        f"{STORE}/libnvidia-ml.so.1": File(nvml),
-        f"{STORE}/nvidia-smi": programs.smi(machine),
-        f"{STORE}/nvcubins.bin": File(bytes(16)),
-        f"{STORE}/nvdxgdmal64.dll": File(bytes(16)),
         "/etc/ld.so.conf.d/ld.wsl.conf": text(f"{LIBRARIES}\n"),
     }
-    stored = {f"{STORE}/{name}": _library(machine, name) for name in STORED}
-    return files | stored | {f"{STORE}/libcuda.so.1.1": File(cuda.library(machine))}
+    for store in stores(machine):
+        files |= {
+            f"{store}/libnvidia-ml.so.1": File(nvml),
+            f"{store}/nvidia-smi": programs.smi(machine),
+            f"{store}/nvcubins.bin": File(bytes(16)),
+            f"{store}/nvdxgdmal64.dll": File(bytes(16)),
+            **{f"{store}/{name}": _library(machine, name) for name in STORED},
+            f"{store}/libcuda.so.1.1": File(cuda.library(machine)),
+        }
+    return files
+
+
+def stores(machine: SimulatedMachine) -> list[str]:
+    """List the folders of the drivers of Windows, in the order of its adapters."""
+    return [f"{STORES}/{name}" for name in machine.stores]
 
 
 def nodes(machine: SimulatedMachine) -> Tree:
@@ -43,7 +52,8 @@ def _dxcore(machine: SimulatedMachine) -> File:
     """Make the library that knows where the driver is; without code where that is asked for."""
     if machine.faults.without_code:
         return File(elf.shared_object("libdxcore.so", platform.machine()))
-    return File(compiler.library("mock_dxcore.c", f'-DSTORE=L"{STORE}"'))
+    texts = ",".join(f'L"{store}"' for store in stores(machine))
+    return File(compiler.library("mock_dxcore.c", f"-DSTORES={texts}"))
 
 
 def _library(machine: SimulatedMachine, soname: str) -> File:

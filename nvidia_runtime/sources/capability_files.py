@@ -11,6 +11,7 @@ from nvidia_runtime.store.snapshot import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from nvidia_runtime.store.snapshot import Settings
@@ -58,7 +59,12 @@ def limit(sources: list[Source], environment: dict[str, str], settings: "Setting
     wanted = environment.get(capabilities.VARIABLE)
     is_legacy = request.is_legacy_image(environment)
     allowed: str = settings[CAPABILITIES]
-    granted = capabilities.choose(wanted, allowed, legacy_image=is_legacy).granted
+    return limit_to(sources, capabilities.choose(wanted, allowed, legacy_image=is_legacy).granted)
+
+
+def limit_to(sources: list[Source], granted: "Iterable[str]") -> list[Source]:
+    """Take out the mounts, and the links to them, of all other capabilities."""
+    granted = tuple(granted)
     names = {*granted, *(more for name in granted for more in IMPLIED.get(name, ()))}
     return [_limit(source, names) for source in sources]
 

@@ -4,7 +4,7 @@
 from nvidia_runtime import errors, start
 from nvidia_runtime.admission import policy, request
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.oci.bundle import unmapped
+from nvidia_runtime.oci.bundle import mounts, unmapped
 from nvidia_runtime.prepare import decide
 from nvidia_runtime.store.snapshot import CAPABILITIES, DISABLE_REQUIRE
 
@@ -21,6 +21,7 @@ SECTION = "nvidia-container-runtime"
 MODES = ("legacy", "csv", "cdi", "jit-cdi")
 MACHINE = "runtime.nvidia.com/gpu"
 UNMAPPED = "the container's user namespace does not have them"
+COMPAT32 = "compat32"
 REQUIREMENTS = f"{SECTION}.requirements"
 
 
@@ -41,6 +42,7 @@ def admit(asked: "Request", snapshot: "Snapshot", program: str) -> "Admitted":
         admitted.mode = _platform(snapshot) if admitted.devices else "jit-cdi"
     if admitted.devices and admitted.mode != "legacy":  # there the prestart hook's program judges
         admitted.warnings = _compare(asked.environment, admitted.mode, settings)
+        admitted.has_compat32 = _has_compat32(asked.environment, settings)
         if asked.mig and not asked.privileged:
             raise policy.mig_error(asked.mig[0])
         admitted.mig = asked.mig
@@ -97,6 +99,20 @@ def _compare(environment: dict[str, str], mode: str, settings: "Settings") -> li
     return warnings
 
 
+def _has_compat32(environment: dict[str, str], settings: "Settings") -> bool:
+    """Whether a container gets 32-bit libraries: by ``compat32``, or ``all`` as nvidia-docker's.
+
+    Not by saying nothing, which old images do.
+    """
+    wanted = environment.get(request.DRIVER_CAPABILITIES, "")
+    if COMPAT32 not in wanted and "all" not in wanted:
+        return False
+    from nvidia_runtime.admission import capabilities  # as above
+
+    supported: str = settings[CAPABILITIES]
+    return COMPAT32 in capabilities.choose(wanted, supported, legacy_image=False).granted
+
+
 def sources(
     bundle: "Bundle", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
 ) -> "list[Source]":
@@ -112,6 +128,9 @@ def sources(
         native.leave_out_mounted(injected, bundle)
         injected.insert(0, native.read(bundle, hooks, admitted.warnings))
         admitted.has_native = True
+        if not admitted.has_compat32:  # else it has them by what it asks us for
+            admitted.has_compat32 = _has_compat32(asked.environment, snapshot.settings)
+            injected += _beside(mounts(bundle.spec), asked, admitted, snapshot)
     if admitted.mig:
         from nvidia_runtime.sources import generated  # what manages MIG devices asks so
 
@@ -150,7 +169,9 @@ def _by_mode(
         names = request.qualify(ids, kind)
         ids = tuple(name[len(MACHINE) + 1 :] for name in names if name.startswith(f"{MACHINE}="))
         if not ids:
-            return _registered(names, snapshot, admitted.warnings)
+            devices = _registered(names, snapshot, admitted.warnings)
+            driver = [mount for source in devices for mount in source.edits.get("mounts", ())]
+            return devices + _beside(driver, asked, admitted, snapshot)
         if len(ids) != len(names):
             what = f"cannot inject {MACHINE}={ids[0]} together with devices of other CDI kinds"
             raise NvidiaRuntimeError(what, hint=f"ask for devices below {MACHINE}=, or for others")
@@ -158,6 +179,21 @@ def _by_mode(
     from nvidia_runtime.sources import machine
 
     return machine.sources(ids, admitted, asked.environment, snapshot)
+
+
+def _beside(
+    driver: "list[Document]", asked: "Request", admitted: "Admitted", snapshot: "Snapshot"
+) -> "list[Source]":
+    """Return what the machine has beside what CDI specs say, for a container that asks for it.
+
+    ``driver`` are the mounts of what these describe.
+    """
+    if not admitted.has_compat32:
+        return []
+    start.preload("sources.specs", "store.machine_file", "sources.machine")  # others do without
+    from nvidia_runtime.sources import machine
+
+    return machine.beside(driver, admitted, asked.environment, snapshot)
 
 
 def _registered(

@@ -65,6 +65,9 @@ def extras(asked: "Request", admitted: "Admitted", settings: "Settings") -> list
 
 def _hook(path: str) -> Source:
     name = path.rpartition("/")[2]
-    hook = {"path": path, "args": [name, "prestart"]}
+    config = files.config_path()
+    # The hook heeds no HOME, which may be the container's.
+    own = [] if config == files.config_path(by_home=False) else ["-config", config]
+    hook = {"path": path, "args": [name, *own, "prestart"]}
     text = document.dumps({"hooks": {"prestart": [hook]}}).decode()
     return Source("", '{"mode":"legacy"}', text)

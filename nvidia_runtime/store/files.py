@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state folder, files that are replaced whole, and stamps, which tell that one is as it was."""
+"""The state folder, files that are replaced whole, and stamps, which tell that one is as it was.
+
+It is long, as a module more would cost each call more than its lines do.
+"""
 
 import posix
 import time
@@ -9,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-SYSTEM_FOLDER = "/run/nvidia-container-runtime"
+NAME = "nvidia-container-runtime"
+SYSTEM_FOLDER = f"/run/{NAME}"
+# In a user's home, and in a user's state folder.
+OWN_CONFIG, HOME = f".config/{NAME}/config.toml", "home"
 # The second says it in a sentence, and is the only one in some sandboxes and virtual machines.
 DRIVER = ("/sys/module/nvidia/version", "/proc/driver/nvidia/version")
 # What a container without libcuda comes to.
@@ -103,34 +109,63 @@ def environment(name: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-def config_path() -> str:
-    """Return the path of config.toml, which need not exist."""
-    return environment(b"NVIDIA_CTK_CONFIG_FILE_PATH") or (
-        (environment(b"XDG_CONFIG_HOME") or "/etc") + "/nvidia-container-runtime/config.toml"
-    )
+def config_path(by_home: bool = True) -> str:
+    """Return the path of config.toml, which need not exist.
+
+    A user may have one at home, which without ``by_home`` does not count.  The home is that of the
+    last create that had settings there, else HOME's: whatever stops and deletes a container has to
+    read what its create did.  The launcher does the same.
+    """
+    path = environment(b"NVIDIA_CTK_CONFIG_FILE_PATH")
+    folder = environment(b"XDG_CONFIG_HOME")
+    if not path and not folder and by_home and is_user():
+        for home in (remembered_home(), environment(b"HOME")):
+            own = f"{home}/{OWN_CONFIG}"
+            if home[:1] == "/" and stamp(own):
+                return own
+    return path or f"{folder or '/etc'}/{NAME}/config.toml"
+
+
+def remembered_home() -> str:
+    """Return what HOME was at a create: podman hands it to no other call."""
+    folder = state_folder()
+    try:
+        data = read_own(f"{folder}/{HOME}") if folder else b""
+    except (OSError, ValueError):
+        return ""
+    return data.decode("utf-8", "surrogateescape").partition("\n")[0]
+
+
+def is_user() -> bool:
+    """Whether we are a user, or root in a user namespace of one; the launcher judges likewise."""
+    uid = posix.geteuid()
+    for path in (SYSTEM_FOLDER, "/"):
+        try:
+            if posix.stat(path).st_uid == uid:
+                return False
+        except OSError:
+            continue
+    return True
 
 
 def state_folder(make: bool = False) -> str:
     """Return the folder for our state, "" where no folder is ours alone.
 
-    root's is ``/run/nvidia-container-runtime``; a user's, and that of root in a user namespace,
-    lies in ``$XDG_RUNTIME_DIR``.  The launcher chooses in the same way.
+    root's is ``/run/nvidia-container-runtime``; `users.folders` says where a user's lies, and that
+    of root in a user namespace.  The launcher chooses in the same way.
     """
-    folders = [SYSTEM_FOLDER]
-    own = environment(b"XDG_RUNTIME_DIR")
-    if own[:1] == "/":  # a relative one would lead into the bundle
-        try:  # where root was given a user's variable, that user could move what is ours
-            if posix.lstat(own).st_uid in (0, posix.geteuid()):
-                folders.append(f"{own}/nvidia-container-runtime")
-        except (OSError, ValueError):
-            pass
-    for folder in folders:
-        if _is_ours(folder) or (make and _make_folder(folder)):
+    if is_ours(SYSTEM_FOLDER) or (make and make_folder(SYSTEM_FOLDER)):
+        return SYSTEM_FOLDER
+    from nvidia_runtime.store import users  # not for root
+
+    for folder, mode in users.folders(environment(b"XDG_RUNTIME_DIR"), is_user(), is_ours):
+        if is_ours(folder) or (make and make_folder(folder, mode)):
             return folder
     return ""
 
 
-def _is_ours(folder: str) -> bool:
+def is_ours(folder: str) -> bool:
+    """Whether a folder is ours, no link, and nobody else may write in it."""
     try:
         status = posix.lstat(folder)
     except (OSError, ValueError):
@@ -142,12 +177,13 @@ def _is_ours(folder: str) -> bool:
     )
 
 
-def _make_folder(folder: str) -> bool:
+def make_folder(folder: str, mode: int = 0o755) -> bool:
+    """Make a folder of ours; return whether it is there."""
     umask = posix.umask(0)
     try:
-        posix.mkdir(folder, 0o755)
+        posix.mkdir(folder, mode)
     except (OSError, ValueError):
-        return _is_ours(folder)  # somebody may have been faster
+        return is_ours(folder)  # somebody may have been faster
     finally:
         posix.umask(umask)
     return True

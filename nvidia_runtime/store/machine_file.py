@@ -8,6 +8,7 @@ edits, those of each device, a sentence for each device that is not usable, and 
     runtime.nvidia.com/gpu=0<TAB>0<TAB>{edits of the device, after its place among all}
     !runtime.nvidia.com/gpu=1<TAB>"GPU 1 is lost"
     @shared<TAB>"/tmp/nvidia-mps"<TAB>{"generator": "nvml"}<TAB>{edits if it is root's or ours}
+    @compat32<TAB>{"generator": "compat32"}<TAB>{edits of 32-bit libraries, if there are any}
     ?<TAB>["what is odd about the machine"]
 
 It holds while everything that it was made from is unchanged, which is asked of /proc, /sys and the
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
     from nvidia_runtime.store.snapshot import Snapshot
 
-FORMAT = 3
+FORMAT = 4
 KIND = "runtime.nvidia.com/gpu"
 WARNINGS = "?"
 SHARED = "@shared"
+COMPAT32 = "@compat32"
 
 
 class MachineFile:
@@ -169,6 +171,12 @@ def shared(machine: MachineFile) -> list[Source]:
     if fields is None or not files.is_own(document.loads(fields[0], "machine")):
         return []
     return [Source("", fields[1].decode(), fields[2].decode())]
+
+
+def compat32(machine: MachineFile) -> list[Source]:
+    """Return what 32-bit programs need of the driver, if this machine has it."""
+    fields = machine.line(COMPAT32)
+    return [Source("", fields[0].decode(), fields[1].decode())] if fields else []
 
 
 def _check_gpu_of(name: str, machine: MachineFile) -> None:

@@ -24,7 +24,9 @@ NAME = "nvidia-container-runtime-py"
 BUILD = TREE / "packaging/debian/build"
 PACKAGE = "/usr/lib/python3/dist-packages/nvidia_runtime"
 CONFIG = "/etc/nvidia-container-runtime/config.toml"
-LAUNCHERS = sorted(path.name for path in (TREE / "packaging/bin").iterdir())
+CLI = "nvidia-container-cli"
+LAUNCHERS = sorted({path.name for path in (TREE / "packaging/bin").iterdir()} - {CLI})
+OURS = f"../libexec/nvidia-container-runtime/{CLI}"
 # What only recommended python3-pyroute2 is for, and what is said without it.
 LISTEN = """
 from nvidia_runtime.errors import NvidiaRuntimeError
@@ -158,6 +160,9 @@ def installed(host: Host) -> None:
         assert not file.is_symlink()
     said = host.succeed("nvidia-container-runtime", "--version")
     assert said.startswith("NVIDIA Container Runtime version")
+    assert os.readlink(host.path(f"/usr/bin/{CLI}")) == OURS
+    for program in (CLI, f"/usr/libexec/nvidia-container-runtime/{CLI}"):
+        assert host.succeed(program, "--version").startswith("cli-version: ")
     said = host.succeed("/usr/bin/python3", "-I", "-c", LISTEN)
     assert said.startswith("apt-get install python3-pyroute2")
 
@@ -201,6 +206,7 @@ def test_over_the_packages_of_nvidia_and_back(program: str, deb: Path, tmp_path:
         assert texts(host) == EDITED
         assert ours(host)
         assert "libnvidia" not in host.succeed("apt-get", "autoremove", "--dry-run")
+        give_way(host, *(file for file in theirs if "libnvidia" in file.name))
         host.succeed("nvidia-ctk", "runtime", "configure", "--runtime=containerd")
         told = host.path(ENGINES["containerd"][0]).read_text()
         # What they left may go without a trace in what is ours.
@@ -224,6 +230,17 @@ def test_over_the_packages_of_nvidia_and_back(program: str, deb: Path, tmp_path:
         ]:
             assert path in EDITED or host.path(path).read_text() == text
         assert host.sh("readlink /usr/bin/nvidia-container-toolkit").startswith("/usr/bin/")
+
+
+def give_way(host: Host, *debs: Path) -> None:
+    """See that ours has the name only while nobody else has it, whoever comes and goes."""
+    file = host.path(f"/usr/bin/{CLI}")
+    for _ in range(2):
+        assert file.read_text() == toolkit_packages.THEIRS
+        host.succeed("dpkg", "--remove", *toolkit_packages.KEPT)
+        assert os.readlink(file) == OURS
+        install(host, *debs)
+        host.succeed("apt-mark", "auto", *toolkit_packages.KEPT)
 
 
 def change(host: Host, program: str, *debs: Path) -> None:

@@ -122,6 +122,7 @@ def test_life_of_the_package(rpm: Path, tmp_path: Path) -> None:
             file.name for file in caches.iterdir()
         }
         assert "\n/dev/nvidia0\n" in host.succeed(host.shared("container"))
+        assert host.succeed("nvidia-container-cli", "--version").startswith("cli-version: ")
         host.path(CONFIG).write_text("# mine\n")
         install(host, ["--upgrade", "--force"], rpm)
         assert (caches / "hot_path.cpython-311.pyc").exists()

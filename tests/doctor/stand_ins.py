@@ -78,7 +78,6 @@ def machine(*lines: str) -> str:
             f"ln -sf {bin_folder}/nvidia-container-runtime {RUNTIME}-hook",
             write("/usr/bin/nvidia-ctk", ctk_script),
             "chmod 755 /usr/bin/nvidia-ctk",
-            "cp /bin/true /usr/bin/nvidia-container-cli",
             *lines,
         ]
     )

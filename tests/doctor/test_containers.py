@@ -12,10 +12,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import simulated
 
 from nvidia_runtime.doctor import containers
 from nvidia_runtime.doctor.finding import NOTE
-from nvidia_runtime.simulate import catalogue
 
 from .patient import examine
 
@@ -282,7 +282,7 @@ def test_how_it_is_started_again(names: dict[str, str], command: str) -> None:
     assert answer.finding("NCT-0703")["next"].startswith(command)
 
 
-@pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_healthy_machine_is_silent(machine: str) -> None:
     assert examine(machine).codes("NCT-07") == []
 

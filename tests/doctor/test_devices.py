@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import simulated
 
 from nvidia_runtime.doctor import devices
 from nvidia_runtime.doctor.devices import gpus as devices_gpus
@@ -14,7 +15,6 @@ from nvidia_runtime.doctor.devices import nodes as devices_nodes
 from nvidia_runtime.doctor.devices import soc, users
 from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code
 from nvidia_runtime.host import processes
-from nvidia_runtime.simulate import catalogue
 
 from .patient import AS_USER, after, done, examine
 
@@ -520,7 +520,7 @@ def test_every_code_has_its_fault() -> None:
     assert set(devices.CODES) <= tried
 
 
-@pytest.mark.parametrize("machine", [one.name for one in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_silent(machine: str) -> None:
     findings = examine(machine, SYSTEMD).document["findings"]
 

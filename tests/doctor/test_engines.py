@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+import simulated
 
 from nvidia_runtime.doctor import engines
 from nvidia_runtime.doctor.engines import (
@@ -23,7 +24,6 @@ from nvidia_runtime.doctor.engines import (
     ways,
 )
 from nvidia_runtime.doctor.finding import Code
-from nvidia_runtime.simulate import catalogue
 
 from . import stand_ins
 from .patient import Answer, examine
@@ -46,6 +46,7 @@ runtime_type = "io.containerd.runc.v2"
 """
 CNI = f'version = 2\n[{V2}.cni]\nbin_dir = "/usr/lib/cni"\n'
 IMPORTS = 'imports = ["/etc/containerd/other.toml"]\n'
+JIT_CDI = '[nvidia-container-runtime]\nmode = "jit-cdi"\n'
 SPEC = stand_ins.spec("/etc/cdi/nvidia.json")
 OTHER_SPEC = stand_ins.spec("/run/cdi/nvidia.json")
 USER = "setpriv --reuid=65534 --regid=65534 --clear-groups"
@@ -393,9 +394,12 @@ FAULTS: list[Any] = [
         id="--gpus finds no hook: C38",
     ),
     pytest.param(
-        ["rm /usr/bin/nvidia-container-cli", stand_ins.docker()],
+        [
+            write("/etc/nvidia-container-runtime/config.toml", JIT_CDI),
+            stand_ins.docker(),
+        ],
         [docker.NEEDS_RUNTIME],
-        id="--gpus comes to the hook: N3",
+        id="--gpus comes to the hook, which refuses: N3",
     ),
     pytest.param(
         [
@@ -628,7 +632,7 @@ def test_healthy(lines: list[str]) -> None:
     assert set(answer.document["engines"].values()) == {""}
 
 
-@pytest.mark.parametrize("name", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("name", simulated.names())
 def test_silent(name: str) -> None:
     answer = look(stand_ins.docker(), stand_ins.podman(), machine=name)
 

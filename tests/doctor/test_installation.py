@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import shim
+import simulated
 from engines.files import listener
 
 from nvidia_runtime.doctor import installation, subject
@@ -19,7 +20,6 @@ from nvidia_runtime.doctor.installation import programs, state
 from nvidia_runtime.doctor.installation import runtime as install_runtime
 from nvidia_runtime.doctor.installation import settings as install_settings
 from nvidia_runtime.doctor.installation import units as install_units
-from nvidia_runtime.simulate import catalogue
 from nvidia_runtime.store import files
 
 from . import patient
@@ -67,6 +67,15 @@ ENABLED = f"mkdir -p {UNITS}/multi-user.target.wants; ln -s ../nvidia-cdi-refres
 RUNTIME = "[nvidia-container-runtime]\n"
 OLD_RUNC = "mkdir -p /opt/x; printf '#!/bin/sh\\necho runc version 1.1.5\\n' >/opt/x/runc; chmod 755 /opt/x/runc\n"
 STATE_MADE = f"mkdir -p {STATE}"
+AS_USER = 'exec setpriv --reuid=65534 --clear-groups "$@"'
+OWN_TMP = """
+mkdir /run/keep
+mount --bind "$HERE" /run/keep
+mount -t tmpfs -o mode=1777 none /tmp
+mkdir -p "$HERE"
+mount --bind /run/keep "$HERE"
+"""
+OWN = "/tmp/nvidia-container-runtime-65534"
 
 FAULTS: dict[str, tuple[str, Code, str]] = {
     "no TOML": (setting("x ="), install_settings.INVALID, ERROR),
@@ -114,7 +123,7 @@ FAULTS: dict[str, tuple[str, Code, str]] = {
         WARNING,
     ),
     "legacy without its program": (
-        setting(f'{RUNTIME}mode = "legacy"'),
+        setting(f'{RUNTIME}mode = "legacy"\n[nvidia-container-cli]\npath = "/gone"'),
         install_runtime.NO_CLI,
         ERROR,
     ),
@@ -232,7 +241,7 @@ def test_fault(tmp_path: Path, fault: str, code: Code, severity: str) -> None:
         assert code.id not in followed.codes()
 
 
-@pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_silent(tmp_path: Path, machine: str) -> None:
     answer = examine(tmp_path, "", machine)
 
@@ -260,18 +269,33 @@ def test_path_of_a_daemon_counts(tmp_path: Path) -> None:
     )
 
 
-def test_docker_by_the_hook_needs_the_program_of_libnvidia_container(tmp_path: Path) -> None:
+def test_docker_by_the_hook_calls_the_program_of_the_settings(tmp_path: Path) -> None:
     daemon = DAEMON.replace("LISTENER", listener.__file__).replace("FOLDERS", str(tmp_path))
-    answer = examine(tmp_path, daemon)
+    answer = examine(tmp_path, setting('[nvidia-container-cli]\npath = "/gone"') + daemon)
 
     finding = answer.finding(install_runtime.NO_CLI.id)
     assert (finding["engine"], finding["severity"]) == ("docker", NOTE)
 
 
 def test_user_without_a_folder(tmp_path: Path) -> None:
-    answer = examine(tmp_path, 'exec setpriv --reuid=65534 --clear-groups "$@"')
+    """Where anybody may move what is in /tmp."""
+    answer = examine(tmp_path, f"{OWN_TMP}\nchmod 777 /tmp\n{AS_USER}")
 
     assert answer.finding(state.NO_FOLDER.id)["what"] == "XDG_RUNTIME_DIR is not set"
+
+
+def test_user_whose_folder_another_has_made(tmp_path: Path) -> None:
+    answer = examine(tmp_path, f"{OWN_TMP}\nmkdir {OWN}; chown 4711 {OWN}\n{AS_USER}")
+
+    finding = answer.finding(state.NOT_OURS.id)
+    assert finding["where"] == OWN
+    assert finding["what"].startswith("it belongs to user 4711 and has mode 0755")
+
+
+def test_user_without_a_session(tmp_path: Path) -> None:
+    answer = examine(tmp_path, f"{OWN_TMP}\n{AS_USER}")
+
+    assert not {state.NO_FOLDER.id, state.NOT_OURS.id} & set(answer.codes("NCT-05"))
 
 
 def test_read_only_and_not_compiled(tmp_path: Path) -> None:
@@ -359,7 +383,7 @@ def test_flaws_of_what_a_distribution_packages_are_notes(tmp_path: Path) -> None
         "export XDG_RUNTIME_DIR=nowhere",
     ],
 )
-@pytest.mark.parametrize("user", ["", 'exec setpriv --reuid=65534 --clear-groups "$@"'])
+@pytest.mark.parametrize("user", ["", AS_USER])
 def test_oddities_crash_nothing(tmp_path: Path, fault: str, user: str) -> None:
     codes = examine(tmp_path, f"{fault}\n{user}").codes("NCT-00")
 

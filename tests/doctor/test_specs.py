@@ -18,7 +18,6 @@ from nvidia_runtime.doctor.finding import ERROR, NOTE, WARNING, Code, Skipped
 from nvidia_runtime.doctor.specs import contents, fitness, reading
 from nvidia_runtime.doctor.specs import devices as spec_devices
 from nvidia_runtime.doctor.specs import files as spec_files
-from nvidia_runtime.simulate import catalogue
 
 from . import patient
 
@@ -276,7 +275,7 @@ def test_every_code_has_its_fault() -> None:
     assert tried == {code.id for code in specs.CODES}
 
 
-@pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_silent(tmp_path: Path, machine: str) -> None:
     answer = examine(tmp_path, f"{GENERATE} || :", machine)
 

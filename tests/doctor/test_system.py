@@ -11,10 +11,10 @@ import shutil
 import sys
 
 import pytest
+import simulated
 from cli import ctk
 
 from nvidia_runtime.doctor import system
-from nvidia_runtime.simulate import catalogue
 
 from .patient import examine
 
@@ -417,7 +417,7 @@ def test_fault_is_found(fault: str, code: str, what: str, command: str) -> None:
     assert finding["where"]
 
 
-@pytest.mark.parametrize("machine", [machine.name for machine in catalogue.machines()])
+@pytest.mark.parametrize("machine", simulated.names())
 def test_healthy_machine_is_silent(machine: str) -> None:
     """Whatever versions of systemd and runc the host of the tests has."""
     assert (

@@ -36,11 +36,8 @@ from nvidia_runtime.simulate import catalogue
 from .patient import Answer
 
 RANGE = "NCT-08"
-MACHINES = [
-    one
-    for one in catalogue.machines()
-    if one.architecture == platform.machine() and one.loaded and one.gpus
-]
+OURS = {one.name for one in catalogue.machines() if one.architecture == platform.machine()}
+MACHINES = [one for one in simulated.names(loaded=True) if one.values[0] in OURS]
 # A spec of ours, which our runtime and others read, after a change of it by Python.
 SPEC = """
 "$PYTHON" -c "$CTK" --quiet cdi generate --format=json --output=/etc/cdi/nvidia.json
@@ -266,7 +263,7 @@ def test_fault_is_found(
     assert answer.document["engines"]["runc"]
 
 
-@pytest.mark.parametrize("machine", [one.name for one in MACHINES])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_silent(place: Path, machine: str) -> None:
     answer = attempt(place, machine)
 

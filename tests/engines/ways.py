@@ -48,7 +48,6 @@ VARIABLE, ANNOTATION, FIELD = "variable", "annotation", "field"  # of a kubelet'
 NO_DRIVER = "could not select device driver"
 NO_FILE = "no such file or directory"
 NO_PATH = f"is not an absolute path|{NO_DRIVER}"  # the client before 25; the daemon of a newer one
-NO_CLI = "add --runtime=nvidia"
 
 WAYS = (
     Way(
@@ -96,15 +95,6 @@ WAYS = (
         place="default",
         words=("--gpus=all",),
         gets=ALL,
-    ),
-    Way(
-        name="docker-gpus-runc",
-        engine=DOCKER,
-        how="runc is the runtime: `--gpus all`, without `nvidia-container-cli`",
-        place="named",
-        words=("--gpus=all",),
-        since=NEVER,
-        refusals=(((), NO_CLI),),
     ),
     Way(
         name="docker-gpus-no-hook",
@@ -285,6 +275,7 @@ WAYS = (
 
 # What others make of GPUs, `test_other_ways`: the name, the program, and what the user writes.
 OTHERS = (
+    ("docker-gpus-runc", DOCKER, "runc is the runtime: `--gpus all`, of NVIDIA's the driver alone"),
     ("compose-runtime", "docker compose", "`runtime: nvidia`, and the variable in `environment`"),
     ("compose-deploy", "docker compose", "`runtime: nvidia`, and `deploy: … devices:`"),
     ("compose-deploy-default", "docker compose", "ours is the default: `deploy: … devices:`"),

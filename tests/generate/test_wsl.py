@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 from host import dxcore_library, trees
+from sources import test_machine as machines
+from sources.test_renew import GENERATE
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.generate import machine
 from nvidia_runtime.generate.options import Generated, Options
+from nvidia_runtime.simulate import catalogue, wsl_files
+
+from . import on_machine
 
 WSL = "usr/lib/wsl"
 STORE_FILES = (
@@ -124,3 +129,62 @@ def test_what_must_be_there(missing: str, sentence: str, root: Path) -> None:
 
     assert caught.value.where.startswith(f"{root}/")
     assert "in Windows" in caught.value.hint
+
+
+class TestSeveralGpus:
+    """Two GPUs, each with a driver of its own, as Windows installs them for different generations."""
+
+    FIRST, SECOND = (f"{wsl_files.STORES}/{name}" for name in catalogue.find("wsl2x2").stores)
+    UUIDS = tuple(gpu.uuid for gpu in catalogue.find("wsl2x2").gpus)
+
+    def test_names_of_each(self, tmp_path: Path) -> None:
+        generated = on_machine.generate("wsl2x2", tmp_path)
+
+        assert sorted(generated.names()) == sorted(["0", "1", *self.UUIDS, "all"])
+        assert {tuple(generated.nodes(name)) for name in generated.names()} == {("/dev/dxg",)}
+        assert (generated.hidden, generated.warnings) == ([], [])
+
+    def test_drivers_of_both(self, tmp_path: Path) -> None:
+        generated = on_machine.generate("wsl2x2", tmp_path)
+        common = generated.spec["containerEdits"]
+
+        paths = [mount["containerPath"] for mount in common["mounts"]]
+        for store in (self.FIRST, self.SECOND):
+            assert {f"{store}/libcuda.so.1.1", f"{store}/nvcubins.bin"} <= {*paths}
+        assert [hook["args"][1:] for hook in common["hooks"]] == [
+            ["create-symlinks", "--link", f"{self.FIRST}/nvidia-smi::/usr/bin/nvidia-smi"],
+            [
+                *("update-ldcache", "--folder", "/usr/lib/wsl/lib"),
+                *("--folder", self.FIRST, "--folder", self.SECOND),
+            ],
+        ]
+        assert generated.watched[1:3] == [self.FIRST, self.SECOND]
+
+    @pytest.mark.parametrize("strategy", ["index", "uuid", "type-index"])
+    def test_naming(self, strategy: str, tmp_path: Path) -> None:
+        names = {"index": ["0", "1"], "uuid": sorted(self.UUIDS), "type-index": ["gpu0", "gpu1"]}
+
+        generated = on_machine.generate("wsl2x2", tmp_path, strategies=[strategy])
+
+        assert generated.names() == sorted([*names[strategy], "all"])
+
+    def test_containers_ask_by_any_of_them(self, tmp_path: Path) -> None:
+        """By the machine, and by a spec; a GPU that Windows does not have is an error."""
+        asked = ["0", "1", self.UUIDS[1], "0,1", "all", f"nvidia.com/gpu={self.UUIDS[0]}", "2"]
+        jobs = [machines.job(f"NVIDIA_VISIBLE_DEVICES={ids}") for ids in asked]
+        jobs[0]["shell"] = GENERATE
+
+        ends = machines.create("wsl2x2", tmp_path, *jobs)
+
+        assert [machines.paths(end) for end in ends] == [["/dev/dxg"]] * 6 + [[]]
+        assert [end["code"] for end in ends] == [0] * 6 + [1]
+        assert "this machine has no device '2'" in ends[6]["err"]
+
+    def test_where_nvml_is_silent_any_name_means_all(self, tmp_path: Path) -> None:
+        generated = on_machine.generate(
+            "wsl2x2", tmp_path, ids=["1"], fail=["nvmlInit_v2:999"], merged_device=False
+        )
+
+        assert generated.names() == ["all"]
+        assert [device["name"] for device in generated.hidden] == ["0", "1"]
+        assert generated.warnings[0].endswith(": GPUs have no names but all")

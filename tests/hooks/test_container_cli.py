@@ -102,16 +102,37 @@ def test_program_of_path(hook: Hook) -> None:
     assert path.split(":") == [f"{root}/{folder.lstrip('/')}" for folder in ours] + ours
 
 
-def test_program_that_is_nowhere(hook: Hook) -> None:
+NO_DRIVER = (
+    "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1:"
+    " cannot open shared object file: no such file or directory\n"
+    "hint: no driver is installed below /absent; --root names another folder\n"
+)
+
+
+@pytest.mark.parametrize("timeout", [0, 9])
+@pytest.mark.parametrize("path", ["", f"{shim.BIN}/{CLI}"])
+def test_ours_does_the_work_where_there_is_no_other(path: str, timeout: int, hook: Hook) -> None:
+    """In the hook's own process; what it says is what the program would say."""
+    limit = f"{HOOK}.timeout = {timeout}"
+    hook.write_settings(limit, cli=f"path = '{path}'\nroot = '/absent'\nload-kmods = false")
+    hook.site.write_bundle(container())
+
+    got = hook.run()
+
+    assert (got.code, got.out, got.err) == (1, b"", NO_DRIVER)
+
+
+def test_another_one_goes_before_ours(hook: Hook) -> None:
+    """Also where ours comes first in PATH."""
+    first = hook.site.folder / "first"
+    first.mkdir()
+    (first / CLI).symlink_to(shim.BIN / CLI)
     hook.write_settings(cli="path = ''")
+    hook.site.write_bundle(container())
 
-    message = hook.refuses(container())
+    got = hook.run(env={"PATH": f"{first}:{hook.cli.parent}:/usr/bin:/bin"})
 
-    assert message.startswith("cannot find nvidia-container-cli in ")
-    assert message.endswith(
-        " | add --runtime=nvidia to 'docker run --gpus': our runtime does without it;"
-        " or install libnvidia-container-tools, or set nvidia-container-cli.path to where it is"
-    )
+    assert (got.code, got.runtime) == (0, CLI)
 
 
 @pytest.mark.parametrize("timeout", [0, 9])
@@ -120,7 +141,7 @@ def test_program_that_cannot_be_executed(timeout: int, hook: Hook) -> None:
 
     assert hook.refuses(container()) == (
         "/absent: cannot be executed: no such file or directory | "
-        "reinstall libnvidia-container-tools, or correct nvidia-container-cli.path"
+        "correct nvidia-container-cli.path, or leave it empty: ours does the work then"
     )
 
 

@@ -47,6 +47,13 @@ def test_parse_gives_64_bit_libraries(data: bytes) -> None:
     assert ldcache.parse(data) == expected[: 2 if b"/opt/a" in data else 1]
 
 
+def test_libraries_for_i386_are_apart(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ld.so.cache").write_bytes(cache(LIBRARIES))
+
+    assert ldcache.paths_32(f"{tmp_path}") == ["/opt/32/libcuda.so.1"]
+
+
 @pytest.mark.parametrize(
     "data",
     [

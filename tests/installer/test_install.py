@@ -29,6 +29,7 @@ RUNTIMES = {
 PROGRAMS = {
     *RUNTIMES.values(),
     *("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-cdi-hook", "nvidia-ctk"),
+    "nvidia-container-cli",
 }
 
 

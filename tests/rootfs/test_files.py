@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ from nvidia_runtime.rootfs import files, resolver
 from . import images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 HOST = "of the host"
@@ -82,6 +83,25 @@ def test_link(kind: str, folder: resolver.Place, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "image") == ["f"]
 
 
+NODE = {"type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "gid": 5}
+
+
+@shim.needs_root
+@pytest.mark.parametrize("kind", KINDS)
+def test_node(kind: str, folder: resolver.Place, tmp_path: Path) -> None:
+    put(tmp_path, kind)
+
+    assert files.node(folder, "f", NODE)
+    assert not files.node(folder, "f", NODE)
+
+    status = (tmp_path / "image/f").lstat()
+    assert stat.S_ISCHR(status.st_mode)
+    assert (status.st_rdev, status.st_gid) == (os.makedev(1, 3), 5)
+    assert stat.S_IMODE(status.st_mode) == 0o640
+    assert (tmp_path / "canary").read_text() == HOST
+    assert os.listdir(tmp_path / "image") == ["f"]
+
+
 def test_same_content_is_not_written(folder: resolver.Place, tmp_path: Path) -> None:
     """An overlay would copy, and docker diff would show it."""
     files.replace(folder, "f", b"x")
@@ -91,12 +111,19 @@ def test_same_content_is_not_written(folder: resolver.Place, tmp_path: Path) -> 
     assert (tmp_path / "image/f").stat() == before
 
 
-@pytest.mark.parametrize("make", [files.replace, files.link], ids=["file", "link"])
-def test_a_folder_is_no_file(make: object, folder: resolver.Place, tmp_path: Path) -> None:
+MAKING: dict[str, Callable[[resolver.Place], bool]] = {
+    "file": lambda folder: files.replace(folder, "f", b"x"),
+    "link": lambda folder: files.link(folder, "f", "x"),
+    "node": lambda folder: files.node(folder, "f", NODE),
+}
+
+
+@pytest.mark.parametrize("kind", ["file", "link", pytest.param("node", marks=shim.needs_root)])
+def test_a_folder_is_no_file(kind: str, folder: resolver.Place, tmp_path: Path) -> None:
     (tmp_path / "image/f").mkdir()
 
     with pytest.raises(IsADirectoryError):
-        files.replace(folder, "f", b"x") if make is files.replace else files.link(folder, "f", "x")
+        MAKING[kind](folder)
 
     assert os.listdir(tmp_path / "image") == ["f"]
 
@@ -154,6 +181,8 @@ def test_folder_of_the_hosts_stays_as_it_is(folder: resolver.Place, tmp_path: Pa
 
     assert not files.replace(place, "f", b"x")
     assert not files.link(place, "l", "x")
+    with pytest.raises(OSError, match="the host's own"):
+        files.node(place, "n", NODE)
     with resolver.open_root("/") as root, pytest.raises(OSError, match="the host's own"):
         resolver.walk(root, f"{tmp_path}/image/new", make=True)
 

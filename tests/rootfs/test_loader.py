@@ -12,6 +12,7 @@ import pytest
 
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.rootfs import ldcache, libraries, loader, loader_config, resolver
+from nvidia_runtime.simulate import elf
 
 from . import images
 
@@ -360,6 +361,19 @@ def test_alpine_keeps_what_its_path_file_says(tmp_path: Path) -> None:
     update(tmp_path, LIBRARIES | {"etc/alpine-release": "3\n", path: "/a:/lib\n"})
 
     assert (tmp_path / "image" / path).read_text() == f"/a\n/lib\n{NV}\n"
+
+
+def test_alpine_is_not_told_of_32_bit_libraries(tmp_path: Path) -> None:
+    """musl's loader takes the first file of a name, and fails if it is for another processor."""
+    path = "usr/lib/i386-linux-gnu/libGLX_nvidia.so.580.1"
+    tree = {**LIBRARIES, path: elf.shared_object("libGLX_nvidia.so.0", "i386")}
+
+    update(tmp_path, {**tree, "etc/alpine-release": "3\n"}, NV, "/usr/lib/i386-linux-gnu")
+
+    text = (tmp_path / "image/etc/ld-musl-x86_64.path").read_text()
+    assert text.splitlines()[0] == NV
+    assert "i386" not in text
+    assert "i386" in (tmp_path / "image/etc/ld.so.conf.d/00-nvcr.conf").read_text()
 
 
 MUSL = {"lib/ld-musl-x86_64.so.1": "musl", "etc/debian_version": "12"}

@@ -193,8 +193,8 @@ class Rules:
         self._check_name(call)
 
     def _check_name(self, call: Call) -> None:
-        """A name has no folders in it, which could be links."""
-        is_name = call.folder >= 0 and "/" not in call.path
+        """A name has no folders in it, which could be links; a folder of ours is no name."""
+        is_name = (call.folder >= 0 and "/" not in call.path) or _OWN.match(call.full)
         if self._is_others(call) and not is_name and not self._is_source(call):
             self._breach(call, "has folders that may be links")
 

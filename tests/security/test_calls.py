@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 import shim
+import simulated
+from container_cli import containers
 from sources import test_machine as machines
 
 from nvidia_runtime.selftest import attack, stage, suite, tree, ways
@@ -252,6 +254,30 @@ def test_calls_on_a_machine(kind: str, tmp_path: Path) -> None:
     asked["spec"]["mounts"] += document["mounts"][-3:]
 
     machines.create("t4x1", tmp_path, asked, hooks="auto", launcher=launcher)
+
+    rules = scene.rules().read(trace.end())
+    assert rules.breaches == []
+    assert rules.looks > 5
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in ("fifo", "link out") else [pytest.mark.long])
+        for kind in KINDS
+    ],
+)
+def test_calls_of_configure(kind: str, tmp_path: Path) -> None:
+    """In a container that exists: what is mounted and made there, too."""
+    simulated.need_root()
+    tmp_path.chmod(0o755)
+    scene = Scene(kind, tmp_path / "s")
+    trace = Trace(tmp_path / "trace")
+    asked = {"pid": 0, "rootfs": f"{scene.root}", "devices": ["all"], "with_cgroups": False}
+    call = [*containers.program("container_cli.entry"), json.dumps(asked)]
+    words = ["unshare", "--mount", "--propagation", "private"]
+
+    simulated.run("t4x1", [*words, *calls.STRACE, "-o", trace.pipe, *call], cwd=tmp_path)
 
     rules = scene.rules().read(trace.end())
     assert rules.breaches == []

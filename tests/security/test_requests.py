@@ -80,7 +80,7 @@ def test_t20_channels_of_a_spec_are_numbers(text: str) -> None:
     if text.isascii() and text.isdigit() and text == str(int(text)) and int(text) < 1 << 20:
         return
     with pytest.raises(NvidiaRuntimeError):
-        imex._number(text)
+        imex.number_of(text)
 
 
 @given(text=st.text(max_size=40))

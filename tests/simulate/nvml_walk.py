@@ -30,6 +30,12 @@ class Pci(ctypes.Structure):
     )
 
 
+class Memory(ctypes.Structure):
+    """nvmlMemory_t."""
+
+    _fields_ = tuple((name, ctypes.c_ulonglong) for name in ("total", "free", "used"))
+
+
 class Attributes(ctypes.Structure):
     """nvmlDeviceAttributes_t."""
 
@@ -66,6 +72,13 @@ def bus_id(handle: Any) -> str:
     pci = Pci()
     result = call("nvmlDeviceGetPciInfo_v3", handle, ctypes.byref(pci))
     return f"error {result}" if result else pci.busId.decode()
+
+
+def memory(handle: Any) -> int:
+    """Return how much it has, in MiB, or less than 0 for an error."""
+    memory = Memory()
+    result = call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+    return -result if result else int(memory.total) >> 20
 
 
 def addressing(handle: Any) -> int:
@@ -107,12 +120,13 @@ def gpu(index: int) -> dict[str, Any]:
         "minor": number("nvmlDeviceGetMinorNumber", handle),
         "bus_id": bus_id(handle),
         "addressing": addressing(handle),
+        "memory": memory(handle),
         "migs": migs(handle),
     }
 
 
 def main() -> None:
-    """Print what is found; an error of nvmlInit is the exit code."""
+    """Print what is memory; an error of nvmlInit is the exit code."""
     if code := call("nvmlInit_v2"):
         sys.exit(code)
     count = UINT()

@@ -27,6 +27,16 @@ def test_driver_is_where_it_says(tmp_path: Path) -> None:
     assert f"{store}/libcuda.so.1.1" in files
 
 
+def test_each_adapter_has_its_driver(tmp_path: Path) -> None:
+    simulated.need_nvml()
+    machine = catalogue.find("wsl2x2")
+    library = wsl_files.tree(machine, b"")[LIBRARY]
+    assert isinstance(library, File)
+    (tmp_path / "libdxcore.so").write_bytes(library.data)
+
+    assert dxcore.driver_stores(f"{tmp_path}/libdxcore.so", 10) == wsl_files.stores(machine)
+
+
 def test_too_little_room_is_said(tmp_path: Path) -> None:
     simulated.need_nvml()
     library = wsl_files.tree(catalogue.find("wsl2"), b"")[LIBRARY]
@@ -42,4 +52,8 @@ def test_too_little_room_is_said(tmp_path: Path) -> None:
 
     result = ctypes.CDLL(f"{tmp_path}/libdxcore.so").D3DKMTQueryAdapterInfo(ctypes.byref(query))
 
-    assert (result, asked.status, asked.size) == (0, 1, 4 * len(wsl_files.STORE))
+    assert (result, asked.status, asked.size) == (
+        0,
+        1,
+        4 * len(wsl_files.stores(catalogue.find("wsl2"))[0]),
+    )

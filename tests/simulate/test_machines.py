@@ -64,7 +64,7 @@ def pci(tree: Tree) -> dict[str, str]:
 def is_gpu(tree: Tree, address: str) -> bool:
     folder = pci(tree)[address]
     facts = [content(tree, f"{folder}/{name}") for name in ("vendor", "class")]
-    return facts == ["0x10de\n", "0x030200\n"]
+    return facts[0] == "0x10de\n" and facts[1] in ("0x030000\n", "0x030200\n")
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=name_of)
@@ -74,7 +74,8 @@ def test_links_lead_to_something(machine: SimulatedMachine) -> None:
         if isinstance(entry, Symlink):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target))
             is_there = target in tree or names(tree, target)
-            assert is_there or target == "/sys/bus/pci/drivers/nvidia", f"{path} -> {entry.target}"
+            is_kernels = target.startswith(("/sys/bus/pci/drivers/", "/sys/kernel/iommu_groups/"))
+            assert is_there or is_kernels, f"{path} -> {entry.target}"
 
 
 @pytest.mark.parametrize("machine", LOADED, ids=name_of)
@@ -93,10 +94,11 @@ def test_kernel_and_nodes_tell_of_the_same_gpus(machine: SimulatedMachine) -> No
     buses = {gpu.bus_id for gpu in machine.gpus if gpu.bus_id}
     if machine.kind != "wsl":
         assert {address for address in pci(tree) if is_gpu(tree, address)} == buses
-        assert names(tree, "/proc/driver/nvidia/gpus") == buses
-        for gpu in machine.gpus:
+        theirs = {gpu.bus_id for gpu in machine.drivers_gpus if gpu.bus_id}
+        assert names(tree, "/proc/driver/nvidia/gpus") == theirs
+        for gpu in machine.own_gpus:
             assert tree[f"/dev/nvidia{gpu.minor}"] == CharacterDevice(195, gpu.minor)
-    for gpu in machine.gpus:
+    for gpu in machine.drivers_gpus:
         if gpu.bus_id and machine.kind != "wsl":
             text = content(tree, f"/proc/driver/nvidia/gpus/{gpu.bus_id}/information")
             assert f"GPU UUID: \t {gpu.uuid}\n" in text
@@ -200,6 +202,53 @@ def test_all_that_the_recorded_specs_name_is_there(name: str) -> None:
             assert path in tree or names(tree, path), path
 
 
+def test_container_has_the_nodes_of_its_gpu_alone() -> None:
+    """What the kernel says is the same in it as outside."""
+    machine = faults.apply(catalogue.find("a100x1of8"), without_code=True)
+    tree = files(machine)
+
+    devices = {path for path in tree if path.startswith("/dev/nvidia")}
+    assert devices == {
+        "/dev/nvidia1",
+        *("/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+    }
+    assert len(names(tree, "/proc/driver/nvidia/gpus")) == 8
+    assert content(tree, machine.nvml_settings).count("[gpu]") == 1
+
+
+def test_gpus_for_virtual_machines_are_not_the_drivers() -> None:
+    machine = faults.apply(catalogue.find("vfio"), without_code=True)
+    tree = files(machine)
+
+    driver = tree["/sys/bus/pci/devices/0000:02:00.0"]
+    assert isinstance(driver, Symlink)
+    bound = {
+        address: posixpath.basename(entry.target)
+        for address, folder in pci(tree).items()
+        if isinstance(entry := tree.get(f"{folder}/driver"), Symlink)
+    }
+    assert bound["0000:01:00.0"] == "nvidia"
+    assert {bound[f"0000:0{n}:00.{f}"] for n in (2, 3) for f in (0, 1)} == {"vfio-pci"}
+    assert names(tree, "/dev/vfio") == {"15", "16", "vfio"}
+    assert names(tree, "/proc/driver/nvidia/gpus") == {"0000:01:00.0"}
+
+
+def test_32_bit_libraries_are_for_i386() -> None:
+    tree = files(faults.apply(catalogue.find("rtx5090"), without_code=True))
+    folder = "/usr/lib/i386-linux-gnu"
+
+    images = [entry for path, entry in trees.below(tree, folder).items() if isinstance(entry, File)]
+    assert len(images) == 21
+    assert {image.data[:5] for image in images} == {b"\x7fELF\x01"}
+    assert f"{folder}/vdpau/libvdpau_nvidia.so.580.95.05" in tree
+
+
+def test_machines_of_reports_say_which() -> None:
+    described = [machine.name for machine in MACHINES if machine.reports]
+
+    assert {"gb10", "gh200", "gb200x4", "b200x8", "b300x8", "rtx5090", "vgpu"} <= {*described}
+
+
 def test_removed_gpu_was_never_there() -> None:
     machine = faults.apply(catalogue.find("a100x8"), remove=[0], without_code=True)
 
@@ -232,7 +281,7 @@ def test_unknown_machine() -> None:
     assert "a100x8mig" in error.value.hint
 
 
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64", "i386"])
 @pytest.mark.parametrize("soname", ["libcuda.so.1", ""])
 def test_shared_object_is_one_for_binutils(architecture: str, soname: str, tmp_path: Path) -> None:
     if not shutil.which("readelf"):
@@ -242,7 +291,8 @@ def test_shared_object_is_one_for_binutils(architecture: str, soname: str, tmp_p
     done = subprocess.run(words, capture_output=True, text=True, check=True, env={"LC_ALL": "C"})
 
     assert done.stderr == ""
-    assert {"x86_64": "X86-64", "aarch64": "AArch64"}[architecture] in done.stdout
+    machines = {"x86_64": "X86-64", "aarch64": "AArch64", "i386": "Intel 80386"}
+    assert machines[architecture] in done.stdout
     assert ("Library soname: [libcuda.so.1]" in done.stdout) == bool(soname)
     assert ".dynstr" in done.stdout
 

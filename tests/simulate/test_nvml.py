@@ -64,14 +64,14 @@ def test_says_what_the_machine_has(machine: SimulatedMachine, folder: Path) -> N
     answers = gpus(machine, folder)
 
     assert [(gpu["uuid"], gpu["name"], gpu["minor"]) for gpu in answers] == [
-        (gpu.uuid, gpu.name, gpu.minor) for gpu in machine.gpus
+        (gpu.uuid, gpu.name, gpu.minor) for gpu in machine.own_gpus
     ]
     assert [gpu["bus_id"] for gpu in answers] == [
-        f"0000{gpu.bus_id.upper()}" if gpu.bus_id else "error 3" for gpu in machine.gpus
+        f"0000{gpu.bus_id.upper()}" if gpu.bus_id else "error 3" for gpu in machine.own_gpus
     ]
     assert [(mig["uuid"], mig["gi"], mig["ci"]) for gpu in answers for mig in gpu["migs"]] == [
         (mig.uuid, mig.gpu_instance, mig.compute_instance)
-        for gpu in machine.gpus
+        for gpu in machine.own_gpus
         for mig in gpu.mig_devices
     ]
 
@@ -81,6 +81,12 @@ def test_coherent_memory(folder: Path) -> None:
 
     assert {gpu["addressing"] for gpu in gpus(catalogue.find("gb200x4"), folder)} == {ats}
     assert {gpu["addressing"] for gpu in gpus(catalogue.find("t4x1"), folder)} == {not_supported}
+
+
+def test_memory_of_the_cpu_is_not_the_gpus(folder: Path) -> None:
+    """As nvidia-smi says on a DGX Spark: Not Supported."""
+    assert [gpu["memory"] for gpu in gpus(catalogue.find("gb10"), folder)] == [-3]
+    assert [gpu["memory"] for gpu in gpus(catalogue.find("gh200"), folder)] == [97871]
 
 
 def test_mig_devices_are_called_by_their_profiles(folder: Path) -> None:

@@ -16,7 +16,7 @@ import shim
 import simulated
 import test_startup as startup
 
-from nvidia_runtime.simulate import elf
+from nvidia_runtime.simulate import catalogue, elf
 
 Document = dict[str, Any]
 
@@ -331,6 +331,29 @@ def test_container_with_some_of_the_gpus_has_no_others(name: str, tmp_path: Path
     assert [end["code"] for end in ends] == [0, 0, 0, 0, 1]
     assert "this machine has no device '3'" in ends[4]["err"]
     assert "hint: it has 0; " in ends[4]["err"]
+
+
+def test_machine_of_the_catalogue_that_is_such_a_container(tmp_path: Path) -> None:
+    """Docker in docker, kind, a CI runner: NVML's index, its UUID, all; not the host's index."""
+    uuids = {gpu.minor: gpu.uuid for gpu in catalogue.find("a100x1of8").gpus}
+    asked = [
+        "all",
+        "0",
+        uuids[1],
+        "nvidia.com/gpu=all",
+        f"nvidia.com/gpu={uuids[1]}",
+        "3",
+        uuids[0],
+    ]
+    jobs = [job(f"NVIDIA_VISIBLE_DEVICES={ids}") for ids in asked]
+    from .test_renew import GENERATE
+
+    ends = create("a100x1of8", tmp_path, {**jobs[0], "shell": GENERATE}, *jobs[1:])
+
+    nodes = [[path for path in paths(end) if path[11:].isdigit()] for end in ends]
+    assert nodes == [["/dev/nvidia1"]] * 5 + [[]] * 2
+    assert [end["code"] for end in ends] == [0] * 5 + [1] * 2
+    assert all("hint: it has 0; " in end["err"] for end in ends[5:])
 
 
 def test_gpu_that_such_a_container_is_given_later_is_found(tmp_path: Path) -> None:

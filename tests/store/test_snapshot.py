@@ -425,6 +425,7 @@ def test_state_folder_that_is_a_file_is_no_obstacle(site: Site) -> None:
 @pytest.mark.parametrize("folder", ["", "none", "user"])
 def test_user_without_a_state_folder_gets_his_devices(folder: str, site: Site) -> None:
     options = site.unprivileged()
+    site.own_tmp("777")
     site.bundle.chmod(0o777)
     (site.folder / "user").mkdir(exist_ok=True)
     (site.folder / "user").chmod(0o500)

@@ -57,12 +57,74 @@ GENERATE = Command(
     them; the setting nvidia-ctk.cdi-spec-version does the same for all calls.
 
     A file name without the ending .yaml or .json gets one.  The feature enable-mps-pipes adds
-    /tmp/nvidia-mps, which other readers of the spec may mount from anybody.
+    /tmp/nvidia-mps, which other readers of the spec may mount from anybody;
+    enable-compat32-libraries adds the driver's 32-bit libraries, for Steam and Wine, to every
+    container: engines that read the spec know no NVIDIA_DRIVER_CAPABILITIES.
     """,
     examples=(
         (
             "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
             "for all engines of this machine",
+        ),
+    ),
+)
+LIST_FORM = Switch(
+    "format",
+    "--format",
+    "the form: text, plain, json or apptainer",
+    "FORM",
+    default="text",
+    choices=("text", "plain", "json", "apptainer"),
+)
+FILES = Command(
+    "files",
+    "Print what devices need in a container that no OCI runtime makes.",
+    "cdi.files.Files",
+    words="[DEVICE...]",
+    values="devices",
+    switches=(
+        Switch(
+            "capabilities",
+            "--capabilities",
+            "the driver capabilities, as in NVIDIA_DRIVER_CAPABILITIES; default: all files",
+            "NAMES",
+        ),
+        Switch(
+            "only",
+            "--only",
+            "kinds, comma-separated: nodes, libraries, programs, files, links, folders, env,"
+            " groups, hooks",
+            "KINDS",
+            is_list=True,
+        ),
+        LIST_FORM,
+        json_for(LIST_FORM),
+        SPEC_DIRS,
+        CONFIG_FILE,
+    ),
+    more="""
+    A DEVICE is an id of this machine (0, a UUID, all; the default is all) or the qualified name of
+    one in a CDI spec.
+
+    text has a line for each thing, with tabs between its values: node or bind with a path of
+    the host, its place in the container and mount options, link with its path and target, cache
+    with a folder where the loader has to find libraries, env, group, and hook with what only a
+    program at the container's start does.  plain has the paths of the host alone.
+    """,
+    notes="""
+    The links are those of the CDI specs and those that ldconfig would make.
+
+    In the form apptainer these are the options of 'apptainer exec'; libraries lie in the one
+    folder where its containers look for the host's.  What is not told by them: the folders,
+    groups and hooks.
+
+    The nodes have to be there: this command makes none, and wakes no GPU whose files it knows.
+    """,
+    examples=(
+        ("apptainer exec $(nvidia-ctk cdi files 0 --format=apptainer) IMAGE nvidia-smi", "GPU 0"),
+        (
+            "nvidia-ctk cdi files --format=plain --only=libraries,programs >LIST",
+            "the driver, for Charliecloud's ch-fromhost --file=LIST",
         ),
     ),
 )
@@ -207,5 +269,5 @@ CDI = Command(
     CDI, the Container Device Interface, describes devices in files that engines and runtimes
     read.
     """,
-    below=(GENERATE, INJECT, LIST, REFRESH, TRANSFORM, VALIDATE, WATCH),
+    below=(FILES, GENERATE, INJECT, LIST, REFRESH, TRANSFORM, VALIDATE, WATCH),
 )

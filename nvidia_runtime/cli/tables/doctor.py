@@ -65,5 +65,7 @@ REPORT = Command(
     It has what doctor says, versions, settings, CDI specs, engines' files, records of the last
     containers, and logs.  Names, addresses, serial numbers, tokens and the values of environment
     variables are masked.  Look through it before you send it.
+
+    'nvidia-ctk simulate --from' makes a machine of it, on which the problem happens again.
     """,
 )

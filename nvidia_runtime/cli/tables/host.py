@@ -191,12 +191,18 @@ SIMULATE = Command(
     switches=(
         Switch("listing", "--list", "list the machines"),
         *FORMATS,
+        Switch("source", "--from", "a machine.toml, or what 'nvidia-ctk report' wrote", "FILE"),
+        Switch("show", "--show", "print the machine as a machine.toml"),
         Switch(
             "write",
             "--write",
             "write the machine into a new folder, for --driver-root=FOLDER",
             "FOLDER",
         ),
+        Switch("image", "--image", "write an image with docker and the machine inside", "FILE"),
+        Switch("base", "--base", "for --image: an archive of an image with docker", "FILE"),
+        Switch("toolkit", "--toolkit", "for --image: the bundle that goes into it", "FOLDER"),
+        Switch("in_place", "--in-place", "what a container of such an image does first"),
         Switch(
             "root_only",
             "--root-only",
@@ -253,6 +259,15 @@ SIMULATE = Command(
     /proc/sys/kernel/random/boot_id in place.  NVML reads its answers from
     $NVIDIA_SIMULATED_MACHINE/mock-nvml.conf at each nvmlInit.
 
+    --from makes a machine that the list lacks.  --show prints one as a machine.toml to change: its
+    keys are described in schemas/machine.schema.json, and 'gpus = [{model = "h100", count = 8}]'
+    is a whole one.  Of a report it makes the machine that was reported: GPUs, nodes, libraries,
+    faults, settings, CDI specs and engines' files; what was masked is made up.  Nothing of it is
+    run, but a container that is started there runs the hooks of these specs.
+
+    --image adds a layer to an image such as docker:dind: the driver's files, and a bundle of ours,
+    by default the one that this program is in.  Its container is the machine.
+
     The simulated nodes have the numbers of real ones: on a machine with GPUs, a program that
     opens them reaches these.
     """,
@@ -271,5 +286,9 @@ SIMULATE = Command(
     them.  The network and the control groups are the host's: what an engine leaves there
     stays.
     """,
-    examples=(("nvidia-ctk simulate a100x8mig -- nvidia-ctk cdi generate", "without a GPU"),),
+    examples=(
+        ("nvidia-ctk simulate a100x8mig -- nvidia-ctk cdi generate", "without a GPU"),
+        ("nvidia-ctk simulate --show h100x8 >machine.toml", "a machine.toml to change"),
+        ("nvidia-ctk simulate --from=machine.toml -- sh", "a shell on it"),
+    ),
 )

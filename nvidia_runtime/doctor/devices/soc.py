@@ -110,7 +110,7 @@ def windows(machine: Machine) -> Iterator[Said]:
     warnings: list[str] = []
     library = os.path.join(platform.WSL_FOLDER, platform.DXCORE)
     try:
-        store = wsl.find_store(machine, driver_root.join(root, library), warnings)
+        store = wsl.find_stores(machine, driver_root.join(root, library), warnings)[0]
     except NvidiaRuntimeError as error:
         what = "; ".join([error.what, *warnings])
         yield Finding(code=NO_STORE, what=what, where=error.where, command=UPDATE)

@@ -73,10 +73,12 @@ HAS_VFIO = Code(
     """
     The driver vfio-pci has it, which passes devices through to virtual machines: by a setting of
     vfio-pci.ids on the kernel's command line or in /etc/modprobe.d, by libvirt, or by the GPU
-    Operator's vfio-manager.  No container of this machine can have such a GPU.
+    Operator's vfio-manager.  No container of this machine can have such a GPU, unless its runtime
+    makes a virtual machine for it, as Kata does.
     """,
     """
-    Use it in a virtual machine; or give it back: driverctl unset-override ADDRESS, or take away the
+    Use it in a virtual machine ('nvidia-ctk cdi generate --mode=vfio' describes it for Kata and
+    KubeVirt); or give it back: driverctl unset-override ADDRESS, or take away the
     setting and restart the machine.
     """,
 )

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.finding import ERROR, Code, Finding
-from nvidia_runtime.host import facts
+from nvidia_runtime.host import compat32, facts
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.host.driver import Driver
 from nvidia_runtime.store.snapshot import DRIVER_ROOT
@@ -20,7 +20,6 @@ CUDA, NVML = facts.VERSIONED
 # Where a driver lies as a whole: the GPU Operator's and Google's container, and what a host may be
 # in a container.
 ROOTS = ("/run/nvidia/driver", "/home/kubernetes/bin/nvidia", "/host", "/driver-root")
-FOLDERS_32 = ("/usr/lib/i386-linux-gnu", "/usr/lib32", "/usr/lib", "/lib/i386-linux-gnu")
 ELF_32 = b"\x7fELF\x01"
 # Where libraries were seen that no loader knows; LD_LIBRARY_PATH is looked at, too.
 STRAYS = tuple(
@@ -124,7 +123,7 @@ def find(subject: Subject, installed: Driver) -> Finding:
             return Finding(
                 code=OUTSIDE_CACHE, what=f"{CUDA}1 is there", where=folder, command=command
             )
-    for folder in FOLDERS_32:
+    for folder in compat32.FOLDERS:
         if _is_32(f"{folder}/{CUDA}1"):
             return Finding(code=ONLY_32, what=f"there is {CUDA}1, for 32 bits", where=folder)
     what = f"no folder of libraries has {CUDA}1 or {NVML}1"

@@ -61,7 +61,7 @@ def _judged(gathered: facts.Facts, subject: Subject, *, is_known: bool) -> Itera
         yield from programs.check(gathered, subject.program)
         yield from ways.check(gathered, subject.spec_dirs)
     if gathered.engine == "docker":
-        yield from docker.check(gathered, subject.program)
+        yield from docker.check(gathered, subject)
     if gathered.engine == "containerd":
         yield from kubernetes.check(gathered)
     yield from hooks.check(gathered)

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 from nvidia_runtime.doctor.engines.presence import restarting
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.engines import docker_gpus
+from nvidia_runtime.hooks import prestart
 from nvidia_runtime.host import platform
+from nvidia_runtime.store.snapshot import MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nvidia_runtime.doctor.engines.facts import Facts
     from nvidia_runtime.doctor.finding import Said
+    from nvidia_runtime.doctor.subject import Subject
 
 DESKTOP_CONTEXT = "desktop-linux"
 LARGEST = 1 << 20
+LEGACY, AUTO = "legacy", "auto"
 
 GPUS = Code(
     "NCT-0430",
@@ -57,25 +61,34 @@ NEEDS_RUNTIME = Code(
     "'docker run --gpus' needs --runtime beside it",
     """
     runc is docker's default runtime.  'docker run --gpus all' alone then comes to the prestart
-    hook, which can do nothing without nvidia-container-cli: "cannot find nvidia-container-cli in
-    …", with the hint to add --runtime=nvidia.
+    hook, which is legacy mode's and refuses where config.toml sets another mode: "invoking the
+    NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus flag) is not
+    supported".
     """,
     """
     'docker run --runtime=nvidia --gpus all', or our runtime as the default: 'nvidia-ctk runtime
-    configure --runtime=docker --set-as-default' and a restart; then --gpus all is enough.
+    configure --runtime=docker --set-as-default' and a restart; then --gpus all is enough.  With
+    the mode auto, which is the default, the hook gives the GPUs itself.
     """,
 )
 CODES = (GPUS, DESKTOP, NEEDS_RUNTIME)
 
 
-def check(facts: Facts, program: str) -> Iterator[Said]:
-    """Look at docker; ``program`` is our nvidia-ctk."""
+def check(facts: Facts, subject: Subject) -> Iterator[Said]:
+    """Look at docker."""
     yield from _desktop()
     if facts.programs and facts.is_seen:
-        yield from _gpus(facts, program)
+        yield from _gpus(facts, subject)
 
 
-def _gpus(facts: Facts, program: str) -> Iterator[Said]:
+def _refuses(subject: Subject) -> bool:
+    """Whether the prestart hook refuses by the settings what it is called for."""
+    mode = subject.settings[MODE]
+    is_its = mode == LEGACY or (mode == AUTO and subject.mode != platform.CSV)
+    return not is_its and not subject.settings[prestart.SKIP_MODE]
+
+
+def _gpus(facts: Facts, subject: Subject) -> Iterator[Said]:
     version, search = facts.daemon.version, facts.search
     if docker_gpus.is_known(version, search, has_spec=facts.has_spec):
         name = next(iter(facts.programs))
@@ -83,7 +96,8 @@ def _gpus(facts: Facts, program: str) -> Iterator[Said]:
         named = "" if is_default else f" --runtime={name}"
         usage = f"containers of docker get GPUs by 'docker run{named} --gpus all'"
         yield Fine(usage)
-        if not is_default and docker_gpus.goes_by_hook(version, search, has_spec=facts.has_spec):
+        by_hook = docker_gpus.goes_by_hook(version, search, has_spec=facts.has_spec)
+        if by_hook and not is_default and _refuses(subject):
             yield Finding(
                 code=NEEDS_RUNTIME,
                 what=usage,
@@ -92,7 +106,7 @@ def _gpus(facts: Facts, program: str) -> Iterator[Said]:
                 engine="docker",
             )
         return
-    hook = os.path.join(os.path.dirname(os.path.realpath(program)), docker_gpus.HOOK)
+    hook = os.path.join(os.path.dirname(os.path.realpath(subject.program)), docker_gpus.HOOK)
     link = f"ln -s {hook} /usr/local/bin/" if "/usr/local/bin" in search.split(":") else ""
     commands = (link if os.path.exists(hook) else "", restarting(facts.daemon))
     yield Finding(

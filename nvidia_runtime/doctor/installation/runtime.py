@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs of others that ours call: runc or crun, and libnvidia-container's."""
+"""The programs that ours call: runc or crun, and an nvidia-container-cli that is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.hooks import container_cli
 from nvidia_runtime.oci import lowlevel
 from nvidia_runtime.sources import legacy
-from nvidia_runtime.store import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,15 +70,14 @@ FLAWED = Code(
 NO_CLI = Code(
     "NCT-0513",
     ERROR,
-    "nvidia-container-cli is missing",
+    "the nvidia-container-cli of the settings is missing",
     """
-    Legacy mode and the prestart hook, by which docker does '--gpus', have the program of
-    libnvidia-container do the work: 'cannot find nvidia-container-cli', 'exec:
-    "nvidia-container-cli": executable file not found'.
+    Legacy mode and the prestart hook, by which docker does '--gpus', have the program do the work
+    that nvidia-container-cli.path names: 'cannot be executed: no such file or directory'.  Without
+    the setting they take that of libnvidia-container, or, where it is not installed, our own.
     """,
     """
-    Install libnvidia-container-tools; or do without: nvidia-container-runtime.mode = "auto", and
-    under docker '--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all', or our runtime as the default.
+    Take nvidia-container-cli.path out of config.toml; or install the program, and name it there.
     """,
 )
 NO_HOOK = Code(
@@ -194,36 +192,29 @@ def packaged(path: str) -> bool:
 
 
 def _legacy(subject: Subject, places: tuple[Place, ...]) -> Iterator[Finding]:
-    is_missing = _is_without_cli(subject)
     if subject.mode == "legacy":
         path = legacy.hook_path(subject.settings)
         if missing := legacy.complaint(path):
             yield Finding(code=NO_HOOK, what=missing, where=path)
-        if is_missing:
-            yield _no_cli(subject, "", ERROR)
+    cli = str(subject.settings[CLI_PATH])
+    if not cli or lowlevel.is_executable(cli):
+        return
+    if subject.mode == "legacy":
+        yield _no_cli(subject, "", ERROR)
         return
     for place in places:
         # docker offers --gpus where the hook is in its PATH.
-        has_hook = shutil.which(docker_gpus.HOOK, path=place.path)
-        if place.engine == "docker" and has_hook and is_missing:
+        if place.engine == "docker" and shutil.which(docker_gpus.HOOK, path=place.path):
             yield _no_cli(subject, "docker", NOTE)
-
-
-def _is_without_cli(subject: Subject) -> bool:
-    given = str(subject.settings[CLI_PATH])
-    path = lowlevel.executable(
-        given or container_cli.NAME, container_cli.NAME, files.environment(b"PATH")
-    )
-    return not lowlevel.is_executable(path)
 
 
 def _no_cli(subject: Subject, engine: str, severity: str) -> Finding:
     for_what = "legacy mode" if not engine else "'docker run --gpus' without our runtime"
     return Finding(
         code=NO_CLI,
-        what=f"{for_what} needs it",
+        what=f"{for_what} calls {subject.settings[CLI_PATH]}, which is missing",
         where=f"{subject.path}: {CLI_PATH}",
-        command="nvidia-ctk config explain nvidia-container-runtime.mode",
+        command=f"nvidia-ctk config --set {CLI_PATH}= -i",
         engine=engine,
         severity=severity,
     )

@@ -12,7 +12,7 @@ from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine
 from nvidia_runtime.errors import os_reason, some
 from nvidia_runtime.host import root as driver_root
 from nvidia_runtime.rootfs import mounts, resolver
-from nvidia_runtime.store import files, record
+from nvidia_runtime.store import files, home, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ NOT_OURS = Code(
     "the state folder is not ours alone",
     """
     What has been compiled is kept in /run/nvidia-container-runtime (a user's in
-    $XDG_RUNTIME_DIR/nvidia-container-runtime), and is believed only where nobody else could have
+    $XDG_RUNTIME_DIR/nvidia-container-runtime, without the variable in /run/user/UID, or in
+    /tmp/nvidia-container-runtime-UID), and is believed only where nobody else could have
     written it.  The folder belongs to another user, others may write to it, or it is a link or a
     file.  Each create then reads all settings and CDI specs, and the machine, anew: 50 ms to
     seconds; and there are no records for 'nvidia-ctk explain'.
@@ -65,8 +66,10 @@ NO_FOLDER = Code(
     NOTE,
     "this user has no state folder",
     """
-    A user's state lies in $XDG_RUNTIME_DIR, which is not set, or not the user's.  Without it each
-    create compiles anew.  A login session sets it, 'su' and 'sudo' do not.
+    A user's state lies in $XDG_RUNTIME_DIR, which is not set, or not the user's; nor is there
+    /run/user/UID, and /tmp is not root's and sticky, so that anybody could move what lies there.
+    Each create compiles anew, and leaves no record.  A login session sets the variable, 'su',
+    'sudo' and batch systems do not.
     """,
     "'loginctl enable-linger USER', and XDG_RUNTIME_DIR=/run/user/UID in the engine's service.",
 )
@@ -120,15 +123,14 @@ def check(subject: Subject) -> Iterator[Said]:
 
 
 def _no_folder(subject: Subject) -> Iterator[Said]:
-    folder = files.SYSTEM_FOLDER
-    if not subject.is_root:
+    places = [files.SYSTEM_FOLDER] if subject.is_root else home.places()
+    if not places:
         own = os.environ.get("XDG_RUNTIME_DIR", "")
-        if not own or not files.is_own(own):
-            what = f"XDG_RUNTIME_DIR is {own!r}" if own else "XDG_RUNTIME_DIR is not set"
-            yield Finding(code=NO_FOLDER, what=what, where="$XDG_RUNTIME_DIR")
-            return
-        folder = f"{own}/nvidia-container-runtime"
-    if os.path.lexists(folder):
+        what = f"XDG_RUNTIME_DIR is {own!r}" if own else "XDG_RUNTIME_DIR is not set"
+        yield Finding(code=NO_FOLDER, what=what, where="$XDG_RUNTIME_DIR")
+        return
+    if all(map(os.path.lexists, places)):
+        folder = places[0]
         status = os.lstat(folder)
         word = shlex.quote(folder)
         what = f"it belongs to user {status.st_uid} and has mode {status.st_mode & 0o7777:04o}"
