@@ -46,9 +46,6 @@ for minor in 0 1 2 3 4 5 6 7; do
   case $( (: </tmp/gpu$minor) 2>&1) in *'not permitted'*) ;; *) echo $minor ;; esac
 done
 """
-CLI = """#!/bin/sh
-echo " $* " >>/run/cli.calls
-"""
 # By which the engine's NRI is reached from the installer's pod, which has the host's root.
 PLUGIN = {
     "ENABLE_NRI_PLUGIN": "true",
@@ -83,6 +80,7 @@ CDI = (1, 7)
 NRI = (2, 1)
 WAYS = (
     Way("nvidia", allocation.envvar),
+    Way("nvidia-legacy", allocation.envvar),
     Way("nvidia", allocation.variable_of_names),
     Way("nvidia-cdi", allocation.variable_of_names),
     Way("", allocation.cdi_annotations, CDI),
@@ -242,23 +240,6 @@ def test_channel_of_a_compute_domain(installed: Rollout, handler: str) -> None:
         listed = succeed(container, "find", "/dev", "-name", "channel*").split()
         assert listed == [f"{CHANNELS}/channel1"]
         assert succeed(container, "stat", "-c", "%t:%T", *listed) == "ea:1\n"
-
-
-def test_legacy_class_asks_the_other_program(installed: Rollout) -> None:
-    """It is a stand-in that notes how it was called; without one the pod's error names it."""
-    site = installed.node
-    answer = allocation.envvar(site.machine.gpus[2:3])
-    with pytest.raises(cri.refused(), match="nvidia-container-cli"):
-        nodes_in_pod(site, "nvidia-legacy", answer)
-    program = site.path("/usr/local/bin/nvidia-container-cli")
-    program.write_text(CLI)
-    program.chmod(0o755)
-
-    nodes_in_pod(site, "nvidia-legacy", answer)
-
-    said = site.path("/run/cli.calls").read_text()
-    assert f"--device={site.machine.gpus[2].uuid}" in said
-    assert " configure " in said
 
 
 def by_annotation(site: Node, answer: Allocation) -> set[str]:
