@@ -117,7 +117,9 @@ def test_words_that_are_no_call(words: list[str], expected: str) -> None:
     assert raised.value.hint == f"'{name} --help' lists what it takes"
 
 
-@pytest.mark.parametrize("table", [options.PROGRAM, *options.COMMANDS.values()], ids=options.Table.program)
+@pytest.mark.parametrize(
+    "table", [options.PROGRAM, *options.COMMANDS.values()], ids=options.Table.program
+)
 def test_help_has_every_option(table: options.Table) -> None:
     full, short = usage.full(table), usage.short(table)
 
