@@ -55,6 +55,8 @@ done
 busybox strings /etc/ld.so.cache | busybox grep -c '/libnvidia-ml.so.1$'
 """
 OPENED = "No such device or address"
+# What this machine lacks.
+NO_32 = "nvidia-container-cli: the container asks for compat32 and gets no 32-bit libraries"
 SMI, CUDA, EGL = "nvidia-smi", "libcuda.so", "libEGL_nvidia.so.0"
 
 
@@ -151,7 +153,8 @@ def test_root_that_its_caller_has_made(caller: Caller, sites: Sites, root: Path)
     done = processes.run((*sites("t4x1").enter, *environment(root), *words))
 
     assert done.returncode == 0, done.stderr
-    log = (root.parent / "run/log").read_text()
+    said = (root.parent / "run/log").read_text().splitlines()
+    log = [line for line in said if not line.startswith(NO_32)]
     assert bool(log) == ("--debug" in caller.words), log
     *lines, cached = done.stdout.splitlines()
     opened = {line.split()[0] for line in lines if line.endswith(OPENED)}
