@@ -7,7 +7,7 @@ and links whichever way it gets them.
 
 import os
 
-from nvidia_runtime.admission import capabilities, request
+from nvidia_runtime.admission import request
 from nvidia_runtime.admission.policy import Admitted
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.sources import specs
@@ -85,11 +85,9 @@ def _sources(configuration: "Configuration", warnings: list[str]) -> "list[Sourc
         _make_channels(configuration.imex_channels, configuration.driver_root)
     wanted = configuration.capabilities
     admitted.has_compat32 = COMPAT32 in wanted
-    # Who wants all that there may be is not told that something is not there.
-    words = "all" if wanted.issuperset(capabilities.KNOWN) else ",".join(sorted(wanted))
-    injected = machine.sources(
-        admitted.devices, admitted, {request.DRIVER_CAPABILITIES: words}, snapshot
-    )
+    # Callers make single words of "all": that this machine lacks some of it is no news.
+    environment = {request.DRIVER_CAPABILITIES: "all"}
+    injected = machine.sources(admitted.devices, admitted, environment, snapshot)
     if admitted.mig:
         injected.append(generated.mig(admitted, snapshot.settings))
     warnings += admitted.warnings

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from distributions.site import Site
 from engines import processes, rootfs
 from engines.bundles import Bundles
 
 from nvidia_runtime.container_cli import existing
 
 from .conftest import Sites
-from .containers import ALL, SHOW, Document, call, program, said
+from .containers import ALL, ENVIRONMENT, SHOW, Document, call, program, said
 
 USER = 65534
 # The words are the root, and then the program's.
@@ -50,23 +49,26 @@ def root(sites: Sites, busybox: str) -> Path:
     return folder
 
 
-def configured(site: Site, root: Path, **fields: object) -> tuple[int, list[str], str]:
-    """Configure a root, and show what is in it then."""
-    words = {"pid": 0, "rootfs": str(root), "capabilities": ALL, **fields}
+@pytest.fixture
+def runtime_dir(sites: Sites) -> Iterator[str]:
+    """Make what a session has for our state: without it that would be in /tmp."""
+    folder = sites("t4x1").scratch / "run"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, USER, USER)
+    yield f"XDG_RUNTIME_DIR={folder}"
+    shutil.rmtree(folder)
+
+
+def test_nodes_and_files_of_the_host_are_mounted(
+    sites: Sites, root: Path, runtime_dir: str
+) -> None:
+    words = {"pid": 0, "rootfs": str(root), "devices": ["all"], "capabilities": ALL}
     call = (*program("container_cli.entry"), json.dumps(words))
-    own = root.parent / "user-run"  # or it would be in /tmp
-    own.mkdir(exist_ok=True)
-    os.chown(own, USER, USER)
-    variables = (f"SHOW={SHOW}", f"XDG_RUNTIME_DIR={own}")
-    enter = (*site.enter, "env", *variables, *ENTER, str(root), *call)
-    done = processes.run(enter)
-    return done.returncode, done.stdout.splitlines(), done.stderr
+    env = ("env", runtime_dir, f"SHOW={SHOW}")
+    done = processes.run([*sites("t4x1").enter, *env, *ENTER, str(root), *call])
+    lines = done.stdout.splitlines()
 
-
-def test_nodes_and_files_of_the_host_are_mounted(sites: Sites, root: Path) -> None:
-    code, lines, errors = configured(sites("t4x1"), root, devices=["all"])
-
-    assert (code, errors) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     mounted = {line.split()[0]: line for line in lines if " rw" in line or " ro" in line}
     assert {"/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"} < mounted.keys()
     libraries = "/usr/lib/x86_64-linux-gnu"
@@ -76,11 +78,11 @@ def test_nodes_and_files_of_the_host_are_mounted(sites: Sites, root: Path) -> No
     assert (root / "etc/ld.so.cache").stat().st_uid == USER
 
 
-def test_user_without_a_namespace(sites: Sites, root: Path) -> None:
+def test_user_without_a_namespace(sites: Sites, root: Path, runtime_dir: str) -> None:
     """Nothing can be mounted: it is said why."""
     words = {"pid": 0, "rootfs": str(root), "devices": ["all"], "with_cgroups": False}
     call = (*program("container_cli.entry"), json.dumps(words))
-    done = processes.run([*sites("t4x1").enter, *ENTER[:4], *call])
+    done = processes.run([*sites("t4x1").enter, "env", runtime_dir, *ENTER[:4], *call])
 
     assert done.returncode == 1
     assert "cannot be mounted: operation not permitted" in done.stderr
@@ -89,7 +91,10 @@ def test_user_without_a_namespace(sites: Sites, root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["runc", "crun"])
 def test_runtime_of_a_user(
-    name: str, bundles: Callable[[str, str, str], Bundles], sites: Sites
+    name: str,
+    bundles: Callable[[str, str, str], Bundles],
+    sites: Sites,
+    runtime_dir: str,
 ) -> None:
     """A rootless engine's: the hook is in the engine's user namespace, and has a --pid."""
     root_of_all = bundles("t4x1", name, "v1")
@@ -104,7 +109,10 @@ def test_runtime_of_a_user(
         for path in (folder, *folder.rglob("*")):
             os.chown(path, USER, USER, follow_symlinks=False)
 
-    lines = said(live, change, call(devices=["all"]))
+    def in_session(document: Document) -> None:
+        document["hooks"]["prestart"][0]["env"] = [*ENVIRONMENT, runtime_dir]
+
+    lines = said(live, change, call(devices=["all"]), in_session)
 
     assert any(line.startswith("/dev/nvidia0 rw") for line in lines)
     assert "/dev/nvidia0 No such device or address" in lines
