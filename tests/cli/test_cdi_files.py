@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -196,17 +198,23 @@ done | grep -o "$PWD/.*" | sort -u
 """
 
 
-def test_a_user_without_rights_makes_a_root_by_it(tmp_path: Path) -> None:
+@pytest.fixture
+def users_folder() -> Iterator[Path]:
+    """A folder of the user's; pytest's are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="nvcr-user-") as folder:
+        os.chown(folder, USER, USER)
+        yield Path(folder)
+
+
+def test_a_user_without_rights_makes_a_root_by_it(users_folder: Path) -> None:
     """In a user namespace, with nothing but mount and ln."""
-    root = tmp_path / "root"
+    root = users_folder / "root"
     root.mkdir()
     os.chown(root, USER, USER)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     space = ("unshare", "--user", "--map-root-user", "--mount")
     shell = (*space, "sh", "-euc", MAKE_ROOT, "sh", root)
-    env = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": ""}
+    env = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": "", "XDG_RUNTIME_DIR": str(users_folder)}
 
     got = simulated.run(MACHINE, [*user, *shell, *CTK], env=env)
 
