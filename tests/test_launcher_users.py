@@ -53,7 +53,8 @@ class Home:
         """Return which low-level runtime a call reaches, twice: by Python, and then without."""
         given = {**self.options.get("env", {}), **env}
         options = {**self.options, "env": given | ({"HOME": str(home)} if home else {})}
-        names = {self.site.run(*words, **options).runtime for _ in range(2)}
+        calls = [self.site.run(*words, **options) for _ in range(2)]
+        names = {call.runtime or call.err for call in calls}
         return " and ".join(sorted(map(str, names)))
 
 
@@ -90,6 +91,26 @@ def test_settings_that_come_and_go(home: Home) -> None:
 
     home.site.config.unlink()
 
+    assert home.run(*KILL) == "runc"
+
+
+@needs_root
+def test_home_of_the_call_goes_before_that_of_the_last_create(home: Home) -> None:
+    home.run(*CREATE, home=home.folder)
+    other = home.site.folder / "other"
+    shutil.copytree(home.folder, other)
+    home.folder = other
+    home.write("others")
+
+    assert home.run(*CREATE, home=other) == "others"
+    assert home.run(*KILL) == "others"
+
+
+@needs_root
+def test_create_without_settings_there_forgets_the_last(home: Home) -> None:
+    home.run(*CREATE, home=home.folder)
+
+    assert home.run(*CREATE, home=home.site.folder) == "runc"
     assert home.run(*KILL) == "runc"
 
 

@@ -112,17 +112,17 @@ def environment(name: bytes) -> str:
 def config_path(by_home: bool = True) -> str:
     """Return the path of config.toml, which need not exist.
 
-    A user may have one at home, which without ``by_home`` does not count.  The home is that of the
-    last create that had settings there, else HOME's: whatever stops and deletes a container has to
-    read what its create did.  The launcher does the same.
+    A user may have one at home, which without ``by_home`` does not count: in HOME, or where a call
+    has none, in that of the last create, since whatever stops and deletes a container has to read
+    what its create did.  The launcher does the same.
     """
     path = environment(b"NVIDIA_CTK_CONFIG_FILE_PATH")
     folder = environment(b"XDG_CONFIG_HOME")
     if not path and not folder and by_home and is_user():
-        for home in (remembered_home(), environment(b"HOME")):
-            own = f"{home}/{OWN_CONFIG}"
-            if home[:1] == "/" and stamp(own):
-                return own
+        home = environment(b"HOME") or remembered_home()
+        own = f"{home}/{OWN_CONFIG}"
+        if home[:1] == "/" and stamp(own):
+            return own
     return path or f"{folder or '/etc'}/{NAME}/config.toml"
 
 

@@ -11,17 +11,24 @@ from nvidia_runtime.store import files, users
 
 
 def remember() -> None:
-    """Keep HOME, if there are settings there.  Never raises `OSError`."""
+    """Keep HOME if there are settings, forget what was kept if there are none.
+
+    Never raises `OSError`.
+    """
     home = files.environment(b"HOME")
     if home[:1] != "/" or "\n" in home or not files.stamp(f"{home}/{files.OWN_CONFIG}"):
+        home = ""
+    folder = files.state_folder(make=bool(home))
+    if not folder or home == files.remembered_home():
         return
-    folder = files.state_folder(make=True)
-    if folder and home != files.remembered_home():
-        try:
+    try:
+        if home:
             data = f"{home}\n".encode("utf-8", "surrogateescape")
             files.replace(f"{folder}/{files.HOME}", data, tidy=False)
-        except (OSError, ValueError):
-            return
+        else:
+            posix.unlink(f"{folder}/{files.HOME}")
+    except (OSError, ValueError):
+        return
 
 
 def places() -> list[str]:

@@ -25,14 +25,16 @@ def folders(
 ) -> "Iterator[tuple[str, int]]":
     """Yield the places, each with the mode to make it with, the best first.
 
-    ``variable`` is XDG_RUNTIME_DIR's value, which the launcher knows, too.  The last place is in a
-    folder where anybody may have made one of its name.  It counts if it is ours, and then nobody
+    ``variable`` is XDG_RUNTIME_DIR's value, which the launcher knows, too: where that is a folder,
+    no other counts, so that both read the same.  The last place is in a folder where anybody may
+    have made one of its name.  It counts if it is ours, and then nobody
     else can replace it, since /tmp is root's and sticky.
     """
     if variable[:1] == "/":  # a relative one would lead into the bundle
         try:  # where root was given a user's variable, that user could move what is ours
             if posix.lstat(variable).st_uid in (0, posix.geteuid()):
                 yield f"{variable}/{NAME}", 0o755
+                return
         except (OSError, ValueError):
             pass
     uid = outer_uid() if is_user else 0
