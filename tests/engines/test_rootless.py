@@ -18,7 +18,8 @@ from .machine import Machine
 from .podman import Podman
 
 NAME = "nvidia-container-runtime"
-CONTAINER = "nvcr-job"
+# Records of earlier runs are there, too.
+CONTAINER = f"nvcr-job-{os.urandom(4).hex()}"
 
 
 def low_level(podman: Podman) -> Path:
