@@ -6,8 +6,12 @@ The GPUs' nodes are in /dev, as a user namespace cannot make any: of a namespace
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,9 +57,25 @@ def own(folder: Path) -> None:
 def podman(machine: Machine, live: Podman) -> Podman:
     """Return the user's podman, with a folder and a runtime of ours that are the user's."""
     folder = machine.scratch / "pr"
+    _end_at_exit(folder)
     if not folder.exists():
         folder.mkdir()
         (folder / "containers.conf").write_text(rootful.CONFIG)
     runtime = machine.runtime("rootless", shutil.which("runc") or "runc")
     own(runtime.path.parent)
     return replace(live, folder=folder, runtime=runtime)
+
+
+@functools.cache
+def _end_at_exit(folder: Path) -> None:
+    atexit.register(_end, folder)
+
+
+def _end(folder: Path) -> None:
+    """End the process that keeps the user's namespace, known by its HOME."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_podman = (process / "comm").read_bytes() == b"podman pause\n"
+            variables = (process / "environ").read_bytes().split(b"\0") if is_podman else []
+            if b"HOME=" + os.fsencode(folder) in variables:
+                os.kill(int(process.name), signal.SIGKILL)
