@@ -259,6 +259,7 @@ def packed(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
         (b"\x1f\x8b0", "is damaged: "),
         (gzip.compress(bytes((64 << 20) + 1)), "is too large for a report"),
     ],
+    ids=["another archive", "no archive", "cut short", "too large"],  # the data has the time in it
 )
 def test_archive_that_is_no_report(data: bytes, what: str, tmp_path: Path) -> None:
     file = tmp_path / "r.tar.gz"
