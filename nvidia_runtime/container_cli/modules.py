@@ -8,8 +8,6 @@ from nvidia_runtime.store import files
 
 # Without them something is missing: NVML makes nodes of GPUs only.
 NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-modeset")
-# The only line of a process that is in no user namespace of its own.
-EVERYBODY = ("0", "0", "4294967295")
 
 
 def prepare(root: str) -> list[str]:
@@ -17,10 +15,13 @@ def prepare(root: str) -> list[str]:
 
     Where all is there, nothing is started.  In a user namespace nothing could be made.
     """
-    if (files.loaded_driver() and all(map(_exists, NODES))) or not _may():
+    if (files.loaded_driver() and all(map(_exists, NODES))) or posix.geteuid():
         return []
     from nvidia_runtime.host import device_nodes, kernel_modules  # once after a boot
+    from nvidia_runtime.linux import namespaces
 
+    if not namespaces.are_users_initial():
+        return []
     problems = []
     for command in kernel_modules.commands(root):
         try:
@@ -33,11 +34,6 @@ def prepare(root: str) -> list[str]:
     except (NvidiaRuntimeError, OSError) as error:
         problems.append(str(error))
     return problems
-
-
-def _may() -> bool:
-    uids = files.read_text("/proc/self/uid_map") or ""
-    return posix.geteuid() == 0 and tuple(uids.split()) in ((), EVERYBODY)
 
 
 def _exists(path: str) -> bool:

@@ -15,6 +15,8 @@ DEVICES = "/sys/bus/pci/devices"
 VENDOR = "0x10de"
 # VGA controllers and 3D controllers, as the class of a PCI device begins.
 DISPLAY_CLASSES = ("0x0300", "0x0302")
+# Of a file; the longest are lists of CPUs.
+LONGEST = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,6 @@ def text(path: str) -> str:
     """Read the line of a file, "" if it cannot be read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(64).strip()
+            return file.read(LONGEST).strip()
     except OSError:
         return ""

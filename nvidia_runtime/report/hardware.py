@@ -54,7 +54,7 @@ def _mig(device: Mig) -> dict[str, Any]:
 def bus() -> dict[str, Any]:
     """Return the NUMA nodes and the PCI devices with the bridges above them; no GPU is woken."""
     nodes = {
-        name.removeprefix("node"): _text(f"{NODES}/{name}/cpulist")
+        name.removeprefix("node"): pci.text(f"{NODES}/{name}/cpulist")
         for name in driver_root.names(NODES)
         if re.fullmatch(r"node\d+", name)
     }
@@ -65,18 +65,16 @@ def bus() -> dict[str, Any]:
 def _device(address: str) -> dict[str, Any]:
     folder = f"{pci.DEVICES}/{address}"
     above = os.path.realpath(folder).split("/")[:-1]
-    driver = os.path.basename(os.path.realpath(f"{folder}/driver"))
-    group = os.path.basename(os.path.realpath(f"{folder}/iommu_group"))
     return {
         "address": address,
         "above": [name for name in above if re.fullmatch(r"[0-9a-f:]+\.\d", name)],
-        "ids": ":".join(_text(f"{folder}/{name}")[2:] for name in ("vendor", "device")),
-        "kind": _text(f"{folder}/class"),
-        "driver": driver if driver != "driver" else "",
-        "iommu_group": group if group.isdecimal() else "",
-        "node": _text(f"{folder}/numa_node"),
-        "link": _text(f"{folder}/current_link_speed"),
-        "width": _text(f"{folder}/current_link_width"),
+        "ids": ":".join(pci.text(f"{folder}/{name}")[2:] for name in ("vendor", "device")),
+        "kind": pci.text(f"{folder}/class"),
+        "driver": pci.name_of_link(f"{folder}/driver"),
+        "iommu_group": pci.name_of_link(f"{folder}/iommu_group"),
+        "node": pci.text(f"{folder}/numa_node"),
+        "link": pci.text(f"{folder}/current_link_speed"),
+        "width": pci.text(f"{folder}/current_link_width"),
         "drm": sorted(driver_root.names(f"{folder}/drm")),
     }
 
@@ -107,11 +105,3 @@ def _line(path: str) -> str:
         return f"{path} -> {os.readlink(path)}\n"
     except OSError:
         return f"{path}\n"
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(256).strip()
-    except OSError:
-        return ""
