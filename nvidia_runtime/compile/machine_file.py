@@ -126,6 +126,7 @@ def options_for(settings: Settings, variant: str) -> Options:
     options.disabled_hooks = frozenset(settings[f"{JIT}.nvcdi-disable-hooks"])
     options.flags = frozenset(settings[f"{JIT}.nvcdi-feature-flags"])
     options.merged_device = False
+    options.with_compat32 = True
     options.with_gids = not settings[NO_GIDS]
     options.csv_files = _csv_files(str(settings[f"{CSV}.mount-spec-path"]), variant == "csv-all")
     options.empty_devices = True  # then `all` is the driver alone

@@ -93,13 +93,13 @@ def watched(machine: Machine) -> list[str]:
 
 
 def _note_compat32(generated: Generated, options: Options, machine: Machine) -> None:
-    """Note what a container gets that asks for compat32, unless all get it.
+    """Note what a container gets that asks for compat32, where creates ask, unless all get it.
 
     Packages bring these files, and renew the loader's cache; where there are some, their folders
     are watched, too.
     """
     edits: Edits = {}
-    if compat32.FLAG not in options.flags:
+    if options.with_compat32 and compat32.FLAG not in options.flags:
         edits = compat32.edits(options, machine, machine.version(), [])
     if edits:
         entry = assemble.device(compat32.NAME, edits)

@@ -62,6 +62,7 @@ class Options:
         "strategies",
         "thorough",
         "vendor",
+        "with_compat32",
         "with_gids",
     )
 
@@ -83,6 +84,7 @@ class Options:
         self.disabled_hooks: frozenset[str] = frozenset()
         self.enabled_hooks: frozenset[str] = frozenset()
         self.flags: frozenset[str] = frozenset()
+        self.with_compat32 = False  # for those who ask, apart from the spec
         self.with_gids = True
         self.csv_files: tuple[str, ...] = ()
         self.csv_ignored: tuple[str, ...] = ()
