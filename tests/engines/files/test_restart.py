@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -182,11 +183,13 @@ def test_question_on_a_terminal(
         env={**os.environ, "PYTHONPATH": str(TREE)},
         check=True,
     )
-    shown = os.read(ours, 1000).decode()
+    question, shown = "restart docker now (systemctl restart docker)? [y/N] ", bytearray()
+    while question.encode() not in shown:  # the answer's echo may come by itself
+        assert select.select([ours], [], [], waiting.PATIENCE)[0], shown
+        shown += os.read(ours, 1000)
     os.close(ours)
     os.close(theirs)
 
-    assert "restart docker now (systemctl restart docker)? [y/N] " in shown
     assert (tmp_path / "called").exists() is is_called
 
 
