@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 from typing import Any
@@ -21,23 +20,28 @@ def get(path: str, question: str) -> Any:
     """Ask the daemon behind a socket; None where it does not answer, or not us."""
     try:
         return asked(path, question, SECONDS)
-    except (OSError, ValueError, http.client.HTTPException):
+    except (OSError, ValueError):
         return None
 
 
 def asked(path: str, question: str, seconds: float) -> Any:
     """Ask the daemon behind a socket; None where it refuses.
 
-    Raises `OSError`, `ValueError` or `HTTPException` where there is no answer, or an odd one.
+    Raises `OSError` where there is no answer, `ValueError` where it is an odd one.
     """
+    import http.client  # with e-mail and TLS: 20 ms, which machines without docker spare
+
     connection = http.client.HTTPConnection("localhost", timeout=seconds)
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(seconds)
         client.connect(path)
         connection.sock = client
-        connection.request("GET", question)
-        response = connection.getresponse()
-        return json.loads(response.read(LARGEST)) if response.status == 200 else None
+        try:
+            connection.request("GET", question)
+            response = connection.getresponse()
+            return json.loads(response.read(LARGEST)) if response.status == 200 else None
+        except http.client.HTTPException as error:
+            raise ValueError(f"no answer of HTTP: {error}") from error
 
 
 def ask(path: str) -> Knowledge | None:

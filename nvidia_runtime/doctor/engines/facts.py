@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -232,7 +231,7 @@ def _answer(daemon: Running) -> tuple[dict[str, Any], list[Said]]:
     except PermissionError:
         why = f"{daemon.socket} is for root and the group docker: sudo, or usermod -aG docker"
         return {}, [Skipped("what docker itself says", why)]
-    except (OSError, ValueError, http.client.HTTPException):
+    except (OSError, ValueError):
         document = None
     if not isinstance(document, dict):
         return {}, [Skipped("what docker itself says", f"an odd answer on {daemon.socket}")]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from typing import TYPE_CHECKING
 
@@ -137,7 +136,7 @@ def _without_process(present: list[Running]) -> Running | None:
             continue
         try:
             answer = docker_info.asked(socket, "/info", SECONDS)
-        except (OSError, ValueError, http.client.HTTPException):
+        except (OSError, ValueError):
             continue
         if not isinstance(answer, dict) or processes.named(docker.ENGINE.program):
             continue
