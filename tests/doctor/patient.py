@@ -14,6 +14,8 @@ import shim
 import simulated
 from cli import ctk
 
+from . import stand_ins
+
 # A line after which doctor runs as a user who is not root.
 AS_USER = 'set -- setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
 
@@ -41,13 +43,22 @@ WITHOUT_SYSTEMD = "mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd"
 
 
 def examine(
-    machine: str, fault: str = "", *, env: Mapping[str, str] | None = None, **options: Any
+    machine: str,
+    fault: str = "",
+    *,
+    env: Mapping[str, str] | None = None,
+    engines: tuple[str, ...] = (),
+    **options: Any,
 ) -> Answer:
     """Run doctor on a simulated machine after the lines of shell that make it faulty.
 
-    ``options`` are those of `simulated.run`: the faults of its GPUs, real folders.
+    Of the engines of this host it has those whose programs are named; two areas ask each for its
+    version, a third of the time that an examination takes.  ``options`` are those of
+    `simulated.run`: the faults of its GPUs, real folders.
     """
-    script = f'{WITHOUT_SYSTEMD}\n{fault}\nexec "$@"'
+    # With the driver's folder alone simulated, the programs would be the host's.
+    away = ":" if "root_only" in options else stand_ins.without(*engines)
+    script = f'{WITHOUT_SYSTEMD}\n{away}\n{fault}\nexec "$@"'
     words = [sys.executable, "-c", ctk.PROGRAM, "doctor", "--json"]
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(shim.TREE), **(env or {})}
     got = simulated.run(machine, ["sh", "-euc", script, "sh", *words], env=variables, **options)

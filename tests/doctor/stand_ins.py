@@ -64,14 +64,19 @@ def write(path: str, content: Any) -> str:
     return f"mkdir -p {folder}\nprintf %s {shlex.quote(text)} >{shlex.quote(path)}"
 
 
+def without(*kept: str) -> str:
+    """Return the line that takes the programs of this host's engines away, all but some."""
+    names = [name for name in PROGRAMS if name not in kept]
+    return "rm -f " + " ".join(f"{folder}/{name}" for folder in PATH.split(":") for name in names)
+
+
 def machine(*lines: str) -> str:
     """Return the lines that take this host's engines away, install ours, and what follows."""
-    names = [f"{folder}/{name}" for folder in PATH.split(":") for name in PROGRAMS]
     ctk_script = f'#!/bin/sh\nexec {sys.executable} -c "{ctk.PROGRAM}" "$@"\n'
     bin_folder = shim.TREE / "packaging/bin"
     return "\n".join(
         [
-            f"rm -f {' '.join(names)}",
+            without(),
             f"mkdir -p {' '.join(FOLDERS)}",
             f"find {' '.join(FOLDERS)} -mindepth 1 -delete",  # some are mount points
             f"ln -sf {bin_folder}/nvidia-container-runtime {RUNTIME}",

@@ -31,22 +31,13 @@ OURS = "nvidia-container-runtime"
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def others(*kept: str) -> str:
-    """Return the lines of shell that take other engines' programs away."""
-    names = {"dockerd", "containerd", "crio", "podman"} - set(kept)
-    return "rm -f " + " ".join(
-        f"{folder}/{name}" for folder in SEARCH.split(":") for name in sorted(names)
-    )
-
-
 def look(engine: str, fault: str = "", **env: str) -> tuple[str, list[str]]:
     """Examine a machine with one engine; return its verdict, and its errors and warnings.
 
     Notes differ with the engine's version.
     """
     program = "dockerd" if engine == "docker" else engine
-    script = f"{others(program)}\n{fault}"
-    answer = patient.examine("t4x1", script, env={"PATH": SEARCH, **env})
+    answer = patient.examine("t4x1", fault, engines=(program,), env={"PATH": SEARCH, **env})
     assert list(answer.document["engines"]) == [engine], answer.document
     general = [one["code"] for one in answer.document["findings"] if not one["engine"]]
     codes = [
