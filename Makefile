@@ -7,7 +7,7 @@
 .PHONY: dist sbom release deb rpm bundle image
 
 # -rs says why what is skipped is
-PYTEST := .venv/bin/pytest -n 2 -rs tests
+PYTEST := .venv/bin/pytest -n 3 --dist loadgroup -rs tests
 # All, even if the first is over budget.
 BENCH = status=0; for script in bench machines containers cold engines pods; do \
   .venv/bin/python tests/benchmarks/$$script.py $(1) || status=1; done; exit $$status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option ``--long``, and the check that no test leaves a trace on the host.
+"""The option ``--long``, which tests run beside which, and that none leaves a trace on the host.
 
 Tests marked ``long`` are left out without the option.
 """
@@ -19,6 +19,17 @@ settings.load_profile("busy")
 BEFORE = pytest.StashKey[dict[str, str]]()
 MADE = pytest.StashKey[list[str]]()
 MOST_LINES = 50
+# What one process of pytest-xdist's runs one by one; all else is shared out by modules.  The first
+# start engines, or look for those that run on this host; the others share what they build.
+TOGETHER = {
+    "daemons": (
+        "engines/",
+        "cli/test_runtime_",
+        "distributions/test_engines",
+        "simulate/test_engines",
+    ),
+    "distributions": ("distributions/",),
+}
 LEFT = pytest.StashKey[list[str]]()
 
 
@@ -40,6 +51,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(skip)
+
+
+def group_of(test: str) -> str:
+    """Return what a test belongs to, by its id."""
+    module = test.partition("::")[0].removeprefix("tests/")
+    return next((group for group, names in TOGETHER.items() if module.startswith(names)), module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share the tests out by groups with ``--dist=loadgroup``.
+
+    pytest-xdist's own way, a marker, does nothing with pytest 9.2.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # only who runs several processes has it
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
