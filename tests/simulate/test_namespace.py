@@ -7,12 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import simulated
+
+from nvidia_runtime.simulate import build, catalogue
+from nvidia_runtime.simulate import tree as trees
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts and device nodes")
 
@@ -41,6 +45,30 @@ def nothing_stays() -> Iterator[None]:
     before = host()
     yield
     assert set(host()) <= set(before)
+
+
+# Whether what is generated now would wait for the end of an installation, and be made again.
+PROBE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from nvidia_runtime.host.driver import Driver
+driver = Driver(sys.argv[2])
+driver.listings()
+print(driver.has_changed())
+"""
+
+
+@pytest.mark.parametrize("is_entered", [True, False], ids=["entered", "written"])
+def test_driver_was_installed_before(tmp_path: Path, *, is_entered: bool) -> None:
+    words = [sys.executable, "-c", PROBE, str(simulated.TREE)]
+    if is_entered:
+        done = simulated.run("t4x1", [*words, "/"])
+    else:
+        trees.create(build.driver_root(catalogue.find("t4x1")), f"{tmp_path}/root")
+        words.append(f"{tmp_path}/root")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_driver_is_in_the_root() -> None:
