@@ -13,6 +13,7 @@ import pytest
 from builders import asking, cdi_spec, device, spec
 from shim import Site
 
+from nvidia_runtime import start
 from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.oci.argv import Invocation
 from nvidia_runtime.sources import failure
@@ -148,6 +149,7 @@ def test_failures_are_few_and_short(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """They displace no other record, and the sentences are not endless."""
     monkeypatch.setattr(files, "SYSTEM_FOLDER", str(tmp_path / "state"))
     monkeypatch.setattr(failure, "MOST", 3)
+    monkeypatch.setattr(start, "LAPS", [])  # those of tests before, in this process
     for number in range(5):
         invocation = Invocation([])
         invocation.container, invocation.bundle = f"c{number}", "/nowhere"
