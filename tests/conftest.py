@@ -19,8 +19,9 @@ settings.load_profile("busy")
 BEFORE = pytest.StashKey[dict[str, str]]()
 MADE = pytest.StashKey[list[str]]()
 MOST_LINES = 50
-# What one process of pytest-xdist's runs one by one; all else is shared out by modules.  The first
-# start engines, or look for those that run on this host; the others share what they build.
+# What one process of pytest-xdist's runs one by one; all else is shared out by modules, those with
+# most tests first.  The first start engines, or look for those that run on this host; the others
+# share what they build, and have modules of few and long tests, which would be the last.
 TOGETHER = {
     "daemons": (
         "engines/",
@@ -29,6 +30,7 @@ TOGETHER = {
         "simulate/test_engines",
     ),
     "distributions": ("distributions/",),
+    "installer": ("installer/",),
 }
 LEFT = pytest.StashKey[list[str]]()
 
