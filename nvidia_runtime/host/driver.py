@@ -153,12 +153,14 @@ class Driver:
         """
         if self._listings is None:
             return False
-        folders = {folder for folder, _ in _versioned(self._listings)}
-        if any(driver_root.is_young(self.source(folder) or folder, YOUNG) for folder in folders):
-            return True
+        for folder, files_there in self._listings:
+            is_young = driver_root.is_young(self.source(folder) or folder, YOUNG)
+            if is_young and _versioned([(folder, files_there)]):
+                return True
         names: dict[str, list[str]] = {}
         now = [*self._list(names), *((folder, _names(folder, names)) for folder in self._names)]
-        return _versioned(now) != _versioned([*self._listings, *self._names.items()])
+        before = [*self._listings, *self._names.items()]
+        return now != before and _versioned(now) != _versioned(before)
 
     def _list(self, names: dict[str, list[str]]) -> list[tuple[str, list[str]]]:
         """List the libraries; ``names`` are what was listed, and get what is listed now."""
