@@ -113,12 +113,13 @@ def on_rootless_podman(site: Site, on_podman: Podman) -> Iterator[Podman]:
     setpriv = require("setpriv")
     words = (setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
     enter = (*site.enter, *words)
-    if processes.run([*enter, os.fspath(site.shim), "--version"]).returncode:
-        pytest.skip(f"another user cannot run {site.shim}")
     folder = site.scratch / "u"
     folder.mkdir(mode=0o700)
     shutil.copy(on_podman.folder / "containers.conf", folder)
     shutil.chown(folder, NOBODY, NOBODY)
+    session = ("env", f"XDG_RUNTIME_DIR={folder}")  # else the user's state would be in /tmp
+    if processes.run([*enter, *session, os.fspath(site.shim), "--version"]).returncode:
+        pytest.skip(f"another user cannot run {site.shim}")
     user = Rootless(
         folder=folder,
         busybox=on_podman.busybox,
