@@ -14,8 +14,8 @@ NAME = "nvidia-container-runtime"
 UID_MAP = "/proc/self/uid_map"
 # Of Linux, for users without a number in a namespace; the initial namespace has one for all.
 OVERFLOW, ALL = 65534, 4294967295
-# Where sessions have theirs, and podman without a session.
-PARENTS = ("/run/user/{}", "/tmp/podman-run-{}")
+# Where sessions have theirs, and podman without a session: from version 5 on, and before.
+PARENTS = ("/run/user/{}", "/tmp/storage-run-{}", "/tmp/podman-run-{}")
 SHARED = "/tmp"
 _TYPE, _DIRECTORY, _STICKY = 0o170000, 0o040000, 0o1000
 

@@ -16,7 +16,7 @@ USER, OTHER = shim.NOBODY, 4711
 NAME = shim.NAME
 OWN = f"/tmp/{NAME}-{USER}"
 SESSION = f"/run/user/{USER}"
-PODMANS = f"/tmp/podman-run-{USER}"
+PODMANS, PODMAN_4S = f"/tmp/storage-run-{USER}", f"/tmp/podman-run-{USER}"
 # The words are what to do as root, then the command.  /tmp, /run and /home are the test's.
 MACHINE = """
 for folder in /tmp /run /home /etc; do mount -t tmpfs -o mode=1777 none "$folder"; done
@@ -64,6 +64,8 @@ PLACES = {
     "a session": (make(SESSION), f"{SESSION}/{NAME}"),
     "a session of another": (make(SESSION, OTHER), OWN),
     "podman was there": (make(PODMANS), f"{PODMANS}/{NAME}"),
+    "podman 4 was there": (make(PODMAN_4S), f"{PODMAN_4S}/{NAME}"),
+    "podman 4 was there, and then 5": (make(PODMAN_4S) + make(PODMANS), f"{PODMANS}/{NAME}"),
     "another took podman's name": (make(PODMANS, OTHER), OWN),
     "it is there": (make(OWN), OWN),
     "another has made it": (make(OWN, OTHER), ""),
