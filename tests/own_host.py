@@ -16,6 +16,7 @@ from pathlib import Path
 CLONE_NEWNS = 0x20000
 FOLDERS = (
     "/etc/cni/net.d",
+    "/etc/containerd",
     "/etc/docker",
     "/run/containerd",
     "/run/containers",
