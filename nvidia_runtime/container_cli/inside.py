@@ -58,7 +58,7 @@ def give(
             if with_rules and nodes and namespaces.are_users_initial():
                 from nvidia_runtime.container_cli import rules  # bpf, dataclasses
 
-                rules.give(container.pid, nodes)
+                rules.give(container.pid, nodes, container.check)
             if with_nodes:
                 placing.make_nodes(nodes, given.nodes)
             placing.copy(mounts)
