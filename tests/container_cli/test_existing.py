@@ -109,6 +109,23 @@ def test_twice_is_once(site: Site, root: Path) -> None:
         assert Path(f"/proc/{pid}/mountinfo").read_text() == first
 
 
+def test_no_node_is_made_in_a_volume(site: Site, root: Path) -> None:
+    """A container's link in its /dev leads there; what is in it stays on the host."""
+    (root / "vol").mkdir()
+    script = 'mount -t tmpfs volume "$0/vol" && ln -s /vol "$0/dev/dri"'
+    with standing(site, root) as pid:
+        shutil.rmtree(f"/proc/{pid}/root{root}/dev/dri", ignore_errors=True)
+        words = ["nsenter", "--mount", f"--target={pid}", "sh", "-c", script, str(root)]
+        assert processes.run(words).returncode == 0
+        done = configure(site, pid, root, with_cgroups=False)
+
+        assert (done.returncode, done.stderr) == (0, "")
+        names = os.listdir(f"/proc/{pid}/root{root}/vol")
+        assert "renderD128" in names
+        there = mounted(pid, root)
+        assert [name for name in names if f"/vol/{name}" not in there] == []
+
+
 def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
     """The last mounts meet a folder where a file belongs."""
     (root / "lib/firmware/nvidia/580.95.05/gsp_tu10x.bin").mkdir(parents=True)
