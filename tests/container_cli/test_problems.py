@@ -38,6 +38,11 @@ HINTS = {
         " | --user takes UID[:GID], or names that this machine knows",
         f"--user=0:0 configure {ROOT}",
     ),
+    f"--user=² configure {ROOT}": (
+        "input error: parse user/group failed: no such file or directory"
+        " | --user takes UID[:GID], or names that this machine knows",
+        f"--user=0 configure {ROOT}",
+    ),
     f"configure --cuda-compat-mode=x {ROOT}": (
         "input error: invalid cuda-compat-mode 'x' | modes are ldconfig, mount, disabled",
         f"configure --cuda-compat-mode=mount {ROOT}",
@@ -63,6 +68,10 @@ REFUSALS = {
         "requirement error: unsatisfied condition: brand=grid,arch>=7"
     ),
     "--device=0 --require=cuda>": "requirement error: invalid expression",
+    "--device=all --mig-config=0": "mig-config error: 0: only 'all' devices are currently supported",
+    "--mig-monitor=all,GPU-1": (
+        "mig-monitor error: GPU-1: only 'all' devices are currently supported"
+    ),
     "--require=driver<580": "requirement error: unsatisfied condition: driver<580",
 }
 MET = ("cuda>=13.0", "driver>=580,driver<581", "brand=tesla,arch=7.5", "BRAND=Tesla", "arch<8")
@@ -96,3 +105,13 @@ def test_refusal(words: str) -> None:
 @pytest.mark.parametrize("requirement", MET)
 def test_requirement_that_is_met(requirement: str) -> None:
     assert NO_ROOT in of_t4()[f"configure --device=0 --require={requirement} {ROOT}"].refusal()
+
+
+def test_mig_devices_of_others_are_not_watched() -> None:
+    words = f"configure --device=1:0 --mig-monitor=all {ROOT}"
+
+    said = run_all("a100x8mig", words)[words].refusal()
+
+    assert said == (
+        "mig-monitor error: all: cannot enable mig-monitor with specific MIG devices selected"
+    )
