@@ -7,6 +7,8 @@ import functools
 
 import pytest
 
+from nvidia_runtime.simulate import catalogue
+
 from .calls import Answer, run_all
 
 ROOT = "/srv/root"
@@ -55,7 +57,9 @@ HINTS = {
     ),
 }
 # What a machine lacks, and what an image requires of it: the driver is 580.95.05, of CUDA 13.0.
+UUID = "GPU-" + catalogue.find("t4x1").gpus[0].uuid.removeprefix("GPU-").upper()
 REFUSALS = {
+    f"--device={UUID}": f"mount error: {ROOT}: {NO_ROOT}: no such file or directory",
     "--device=9": "device error: 9: unknown device",
     "--device=all,GPU-0": f"mount error: {ROOT}: {NO_ROOT}: no such file or directory",
     "--device=0,GPU-0": "device error: GPU-0: unknown device",
