@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import device_groups
 import pytest
 from distributions.site import Site
 from engines import processes, rootfs
@@ -20,6 +21,7 @@ from engines.bundles import Bundles
 
 from nvidia_runtime.container_cli import copies, existing, placing
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux.control_groups import DEVICES
 
 from .conftest import Sites
 from .containers import ALL, program
@@ -138,6 +140,32 @@ def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
         assert done.stderr.endswith(f"; {placing.HINT}\n")
         assert mounted(pid, root) == first
         assert nodes(pid, root) == ["dri"]
+
+
+def test_failure_allows_nothing(site: Site, root: Path) -> None:
+    (root / "lib/firmware/nvidia/580.95.05/gsp_tu10x.bin").mkdir(parents=True)
+    with device_groups.group(DEVICES, denied=True) as folder, standing(site, root) as pid:
+        Path(folder, "cgroup.procs").write_text(str(pid))
+        done = configure(site, pid, root)
+
+        assert "gsp_tu10x.bin: cannot be mounted: is of another type" in done.stderr
+        assert Path(folder, "devices.list").read_text() == ""
+
+
+def test_refusing_group_gives_nothing(site: Site, root: Path) -> None:
+    """It is not the container's alone: we are in it, too."""
+    with device_groups.group(DEVICES, denied=True) as folder, standing(site, root) as pid:
+        Path(folder, "cgroup.procs").write_text(str(pid))
+        first = mounted(pid, root)
+        join = ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
+        done = configure(site, pid, root, *join)
+
+        assert "devices.list: refuses its devices" in done.stderr
+        assert done.returncode == 1
+        assert mounted(pid, root) == first
+        there = Path(f"/proc/{pid}/root{root}/dev")
+        assert not [path for path in there.rglob("*") if path.is_char_device()]
+        assert Path(folder, "devices.list").read_text() == ""
 
 
 def test_container_that_runs(bundles: Callable[[str, str, str], Bundles], site: Site) -> None:
