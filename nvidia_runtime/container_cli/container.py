@@ -22,6 +22,8 @@ def configure(configuration: "Configuration", done: list[str]) -> list[str]:
         said += modules.prepare(configuration.driver_root or "/")
     with problems.during(problems.INITIALIZATION):
         configuration.devices = _canonical(configuration)
+    if configuration.mig_config or configuration.mig_monitor:
+        _check_managing(configuration)
     from nvidia_runtime.container_cli import configure as steps  # ctypes
 
     try:
@@ -43,6 +45,21 @@ def _canonical(configuration: "Configuration") -> tuple[str, ...]:
 
     present = gpus.find(_machine(configuration))
     return tuple(selection.canonical(present, one) for one in ids)
+
+
+def _check_managing(configuration: "Configuration") -> None:
+    """Raise an error where not all MIG devices that are to be managed are the container's."""
+    from nvidia_runtime.host import gpus, mig
+    from nvidia_runtime.host import machine as machines
+
+    ids, machine = configuration.devices, _machine(configuration)
+    with problems.during(problems.DETECTION):
+        present = gpus.find(machine) if machines.kind(machine) == "nvml" else []
+        chosen = selection.select(present, ids) if present else []
+    asked = (configuration.mig_config, configuration.mig_monitor)
+    for name, wanted in zip(mig.MANAGING, asked, strict=True):
+        with_all = selection.is_all(ids)
+        selection.check_managing(f"mig-{name}", wanted, chosen, with_all=with_all)
 
 
 def _judge(configuration: "Configuration") -> None:

@@ -29,7 +29,7 @@ class Existing:
     ``root`` is its root; nodes can be made there if it ``has_nodes``.
     """
 
-    __slots__ = ("_here", "_namespace", "_our_root", "_top", "has_nodes", "pid", "root")
+    __slots__ = ("_here", "_namespace", "_our_root", "_process", "_top", "has_nodes", "pid", "root")
 
     def __init__(self, pid: int, rootfs: str) -> None:
         """Open the namespaces of a process, and the root; ``pid`` 0 is in ours.
@@ -38,12 +38,17 @@ class Existing:
         """
         self.pid = pid
         self._our_root = os.open("/", _PATH)
-        self._namespace = self._here = -1
+        self._namespace = self._here = self._process = -1
         self._top = resolver.Place(self._our_root, "/")
         self.has_nodes = namespaces.are_users_initial()
         if pid:
             self._open_namespaces(pid)
         self.root = self._open_root(rootfs)
+
+    def check(self) -> None:
+        """Raise `NvidiaRuntimeError` if its process has ended: the number may be another's now."""
+        if self.pid and namespaces.has_ended(self._process):
+            raise NvidiaRuntimeError("has ended meanwhile", f"process {self.pid}", PID_HINT)
 
     def enter(self) -> None:
         """Move to the container's mount namespace; paths are the host's nevertheless."""
@@ -76,7 +81,8 @@ class Existing:
         where = f"process {pid}"
         try:
             self._here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            self._namespace, users = namespaces.opened(pid, "mnt", "user")
+            self._process = os.pidfd_open(pid)
+            self._namespace, users = namespaces.opened(pid, self._process, "mnt", "user")
         except OSError as error:
             what = f"its namespaces cannot be opened: {os_reason(error)}"
             raise NvidiaRuntimeError(what, where, hint_of(error)) from None

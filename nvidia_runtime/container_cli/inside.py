@@ -2,8 +2,8 @@
 """Let a container that exists have what it gets: a process of its own does it, and ends.
 
 What hooks of CDI specs would do is done by `prepare`, as before a container exists; what is left to
-a hook there is done here when everything is mounted.  The device rules come before the first mount,
-so that a container whose group cannot be changed gets nothing.
+a hook there is done here when everything is mounted.  The device rules come last: mounts and nodes
+can be taken back where a group cannot be changed, but a rule stays.
 """
 
 import resource
@@ -54,17 +54,18 @@ def give(
     ]
     try:
         with verbs.TimeLimit(rootfs):
-            # A user has no programs or lists of rules, and could change none.
-            if with_rules and nodes and namespaces.are_users_initial():
-                from nvidia_runtime.container_cli import rules  # bpf, dataclasses
-
-                rules.give(container.pid, nodes)
             if with_nodes:
                 placing.make_nodes(nodes, given.nodes)
             placing.copy(mounts)
             container.enter()
             placing.mount()
             done += placing.done + _finish(container, work)
+            # A user has no programs or lists of rules, and could change none.
+            if with_rules and nodes and namespaces.are_users_initial():
+                from nvidia_runtime.container_cli import rules  # bpf, dataclasses
+
+                container.leave()  # its table of mounts has no control groups of ours
+                rules.give(container.pid, nodes, container.check)
     except BaseException:
         container.enter()
         placing.take_back()

@@ -159,7 +159,7 @@ def _user(program: Words) -> str:
             gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
         else:
             gid = (entry or pwd.getpwuid(uid)).pw_gid
-    except (KeyError, OverflowError):
+    except (KeyError, OverflowError, ValueError):
         hint = "--user takes UID[:GID], or names that this machine knows"
         what = "parse user/group failed: no such file or directory"
         raise problems.of(problems.INPUT, what, hint) from None

@@ -27,6 +27,7 @@ _TYPE, _FOLDER, _LINK = 0o170000, 0o040000, 0o120000
 TARGET_MODE = 0o644
 # The kernel's own files by which the driver is asked; nothing else of the kernel's is covered.
 DRIVER, PROC = "/proc/driver/nvidia/", "proc"
+DEV, MEMORY = "/dev", "tmpfs"
 PROFILE = f"{application_profile.FOLDER}/{application_profile.NAME}"
 HINT = "mend that place in the image, or among the container's volumes"
 
@@ -116,9 +117,15 @@ class Placing:
         return True
 
     def _takes_nodes(self, folder: resolver.Place) -> bool:
-        """Whether nodes in a folder work, and are gone with the container: not in its image."""
-        is_images = folder.status().st_dev == self._container.root.status().st_dev
-        return not (is_images or os.fstatvfs(folder.descriptor).f_flag & os.ST_NODEV)
+        """Whether nodes in a folder work, and are gone with the container.
+
+        That is in its /dev alone, in memory: not in its image, nor in a volume of the host's.
+        """
+        device = folder.status().st_dev
+        with resolver.walk(self._container.root, DEV) as dev:
+            is_own = device == dev.status().st_dev != self._container.root.status().st_dev
+        is_gone = is_own and self._kind(folder) == MEMORY
+        return is_gone and not os.fstatvfs(folder.descriptor).f_flag & os.ST_NODEV
 
     def _mount(self, copy: Copy) -> None:
         with self._target(copy) as target:
@@ -171,13 +178,17 @@ class Placing:
         Who could mount over what a runtime writes to, in /proc, would undo what it does there
         (CVE-2019-16884).
         """
-        device = place.status().st_dev
-        if device not in self._kinds:
-            self._kinds[device] = mounts.file_system(place)
-        kind = self._kinds[device]
+        kind = self._kind(place)
         is_drivers = path.startswith(DRIVER) and place.path == path and kind == PROC
         if (kind in mounts.KERNEL or path.startswith(DRIVER)) and not is_drivers:
             raise OSError(errno.EINVAL, f"is in a file system of the kernel's: {kind}", path)
+
+    def _kind(self, place: resolver.Place) -> str:
+        """Return the type of the file system that a place is on."""
+        device = place.status().st_dev
+        if device not in self._kinds:
+            self._kinds[device] = mounts.file_system(place)
+        return self._kinds[device]
 
 
 def _hint(error: Exception) -> str:

@@ -16,6 +16,8 @@ from nvidia_runtime.linux.device_rules import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nvidia_runtime.document import Document
 
 SCOPE = ".scope"
@@ -24,15 +26,21 @@ OTHERS = ("session-", "init.")
 HINT = "give --no-cgroups where no control group keeps the container from its devices"
 
 
-def give(pid: int, nodes: list[Document]) -> None:
+def give(pid: int, nodes: list[Document], check: Callable[[], None]) -> None:
     """Allow a container's first process its nodes; ``pid`` 0 is who called us.
 
-    Raises `NvidiaRuntimeError` where a group refuses them and cannot be changed.
+    ``check`` raises an error once the number may be another's; it is asked when the groups have
+    been read.  Raises `NvidiaRuntimeError` where a group refuses them and cannot be changed.
     """
+
+    def owned(group: Group) -> list[Group]:
+        check()
+        return own(group, ours)
+
     ours = {group.path for one in control_groups.of_process(os.getpid()) for group in one.chain()}
     wanted = [rule for node in nodes if (rule := _rule(node))]
     try:
-        device_grant.give(pid or os.getppid(), lambda group: own(group, ours), wanted)
+        device_grant.give(pid or os.getppid(), owned, wanted)
     except NvidiaRuntimeError as error:
         error.hint = f"{error.hint}; {HINT}" if error.hint else HINT
         raise

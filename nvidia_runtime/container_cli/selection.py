@@ -43,7 +43,8 @@ def is_canonical(one: str) -> bool:
     """Whether an id is written as all of our programs have it."""
     if one.isascii() and one.replace(":", "", 1).isdigit():
         return one == "0" or one[0] != "0" or one[1] == ":"
-    return one == ALL or one.startswith(("GPU-", "MIG-"))
+    kind, digits = one[: len("GPU-")], one[len("GPU-") :]
+    return one == ALL or (kind in ("GPU-", "MIG-") and digits == digits.lower())
 
 
 def canonical(gpus: "list[Gpu]", one: str) -> str:

@@ -42,7 +42,8 @@ def of_process(pid: int, proc: str = "/proc") -> list[Group]:
     """
     tops = _tops(_read(f"{proc}/self/mountinfo"))
     groups = []
-    for line in _read(f"{proc}/{pid}/cgroup").splitlines():
+    # A container may name its groups, also with what str.splitlines ends a line at.
+    for line in _read(f"{proc}/{pid}/cgroup").split("\n"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         name = UNIFIED if number == "0" and not controllers else DEVICES
@@ -68,7 +69,7 @@ def _hidden(path: str) -> NvidiaRuntimeError:
 def _tops(table: str) -> dict[str, tuple[str, str]]:
     """Return where hierarchies are mounted, and which group of them that is."""
     tops: dict[str, tuple[str, str]] = {}
-    for line in table.splitlines():
+    for line in table.split("\n"):
         left, _, right = line.partition(" - ")
         before, after = left.split(" "), right.split(" ")
         if len(before) < 5 or len(after) < 3 or after[0] not in KINDS:

@@ -19,25 +19,30 @@ INITIAL = [b"0", b"0", b"4294967295"]
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def opened(pid: int, *kinds: str) -> list[int]:
+def opened(pid: int, process: int, *kinds: str) -> list[int]:
     """Open the namespaces of a process, by ``mnt`` or ``user``, say; the descriptors are ours.
 
-    Raises `ProcessLookupError` where it has ended, and `OSError`.
+    ``process`` is a descriptor of it.  Raises `ProcessLookupError` where it has ended, and
+    `OSError`.
     """
-    process = os.pidfd_open(pid)
     descriptors: list[int] = []
     try:
         for kind in kinds:
             descriptors.append(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
-        if select.select([process], [], [], 0)[0]:
+        if has_ended(process):
             raise ProcessLookupError(3, os.strerror(3), str(pid))
     except BaseException:
         for descriptor in descriptors:
             os.close(descriptor)
         raise
-    finally:
-        os.close(process)
     return descriptors
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has ended, by its descriptor: its number may be another's then."""
+    poll = select.poll()  # select(2) takes no descriptor above 1023
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def is_own(descriptor: int, kind: str) -> bool:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import device_groups
 import pytest
 from distributions.site import Site
 from engines import processes, rootfs
@@ -20,6 +21,7 @@ from engines.bundles import Bundles
 
 from nvidia_runtime.container_cli import copies, existing, placing
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.linux.control_groups import DEVICES
 
 from .conftest import Sites
 from .containers import ALL, program
@@ -109,6 +111,23 @@ def test_twice_is_once(site: Site, root: Path) -> None:
         assert Path(f"/proc/{pid}/mountinfo").read_text() == first
 
 
+def test_no_node_is_made_in_a_volume(site: Site, root: Path) -> None:
+    """A container's link in its /dev leads there; what is in it stays on the host."""
+    (root / "vol").mkdir()
+    script = 'mount -t tmpfs volume "$0/vol" && ln -s /vol "$0/dev/dri"'
+    with standing(site, root) as pid:
+        shutil.rmtree(f"/proc/{pid}/root{root}/dev/dri", ignore_errors=True)
+        words = ["nsenter", "--mount", f"--target={pid}", "sh", "-c", script, str(root)]
+        assert processes.run(words).returncode == 0
+        done = configure(site, pid, root, with_cgroups=False)
+
+        assert (done.returncode, done.stderr) == (0, "")
+        names = os.listdir(f"/proc/{pid}/root{root}/vol")
+        assert "renderD128" in names
+        there = mounted(pid, root)
+        assert [name for name in names if f"/vol/{name}" not in there] == []
+
+
 def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
     """The last mounts meet a folder where a file belongs."""
     (root / "lib/firmware/nvidia/580.95.05/gsp_tu10x.bin").mkdir(parents=True)
@@ -121,6 +140,32 @@ def test_failure_takes_back_what_was_given(site: Site, root: Path) -> None:
         assert done.stderr.endswith(f"; {placing.HINT}\n")
         assert mounted(pid, root) == first
         assert nodes(pid, root) == ["dri"]
+
+
+def test_failure_allows_nothing(site: Site, root: Path) -> None:
+    (root / "lib/firmware/nvidia/580.95.05/gsp_tu10x.bin").mkdir(parents=True)
+    with device_groups.group(DEVICES, denied=True) as folder, standing(site, root) as pid:
+        Path(folder, "cgroup.procs").write_text(str(pid))
+        done = configure(site, pid, root)
+
+        assert "gsp_tu10x.bin: cannot be mounted: is of another type" in done.stderr
+        assert Path(folder, "devices.list").read_text() == ""
+
+
+def test_refusing_group_gives_nothing(site: Site, root: Path) -> None:
+    """It is not the container's alone: we are in it, too."""
+    with device_groups.group(DEVICES, denied=True) as folder, standing(site, root) as pid:
+        Path(folder, "cgroup.procs").write_text(str(pid))
+        first = mounted(pid, root)
+        join = ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
+        done = configure(site, pid, root, *join)
+
+        assert "devices.list: refuses its devices" in done.stderr
+        assert done.returncode == 1
+        assert mounted(pid, root) == first
+        there = Path(f"/proc/{pid}/root{root}/dev")
+        assert not [path for path in there.rglob("*") if path.is_char_device()]
+        assert Path(folder, "devices.list").read_text() == ""
 
 
 def test_container_that_runs(bundles: Callable[[str, str, str], Bundles], site: Site) -> None:

@@ -7,6 +7,8 @@ import functools
 
 import pytest
 
+from nvidia_runtime.simulate import catalogue
+
 from .calls import Answer, run_all
 
 ROOT = "/srv/root"
@@ -38,6 +40,11 @@ HINTS = {
         " | --user takes UID[:GID], or names that this machine knows",
         f"--user=0:0 configure {ROOT}",
     ),
+    f"--user=² configure {ROOT}": (
+        "input error: parse user/group failed: no such file or directory"
+        " | --user takes UID[:GID], or names that this machine knows",
+        f"--user=0 configure {ROOT}",
+    ),
     f"configure --cuda-compat-mode=x {ROOT}": (
         "input error: invalid cuda-compat-mode 'x' | modes are ldconfig, mount, disabled",
         f"configure --cuda-compat-mode=mount {ROOT}",
@@ -50,7 +57,9 @@ HINTS = {
     ),
 }
 # What a machine lacks, and what an image requires of it: the driver is 580.95.05, of CUDA 13.0.
+UUID = "GPU-" + catalogue.find("t4x1").gpus[0].uuid.removeprefix("GPU-").upper()
 REFUSALS = {
+    f"--device={UUID}": f"mount error: {ROOT}: {NO_ROOT}: no such file or directory",
     "--device=9": "device error: 9: unknown device",
     "--device=all,GPU-0": f"mount error: {ROOT}: {NO_ROOT}: no such file or directory",
     "--device=0,GPU-0": "device error: GPU-0: unknown device",
@@ -63,6 +72,10 @@ REFUSALS = {
         "requirement error: unsatisfied condition: brand=grid,arch>=7"
     ),
     "--device=0 --require=cuda>": "requirement error: invalid expression",
+    "--device=all --mig-config=0": "mig-config error: 0: only 'all' devices are currently supported",
+    "--mig-monitor=all,GPU-1": (
+        "mig-monitor error: GPU-1: only 'all' devices are currently supported"
+    ),
     "--require=driver<580": "requirement error: unsatisfied condition: driver<580",
 }
 MET = ("cuda>=13.0", "driver>=580,driver<581", "brand=tesla,arch=7.5", "BRAND=Tesla", "arch<8")
@@ -96,3 +109,13 @@ def test_refusal(words: str) -> None:
 @pytest.mark.parametrize("requirement", MET)
 def test_requirement_that_is_met(requirement: str) -> None:
     assert NO_ROOT in of_t4()[f"configure --device=0 --require={requirement} {ROOT}"].refusal()
+
+
+def test_mig_devices_of_others_are_not_watched() -> None:
+    words = f"configure --device=1:0 --mig-monitor=all {ROOT}"
+
+    said = run_all("a100x8mig", words)[words].refusal()
+
+    assert said == (
+        "mig-monitor error: all: cannot enable mig-monitor with specific MIG devices selected"
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 import device_groups
 import pytest
 
-from nvidia_runtime.container_cli import rules
+from nvidia_runtime.container_cli import existing, rules
+from nvidia_runtime.errors import NvidiaRuntimeError
 from nvidia_runtime.linux import bpf, device_program
 from nvidia_runtime.linux.control_groups import DEVICES, UNIFIED, Group
 from nvidia_runtime.linux.device_rules import Rule, questions
@@ -28,7 +29,7 @@ from nvidia_runtime.container_cli import rules
 from nvidia_runtime.errors import NvidiaRuntimeError
 open(f"{sys.argv[2]}/cgroup.procs", "w").write(str(os.getpid()))
 try:
-    rules.give(os.getpid(), [{"type": "c", "major": int(sys.argv[3]), "minor": 7}])
+    rules.give(os.getpid(), [{"type": "c", "major": int(sys.argv[3]), "minor": 7}], lambda: None)
 except NvidiaRuntimeError as error:
     sys.exit(f"{error}; {error.hint}")
 """
@@ -69,7 +70,7 @@ def test_container_gets_its_nodes_and_no_others(hierarchy: str, tmp_path: Path) 
                 bpf.attach(group, program, bpf.F_ALLOW_MULTI)
         with device_groups.member(folder, tmp_path) as process:
             before = [process.may(question, RULE) for question in questions("rwm")]
-            rules.give(process.process.pid, [NODE])
+            rules.give(process.process.pid, [NODE], lambda: None)
 
             assert before == [False] * 4
             assert [process.may(question, RULE) for question in questions("rwm")] == [True] * 4
@@ -86,3 +87,26 @@ def test_own_group_is_not_changed(tmp_path: Path) -> None:
         assert "it is not the container's alone, and stays as it is" in done.stderr
         assert rules.HINT in done.stderr
         assert (Path(folder) / "devices.list").read_text() == ""
+
+
+@pytest.mark.parametrize("hierarchy", [DEVICES, UNIFIED])
+def test_another_process_gets_nothing_by_the_number(hierarchy: str, tmp_path: Path) -> None:
+    """The container's process has ended, and its number is another's by now."""
+    ended = subprocess.Popen(["true"])
+    held = os.pidfd_open(ended.pid)
+    ended.wait()
+    container = existing.Existing.__new__(existing.Existing)
+    with device_groups.group(hierarchy, denied=hierarchy == DEVICES) as folder:
+        if hierarchy == UNIFIED:
+            with (
+                device_groups.opened(folder) as group,
+                bpf.loaded(device_program.refusing(), "") as program,
+            ):
+                bpf.attach(group, program, bpf.F_ALLOW_MULTI)
+        with device_groups.member(folder, tmp_path) as process:
+            container.pid, container._process = process.process.pid, held
+            with pytest.raises(NvidiaRuntimeError, match="has ended meanwhile"):
+                rules.give(container.pid, [NODE], container.check)
+
+            assert [process.may(question, RULE) for question in questions("rwm")] == [False] * 4
+    os.close(held)

@@ -18,6 +18,8 @@ CPU = "34 25 0:29 / /sys/fs/cgroup/cpu rw shared:10 - cgroup cgroup rw,cpu,cpuac
 HYBRID = "35 25 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
 INNER = "36 25 0:28 /docker/c1 /sys/fs/cgroup/devices ro - cgroup cgroup rw,devices\n"
 OF_V2 = "0::/system.slice/docker-c1.scope\n"
+# What ends a line for str.splitlines, and may be in the name of a group.
+ENDS = ("\v", "\f", "\x1c", "\x85", "\u2028")
 OF_V1 = "12:cpu,cpuacct:/x\n5:devices:/docker/c1\n1:name=systemd:/docker/c1\n"
 
 
@@ -46,8 +48,9 @@ def proc(folder: Path, mounts: str, groups: str) -> str:
         (V1 + INNER.replace("/sys", "/chroot/sys"), OF_V1, {DEVICES: "/sys/fs/cgroup/devices/docker/c1"}),
         (INNER + V1.replace("/sys", "/new/sys"), OF_V1, {DEVICES: "/new/sys/fs/cgroup/devices/docker/c1"}),
         (CPU, OF_V1, {}),
+        *((V2, f"0::/docker/c1/a{end}0::/c2\n", {UNIFIED: f"/sys/fs/cgroup/docker/c1/a{end}0::/c2"}) for end in ENDS),
     ],
-    ids=["v2", "v1", "hybrid", "v2-only-mounted", "colon", "inside", "inside-itself", "a-part-more", "a-part-before", "none"],
+    ids=["v2", "v1", "hybrid", "v2-only-mounted", "colon", "inside", "inside-itself", "a-part-more", "a-part-before", "none", *("named like two" for _ in ENDS)],
 )  # fmt: skip
 def test_groups(mounts: str, groups: str, expected: dict[str, str], tmp_path: Path) -> None:
     listed = control_groups.of_process(7, proc(tmp_path, mounts, groups))
