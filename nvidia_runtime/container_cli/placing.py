@@ -122,8 +122,11 @@ class Placing:
         That is in its /dev alone, in memory: not in its image, nor in a volume of the host's.
         """
         device = folder.status().st_dev
-        with resolver.walk(self._container.root, DEV) as dev:
-            is_own = device == dev.status().st_dev != self._container.root.status().st_dev
+        try:
+            with resolver.walk(self._container.root, DEV) as dev:
+                is_own = device == dev.status().st_dev != self._container.root.status().st_dev
+        except OSError:  # it has none
+            return False
         is_gone = is_own and self._kind(folder) == MEMORY
         return is_gone and not os.fstatvfs(folder.descriptor).f_flag & os.ST_NODEV
 

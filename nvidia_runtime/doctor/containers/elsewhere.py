@@ -99,7 +99,7 @@ def _first_processes() -> dict[str, Process]:
     first: dict[str, Process] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
         text = files.read_text(f"/proc/{pid}/cgroup") or ""
-        for line in text.splitlines():
+        for line in text.split("\n"):
             group = line.split(":", 2)[-1]
             ids = GROUP.findall(group)
             if ids and MONITOR not in group:
