@@ -286,6 +286,21 @@ def test_folder_that_an_archive_was_unpacked_into(tmp_path: Path) -> None:
     assert description.read(str(ctk.write(tmp_path / "m.toml", shown.out))).name == "report"
 
 
+def test_folder_that_is_no_report_is_not_searched(tmp_path: Path) -> None:
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+
+    with pytest.raises(NvidiaRuntimeError, match="is not a report of nvidia-ctk"):
+        replay.read(str(tmp_path))
+
+
+def test_machine_that_comes_by_a_pipe() -> None:
+    done = ctk.run("simulate", "--from=/dev/stdin", "--show", stdin='gpus = [{model = "h100"}]')
+
+    assert done.err == ""
+    assert 'model = "h100"' in done.out
+
+
 def test_masks_become_the_same_for_the_same() -> None:
     text = replay.unmasked(
         "GPU-<uuid 1> <host 2>:<address 3> GPU-<uuid 1> <uuid 2> <mac 1> <mail 1>"
