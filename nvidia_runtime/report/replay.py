@@ -31,6 +31,7 @@ NEEDED = (archive.INDEX, "info.json")
 HINT = "it is an archive of 'nvidia-ctk report', or the folder that is in one"
 MASK = re.compile(r"<([a-z-]{1,20}) (\d{1,6})>")
 MODULE = re.compile(r"  (\d{1,4}(?:\.\d{1,4}){1,2})  ")
+CUDA = re.compile(r"([1-9]\d?)\.(\d)")
 # A line of the page that says what is in the archive.
 ENTRY = re.compile(r"  (\S+) +(/[^\s,]+)(?:, a part)?")
 # Whose files are put where they were.
@@ -145,19 +146,21 @@ def _document(texts: Texts) -> dict[str, Any]:
         kind = "wsl"
     driver = version or loaded
     debians = replayed_files.DEBIANS.fullmatch(folder)
-    machine = "aarch64" if str(info.get("system")).endswith("aarch64") else "x86_64"
+    is_arm = kind == "tegra" or str(info.get("system")).endswith("aarch64")
     document: dict[str, Any] = {
         "name": "report",
         "description": "as a report tells of one",
         "kind": kind,
         "loaded": bool(loaded) or kind != "pci",
-        "architecture": debians[1] if debians else machine,
+        "architecture": debians[1] if debians else "aarch64" if is_arm else "x86_64",
         "libraries": folder if kind == "pci" and not debians else "",
         **({"driver": driver} if driver else {}),
         **({"module": loaded} if loaded not in ("", driver) else {}),
         **replayed_files.extras(nodes),
     }
     asked = _json(texts, "machine/gpus.json")
+    if cuda := CUDA.fullmatch(str(asked.get("cuda"))):
+        document["cuda"] = int(cuda[1]) * 1000 + int(cuda[2]) * 10
     return document | replayed_gpus.document(asked, _json(texts, "machine/pci.json"), texts)
 
 
