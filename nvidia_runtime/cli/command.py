@@ -7,6 +7,7 @@ plumbum gives a command its switches' values, by the table, and runs it.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from nvidia_runtime.cli.tables.table import Switch
 
 TYPES = {NUMBER: float, INTEGER: int}
+# What plumbum says of a value that is no number.
+WRONG_TYPE = re.compile(r"Argument of (\S+) expected to be <class '(int|float)'>, not (.*)")
+NUMBERS = {"int": "a whole number", "float": "a number"}
 MISUSES = (switches.PositionalArgumentsError, switches.WrongArgumentType)
 
 
@@ -76,6 +80,8 @@ class Command(Application):
     def _misuse(self, error: switches.SwitchError) -> NvidiaRuntimeError:
         """Return an error that says what is wrong with the words."""
         what = str(error).partition(":\n")[0]  # Python's own message follows
+        if wrong := WRONG_TYPE.fullmatch(what):
+            what = f"--{wrong[1]} must be {NUMBERS[wrong[2]]}, not {wrong[3]}"
         if isinstance(error, switches.PositionalArgumentsError):
             is_missing = what.startswith("Expected at least")
             what = "an argument is missing" if is_missing else "there are too many arguments"

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from nvidia_runtime.engines import docker, docker_info, running
+from nvidia_runtime.engines import docker, docker_info, home, running
 from nvidia_runtime.engines.engine import expanded
 from nvidia_runtime.oci.lifecycle import RUNNING, STOPPED
 
@@ -76,7 +76,7 @@ def has_docker_folder() -> bool:
 def _data_roots() -> list[str]:
     configs = [_read(expanded(profile.config)) for profile in docker.PROFILES]
     named = [config.get("data-root") for config in configs if isinstance(config, dict)]
-    own = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    own = os.environ.get("XDG_DATA_HOME") or f"{home.folder()}/.local/share"
     return [str(folder) for folder in named if folder] + [*DATA_ROOTS, f"{own}/docker"]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nvidia_runtime.engines import difference
+from nvidia_runtime.engines import difference, home
 from nvidia_runtime.engines.difference import ABSENT, Document, Steps
 from nvidia_runtime.engines.view import View
 from nvidia_runtime.engines.write import Change
@@ -246,9 +246,8 @@ class Engine:
 
 def expanded(path: str) -> str:
     """Put the user's own folders into a path of a profile."""
-    home = os.path.expanduser("~")
     folders = {
-        "$XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config",
+        "$XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME") or f"{home.folder()}/.config",
         "$XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}",
     }
     for variable, folder in folders.items():

@@ -15,6 +15,7 @@ import stat
 import time
 from dataclasses import asdict, dataclass
 
+from nvidia_runtime.engines import home
 from nvidia_runtime.engines.write import MARK
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason, remedy
 from nvidia_runtime.store import files
@@ -53,8 +54,8 @@ def folder() -> str:
         return named
     if os.geteuid() == 0:
         return FOLDER
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(home, "nvidia-container-runtime")
+    own = os.environ.get("XDG_STATE_HOME") or f"{home.folder()}/.local/state"
+    return os.path.join(own, "nvidia-container-runtime")
 
 
 def entries() -> dict[str, Entry]:

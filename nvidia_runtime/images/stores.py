@@ -15,7 +15,7 @@ import urllib.parse
 from typing import Any
 
 from nvidia_runtime.admission.image import config_file
-from nvidia_runtime.engines import docker, docker_info, running
+from nvidia_runtime.engines import docker, docker_info, home, running
 from nvidia_runtime.errors import NvidiaRuntimeError, os_reason
 from nvidia_runtime.images.image import LARGEST, Image, member
 from nvidia_runtime.images.layers import FolderLayer
@@ -95,8 +95,8 @@ def _in_storage(name: str) -> Image | None:
 
 def _graph_roots() -> list[str]:
     """Return where podman and cri-o store images: storage.conf(5)."""
-    own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    own = os.environ.get("XDG_CONFIG_HOME") or f"{home.folder()}/.config"
+    data = os.environ.get("XDG_DATA_HOME") or f"{home.folder()}/.local/share"
     named = os.environ.get("CONTAINERS_STORAGE_CONF")
     paths = [named] if named else [f"{own}/containers/storage.conf", *STORAGE_CONF]
     roots: list[str] = []

@@ -27,9 +27,11 @@ Texts = dict[str, str]
 
 LARGEST, MOST_FILES = 64 << 20, 4096
 GZIP = b"\x1f\x8b"
+NEEDED = (archive.INDEX, "info.json")
 HINT = "it is an archive of 'nvidia-ctk report', or the folder that is in one"
 MASK = re.compile(r"<([a-z-]{1,20}) (\d{1,6})>")
 MODULE = re.compile(r"  (\d{1,4}(?:\.\d{1,4}){1,2})  ")
+CUDA = re.compile(r"([1-9]\d?)\.(\d)")
 # A line of the page that says what is in the archive.
 ENTRY = re.compile(r"  (\S+) +(/[^\s,]+)(?:, a part)?")
 # Whose files are put where they were.
@@ -38,10 +40,12 @@ FOLDERS = ("/etc/", "/run/", "/var/run/", "/usr/")
 
 
 def is_report(path: str) -> bool:
-    """Whether a path is a folder or begins like an archive."""
+    """Whether a path is a folder, or a file that begins like an archive."""
     try:
         if os.path.isdir(path):
             return True
+        if not os.path.isfile(path):
+            return False  # of a pipe, nothing could be read again
         with open(path, "rb") as file:
             return file.read(len(GZIP)) == GZIP
     except OSError:
@@ -54,7 +58,7 @@ def read(path: str) -> SimulatedMachine:
         texts = _of_folder(path) if os.path.isdir(path) else _of_archive(path)
     except OSError as error:
         raise NvidiaRuntimeError(f"cannot be read: {os_reason(error)}", path, HINT) from None
-    if archive.INDEX not in texts or "info.json" not in texts:
+    if not all(name in texts for name in NEEDED):
         raise NvidiaRuntimeError("is not a report of nvidia-ctk", path, HINT)
     return of_texts({name: unmasked(text) for name, text in texts.items()}, path)
 
@@ -83,6 +87,8 @@ def _content(opened: tarfile.TarFile, entry: tarfile.TarInfo) -> str:
 def _of_folder(path: str) -> Texts:
     texts: Texts = {}
     left = LARGEST
+    if not all(os.path.isfile(os.path.join(path, name)) for name in NEEDED):
+        return texts
     for folder, _, names in os.walk(path):
         for name in names:
             file = os.path.join(folder, name)
@@ -140,19 +146,21 @@ def _document(texts: Texts) -> dict[str, Any]:
         kind = "wsl"
     driver = version or loaded
     debians = replayed_files.DEBIANS.fullmatch(folder)
-    machine = "aarch64" if str(info.get("system")).endswith("aarch64") else "x86_64"
+    is_arm = kind == "tegra" or str(info.get("system")).endswith("aarch64")
     document: dict[str, Any] = {
         "name": "report",
         "description": "as a report tells of one",
         "kind": kind,
         "loaded": bool(loaded) or kind != "pci",
-        "architecture": debians[1] if debians else machine,
+        "architecture": debians[1] if debians else "aarch64" if is_arm else "x86_64",
         "libraries": folder if kind == "pci" and not debians else "",
         **({"driver": driver} if driver else {}),
         **({"module": loaded} if loaded not in ("", driver) else {}),
         **replayed_files.extras(nodes),
     }
     asked = _json(texts, "machine/gpus.json")
+    if cuda := CUDA.fullmatch(str(asked.get("cuda"))):
+        document["cuda"] = int(cuda[1]) * 1000 + int(cuda[2]) * 10
     return document | replayed_gpus.document(asked, _json(texts, "machine/pci.json"), texts)
 
 

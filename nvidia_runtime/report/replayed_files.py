@@ -26,7 +26,9 @@ NODE = re.compile(
     r"(?P<path>/\S+)(?: -> (?P<target>\S+))?"
 )
 LIBRARY = re.compile(r"(?P<path>/\S+)(?: -> (?P<target>\S+))?")
-MAIN = re.compile(r"/(?:libcuda|libnvidia-ml)\.so\.(?P<version>\d{1,4}(?:\.\d{1,4}){1,2})")
+MAIN = re.compile(r"/(?:libcuda|libnvidia-ml)\.so\.(?P<version>\d{3,4}(?:\.\d{1,4}){1,2})")
+# On a Jetson libcuda is libcuda.so.1.1: others have the driver's version.
+VERSION = re.compile(r"\.so\.(\d{3,4}(?:\.\d{1,4}){1,2})")
 # Where the major number of each kind is seen.
 MAJORS = {
     "nvidia": "/dev/nvidiactl",
@@ -107,7 +109,8 @@ def driver(texts: Texts, loaded: str) -> tuple[str, str]:
     main = [match for match in map(MAIN.search, libraries(texts)) if match]
     main.sort(key=lambda match: match["version"] == loaded)
     if not main:
-        return "", ""
+        others = filter(None, map(VERSION.search, libraries(texts)))
+        return "", next((match[1] for match in others), "")
     folder = main[-1].string[: main[-1].start()]
     return folder, main[-1]["version"]
 

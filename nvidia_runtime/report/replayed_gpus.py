@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from nvidia_runtime.host import nvml_problems, proc
+from nvidia_runtime.report import replayed_files
 from nvidia_runtime.simulate import description, models
 
 Document = dict[str, Any]
@@ -31,7 +32,7 @@ def document(asked: Document, bus: Document, texts: Mapping[str, str]) -> Docume
     """Return the GPUs, the board and the faults."""
     listed = _listed(texts)
     answered = _entries(asked.get("gpus"))
-    paired = _paired(answered, listed) if answered else listed
+    paired = _paired(answered, listed, replayed_files.nodes(texts)) if answered else listed
     gpus = [_gpu(facts) for facts in paired]
     places = {gpu["bus_id"]: gpu for gpu in gpus if gpu["bus_id"]}
     parts: Document = {"gpus": gpus}
@@ -67,7 +68,9 @@ def _listed(texts: Mapping[str, str]) -> list[Document]:
     return gpus
 
 
-def _paired(answered: list[Document], listed: list[Document]) -> list[Document]:
+def _paired(
+    answered: list[Document], listed: list[Document], nodes: Collection[str]
+) -> list[Document]:
     """Fill in what NVML did not say of a GPU by what the kernel module lists, and it does not."""
     addresses = {gpu.get("bus_id") for gpu in answered}
     left = [gpu for gpu in listed if gpu["bus_id"] not in addresses]
@@ -80,8 +83,11 @@ def _paired(answered: list[Document], listed: list[Document]) -> list[Document]:
         gpus.append({**gpu, **{key: gpu.get(key) or value for key, value in other.items()}})
         if other and gpu.get("minor", -1) < 0:
             gpus[-1]["minor"] = other["minor"]
-    # NVML knows nothing of them at all.
-    return gpus + [{**gpu, "failure": f":{LOST}"} for gpu in left]
+    # NVML knows nothing of them at all: they are lost, or others have them and their nodes.
+    for gpu in left:
+        is_here = not nodes or f"/dev/nvidia{gpu['minor']}" in nodes
+        gpus.append({**gpu, **({"failure": f":{LOST}"} if is_here else {"is_elsewhere": True})})
+    return gpus
 
 
 def _gpu(facts: Document) -> Document:
@@ -97,6 +103,8 @@ def _gpu(facts: Document) -> Document:
         gpu["addressing"] = "ats"
     if str(facts.get("failure")).endswith(f":{LOST}"):
         gpu["lost"] = True
+    if facts.get("is_elsewhere"):
+        gpu["is_elsewhere"] = True
     if facts.get("is_mig"):
         gpu |= _mig(name in by_name, gpu, _entries(facts.get("migs")))
     return gpu

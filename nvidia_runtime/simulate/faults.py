@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.simulate import compiler, nvml
 from nvidia_runtime.simulate.machine import Faults, SimulatedGpu, SimulatedMachine
 
 FAILURE = re.compile(r"nvml\w+:\d+(@\d+)?|cuInit:\d{1,9}")
 FUNCTION = re.compile(r"nvml\w+(@\d+)?|cuInit")
+# One that NVML has, in the source; a fault of it is one of its newer forms, such as _v2, too.
+API = re.compile(r"\b((nvml\w+?)(?:_v\d)?)\b")
+# As in schemas/machine.schema.json.
+LONGEST_US = 10_000_000_000
 OTHER_MODULE = "575.57.08"
 XID = re.compile(r"(\d+)@(\d+)")
 # Xids after which a GPU is of no use, and what the driver then wants done with it.
@@ -38,10 +44,14 @@ def apply(
 ) -> SimulatedMachine:
     """Return the machine with faults, beside its own.
 
-    Raises `NvidiaRuntimeError` for a GPU that it lacks.
+    Raises `NvidiaRuntimeError` for a GPU or a function that it lacks.
     """
     own = machine.faults
     check(machine, fail, hang, crash)
+    _check_functions((*fail, *hang, *crash))
+    for flag, time in (("init", init_us), ("attach", attach_us), ("call", call_us)):
+        if not 0 <= time <= LONGEST_US:
+            raise NvidiaRuntimeError(f"--{flag}-us must be from 0 to {LONGEST_US}, not {time}")
     for index in (*lose, *remove):
         _check_gpu(machine, index, "--lose" if index in lose else "--remove")
     xids = _xids(machine, xid)
@@ -85,6 +95,18 @@ def check(
                 raise NvidiaRuntimeError(f"{flag} takes {shape}, not {word!r}")
             if "@" in word:
                 _check_gpu(machine, int(word.partition("@")[2]), flag)
+
+
+def _check_functions(words: Sequence[str]) -> None:
+    """Refuse functions that the simulated NVML lacks: nobody would see their faults."""
+    if not words:
+        return
+    with open(os.path.join(compiler.FOLDER, nvml.SOURCE), encoding="utf-8") as file:
+        known = {name for names in API.findall(file.read()) for name in names}
+    for word in words:
+        function = re.split("[:@]", word)[0]
+        if function.startswith("nvml") and function not in known:
+            raise NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
 
 
 def _gpus(

@@ -567,10 +567,18 @@ static void complain(const Device *device) {
            device->bus_id, why);
 }
 
+/* Whether a name is a bus id, which has a domain of four digits or eight: "0000:07:00.0". */
+static int is_bus_id(const char *name, const char *bus_id) {
+    enum { DIGITS = 4 };
+    if (strlen(name) == strlen(bus_id) + DIGITS && !strncmp(name, "0000", DIGITS)) name += DIGITS;
+    return !strcasecmp(bus_id, name);
+}
+
 static int is_named(Device *device, const char *name) {
     char *rest, text[128];
     unsigned long number = strtoul(name, &rest, 10);
     if (*name && !*rest && number < MOST_DEVICES) return number == device->index;
+    if (device->result) return is_bus_id(name, device->bus_id);
     if (!ask_text(device->handle, "nvmlDeviceGetUUID", text, sizeof text) &&
         !strcasecmp(text, name))
         return 1;
@@ -596,11 +604,10 @@ static void find_devices(const char *ids) {
         if (place) place(i, new.bus_id, sizeof new.bus_id);
         new.result = by_index ? by_index(i, &new.handle) : FUNCTION_NOT_FOUND;
         int is_asked = !*ids;
-        char list[512];
-        snprintf(list, sizeof list, "%s", ids);
-        char *rest = 0;
+        char *list = strdup(ids), *rest = 0;
         for (char *id = strtok_r(list, ",", &rest); id; id = strtok_r(0, ",", &rest))
             is_asked |= is_named(&new, id);
+        free(list);
         if (is_asked) devices[device_count++] = new;
     }
     if (!device_count) end(NOT_FOUND, "No devices were found\n");
@@ -861,6 +868,7 @@ static int query(char *names, int has_header, int has_units) {
         if (!one) end(INVALID, "Field \"%s\" is not a valid field to query.\n\n", name);
         if (count < MOST_FIELDS) asked[count++] = one;
     }
+    if (!count) end(INVALID, "Field \"\" is not a valid field to query.\n\n");
     for (int i = 0; has_header && i < count; i++) {
         const char *unit = asked[i]->unit;
         printf("%s%s", i ? ", " : "", asked[i]->name);
@@ -903,6 +911,7 @@ static int query_apps(char *names, int has_header) {
         snprintf(line + used, sizeof line - used, "%s%s%s", used ? ", " : "", known[i][0],
                  known[i][2]);
     }
+    if (!*line) end(INVALID, "Field \"\" is not a valid field to query.\n\n");
     if (has_header) printf("%s\n", line);
     drop_the_lost();
     return exit_code;
@@ -1227,6 +1236,27 @@ static char *value_of(char **words, int *at, const char *name) {
     return words[++*at];
 }
 
+/* Read --format. */
+static int has(const char *format, const char *word) {
+    char list[128], *rest = 0;
+    snprintf(list, sizeof list, "%s", format);
+    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(0, ", ", &rest))
+        if (!strcmp(one, word)) return 1;
+    return 0;
+}
+
+/* "csv" must be there; "noheader" and "nounits" may be. */
+static void check_format(const char *format) {
+    char list[128], *rest = 0;
+    snprintf(list, sizeof list, "%s", format);
+    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(0, ", ", &rest))
+        if (strcmp(one, "csv") && strcmp(one, "noheader") && strcmp(one, "nounits"))
+            end(INVALID, "ERROR: Option %s is not recognized. Please run 'nvidia-smi -h' for help.\n",
+                one);
+    if (!has(format, "csv"))
+        end(INVALID, "\"--format=\" switch is missing. Please run 'nvidia-smi -h' for help.\n");
+}
+
 static Call read_call(char **words) {
     Call call = {.ids = "", .displays = ""};
     char *value;
@@ -1251,21 +1281,15 @@ static Call read_call(char **words) {
             exit(NOT_SUPPORTED);
         }
     }
-    if ((call.fields || call.apps) && !call.format)
+    int is_query = call.fields || call.apps;
+    if (is_query && !call.format)
         end(INVALID, "\"--format=\" switch is missing. Please run 'nvidia-smi -h' for help.\n");
-    if (call.lists + call.queries + call.is_version + !!call.fields + !!call.apps > 1)
+    if (call.lists + call.queries + call.is_version + !!call.fields + !!call.apps > 1 ||
+        (call.format && !is_query) || (*call.displays && !call.queries))
         end(INVALID,
             "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n");
+    if (call.format) check_format(call.format);
     return call;
-}
-
-/* Read --format. */
-static int has(const char *format, const char *word) {
-    char list[128], *rest = 0;
-    snprintf(list, sizeof list, "%s", format);
-    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(0, ", ", &rest))
-        if (!strcmp(one, word)) return 1;
-    return 0;
 }
 
 static void load_library(void) {

@@ -62,7 +62,20 @@ def test_help_says_what_stays_and_how_to_change_the_machine() -> None:
         (("t4", "--", "true"), "there is no simulated machine 't4'"),
         (("t4x1", "--fail", "x", "--", "true"), "--fail takes FUNCTION:RESULT[@GPU]"),
         (("t4x1", "--lose", "1", "--", "true"), "--lose: there is no GPU 1"),
-        (("t4x1", "--lose", "x", "--", "true"), "argument of lose expected to be"),
+        (("t4x1", "--lose", "x", "--", "true"), "--lose must be a whole number, not 'x'\n"),
+        (
+            ("t4x1", "--fail", "nvmlFoo:1", "--", "true"),
+            "the simulated NVML has no function 'nvmlF",
+        ),
+        (
+            ("t4x1", "--hang", "nvmlInitt", "--", "true"),
+            "the simulated NVML has no function 'nvmlI",
+        ),
+        (
+            ("t4x1", "--crash", "nvmlX@0", "--", "true"),
+            "the simulated NVML has no function 'nvmlX'",
+        ),
+        (("t4x1", "--init-us", "-1", "--", "true"), "--init-us must be from 0 to 10000000000, not"),
         (("t4x1", "--xid", "79", "--", "true"), "--xid takes XID@GPU, XID being one of 48, 62,"),
         (("t4x1", "--xid", "79@1", "--", "true"), "--xid: there is no GPU 1"),
         (("t4x1", "ls", "-l"), "unknown flag -l"),

@@ -55,6 +55,8 @@ MORE: dict[str, tuple[str, dict[str, Any], str]] = {
     "no driver": ("nogpu", {}, ""),
     "no CUDA": ("t4x1", {}, "rm /usr/lib/x86_64-linux-gnu/libcuda.so*"),
     "WSL": ("wsl2", {}, ""),
+    "Jetson": ("orin", {}, ""),
+    "container": ("a100x1of8", {}, ""),
 }
 
 
@@ -126,6 +128,7 @@ INDEX = """
   engines/docker/1-d      /home/<user 1>/d
 """
 OLD = {"README.txt": INDEX, "info.json": "{}"}
+UUID_OF_ONE = "GPU-01234567-0123-0123-0123-0123456789ab"
 GPU = "Model: \t NVIDIA H100 80GB HBM3\nBus Location: \t 0000:1b:00.0\nDevice Minor: \t 0\n"
 
 
@@ -284,6 +287,55 @@ def test_folder_that_an_archive_was_unpacked_into(tmp_path: Path) -> None:
     shown = ctk.run("simulate", f"--from={tmp_path}", "--show")
     assert shown.err == ""
     assert description.read(str(ctk.write(tmp_path / "m.toml", shown.out))).name == "report"
+
+
+def test_folder_that_is_no_report_is_not_searched(tmp_path: Path) -> None:
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+
+    with pytest.raises(NvidiaRuntimeError, match="is not a report of nvidia-ctk"):
+        replay.read(str(tmp_path))
+
+
+def test_jetson_has_its_driver_s_version_and_architecture() -> None:
+    folder = "/usr/lib/aarch64-linux-gnu/nvidia"
+    libraries = ("libcuda.so.1.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.540.4.0")
+    own = {
+        "machine/etc-nv_tegra_release": "# R36",
+        "machine/libraries.txt": "".join(f"{folder}/{name}\n" for name in libraries),
+    }
+    machine = replay.of_texts(OLD | own, "r")
+
+    assert (machine.kind, machine.architecture, machine.driver) == ("tegra", "aarch64", "540.4.0")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_lost"), [("", True), ("0", True), ("7", False)], ids=["unknown", "here", "other"]
+)
+def test_gpu_that_nvml_does_not_know_is_lost_or_another_s(nodes: str, is_lost: bool) -> None:
+    known = {"uuid": UUID_OF_ONE, "bus_id": "0000:2a:00.0", "minor": 7}
+    own = {"machine/gpu-0.txt": GPU, "machine/gpus.json": json.dumps({"gpus": [known]})}
+    if nodes:
+        own["machine/device-nodes.txt"] = f"crw-rw-rw- 0:0 195:{nodes} /dev/nvidia{nodes}\n"
+    _, other = replay.of_texts(OLD | own, "r").gpus
+
+    assert (other.lost, other.is_elsewhere) == (is_lost, not is_lost)
+
+
+@pytest.mark.parametrize(
+    ("said", "number"), [("12.2", 12020), ("13.0", 13000), ("", 13000), (None, 13000), (12, 13000)]
+)
+def test_cuda_version_of_the_driver(said: Any, number: int) -> None:
+    asked = {"machine/gpus.json": json.dumps({"cuda": said}), "machine/gpu-0.txt": GPU}
+
+    assert replay.of_texts(OLD | asked, "r").cuda == number
+
+
+def test_machine_that_comes_by_a_pipe() -> None:
+    done = ctk.run("simulate", "--from=/dev/stdin", "--show", stdin='gpus = [{model = "h100"}]')
+
+    assert done.err == ""
+    assert 'model = "h100"' in done.out
 
 
 def test_masks_become_the_same_for_the_same() -> None:

@@ -125,6 +125,25 @@ def test_gpus_are_chosen_by_all_their_names(folder: Path) -> None:
         assert (code, said) == (0, f"GPU 5: {gpu.name} (UUID: {gpu.uuid})\n"), name
 
 
+def test_lost_gpu_is_chosen_by_its_address(folder: Path) -> None:
+    address = catalogue.find("a100x8").gpus[1].bus_id.upper()
+    for name in ("1", address, f"0000{address}"):
+        code, said = smi(folder, "a100x8", "-L", "-i", name, lose=[1])
+        said_of_it = f"Unable to determine the device handle for GPU1: {address}: {LOST}\n"
+        assert (code, said) == (6, f"{said_of_it}No devices were found\n"), name
+
+
+def test_all_of_many_uuids_count(folder: Path) -> None:
+    gpus = catalogue.find("a100x8").gpus
+    names = ",".join([gpu.uuid for gpu in gpus] * 3)
+
+    code, said = smi(folder, "a100x8", "--query-gpu=uuid", f"{CSV},noheader", "-i", names)
+    assert (code, said.split()) == (0, [gpu.uuid for gpu in gpus])
+    last = ",".join([gpu.uuid for gpu in gpus[:1]] * 20 + [gpus[7].uuid])
+    _, said = smi(folder, "a100x8", "--query-gpu=index", f"{CSV},noheader", "-i", last)
+    assert said.split() == ["0", "7"]
+
+
 @pytest.mark.parametrize(
     ("machine", "words", "options", "code", "said"),
     [
@@ -200,6 +219,36 @@ def test_gpus_are_chosen_by_all_their_names(folder: Path) -> None:
             "t4x1", ("-L", "-q"), {}, 2,
             "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n",
             id="two things at once",
+        ),
+        pytest.param(
+            "t4x1", (CSV,), {}, 2,
+            "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n",
+            id="form of nothing",
+        ),
+        pytest.param(
+            "t4x1", ("-d", "MEMORY"), {}, 2,
+            "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n",
+            id="parts of nothing",
+        ),
+        pytest.param(
+            "t4x1", ("--query-gpu=name", "--format=noheader"), {}, 2,
+            "\"--format=\" switch is missing. Please run 'nvidia-smi -h' for help.\n",
+            id="form without csv",
+        ),
+        pytest.param(
+            "t4x1", ("--query-gpu=name", "--format=csv,no-header"), {}, 2,
+            "ERROR: Option no-header is not recognized. Please run 'nvidia-smi -h' for help.\n",
+            id="no such form",
+        ),
+        pytest.param(
+            "t4x1", ("--query-gpu=", CSV), {}, 2,
+            'Field "" is not a valid field to query.\n\n',
+            id="no field",
+        ),
+        pytest.param(
+            "t4x1", ("--query-compute-apps=,", CSV), {}, 2,
+            'Field "" is not a valid field to query.\n\n',
+            id="no field of processes",
         ),
         pytest.param(
             "t4x1", ("topo", "-m"), {}, 3,

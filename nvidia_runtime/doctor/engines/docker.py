@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nvidia_runtime.doctor.engines.presence import restarting
 from nvidia_runtime.doctor.finding import NOTE, WARNING, Code, Finding, Fine
-from nvidia_runtime.engines import docker_gpus
+from nvidia_runtime.engines import docker_gpus, home
 from nvidia_runtime.hooks import prestart
 from nvidia_runtime.host import platform
 from nvidia_runtime.store.snapshot import MODE
@@ -122,7 +122,7 @@ def _desktop() -> Iterator[Said]:
     """Look at the context of our own user's client."""
     if os.environ.get("DOCKER_HOST") or platform.is_wsl(""):
         return
-    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    folder = os.environ.get("DOCKER_CONFIG") or f"{home.folder()}/.docker"
     path = os.path.join(folder, "config.json")
     context = os.environ.get("DOCKER_CONTEXT") or _context(path)
     if context == DESKTOP_CONTEXT:
