@@ -1857,6 +1857,7 @@ ELSEWHERE_HERE = {
     "its name has to be …",
     "one is the folder",
     "the default is management.nvidia.com/gpu",
+    "the default is nvidia",
     "containerd from 2.0 and cri-o have it; in containerd 1.7 it is to be switched on",
     "install it: pip install 'nvidia-container-runtime[nri]', or python3-protobuf of Debian",
     "it is not the container's alone, and stays as it is",

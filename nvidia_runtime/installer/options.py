@@ -122,6 +122,9 @@ def check(options: Options) -> None:
     if engine.name not in runtimes:
         expected = " | ".join(runtimes)
         raise NvidiaRuntimeError(f'invalid runtime "{engine.name}"; expected one of [{expected}]')
+    if not engine.runtime_name or not engine.runtime_name.isprintable():
+        what = f"invalid --runtime-name value: {engine.runtime_name!r}"
+        raise NvidiaRuntimeError(what, hint="the default is nvidia")
     if engine.restart not in ("", *RESTARTS):
         what = f'invalid --restart-mode value: "{engine.restart}"'
         raise NvidiaRuntimeError(what, hint=f"it is one of {', '.join(RESTARTS)}")

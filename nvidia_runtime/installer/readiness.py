@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ from nvidia_runtime.store import files
 
 if TYPE_CHECKING:
     from nvidia_runtime.installer.options import Installation
+
+
+# Seconds; a probe holds the lock for less.
+PATIENCE = 0.5
 
 
 @contextlib.contextmanager
@@ -46,13 +51,25 @@ def _hold(path: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # who had it has removed it
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file, also where a probe looks at it for a moment, as after a kill."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def report(installation: Installation, tree: str) -> None:

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nvidia_runtime.engines import write
+from nvidia_runtime.engines import supported, write
 from nvidia_runtime.installer import tree
 from nvidia_runtime.store import files
 
@@ -59,7 +59,24 @@ def load(installation: Installation) -> Record:
         value = getattr(record, name)
         if not isinstance(value, (type(default), int) if name == "unread" else type(default)):
             return Record()
+    lists = (record.spec, record.hook, record.folders, record.aside)
+    if not all(isinstance(text, str) for texts in lists for text in texts):
+        return Record()
+    if record.engine and not _is_engine(record.engine):
+        record.engine = {}
     return record
+
+
+def _is_engine(document: dict[str, Any]) -> bool:
+    """Whether what is known of an engine is of one that we know."""
+    drop_in = document.get("drop_in")
+    texts = {name: value for name, value in document.items() if name != "drop_in"}
+    return (
+        document.keys() <= set(KEYS)
+        and document.get("name") in supported.NAMES
+        and (drop_in is None or isinstance(drop_in, str))
+        and all(isinstance(value, str) for value in texts.values())
+    )
 
 
 def _new_folders(place: str) -> list[str]:

@@ -16,6 +16,7 @@ pytestmark = shim.needs_root
 # What is wrong, the hint, and the flag that it leads to; {folder} is the node's own.
 FLAGS = [
     ("--config-source=hope", "it is command, file, or file=/PATH", "--config-source=file"),
+    ("--runtime-name=", "the default is nvidia", "--runtime-name=nvidia"),
     ("--create-device-nodes=foo", "it is control or none", "--create-device-nodes=none"),
     (
         "--cdi-kind=/gpu",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import pytest
 import shim
 import waiting
 from engines.files import listener
+
+from nvidia_runtime.installer import readiness
 
 from .node import DAEMON_JSON, PROGRAM, VERSION, Node, bundle, contents
 
@@ -134,6 +138,37 @@ def test_removal_leaves_nothing(node: Node) -> None:
     assert got.code == 0, got.err
     shutil.rmtree(node.run_folder)
     assert contents(node.folder) == before
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"engine": {"name": "another"}},
+        {"engine": {"nam": "docker"}},
+        {"engine": {"name": [], "config": 1, "drop_in": 2, "drop_in_there": 3, "mode": 4}},
+        {"spec": [1, 2], "hook": [3, 4], "folders": [5], "aside": [6, 7, 8]},
+    ],
+)
+def test_removal_with_a_record_that_cannot_be_used(known: dict[str, object], node: Node) -> None:
+    node.install("--no-daemon")
+    (node.local / ".toolkit-state/state.json").write_text(json.dumps(known))
+
+    got = node.install("--remove")
+
+    assert (got.code, "internal error" in got.err) == (0, False), got.err
+    assert not node.toolkit.exists()
+
+
+def test_probe_does_not_keep_an_installation_from_its_start(node: Node) -> None:
+    """A probe looks at the lock that a killed installation has left."""
+    node.run_folder.mkdir()
+    with (node.run_folder / "toolkit.pid").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN))
+        timer.start()
+
+        with readiness.locked(f"{node.run_folder}/toolkit.pid"):
+            timer.join()
 
 
 def test_only_one_runs(node: Node) -> None:
@@ -388,6 +423,8 @@ def test_names_of_it(node: Node) -> None:
         ("--toolkit-package-type=zip", "failed to resolve source root: invalid package type: zip"),
         ("--toolkit-install-dir=", "the install root must be specified"),
         ("--toolkit-install-dir=here", "the install root must be an absolute path, not 'here'"),
+        ("--runtime-name=", "invalid --runtime-name value: ''"),
+        ("--runtime-name=a\nb", "invalid --runtime-name value: 'a\\nb'"),
         ("--restart-mode=soon", 'invalid --restart-mode value: "soon"'),
         ("--config-source=hope", 'invalid --config-source value: "hope"'),
         ("--toolkit-source-root=/nowhere", "/nowhere: is no bundle to install from"),
