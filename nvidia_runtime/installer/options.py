@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nvidia_runtime.cdi import names
 from nvidia_runtime.engines import supported
 from nvidia_runtime.errors import NvidiaRuntimeError
+from nvidia_runtime.store import files
 
 RESTARTS = ("signal", "systemd", "none")
 MODES = ("config", "hook")
@@ -164,3 +165,6 @@ def _check_places(installation: Installation) -> None:
     if installation.package not in PACKAGES:
         what = f"failed to resolve source root: invalid package type: {installation.package}"
         raise NvidiaRuntimeError(what, hint="it has no effect here; leave it out")
+    ready = installation.ready
+    if files.is_special(ready):  # it is replaced, and goes with us
+        raise NvidiaRuntimeError("is not a regular file", ready, "--ready-file names another")

@@ -50,21 +50,32 @@ def folder(installation: Installation) -> str:
 
 def load(installation: Installation) -> Record:
     """Read the record; an empty one where there is none, or one that cannot be used."""
+    return _read(installation)[0]
+
+
+def is_damaged(installation: Installation) -> bool:
+    """Whether there is a record of which not all can be used."""
+    return _read(installation)[1]
+
+
+def _read(installation: Installation) -> tuple[Record, bool]:
+    """Return what can be used of the record, and whether something of it cannot."""
+    file = f"{folder(installation)}/{NAME}"
     try:
-        document = json.loads(files.read_own(f"{folder(installation)}/{NAME}"))
-        record = Record(**document)
+        record = Record(**json.loads(files.read_own(file)))
     except (OSError, ValueError, TypeError):
-        return Record(folders=_new_folders(installation.folder))
+        return Record(folders=_new_folders(installation.folder)), os.path.lexists(file)
     for name, default in asdict(Record()).items():
         value = getattr(record, name)
         if not isinstance(value, (type(default), int) if name == "unread" else type(default)):
-            return Record()
+            return Record(), True
     lists = (record.spec, record.hook, record.folders, record.aside)
     if not all(isinstance(text, str) for texts in lists for text in texts):
-        return Record()
+        return Record(), True
     if record.engine and not _is_engine(record.engine):
         record.engine = {}
-    return record
+        return record, True
+    return record, False
 
 
 def _is_engine(document: dict[str, Any]) -> bool:

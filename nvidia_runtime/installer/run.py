@@ -249,6 +249,11 @@ def remove(wanted: Options, say: Say, warn: Say) -> None:
     place = wanted.installation
     with stopping.noticed() as stop, readiness.locked(place.pid_file):
         installing = Installing(wanted, stop, say, warn)
+        if wanted.engine.is_configured and record.is_damaged(place):
+            # What the engine still names would be gone.
+            installing.record.engine = record.of_engine(wanted.engine)
+            told = f"{record.folder(place)}/{record.NAME} cannot be used"
+            warn(f"{told}: {wanted.engine.name}'s files are looked for by the flags of this call")
         installing.clean_up()
         management.remove(installing.record.spec, warn)
         link = place.toolkit

@@ -286,6 +286,33 @@ def test_engine_that_was_not_told_is_told_before_the_tree_goes(node: Node) -> No
     assert not node.toolkit.exists()
 
 
+@pytest.mark.parametrize("text", ["{", '{"engine": {"name": "rkt"}}'], ids=["cut", "odd"])
+def test_removal_without_a_record(node: Node, text: str) -> None:
+    """The engine must not name a runtime that is gone: by the flags, it is found all the same."""
+    node.install("--no-daemon")
+    (node.local / ".toolkit-state/state.json").write_text(text)
+
+    got = node.install("--remove")
+
+    assert got.code == 0, got.err
+    assert f"{node.local}/.toolkit-state/state.json cannot be used" in got.err
+    assert node.config.read_text() == DAEMON_JSON
+    assert not node.toolkit.exists()
+
+
+def test_ready_file_that_is_none_stays(node: Node) -> None:
+    """/dev/null was replaced, and removed at the end."""
+    null = node.folder / "null"
+    os.mknod(null, 0o020666, os.makedev(1, 3))
+
+    got = node.install("--no-daemon", f"--ready-file={null}")
+
+    assert got.code == 1
+    assert f"{null}: is not a regular file" in got.err
+    assert null.is_char_device()
+    assert not node.toolkit.exists()
+
+
 CONTAINERD = """version = 2
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
