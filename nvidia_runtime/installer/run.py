@@ -155,7 +155,7 @@ class Installing:
         earlier = self.record.engine
         if earlier.get("name") in supported.NAMES:
             engine = replace(self.options.engine, **earlier)
-            written = telling.unconfigure(engine, self.warn)
+            written = telling.unconfigure(engine, self.place.toolkit, self.warn)
             for path in (*written, *hook_file.remove(self.record, self.warn)):
                 self.say(f"took back what {path} had for an earlier run")
 
@@ -214,7 +214,7 @@ class Installing:
         self.record.unread = since or time.time()
         self._put_back()
         self._forget_default(engine)
-        written = telling.unconfigure(engine, self.warn)
+        written = telling.unconfigure(engine, self.place.toolkit, self.warn)
         written += hook_file.remove(self.record, self.warn)
         for path in written:
             self.say(f"took back what was written to {path}")

@@ -182,11 +182,31 @@ def swap(path: str, text: str, other: str) -> None:
             write.carry_out([Change(path, text, other)], lambda: "")
 
 
-def unconfigure(engine: Engine, warn: Warn) -> list[str]:
-    """Make the engine's files what they were; return those that were changed."""
+def unconfigure(engine: Engine, link: str, warn: Warn) -> list[str]:
+    """Make the engine's files what they were; return those that were changed.
+
+    One that cannot be read is left as it is, unless it names what goes.
+    """
     kind, wanted = kind_of(engine), intent(engine, must_ask=False)
     with write.locked(wanted.config):
-        plan = undo.plan(kind, wanted)
+        try:
+            plan = undo.plan(kind, wanted)
+        except NvidiaRuntimeError as error:
+            if any(_mentions(path, link) for path in (wanted.config, wanted.drop_in)):
+                raise
+            warn(f"{error}; it has nothing of ours, and stays")
+            return []
         for sentence in plan.warnings:
             warn(sentence)
         return apply.unconfigure(kind, wanted, plan, warn)
+
+
+def _mentions(path: str, link: str) -> bool:
+    """Whether a file has a path in its text; in doubt it has."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsencode(link) in file.read()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return bool(path)

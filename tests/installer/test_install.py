@@ -300,6 +300,23 @@ def test_removal_without_a_record(node: Node, text: str) -> None:
     assert not node.toolkit.exists()
 
 
+@pytest.mark.parametrize("is_ours", [True, False], ids=["names us", "names others"])
+def test_removal_where_the_engines_file_is_damaged(node: Node, *, is_ours: bool) -> None:
+    """What was never told has nothing to forget; else the node could not be left."""
+    if is_ours:
+        node.install("--no-daemon")
+    damaged = node.config.read_text() + "{"
+    node.config.write_text(damaged)
+    assert node.install("--no-daemon").code == 1
+
+    got = node.install("--remove")
+
+    assert got.code == int(is_ours), got.err
+    assert ("it has nothing of ours, and stays" in got.err) == (not is_ours)
+    assert node.config.read_text() == damaged
+    assert node.toolkit.exists() == is_ours
+
+
 def test_ready_file_that_is_none_stays(node: Node) -> None:
     """/dev/null was replaced, and removed at the end."""
     null = node.folder / "null"
