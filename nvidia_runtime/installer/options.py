@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from nvidia_runtime.cdi import names
 from nvidia_runtime.engines import supported
 from nvidia_runtime.errors import NvidiaRuntimeError
-from nvidia_runtime.store import files
 
 RESTARTS = ("signal", "systemd", "none")
 MODES = ("config", "hook")
@@ -166,5 +165,6 @@ def _check_places(installation: Installation) -> None:
         what = f"failed to resolve source root: invalid package type: {installation.package}"
         raise NvidiaRuntimeError(what, hint="it has no effect here; leave it out")
     ready = installation.ready
-    if files.is_special(ready):  # it is replaced, and goes with us
+    # It is replaced, and goes with us: /dev/null would be gone.
+    if os.path.lexists(ready) and not os.path.isfile(ready):
         raise NvidiaRuntimeError("is not a regular file", ready, "--ready-file names another")

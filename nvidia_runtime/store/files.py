@@ -214,20 +214,6 @@ def read_own(path: str) -> bytes:
         posix.close(descriptor)
 
 
-def is_special(path: str) -> bool:
-    """Whether a device node, a pipe or a socket is there."""
-    try:
-        kind = posix.lstat(path).st_mode & 0o170000
-    except (OSError, ValueError):
-        return False
-    return kind not in (0o100000, 0o040000, 0o120000)  # a file, a folder, a link
-
-
-def _refuse_special(path: str) -> None:
-    if is_special(path):  # to replace /dev/null would harm all that runs here
-        raise FileExistsError(EEXIST, "is not a regular file", path)
-
-
 def replace(
     path: str,
     data: bytes,
@@ -246,7 +232,6 @@ def replace(
     ``tidy``, what killed processes left beside it goes.  Raises `OSError`; the old file is then as
     it was.
     """
-    _refuse_special(path)
     folder = path.rpartition("/")[0]
     temporary = temporary_name(path, mark or str(posix.getpid()))
     descriptor = _open_new(temporary, mode)

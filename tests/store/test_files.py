@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import posix
-import socket
 import time
 from pathlib import Path
 
@@ -107,25 +106,3 @@ def test_state_folder_has_its_mode_from_the_start(
         assert os.umask(before) == umask
 
     assert (tmp_path / shim.NAME).stat().st_mode & 0o7777 == 0o755
-
-
-@pytest.mark.parametrize("kind", ["node", "pipe", "socket"])
-def test_what_is_no_file_stays(tmp_path: Path, kind: str) -> None:
-    """Who names /dev/null as a file for us would lose it."""
-    path = tmp_path / "null"
-    if kind == "node":
-        if os.geteuid() != 0:
-            pytest.skip("device nodes need root")
-        os.mknod(path, 0o020666, os.makedev(1, 3))
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(path))
-    before = path.lstat()
-
-    with pytest.raises(FileExistsError, match="is not a regular file"):
-        files.replace(str(path), b"new")
-
-    assert path.lstat() == before
-    assert os.listdir(tmp_path) == ["null"]
