@@ -20,8 +20,9 @@ DEFAULT_PATH = (
     "/bin",
 )
 MOST_LINKS = 8
-# The name of a variable of our launcher: a script that has it near its top is the launcher.
-LAUNCHER_MARK = b"nvcr_"
+# Names of our launcher's variables begin so: a script that has one near its top is the launcher.  A
+# part of a path is none.
+LAUNCHER_MARKS = (b" nvcr_", b"\nnvcr_")
 
 
 def find(candidates: list[str], path: str, launcher: str) -> str:
@@ -108,7 +109,7 @@ def is_launcher(file: str, launcher: str) -> bool:
         head = posix.read(descriptor, 1024)
     finally:
         posix.close(descriptor)
-    return head[:2] == b"#!" and LAUNCHER_MARK in head
+    return head[:2] == b"#!" and any(mark in head for mark in LAUNCHER_MARKS)
 
 
 def become(runtime: str, words: list[str], ignored: str) -> None:

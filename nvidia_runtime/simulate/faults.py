@@ -102,10 +102,10 @@ def _check_functions(words: Sequence[str]) -> None:
     if not words:
         return
     with open(os.path.join(compiler.FOLDER, nvml.SOURCE), encoding="utf-8") as file:
-        known = {name for names in API.findall(file.read()) for name in names}
+        functions = {name for names in API.findall(file.read()) for name in names}
     for word in words:
         function = re.split("[:@]", word)[0]
-        if function.startswith("nvml") and function not in known:
+        if function.startswith("nvml") and function not in functions:
             raise NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
 
 

@@ -141,7 +141,7 @@ def test_removal_leaves_nothing(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "known",
+    "document",
     [
         {"engine": {"name": "another"}},
         {"engine": {"nam": "docker"}},
@@ -149,9 +149,9 @@ def test_removal_leaves_nothing(node: Node) -> None:
         {"spec": [1, 2], "hook": [3, 4], "folders": [5], "aside": [6, 7, 8]},
     ],
 )
-def test_removal_with_a_record_that_cannot_be_used(known: dict[str, object], node: Node) -> None:
+def test_removal_with_a_record_that_cannot_be_used(document: dict[str, object], node: Node) -> None:
     node.install("--no-daemon")
-    (node.local / ".toolkit-state/state.json").write_text(json.dumps(known))
+    (node.local / ".toolkit-state/state.json").write_text(json.dumps(document))
 
     got = node.install("--remove")
 

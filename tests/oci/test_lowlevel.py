@@ -133,6 +133,12 @@ def test_binary_that_has_our_mark_is_no_launcher(tmp_path: Path) -> None:
     assert find("runc", path=str(tmp_path)) == str(file)
 
 
+def test_script_that_names_a_file_like_our_variables_is_no_launcher(tmp_path: Path) -> None:
+    file = program(tmp_path / "runc", "#!/bin/sh\nexec /tmp/nvcr_1/runc \"$@\"\n")
+
+    assert find("runc", path=str(tmp_path)) == str(file)
+
+
 def become(runtime: Path, ignored: str = "", **environment: str) -> str:
     """Become a runtime in a process of its own; return what that printed."""
     code = f"import sys; sys.path.insert(0, {TREE!r}); from nvidia_runtime.oci import lowlevel\n"

@@ -313,8 +313,8 @@ def test_jetson_has_its_driver_s_version_and_architecture() -> None:
     ("nodes", "is_lost"), [("", True), ("0", True), ("7", False)], ids=["unknown", "here", "other"]
 )
 def test_gpu_that_nvml_does_not_know_is_lost_or_another_s(nodes: str, is_lost: bool) -> None:
-    known = {"uuid": UUID_OF_ONE, "bus_id": "0000:2a:00.0", "minor": 7}
-    own = {"machine/gpu-0.txt": GPU, "machine/gpus.json": json.dumps({"gpus": [known]})}
+    one = {"uuid": UUID_OF_ONE, "bus_id": "0000:2a:00.0", "minor": 7}
+    own = {"machine/gpu-0.txt": GPU, "machine/gpus.json": json.dumps({"gpus": [one]})}
     if nodes:
         own["machine/device-nodes.txt"] = f"crw-rw-rw- 0:0 195:{nodes} /dev/nvidia{nodes}\n"
     _, other = replay.of_texts(OLD | own, "r").gpus
