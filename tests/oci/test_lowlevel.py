@@ -134,7 +134,7 @@ def test_binary_that_has_our_mark_is_no_launcher(tmp_path: Path) -> None:
 
 
 def test_script_that_names_a_file_like_our_variables_is_no_launcher(tmp_path: Path) -> None:
-    file = program(tmp_path / "runc", "#!/bin/sh\nexec /tmp/nvcr_1/runc \"$@\"\n")
+    file = program(tmp_path / "runc", '#!/bin/sh\nexec /tmp/nvcr_1/runc "$@"\n')
 
     assert find("runc", path=str(tmp_path)) == str(file)
 
