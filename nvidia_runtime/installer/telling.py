@@ -202,11 +202,11 @@ def unconfigure(engine: Engine, link: str, warn: Warn) -> list[str]:
 
 
 def _mentions(path: str, link: str) -> bool:
-    """Whether a file has a path in its text; in doubt it has."""
+    """Whether a file has a path in its text; in doubt it has, but one that is missing, or none."""
     try:
         with open(path, "rb") as file:
             return os.fsencode(link) in file.read()
     except FileNotFoundError:
         return False
     except (OSError, ValueError):
-        return bool(path)
+        return True

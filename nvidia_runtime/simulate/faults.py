@@ -106,7 +106,7 @@ def _check_functions(words: Sequence[str]) -> None:
     for word in words:
         function = re.split("[:@]", word)[0]
         if function.startswith("nvml") and function not in functions:
-            raise NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
+            raise nvml.unknown(function)
 
 
 def _gpus(

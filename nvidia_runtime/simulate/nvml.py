@@ -49,8 +49,13 @@ def _without(image: bytes, function: str) -> bytes:
     """
     name = b"\0" + function.encode() + b"\0"
     if not function.startswith("nvml") or name not in image:
-        raise NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
+        raise unknown(function)
     return image.replace(name, b"\0" + b"_" * len(function) + b"\0", 1)
+
+
+def unknown(function: str) -> NvidiaRuntimeError:
+    """Return the error of who names a function that the library does not have."""
+    return NvidiaRuntimeError(f"the simulated NVML has no function {function!r}")
 
 
 def settings(machine: SimulatedMachine) -> str:
