@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import device_groups
@@ -59,22 +61,29 @@ def test_own_groups(path: str, expected: list[str]) -> None:
     assert [one.path for one in rules.own(group, {"/engine", "/engine/call"})] == expected
 
 
-@pytest.mark.parametrize("hierarchy", [DEVICES, UNIFIED])
-def test_container_gets_its_nodes_and_no_others(hierarchy: str, tmp_path: Path) -> None:
-    with device_groups.group(hierarchy, denied=hierarchy == DEVICES) as folder:
+@contextmanager
+def refused(hierarchy: str, folder: Path) -> Iterator[device_groups.Member]:
+    """Keep a process in a group that refuses it all devices."""
+    with device_groups.group(hierarchy, denied=hierarchy == DEVICES) as path:
         if hierarchy == UNIFIED:
             with (
-                device_groups.opened(folder) as group,
+                device_groups.opened(path) as group,
                 bpf.loaded(device_program.refusing(), "") as program,
             ):
                 bpf.attach(group, program, bpf.F_ALLOW_MULTI)
-        with device_groups.member(folder, tmp_path) as process:
-            before = [process.may(question, RULE) for question in questions("rwm")]
-            rules.give(process.process.pid, [NODE], lambda: None)
+        with device_groups.member(path, folder) as process:
+            yield process
 
-            assert before == [False] * 4
-            assert [process.may(question, RULE) for question in questions("rwm")] == [True] * 4
-            assert not any(process.may(question, OTHER) for question in questions("rw"))
+
+@pytest.mark.parametrize("hierarchy", [DEVICES, UNIFIED])
+def test_container_gets_its_nodes_and_no_others(hierarchy: str, tmp_path: Path) -> None:
+    with refused(hierarchy, tmp_path) as process:
+        before = [process.may(question, RULE) for question in questions("rwm")]
+        rules.give(process.process.pid, [NODE], lambda: None)
+
+        assert before == [False] * 4
+        assert [process.may(question, RULE) for question in questions("rwm")] == [True] * 4
+        assert not any(process.may(question, OTHER) for question in questions("rw"))
 
 
 def test_own_group_is_not_changed(tmp_path: Path) -> None:
@@ -96,17 +105,10 @@ def test_another_process_gets_nothing_by_the_number(hierarchy: str, tmp_path: Pa
     held = os.pidfd_open(ended.pid)
     ended.wait()
     container = existing.Existing.__new__(existing.Existing)
-    with device_groups.group(hierarchy, denied=hierarchy == DEVICES) as folder:
-        if hierarchy == UNIFIED:
-            with (
-                device_groups.opened(folder) as group,
-                bpf.loaded(device_program.refusing(), "") as program,
-            ):
-                bpf.attach(group, program, bpf.F_ALLOW_MULTI)
-        with device_groups.member(folder, tmp_path) as process:
-            container.pid, container._process = process.process.pid, held
-            with pytest.raises(NvidiaRuntimeError, match="has ended meanwhile"):
-                rules.give(container.pid, [NODE], container.check)
+    with refused(hierarchy, tmp_path) as process:
+        container.pid, container._process = process.process.pid, held
+        with pytest.raises(NvidiaRuntimeError, match="has ended meanwhile"):
+            rules.give(container.pid, [NODE], container.check)
 
-            assert [process.may(question, RULE) for question in questions("rwm")] == [False] * 4
+        assert [process.may(question, RULE) for question in questions("rwm")] == [False] * 4
     os.close(held)
